@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The C struct: a vtable in front, a [`Bridge`] behind it. Each function here
+//! checks its pointers, calls the bridge and answers with a response code.
+
+use std::ffi::c_char;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{ptr, slice};
+
+use parking_lot::Mutex;
+use tss_esapi_sys::{
+    TPM2_HANDLE, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1,
+    TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_POLL_HANDLE, size_t,
+};
+
+use super::bridge::Bridge;
+use super::last_error::answer;
+use super::module::Magic;
+use super::panic::guarded;
+use crate::{Error, ErrorKind, Result, Tcti};
+
+/// What a `TSS2_TCTI_CONTEXT *` of ours points to. All state is inside, so that
+/// a context that was finalized still answers as such until its memory goes.
+#[repr(C)]
+pub(super) struct Blob {
+    common: TSS2_TCTI_CONTEXT_COMMON_V2,
+    /// The magic once more, where nobody else writes.
+    magic: u64,
+    bridge: Bridge,
+}
+
+impl Blob {
+    pub(super) fn new(transport: Box<dyn Tcti>, magic: Magic, max_size: usize) -> Self {
+        let magic = magic.number();
+        KnownMagics::add(magic);
+        Self {
+            common: TSS2_TCTI_CONTEXT_COMMON_V2 {
+                v1: TSS2_TCTI_CONTEXT_COMMON_V1 {
+                    magic,
+                    version: 2,
+                    transmit: Some(transmit),
+                    receive: Some(receive),
+                    finalize: Some(finalize),
+                    cancel: Some(cancel),
+                    getPollHandles: Some(get_poll_handles),
+                    setLocality: Some(set_locality),
+                },
+                makeSticky: Some(make_sticky),
+            },
+            magic,
+            bridge: Bridge::new(transport, max_size),
+        }
+    }
+
+    pub(super) fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+}
+
+/// The magics that contexts were made with, so that a foreign struct is told by
+/// its first eight bytes: what lies behind those is then not even looked at.
+struct KnownMagics {
+    places: [AtomicU64; 64],
+    used: AtomicUsize,
+}
+
+static KNOWN: KnownMagics = KnownMagics {
+    places: [const { AtomicU64::new(0) }; 64],
+    used: AtomicUsize::new(0),
+};
+
+impl KnownMagics {
+    fn add(magic: u64) {
+        static ADDING: Mutex<()> = Mutex::new(());
+        if Self::has(magic) {
+            return;
+        }
+        let _adding = ADDING.lock();
+        let used = KNOWN.used.load(Ordering::Relaxed);
+        if let (false, Some(place)) = (Self::has(magic), KNOWN.places.get(used)) {
+            place.store(magic, Ordering::Relaxed);
+        }
+        // One more than there are places says that some magics are not listed.
+        KNOWN
+            .used
+            .store((used + 1).min(KNOWN.places.len() + 1), Ordering::Release);
+    }
+
+    #[inline]
+    fn has(magic: u64) -> bool {
+        let used = KNOWN.used.load(Ordering::Acquire);
+        match KNOWN.places.get(..used) {
+            Some(places) => places
+                .iter()
+                .any(|place| place.load(Ordering::Relaxed) == magic),
+            None => true,
+        }
+    }
+}
+
+/// The blob behind a pointer that C gave.
+///
+/// # Safety
+/// `context` is NULL, or points to at least a `TSS2_TCTI_CONTEXT_COMMON_V1`; if
+/// it begins with a magic of this library's it is a context that this library
+/// initialised and whose memory is still there.
+unsafe fn blob<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Result<&'a Blob> {
+    let blob = context.cast::<Blob>().cast_const();
+    if blob.is_null() {
+        return Err(Error::new(
+            ErrorKind::BadReference,
+            "the TCTI context is NULL",
+        ));
+    }
+    let foreign = || {
+        Error::new(
+            ErrorKind::BadContext,
+            "the TCTI context is not one of rusttcti (wrong magic)",
+        )
+    };
+    if !blob.is_aligned() {
+        return Err(foreign());
+    }
+    // SAFETY: not NULL, aligned, and by the contract above long enough for its
+    // public part. The magic is read without a reference, since C may write it.
+    let magic = unsafe { (&raw const (*blob).common.v1.magic).read() };
+    if !KnownMagics::has(magic) {
+        return Err(foreign());
+    }
+    // SAFETY: by the contract above a known magic means a whole blob of ours.
+    // No reference to `common`, the part that C may write, is ever used here.
+    let blob = unsafe { &*blob };
+    if magic != blob.magic {
+        return Err(foreign());
+    }
+    Ok(blob)
+}
+
+/// Runs one call on the bridge behind `context`, and answers.
+///
+/// # Safety
+/// As for [`blob`].
+#[inline]
+unsafe fn call(
+    what: &str,
+    context: *mut TSS2_TCTI_CONTEXT,
+    run: impl FnOnce(&Bridge) -> Result<()>,
+) -> TSS2_RC {
+    // SAFETY: passed on to the caller.
+    let result = guarded(|| unsafe { blob(context) }.and_then(|blob| run(&blob.bridge)));
+    answer(what, result)
+}
+
+unsafe extern "C" fn transmit(
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: size_t,
+    command: *const u8,
+) -> TSS2_RC {
+    // SAFETY: the C interface's contract: a context of ours or a foreign one.
+    unsafe {
+        call("transmit", context, |bridge| {
+            let command = (!command.is_null()).then(|| match isize::try_from(size) {
+                // SAFETY: the C interface's contract: `size` readable bytes.
+                Ok(_) => slice::from_raw_parts(command, size as usize),
+                // Nothing has that many bytes; no bytes are no command either.
+                Err(_) => &[],
+            });
+            bridge.transmit(command)
+        })
+    }
+}
+
+unsafe extern "C" fn receive(
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    response: *mut u8,
+    timeout: i32,
+) -> TSS2_RC {
+    // SAFETY: the C interface's contract: a context of ours or a foreign one.
+    unsafe {
+        call("receive", context, |bridge| {
+            // SAFETY: the C interface's contract: NULL or a size_t.
+            let mut given = size.as_ref().map(|size| *size as usize);
+            let response = (!response.is_null()).then(|| {
+                let capacity = given.unwrap_or(0).min(bridge.max_size());
+                // SAFETY: the C interface's contract: `*size` writable bytes,
+                // of which no more are claimed than a response can fill.
+                slice::from_raw_parts_mut(response.cast::<MaybeUninit<u8>>(), capacity)
+            });
+            let result = bridge.receive(given.as_mut(), response, timeout);
+            if let Some(needed) = given {
+                // SAFETY: `given` is there only if `size` is not NULL.
+                *size = needed as size_t;
+            }
+            result
+        })
+    }
+}
+
+unsafe extern "C" fn finalize(context: *mut TSS2_TCTI_CONTEXT) {
+    if context.is_null() {
+        return;
+    }
+    // SAFETY: the C interface's contract: a context of ours or a foreign one.
+    unsafe { call("finalize", context, Bridge::finalize) };
+}
+
+unsafe extern "C" fn cancel(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
+    // SAFETY: the C interface's contract: a context of ours or a foreign one.
+    unsafe { call("cancel", context, Bridge::cancel) }
+}
+
+unsafe extern "C" fn get_poll_handles(
+    context: *mut TSS2_TCTI_CONTEXT,
+    handles: *mut TSS2_TCTI_POLL_HANDLE,
+    num_handles: *mut size_t,
+) -> TSS2_RC {
+    // SAFETY: the C interface's contract: a context of ours or a foreign one.
+    unsafe {
+        call("getPollHandles", context, |bridge| {
+            let found = bridge.poll_handles(num_handles.is_null())?;
+            // SAFETY: not NULL, as the bridge made sure; so a size_t by the
+            // C interface's contract.
+            let given = ptr::replace(num_handles, found.len() as size_t);
+            if handles.is_null() {
+                return Ok(());
+            }
+            if (given as usize) < found.len() {
+                return Err(Error::new(
+                    ErrorKind::InsufficientBuffer,
+                    format!(
+                        "{} poll handles, the caller's array has {given}",
+                        found.len()
+                    ),
+                ));
+            }
+            for (at, handle) in found.iter().enumerate() {
+                // SAFETY: the array has `given` places, and `at` is below that.
+                handles.add(at).write(TSS2_TCTI_POLL_HANDLE {
+                    fd: handle.fd,
+                    events: handle.events,
+                    revents: 0,
+                });
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_locality(context: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC {
+    // SAFETY: the C interface's contract: a context of ours or a foreign one.
+    unsafe {
+        call("setLocality", context, |bridge| {
+            bridge.set_locality(locality)
+        })
+    }
+}
+
+unsafe extern "C" fn make_sticky(
+    context: *mut TSS2_TCTI_CONTEXT,
+    handle: *mut TPM2_HANDLE,
+    sticky: u8,
+) -> TSS2_RC {
+    // SAFETY: the C interface's contract: a context of ours or a foreign one;
+    // NULL or a handle.
+    unsafe {
+        call("makeSticky", context, |bridge| {
+            bridge.make_sticky(handle.as_mut(), sticky != 0)
+        })
+    }
+}
+
+/// `Tss2_Tcti_Rusttcti_Reset`.
+///
+/// # Safety
+/// As for [`blob`].
+#[cfg(feature = "capi")]
+pub(crate) unsafe fn reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
+    // SAFETY: passed on to the caller.
+    unsafe { call("Reset", context, Bridge::reset) }
+}
+
+/// The whole of an `Init` function: `open` makes the transport.
+///
+/// # Safety
+/// `context` is NULL or memory of `*size` bytes; `size` is NULL or a size;
+/// `conf` is NULL or a C string.
+pub(crate) unsafe fn init(
+    what: &str,
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+    magic: Magic,
+    max_size: usize,
+    open: impl FnOnce(Option<&str>) -> Result<Box<dyn Tcti>>,
+) -> TSS2_RC {
+    let needed = size_of::<Blob>();
+    let result = guarded(|| {
+        if size.is_null() {
+            return Err(Error::new(ErrorKind::BadReference, "size is NULL"));
+        }
+        if context.is_null() {
+            // SAFETY: not NULL, so a size_t by the contract above.
+            unsafe { *size = needed as size_t };
+            return Ok(());
+        }
+        // SAFETY: as before.
+        let given = unsafe { *size };
+        if (given as usize) < needed {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!("the context needs {needed} bytes and is given {given}"),
+            ));
+        }
+        let place = context.cast::<Blob>();
+        if !place.is_aligned() {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!(
+                    "the context's memory is not aligned to {} bytes",
+                    align_of::<Blob>()
+                ),
+            ));
+        }
+        // SAFETY: NULL or a C string, by the contract above.
+        let conf = unsafe { text(conf) }?;
+        let blob = Blob::new(open(conf)?, magic, max_size);
+        // SAFETY: aligned, and as large as a blob, as was just checked.
+        unsafe { place.write(blob) };
+        Ok(())
+    });
+    answer(what, result)
+}
+
+/// A configuration string; `None` for NULL.
+///
+/// # Safety
+/// `conf` is NULL or a C string that stays as it is for `'a`.
+unsafe fn text<'a>(conf: *const c_char) -> Result<Option<&'a str>> {
+    if conf.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: by the contract above.
+    let conf = unsafe { std::ffi::CStr::from_ptr(conf) };
+    conf.to_str().map(Some).map_err(|error| {
+        Error::with_source(
+            ErrorKind::BadValue,
+            format!(
+                "the configuration \"{}\" is not UTF-8",
+                conf.to_string_lossy()
+            ),
+            error,
+        )
+    })
+}

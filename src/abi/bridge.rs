@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The state machine between a C caller and a [`Tcti`]: the only one there is.
+//!
+//! | state | transmit | receive | cancel | set_locality | finalize |
+//! | --- | --- | --- | --- | --- | --- |
+//! | transmit | ok: to receive | BAD_SEQUENCE | BAD_SEQUENCE | stays | to final |
+//! | receive | BAD_SEQUENCE | ok: to transmit; TRY_AGAIN, INSUFFICIENT_BUFFER, BAD_REFERENCE, BAD_VALUE: stays; else: to transmit | stays | BAD_SEQUENCE | to final |
+//! | final | BAD_SEQUENCE, all of them | | | | nothing |
+
+#![forbid(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{fork, panic::guarded};
+use crate::header::Header;
+use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+/// What a context may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Transmit,
+    Receive,
+    Final,
+}
+
+/// A transport and all that stands between it and its caller.
+pub(super) struct Bridge {
+    /// Which process this belongs to.
+    generation: u64,
+    max_size: usize,
+    /// Written under `session`'s lock only; read without it by `cancel`.
+    state: AtomicU8,
+    session: Mutex<Session>,
+    /// Beside the session, because a cancel comes while `receive` holds that.
+    /// Held during a cancel, and taken by `transmit`, so that no cancel meant
+    /// for one command meets the next.
+    canceller: Mutex<Option<Arc<dyn Cancel>>>,
+}
+
+struct Session {
+    transport: Option<Box<dyn Tcti>>,
+    /// `max_size` bytes, for the transport to receive into.
+    response: Vec<u8>,
+    /// The length of a response that is in there and not yet with the caller.
+    kept: Option<usize>,
+}
+
+impl Bridge {
+    pub(super) fn new(transport: Box<dyn Tcti>, max_size: usize) -> Self {
+        Self {
+            generation: fork::generation(),
+            max_size,
+            state: AtomicU8::new(State::Transmit as u8),
+            session: Mutex::new(Session {
+                transport: Some(transport),
+                response: vec![0; max_size],
+                kept: None,
+            }),
+            canceller: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn max_size(&self) -> usize {
+        self.max_size
+    }
+
+    fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Transmit,
+            1 => State::Receive,
+            _ => State::Final,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// True in a forked child.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.generation != fork::current()
+    }
+
+    /// Fails in a forked child: the connection and the TPM are the parent's.
+    #[inline]
+    fn check_process(&self) -> Result<()> {
+        if !self.is_inherited() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::BadContext,
+            "this context was opened before fork() and belongs to the parent process; \
+             open one of its own in the child",
+        ))
+    }
+
+    /// The session, for a call that `state` allows.
+    #[inline]
+    fn enter(&self, call: &str, allowed: &[State]) -> Result<MutexGuard<'_, Session>> {
+        self.check_process()?;
+        let session = self.session.try_lock().ok_or_else(|| {
+            Error::new(
+                ErrorKind::BadSequence,
+                format!("{call}: another thread is in a call on this context"),
+            )
+        })?;
+        let state = self.state();
+        if allowed.contains(&state) {
+            return Ok(session);
+        }
+        Err(bad_sequence(call, state))
+    }
+
+    /// `command` is `None` for a NULL pointer.
+    pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
+        let mut session = self.enter("transmit", &[State::Transmit])?;
+        let command = command.ok_or_else(|| null("transmit", "command"))?;
+        check_command(command)?;
+        // Waits for a cancel of the command before, if one is under way.
+        *self.canceller.lock() = None;
+        session.kept = None;
+        let transport = session.transport()?;
+        let canceller = guarded(|| {
+            transport.transmit(command)?;
+            Ok(transport.canceller())
+        })?;
+        if canceller.is_some() {
+            *self.canceller.lock() = canceller;
+        }
+        self.set_state(State::Receive);
+        Ok(())
+    }
+
+    /// `size` is what the caller's buffer holds, and becomes what the response
+    /// has or needs; `None` is a NULL pointer each. Of `response`, as much is
+    /// needed as a response can have, and no more.
+    pub(super) fn receive(
+        &self,
+        size: Option<&mut usize>,
+        response: Option<&mut [MaybeUninit<u8>]>,
+        timeout: i32,
+    ) -> Result<()> {
+        let mut session = self.enter("receive", &[State::Receive])?;
+        let size = size.ok_or_else(|| null("receive", "size"))?;
+        let timeout = duration(timeout)?;
+        let Some(response) = response else {
+            *size = session.kept.unwrap_or(self.max_size);
+            return Ok(());
+        };
+        let length = match session.kept {
+            Some(length) => length,
+            None => {
+                let received = session.receive(timeout);
+                if let Err(error) = &received {
+                    if !leaves_the_command_pending(error.kind()) {
+                        self.set_state(State::Transmit);
+                    }
+                }
+                *session.kept.insert(received?)
+            }
+        };
+        if *size < length {
+            let given = std::mem::replace(size, length);
+            return Err(Error::new(
+                ErrorKind::InsufficientBuffer,
+                format!("the response has {length} bytes, the caller's buffer {given}"),
+            ));
+        }
+        for (to, from) in response.iter_mut().zip(&session.response[..length]) {
+            to.write(*from);
+        }
+        *size = length;
+        session.kept = None;
+        self.set_state(State::Transmit);
+        Ok(())
+    }
+
+    pub(super) fn cancel(&self) -> Result<()> {
+        self.check_process()?;
+        let canceller = self.canceller.lock();
+        match self.state() {
+            State::Receive => {}
+            state => return Err(bad_sequence("cancel", state)),
+        }
+        match &*canceller {
+            Some(canceller) => guarded(|| canceller.cancel()),
+            None => Err(Error::new(
+                ErrorKind::NotImplemented,
+                "this transport cannot cancel a command",
+            )),
+        }
+    }
+
+    /// The descriptors to poll, in the transport's order.
+    pub(super) fn poll_handles(&self, number_is_null: bool) -> Result<Vec<PollHandle>> {
+        let mut session = self.enter("getPollHandles", &[State::Transmit, State::Receive])?;
+        if number_is_null {
+            return Err(null("getPollHandles", "num_handles"));
+        }
+        let transport = session.transport()?;
+        guarded(|| transport.poll_handles())
+    }
+
+    pub(super) fn set_locality(&self, locality: u8) -> Result<()> {
+        let mut session = self.enter("setLocality", &[State::Transmit])?;
+        if matches!(locality, 5..=31) {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!("no TPM has a locality {locality} (they are 0 to 4 and 32 to 255)"),
+            ));
+        }
+        let transport = session.transport()?;
+        guarded(|| transport.set_locality(locality))
+    }
+
+    pub(super) fn make_sticky(&self, handle: Option<&mut u32>, sticky: bool) -> Result<()> {
+        let mut session = self.enter("makeSticky", &[State::Transmit])?;
+        let handle = handle.ok_or_else(|| null("makeSticky", "handle"))?;
+        let transport = session.transport()?;
+        *handle = guarded(|| transport.make_sticky(*handle, sticky))?;
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "capi"), allow(dead_code))]
+    pub(super) fn reset(&self) -> Result<()> {
+        let mut session = self.enter("Reset", &[State::Transmit])?;
+        let transport = session.transport()?;
+        guarded(|| transport.reset())
+    }
+
+    /// Ends the transport. A call of another thread that is under way is
+    /// cancelled, where that can be done, and waited for. In a forked child the
+    /// transport is left alone, without a trace to its parent's.
+    pub(super) fn finalize(&self) -> Result<()> {
+        let Some(mut transport) = self.take() else {
+            return Ok(());
+        };
+        let finalized = guarded(|| transport.finalize());
+        let dropped = guarded(|| {
+            drop(transport);
+            Ok(())
+        });
+        finalized.and(dropped)
+    }
+
+    /// Takes the transport out and goes to final; `None` where that was done
+    /// before, or where it is another process's.
+    pub(super) fn take(&self) -> Option<Box<dyn Tcti>> {
+        if self.is_inherited() {
+            return None;
+        }
+        let mut session = match self.session.try_lock() {
+            Some(session) => session,
+            None => {
+                // It may wait for ever otherwise. Its own failure is no matter.
+                let _ = self.cancel();
+                self.session.lock()
+            }
+        };
+        self.set_state(State::Final);
+        *self.canceller.lock() = None;
+        session.kept = None;
+        session.transport.take()
+    }
+}
+
+impl Session {
+    fn transport(&mut self) -> Result<&mut Box<dyn Tcti>> {
+        self.transport
+            .as_mut()
+            .ok_or_else(|| bad_sequence("this call", State::Final))
+    }
+
+    /// The length of a well-formed response from the transport.
+    fn receive(&mut self, timeout: Option<Duration>) -> Result<usize> {
+        let Self {
+            transport: Some(transport),
+            response,
+            ..
+        } = self
+        else {
+            return Err(bad_sequence("receive", State::Final));
+        };
+        let length = guarded(|| transport.receive(response, timeout))?;
+        match response.get(..length) {
+            Some(bytes) if Header::fits(bytes) => Ok(length),
+            Some(bytes) => Err(malformed(bytes)),
+            None => Err(Error::new(
+                ErrorKind::MalformedResponse,
+                format!(
+                    "the transport claims a response of {length} bytes in a buffer of {}",
+                    response.len()
+                ),
+            )),
+        }
+    }
+}
+
+/// The failures of `receive` after which it may be called again.
+fn leaves_the_command_pending(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TryAgain
+            | ErrorKind::InsufficientBuffer
+            | ErrorKind::BadReference
+            | ErrorKind::BadValue
+    )
+}
+
+fn check_command(command: &[u8]) -> Result<()> {
+    if Header::fits(command) {
+        return Ok(());
+    }
+    let text = match Header::parse(command) {
+        None => format!(
+            "a command of {} bytes is shorter than its header",
+            command.len()
+        ),
+        Some(header) => format!(
+            "a command of {} bytes, whose header says that it has {}",
+            command.len(),
+            header.size
+        ),
+    };
+    Err(Error::new(ErrorKind::BadValue, text))
+}
+
+fn malformed(response: &[u8]) -> Error {
+    let text = match Header::parse(response) {
+        None => format!(
+            "a response of {} bytes is shorter than a header",
+            response.len()
+        ),
+        Some(header) => format!(
+            "a response of {} bytes, whose header says that it has {}",
+            response.len(),
+            header.size
+        ),
+    };
+    Error::new(ErrorKind::MalformedResponse, text)
+}
+
+/// The timeout of the C interface: milliseconds, -1 for ever.
+fn duration(timeout: i32) -> Result<Option<Duration>> {
+    match u64::try_from(timeout) {
+        Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
+        Err(_) if timeout == -1 => Ok(None),
+        Err(_) => Err(Error::new(
+            ErrorKind::BadValue,
+            format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
+        )),
+    }
+}
+
+fn null(call: &str, argument: &str) -> Error {
+    Error::new(
+        ErrorKind::BadReference,
+        format!("{call}: {argument} is NULL"),
+    )
+}
+
+fn bad_sequence(call: &str, state: State) -> Error {
+    let why = match state {
+        State::Transmit => "no command was sent",
+        State::Receive => "a command was sent and its response not yet received",
+        State::Final => "the context was finalized",
+    };
+    Error::new(ErrorKind::BadSequence, format!("{call}: {why}"))
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Telling a forked child from its parent without a system call per command.
+//!
+//! A handler that fork(2) runs in the child counts a number up; whoever keeps
+//! the number that was there when it began knows whether it crossed a fork.
+//! glibc forgets the handler when this library is unloaded.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+static REGISTERED: Once = Once::new();
+
+/// Descriptors that a child must not keep, -1 where a place is free.
+static PARENTS_ONLY: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
+
+/// How many forks lie between the first process and this one, as far as they
+/// were made since the first call of this function.
+pub(crate) fn generation() -> u64 {
+    REGISTERED.call_once(|| {
+        // SAFETY: `in_child` touches atomics and calls close(2) only, both of
+        // which are allowed between fork and exec of a threaded process. The
+        // registration ends with this library, so that the pointer never dangles.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+    current()
+}
+
+/// The same, by one load: for those who called [`generation`] before.
+#[inline]
+pub(crate) fn current() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    for place in &PARENTS_ONLY {
+        let fd = place.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            // SAFETY: the descriptor is the child's copy of one whose owner
+            // keeps it open until it calls `ParentsOnly::drop`, and that owner
+            // lives in the parent; in the child nobody uses it.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Keeps a descriptor from being inherited by forked children, as O_CLOEXEC
+/// keeps it from programs: a file lock held by it then ends with this process,
+/// however many children live on.
+#[derive(Debug)]
+pub(crate) struct ParentsOnly(Option<&'static AtomicI32>);
+
+impl ParentsOnly {
+    /// From now until the value is dropped, `fd` is closed in each child. Where
+    /// all places are taken, nothing happens, and children inherit it.
+    ///
+    /// The descriptor must be closed only after this value is dropped.
+    #[allow(dead_code)]
+    pub(crate) fn new(fd: std::os::fd::RawFd) -> Self {
+        generation();
+        Self(PARENTS_ONLY.iter().find(|place| {
+            place
+                .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        }))
+    }
+}
+
+impl Drop for ParentsOnly {
+    fn drop(&mut self) {
+        if let Some(place) = self.0 {
+            place.store(-1, Ordering::Relaxed);
+        }
+    }
+}

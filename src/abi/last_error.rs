@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Errors kept across the native boundary, where only a number passes.
+//!
+//! The text of a thread's last failure stays in a fixed place for C to read.
+//! The [`Error`] itself goes to the Rust caller that is waiting for it further
+//! up the same stack, if there is one: [`catch`] puts out a place for it.
+//! Nothing here needs a destructor when a thread ends, which would keep the
+//! library from being unloaded.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_char;
+use std::ptr;
+
+use super::panic::guarded;
+use crate::{Error, ErrorKind};
+
+/// The longest text that is kept, in bytes, the closing NUL included.
+const CAPACITY: usize = 2048;
+
+thread_local! {
+    static TEXT: UnsafeCell<[u8; CAPACITY]> = const { UnsafeCell::new([0; CAPACITY]) };
+    static PLACE: Cell<*mut Option<Error>> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// Keeps `error` as this thread's last failure.
+pub(super) fn record(error: &Error) {
+    // The text may come from a transport's own error type, and panic.
+    match error.message_without_allocation() {
+        Some(text) => keep(text),
+        None => match guarded(|| Ok(error.report())) {
+            Ok(text) => keep(&text),
+            Err(panic) => keep(&panic.to_string()),
+        },
+    }
+    let place = PLACE.get();
+    if !place.is_null() {
+        // SAFETY: `catch` keeps the pointer in PLACE only while the option it
+        // points to lives, further up this thread's stack, where it is not
+        // touched until `catch` goes on.
+        unsafe { *place = Some(error.clone()) };
+    }
+}
+
+/// Copies `text` to this thread's place, cut to what fits, at a character's end.
+fn keep(text: &str) {
+    let mut end = text.len().min(CAPACITY - 1);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    TEXT.with(|place| {
+        // SAFETY: the cell is this thread's alone and no reference to it is
+        // kept beyond this closure; C's pointer is read by C, between calls.
+        let place = unsafe { &mut *place.get() };
+        for (to, from) in place.iter_mut().zip(text.as_bytes()[..end].iter()) {
+            // A NUL within would cut the text short for C.
+            *to = if *from == 0 { b'?' } else { *from };
+        }
+        place[end] = 0;
+    });
+}
+
+/// This thread's last failure as a C string; empty where there was none. Valid
+/// until the thread's next failure.
+#[cfg_attr(not(feature = "capi"), allow(dead_code))]
+pub(crate) fn last_text() -> *const c_char {
+    TEXT.with(|place| place.get().cast::<c_char>().cast_const())
+}
+
+/// Makes a call through C and turns its response code into a result: where one
+/// of our own contexts was what failed, into the very error that it failed with.
+pub(super) fn catch(call: impl FnOnce() -> u32) -> Result<(), Error> {
+    /// Puts the outer place back, also when the call panics.
+    struct Restore(*mut Option<Error>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PLACE.set(self.0);
+        }
+    }
+
+    let mut caught: Option<Error> = None;
+    let restore = Restore(PLACE.replace(&raw mut caught));
+    let rc = call();
+    drop(restore);
+    match (rc, caught) {
+        (0, _) => Ok(()),
+        (rc, Some(error)) if error.rc() == rc => Err(error),
+        (rc, _) => Err(Error::from_rc(rc)),
+    }
+}
+
+/// The response code of `result`, its error kept and logged.
+pub(super) fn answer(what: &str, result: Result<(), Error>) -> u32 {
+    let Err(error) = result else { return 0 };
+    record(&error);
+    match error.kind() {
+        // What a caller asks for by its own choice is no news.
+        ErrorKind::TryAgain | ErrorKind::InsufficientBuffer | ErrorKind::NotImplemented => {
+            crate::log::debug!("{what}: {}", error.report());
+        }
+        _ => crate::log::error!("{what}: {}", error.report()),
+    }
+    error.rc()
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! C modules, found and loaded by tpm2-tss's TCTI loader.
+
+use std::ffi::CString;
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tss_esapi_sys::{
+    TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_FreeInfo,
+    Tss2_TctiLdr_GetInfo, Tss2_TctiLdr_Initialize_Ex,
+};
+
+use super::last_error::catch;
+use super::native::Native;
+use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+/// A TCTI that `Tss2_TctiLdr` loaded, by name: any module of the C stack. It is
+/// closed on drop.
+#[derive(Debug)]
+pub struct TctiLdr {
+    native: Native,
+    /// The loader's context, null once it is closed.
+    context: *mut TSS2_TCTI_CONTEXT,
+    name: String,
+    conf: Option<String>,
+}
+
+// SAFETY: the context is used through `native`, which is Send, and the loader's
+// own finalize has no thread of its own.
+unsafe impl Send for TctiLdr {}
+
+impl TctiLdr {
+    /// Loads the module `name` (`swtpm`, `libtss2-tcti-swtpm.so.0`, …) with its
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for a NUL in a string; what the loader and the
+    /// module's own Init function fail with.
+    pub fn new(name: &str, conf: Option<&str>) -> Result<Self> {
+        let c_name = c_string(name)?;
+        let c_conf = conf.map(c_string).transpose()?;
+        let mut context = ptr::null_mut();
+        // SAFETY: C strings (or NULL) that live through the call, and a place.
+        catch(|| unsafe {
+            Tss2_TctiLdr_Initialize_Ex(
+                c_name.as_ptr(),
+                c_conf.as_ref().map_or(ptr::null(), |conf| conf.as_ptr()),
+                &mut context,
+            )
+        })
+        .map_err(|error| {
+            error.context(match conf {
+                Some(conf) => format!("cannot load the TCTI \"{name}:{conf}\""),
+                None => format!("cannot load the TCTI \"{name}\""),
+            })
+        })?;
+        // SAFETY: the loader just made it, and it stays until it is finalized.
+        let native = unsafe { Native::from_raw(context) }?;
+        Ok(Self {
+            native,
+            context,
+            name: name.to_owned(),
+            conf: conf.map(str::to_owned),
+        })
+    }
+
+    /// Loads what `name:conf` names. Without a colon there is no configuration;
+    /// everything behind the first one is it, more colons included.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn parse(name_conf: &str) -> Result<Self> {
+        match name_conf.split_once(':') {
+            Some((name, conf)) => Self::new(name, Some(conf)),
+            None => Self::new(name_conf, None),
+        }
+    }
+
+    /// The name it was loaded by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration it was given.
+    pub fn conf(&self) -> Option<&str> {
+        self.conf.as_deref()
+    }
+
+    /// Both, as `name:conf`; the name alone where there is no configuration.
+    pub fn name_conf(&self) -> String {
+        match &self.conf {
+            Some(conf) => format!("{}:{conf}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// True where the loader finds a module of this name.
+    pub fn is_available(name: &str) -> bool {
+        let Ok(name) = c_string(name) else {
+            return false;
+        };
+        let mut info: *mut TSS2_TCTI_INFO = ptr::null_mut();
+        // SAFETY: a C string that lives through the call, and a place.
+        let found = unsafe { Tss2_TctiLdr_GetInfo(name.as_ptr(), &mut info) } == 0;
+        if found {
+            // SAFETY: the loader just made it.
+            unsafe { Tss2_TctiLdr_FreeInfo(&mut info) };
+        }
+        found
+    }
+
+    /// The context itself, for C: valid until this value is dropped.
+    pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
+        self.context
+    }
+
+    fn close(&mut self) {
+        if !self.context.is_null() {
+            // The loader's finalize calls the module's; ours would be a second.
+            self.native.forget();
+            // SAFETY: the loader made it; it sets the pointer to NULL.
+            unsafe { Tss2_TctiLdr_Finalize(&mut self.context) };
+            self.context = ptr::null_mut();
+        }
+    }
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|error| {
+        Error::with_source(
+            ErrorKind::BadValue,
+            format!("{text:?} has a NUL in it"),
+            error,
+        )
+    })
+}
+
+impl Tcti for TctiLdr {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.native.transmit(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.native.receive(response, timeout)
+    }
+
+    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+        self.native.canceller()
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.native.poll_handles()
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.native.set_locality(locality)
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        self.native.make_sticky(handle, sticky)
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl Drop for TctiLdr {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! All that faces C: the one place where pointers are believed and panics end.
+
+mod blob;
+mod bridge;
+mod context;
+pub(crate) mod fork;
+mod last_error;
+mod ldr;
+mod module;
+mod native;
+mod panic;
+
+pub use context::{Context, ContextBuilder};
+pub use ldr::TctiLdr;
+pub use module::{Magic, Module};
+pub use native::Native;
+
+#[cfg(feature = "capi")]
+pub(crate) use {
+    blob::{init as init_context, reset},
+    last_error::last_text,
+};
+
+/// What [`export!`](crate::export) expands to; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use super::module::{Info, info, init};
+    pub use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
+}

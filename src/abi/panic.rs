@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a panic ends: no unwinding ever reaches C.
+
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Runs `call`; a panic in it becomes a general failure that tells its message.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    // Whatever the call left half done belongs to a transport, whose methods
+    // are what may be called next; the bridge's own state is set after it.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(error(payload)))
+}
+
+fn error(payload: Box<dyn Any + Send>) -> Error {
+    let message = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(text), _) => format!("panic: {text}"),
+        (_, Some(text)) => format!("panic: {text}"),
+        _ => {
+            // Dropping a payload of an unknown type may panic once more.
+            std::mem::forget(payload);
+            "panic, with a payload that is no text".to_owned()
+        }
+    };
+    Error::new(ErrorKind::GeneralFailure, message)
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The exported C functions. include/tss2/tss2_tcti_rusttcti.h is made from
+//! this file: what is said here of a function, C programmers read there.
+
+#![allow(non_snake_case)]
+
+use std::ffi::{CStr, c_char};
+
+use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
+
+use crate::abi::{self, __private as private};
+use crate::transport::swtpm::Swtpm;
+use crate::transport::{cmd::Cmd, device::Device, libtpms::Libtpms, mssim::Mssim, null::Null};
+use crate::{Magic, chain};
+
+const NAME: &CStr = c"rusttcti";
+const DESCRIPTION: &CStr = c"TPM transports in Rust, by name: rusttcti:TRANSPORT:CONF";
+const CONFIG_HELP: &CStr = chain::HELP;
+
+static INFO: private::Info = private::Info::new(
+    NAME,
+    DESCRIPTION,
+    CONFIG_HELP,
+    Some(Tss2_Tcti_Rusttcti_Init),
+);
+
+/// What this module is: its name, description, configuration and Init function.
+/// Tss2_TctiLdr asks for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn Tss2_Tcti_Info() -> *const TSS2_TCTI_INFO {
+    INFO.as_ptr()
+}
+
+/// Initialises a context from a whole chain,
+/// `{ LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]`.
+///
+/// With a NULL `context`, `*size` becomes the size that a context needs.
+/// Otherwise `context` is memory of `*size` bytes, aligned as by malloc().
+/// `conf` is the chain; NULL or an empty one is the system's TPM device.
+///
+/// Returns TSS2_RC_SUCCESS, or TSS2_TCTI_RC_BAD_REFERENCE (`size` is NULL),
+/// TSS2_TCTI_RC_BAD_VALUE (`*size` is too small; the chain has a mistake), or
+/// what opening the transport failed with; then nothing was written to
+/// `context`, and Tss2_Tcti_Rusttcti_LastError() tells why.
+///
+/// # Safety
+/// As the C interface has it: valid pointers, or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Init(
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    const MAGIC: Magic = Magic::new(b"RUSTTCTI");
+    // SAFETY: the caller's contract is the same.
+    unsafe {
+        abi::init_context("rusttcti", context, size, conf, MAGIC, 4096, |chain| {
+            chain::open(chain.unwrap_or(""))
+        })
+    }
+}
+
+macro_rules! transport {
+    ($(#[$doc:meta])* $init:ident = $module:ty) => {
+        $(#[$doc])*
+        ///
+        /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+        ///
+        /// # Safety
+        /// As the C interface has it: valid pointers, or NULL.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $init(
+            context: *mut TSS2_TCTI_CONTEXT,
+            size: *mut size_t,
+            conf: *const c_char,
+        ) -> TSS2_RC {
+            // SAFETY: the caller's contract is the same.
+            unsafe { private::init::<$module>(context, size, conf) }
+        }
+    };
+}
+
+transport! {
+    /// Initialises a context of the transport `device`. `conf` is the path of
+    /// a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
+    Tss2_Tcti_Rusttcti_Device_Init = Device
+}
+transport! {
+    /// Initialises a context of the transport `swtpm`. `conf` is
+    /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+    Tss2_Tcti_Rusttcti_Swtpm_Init = Swtpm
+}
+transport! {
+    /// Initialises a context of the transport `mssim`. `conf` is
+    /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+    Tss2_Tcti_Rusttcti_Mssim_Init = Mssim
+}
+transport! {
+    /// Initialises a context of the transport `cmd`. `conf` is a command line
+    /// for `/bin/sh -c`, which reads TPM commands and writes responses.
+    Tss2_Tcti_Rusttcti_Cmd_Init = Cmd
+}
+transport! {
+    /// Initialises a context of the transport `libtpms`, a TPM inside this
+    /// process. `conf` is the path of its state file; NULL is a TPM in memory.
+    Tss2_Tcti_Rusttcti_Libtpms_Init = Libtpms
+}
+transport! {
+    /// Initialises a context of the transport `null`, which has no TPM and
+    /// refuses every command. `conf` is ignored.
+    Tss2_Tcti_Rusttcti_Null_Init = Null
+}
+
+/// Power-cycles the TPM behind a context of this module: what is permanent
+/// stays, all else is lost.
+///
+/// Returns TSS2_RC_SUCCESS; TSS2_TCTI_RC_NOT_IMPLEMENTED where the transport
+/// has no power over its TPM; TSS2_TCTI_RC_BAD_SEQUENCE while a response is
+/// awaited; TSS2_TCTI_RC_BAD_CONTEXT for a context of another module, as the
+/// one around ours that Tss2_TctiLdr_Initialize() makes is.
+///
+/// # Safety
+/// `context` is NULL or a TCTI context.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { abi::reset(context) }
+}
+
+/// What this thread's last failed call of this module failed with, as a
+/// sentence in UTF-8; empty if none has failed. Never NULL. The text stays
+/// until the thread's next failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn Tss2_Tcti_Rusttcti_LastError() -> *const c_char {
+    abi::last_text()
+}

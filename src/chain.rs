@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! From a chain (`LAYER,key=value:...:TRANSPORT:CONF`) to a boxed [`Tcti`]: the
+//! one list of the layers and transports that exist.
+
+#![forbid(unsafe_code)]
+
+use crate::layer::{self, Options};
+use crate::transport;
+use crate::{Error, ErrorKind, Module, Result, Tcti, TctiLdr};
+
+/// What a transport is opened from: its CONF.
+type OpenTransport = fn(Option<&str>) -> Result<Box<dyn Tcti>>;
+/// What a layer is opened from: its options, and what it is put on.
+type OpenLayer = fn(Options, Box<dyn Tcti>) -> Result<Box<dyn Tcti>>;
+
+const TRANSPORTS: &[(&str, OpenTransport)] = &[
+    ("device", boxed::<transport::device::Device>),
+    ("swtpm", boxed::<transport::swtpm::Swtpm>),
+    ("mssim", boxed::<transport::mssim::Mssim>),
+    ("cmd", boxed::<transport::cmd::Cmd>),
+    ("libtpms", boxed::<transport::libtpms::Libtpms>),
+    ("null", boxed::<transport::null::Null>),
+];
+
+const LAYERS: &[(&str, OpenLayer)] = &[("pcap", layer::pcap::open)];
+
+/// The configuration, for those who ask the module (`TSS2_TCTI_INFO.config_help`).
+#[cfg(feature = "capi")]
+pub(crate) const HELP: &std::ffi::CStr = c"\
+[LAYER[,key=value...]:]TRANSPORT[:CONF], none is the system's TPM device. Transports: \
+device[:PATH]; \
+swtpm[:host=HOST,port=PORT | path=PATH]; \
+mssim[:host=HOST,port=PORT | path=PATH]; \
+cmd:COMMAND-LINE; \
+libtpms[:STATE-FILE]; \
+null; \
+any C module's name. Layers: pcap[,file=PATH].";
+
+fn boxed<T: Module>(conf: Option<&str>) -> Result<Box<dyn Tcti>> {
+    Ok(Box::new(T::init(conf)?))
+}
+
+/// Opens a chain: the string that follows `rusttcti:` in a TCTI's name.
+///
+/// ```text
+/// CHAIN = { LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]
+/// ```
+///
+/// CONF is verbatim, in the syntax of tpm2-tss's module of the same name. No
+/// transport at all is the system's TPM device. A name that is neither a layer
+/// nor a transport of this crate is loaded as a C module, through tctildr. In a
+/// layer's option a backslash escapes `,` `:` and `\`.
+///
+/// ```no_run
+/// let mut tcti = rusttcti::open("pcap,file=/tmp/tpm.pcapng:swtpm:port=2321")?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::BadValue`] for a chain that cannot be read, or a name that
+/// nothing has; whatever opening the transport fails with.
+pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
+    let plan = Plan::parse(chain)?;
+    let mut tcti = match plan.transport {
+        None => {
+            transport::device::Device::init(None).map(|tcti| Box::new(tcti) as Box<dyn Tcti>)?
+        }
+        Some((name, conf)) => match TRANSPORTS.iter().find(|(known, _)| *known == name) {
+            Some((_, open)) => open(conf)?,
+            None => foreign(name, conf)?,
+        },
+    };
+    for (open, options) in plan.layers.into_iter().rev() {
+        tcti = open(options, tcti)?;
+    }
+    Ok(tcti)
+}
+
+/// A C module, by tctildr.
+fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
+    if let Some((known, _)) = name.split_once(',') {
+        if TRANSPORTS.iter().any(|(transport, _)| *transport == known) {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!(
+                    "\"{name}\": the transport {known} takes no options before its colon \
+                     (write {known}:CONF)"
+                ),
+            ));
+        }
+    }
+    match TctiLdr::new(name, conf) {
+        Ok(tcti) => Ok(Box::new(tcti)),
+        Err(error) if TctiLdr::is_available(name) => Err(error),
+        Err(error) => Err(Error::with_source(
+            ErrorKind::BadValue,
+            format!(
+                "there is no transport or layer \"{name}\", and no C module of that name \
+                 (transports: {}; layers: {})",
+                names(TRANSPORTS),
+                names(LAYERS)
+            ),
+            error,
+        )),
+    }
+}
+
+fn names<T>(list: &[(&str, T)]) -> String {
+    list.iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A chain, read but not opened.
+struct Plan<'a> {
+    /// From the outermost layer inwards.
+    layers: Vec<(OpenLayer, Options)>,
+    /// Its name and CONF; none where the chain ends before.
+    transport: Option<(&'a str, Option<&'a str>)>,
+}
+
+impl<'a> Plan<'a> {
+    fn parse(chain: &'a str) -> Result<Self> {
+        let mut layers = Vec::new();
+        let mut rest = chain;
+        loop {
+            let name = &rest[..rest.find([',', ':']).unwrap_or(rest.len())];
+            let Some((_, open)) = LAYERS.iter().find(|(known, _)| *known == name) else {
+                break;
+            };
+            let (options, after) = Options::parse(name, &rest[name.len()..])?;
+            layers.push((*open, options));
+            rest = after;
+        }
+        let transport = match rest.split_once(':') {
+            _ if rest.is_empty() => None,
+            Some(("", _)) => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    format!("the chain \"{chain}\" names no transport before \":\""),
+                ));
+            }
+            Some((name, conf)) => Some((name, Some(conf))),
+            None => Some((rest, None)),
+        };
+        Ok(Self { layers, transport })
+    }
+}

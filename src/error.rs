@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What can go wrong: a kind, a sentence and a cause, and the TSS2_RC that says it to C.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// A result whose error is a TCTI [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A TSS2 response code (`TSS2_RC`) of the TCTI layer with the given base code.
+const TCTI_LAYER: u32 = 10 << 16;
+/// The bits of a `TSS2_RC` that name the layer it comes from.
+const LAYER_MASK: u32 = 0x00ff_0000;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// What sort of failure an [`Error`] is, after the base codes of the
+        /// TSS 2.0 Overview and Common Structures specification, section 3.2.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind { $($(#[$doc])* $name,)* }
+
+        impl ErrorKind {
+            /// The base code (`TSS2_BASE_RC_*`) of this kind.
+            const fn base_code(self) -> u32 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The kind of a base code; what has none here is a [`ErrorKind::GeneralFailure`].
+            const fn from_base_code(code: u32) -> Self {
+                match code { $($code => Self::$name,)* _ => Self::GeneralFailure }
+            }
+
+            const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Anything that no other kind names; also what a panic becomes.
+    GeneralFailure = 1, "general failure";
+    /// The transport has no such function.
+    NotImplemented = 2, "not implemented by this transport";
+    /// The context is not one of this library, or not one of this process.
+    BadContext = 3, "bad context";
+    /// The caller's and the module's ABI versions don't fit.
+    AbiMismatch = 4, "ABI mismatch";
+    /// A pointer that must not be NULL is.
+    BadReference = 5, "bad reference";
+    /// The caller's buffer is too small; nothing is lost.
+    InsufficientBuffer = 6, "insufficient buffer";
+    /// The function cannot be called in the context's present state.
+    BadSequence = 7, "bad sequence";
+    /// There is no connection to the TPM, or it was lost.
+    NoConnection = 8, "no connection to the TPM";
+    /// Nothing is there yet; call again, nothing is lost.
+    TryAgain = 9, "try again";
+    /// Reading or writing failed.
+    IoError = 10, "I/O error";
+    /// An argument has a value that is not allowed.
+    BadValue = 11, "bad value";
+    /// The operation is not permitted, here or to this user.
+    NotPermitted = 12, "not permitted";
+    /// The response is not a well-formed TPM response.
+    MalformedResponse = 17, "malformed response";
+    /// The operation is known but not supported here.
+    NotSupported = 21, "not supported";
+    /// There is no memory left.
+    Memory = 23, "out of memory";
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// A TCTI failure: its [`ErrorKind`], a sentence that says what happened, and
+/// what caused it. It is one pointer wide and cheap to clone.
+///
+/// ```
+/// use rusttcti::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::NoConnection, "the serial line is unplugged");
+/// assert_eq!(error.kind(), ErrorKind::NoConnection);
+/// assert_eq!(error.rc(), 0x000a_0008); // TSS2_TCTI_RC_NO_CONNECTION
+/// assert_eq!(error.to_string(), "the serial line is unplugged");
+/// ```
+#[derive(Clone)]
+pub struct Error(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// A kind and nothing else: no allocation, for what is no news (TRY_AGAIN).
+    Kind(ErrorKind),
+    /// A response code and nothing else.
+    Rc(u32),
+    Full(Arc<Full>),
+}
+
+struct Full {
+    kind: ErrorKind,
+    rc: u32,
+    message: Option<String>,
+    source: Option<Cause>,
+}
+
+impl Error {
+    /// An error of `kind` because of `cause`, which is a sentence or another
+    /// error. It prints as the cause does, and the cause is its
+    /// [`source`](StdError::source), from where it can be downcast.
+    pub fn new(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
+        Self(Repr::Full(Arc::new(Full {
+            kind,
+            rc: tcti_rc(kind),
+            message: None,
+            source: Some(cause.into()),
+        })))
+    }
+
+    /// An error of `kind`, with a sentence of its own and what caused it.
+    pub fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Cause>,
+    ) -> Self {
+        Self(Repr::Full(Arc::new(Full {
+            kind,
+            rc: tcti_rc(kind),
+            message: Some(message.into()),
+            source: Some(source.into()),
+        })))
+    }
+
+    /// An error that passes the `TSS2_RC` of another part of the stack on,
+    /// unchanged. 0 (success) is no error and becomes a general failure.
+    pub fn from_rc(rc: u32) -> Self {
+        if rc == 0 {
+            return Self::new(
+                ErrorKind::GeneralFailure,
+                "success was reported as an error",
+            );
+        }
+        Self(Repr::Rc(rc))
+    }
+
+    /// The same, with a sentence that says what was being done.
+    pub fn from_rc_with(rc: u32, message: impl Into<String>) -> Self {
+        if rc == 0 {
+            return Self::from_rc(rc);
+        }
+        let kind = kind_of_rc(rc);
+        Self(Repr::Full(Arc::new(Full {
+            kind,
+            rc,
+            message: Some(message.into()),
+            source: None,
+        })))
+    }
+
+    /// This error as the cause of one that says what was being done: the kind
+    /// and the response code stay.
+    pub fn context(self, message: impl Into<String>) -> Self {
+        let (kind, rc) = (self.kind(), self.rc());
+        Self(Repr::Full(Arc::new(Full {
+            kind,
+            rc,
+            message: Some(message.into()),
+            source: Some(Box::new(self)),
+        })))
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match &self.0 {
+            Repr::Kind(kind) => *kind,
+            Repr::Rc(rc) => kind_of_rc(*rc),
+            Repr::Full(full) => full.kind,
+        }
+    }
+
+    /// The `TSS2_RC` that a C caller gets: never 0.
+    pub fn rc(&self) -> u32 {
+        match &self.0 {
+            Repr::Kind(kind) => tcti_rc(*kind),
+            Repr::Rc(rc) => *rc,
+            Repr::Full(full) => full.rc,
+        }
+    }
+
+    /// What this error was made from, if anything.
+    pub fn get_ref(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        match &self.0 {
+            Repr::Full(full) => full.source.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The whole text of an error that is its kind and nothing more.
+    pub(crate) fn message_without_allocation(&self) -> Option<&'static str> {
+        match &self.0 {
+            Repr::Kind(kind) => Some(kind.text()),
+            _ => None,
+        }
+    }
+
+    /// The sentence and those of all its causes in one line: what
+    /// `Tss2_Tcti_Rusttcti_LastError` and the log say.
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut last = text.clone();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let sentence = cause.to_string();
+            if sentence != last {
+                text.push_str(": ");
+                text.push_str(&sentence);
+                last = sentence;
+            }
+            source = cause.source();
+        }
+        text
+    }
+}
+
+/// The TCTI layer's response code of a kind.
+const fn tcti_rc(kind: ErrorKind) -> u32 {
+    TCTI_LAYER | kind.base_code()
+}
+
+/// The kind that fits a response code best. Codes of the TPM itself (layer 0)
+/// and of its resource managers say nothing about the transport.
+fn kind_of_rc(rc: u32) -> ErrorKind {
+    if rc & LAYER_MASK == 0 {
+        return ErrorKind::GeneralFailure;
+    }
+    ErrorKind::from_base_code(rc & 0xffff)
+}
+
+impl From<ErrorKind> for Error {
+    /// An error that is its kind and nothing more; it allocates nothing.
+    fn from(kind: ErrorKind) -> Self {
+        Self(Repr::Kind(kind))
+    }
+}
+
+impl From<io::Error> for Error {
+    /// The nearest kind, the I/O error as the source. Running out of time
+    /// (`WouldBlock`, `TimedOut`) is [`ErrorKind::TryAgain`].
+    fn from(error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                return ErrorKind::TryAgain.into();
+            }
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => ErrorKind::NoConnection,
+            io::ErrorKind::PermissionDenied => ErrorKind::NotPermitted,
+            io::ErrorKind::InvalidInput => ErrorKind::BadValue,
+            io::ErrorKind::InvalidData => ErrorKind::MalformedResponse,
+            io::ErrorKind::Unsupported => ErrorKind::NotSupported,
+            io::ErrorKind::OutOfMemory => ErrorKind::Memory,
+            _ => ErrorKind::IoError,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Kind(kind) => kind.fmt(f),
+            Repr::Rc(rc) => write!(f, "{} (response code 0x{rc:08x})", kind_of_rc(*rc)),
+            Repr::Full(full) => match (&full.message, &full.source) {
+                (Some(message), _) => f.write_str(message),
+                (None, Some(source)) => source.fmt(f),
+                (None, None) => full.kind.fmt(f),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind())
+            .field("rc", &format_args!("0x{:08x}", self.rc()))
+            .field("message", &format_args!("{self}"))
+            .field("source", &self.source())
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.get_ref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_its_response_code_are_each_others_image() {
+        for kind in [
+            ErrorKind::GeneralFailure,
+            ErrorKind::NotImplemented,
+            ErrorKind::BadContext,
+            ErrorKind::AbiMismatch,
+            ErrorKind::BadReference,
+            ErrorKind::InsufficientBuffer,
+            ErrorKind::BadSequence,
+            ErrorKind::NoConnection,
+            ErrorKind::TryAgain,
+            ErrorKind::IoError,
+            ErrorKind::BadValue,
+            ErrorKind::NotPermitted,
+            ErrorKind::MalformedResponse,
+            ErrorKind::NotSupported,
+            ErrorKind::Memory,
+        ] {
+            let rc = Error::from(kind).rc();
+            assert_eq!(rc >> 16, 10, "the TCTI layer");
+            assert_eq!(Error::from_rc(rc).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_response_code_of_another_layer_passes_unchanged() {
+        assert_eq!(Error::from_rc(0x000b_0009).rc(), 0x000b_0009);
+        assert_eq!(Error::from_rc(0x000b_0009).kind(), ErrorKind::TryAgain);
+        assert_eq!(
+            Error::from_rc(0x0000_0101).kind(),
+            ErrorKind::GeneralFailure
+        );
+        assert_eq!(Error::from_rc(0x0000_0101).context("sending").rc(), 0x101);
+    }
+
+    #[test]
+    fn success_is_never_an_error_s_response_code() {
+        assert_ne!(Error::from_rc(0).rc(), 0);
+        assert_ne!(Error::from_rc_with(0, "nothing").rc(), 0);
+    }
+
+    #[test]
+    fn a_report_tells_the_whole_chain_and_nothing_twice() {
+        let refused = io::Error::from_raw_os_error(111);
+        let error = Error::from(refused).context("cannot connect to localhost:2321");
+        assert_eq!(
+            error.report(),
+            "cannot connect to localhost:2321: Connection refused (os error 111)"
+        );
+        assert_eq!(error.kind(), ErrorKind::NoConnection);
+    }
+
+    #[test]
+    fn the_cause_can_be_downcast() {
+        let error = Error::from(io::Error::other("odd")).context("reading");
+        let inner = error
+            .source()
+            .and_then(|e| e.downcast_ref::<Error>())
+            .expect("an Error");
+        assert!(inner.source().is_some_and(|e| e.is::<io::Error>()));
+    }
+}

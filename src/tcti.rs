@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The trait that every transport and every layer is.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{ErrorKind, Result};
+
+/// A way to a TPM: it carries commands there and responses back.
+///
+/// Two methods are required. The bridge that shows a `Tcti` to C (see
+/// [`Context`](crate::Context)) checks every argument and every sequence of
+/// calls, keeps responses that did not fit, and catches panics, so that a
+/// transport repeats none of that: `transmit` gets a whole, well-formed
+/// command, `receive` is called only between a `transmit` that succeeded and
+/// the response, and no two calls run at once.
+///
+/// A whole transport, a TPM at the other end of a TCP connection:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use std::time::Duration;
+///
+/// use rusttcti::{Error, ErrorKind, Result, Tcti};
+///
+/// struct Bridge(TcpStream);
+///
+/// impl Tcti for Bridge {
+///     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+///         Ok(self.0.write_all(command)?)
+///     }
+///
+///     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+///         // A peek waits for the first byte, and takes nothing when there is none.
+///         self.0.set_nonblocking(timeout == Some(Duration::ZERO))?;
+///         self.0.set_read_timeout(timeout.filter(|t| !t.is_zero()))?;
+///         self.0.peek(&mut [0])?;
+///         self.0.set_nonblocking(false)?;
+///         self.0.set_read_timeout(None)?;
+///
+///         let (header, rest) = response.split_at_mut(10);
+///         self.0.read_exact(header)?;
+///         let size = u32::from_be_bytes([header[2], header[3], header[4], header[5]]) as usize;
+///         let body = size.checked_sub(10).and_then(|n| rest.get_mut(..n));
+///         let body = body.ok_or_else(|| Error::from(ErrorKind::MalformedResponse))?;
+///         self.0.read_exact(body)?;
+///         Ok(size)
+///     }
+/// }
+/// ```
+pub trait Tcti: Send {
+    /// Sends one whole command.
+    ///
+    /// # Errors
+    /// Any; the context then stays as it was, and another command may be sent.
+    fn transmit(&mut self, command: &[u8]) -> Result<()>;
+
+    /// Receives the response to the command sent last, and returns its length
+    /// in bytes.
+    ///
+    /// `response` is as long as the largest response (`MAX_SIZE`). `timeout`
+    /// is as in the standard library: `None` waits for ever,
+    /// `Some(Duration::ZERO)` only looks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TryAgain`] when the time runs out first: nothing is lost
+    /// and `receive` will be called again. After any other error the command
+    /// counts as failed.
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize>;
+
+    /// A handle that cancels the command under way, from any thread, also while
+    /// another one waits in [`receive`](Self::receive). It is asked for after
+    /// each `transmit`. `None`, the default, where commands cannot be cancelled.
+    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+        None
+    }
+
+    /// The descriptors that an event loop polls to learn when
+    /// [`receive`](Self::receive) makes progress.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`], the default, where there are none to give.
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        Err(ErrorKind::NotImplemented.into())
+    }
+
+    /// Sets the locality of the commands to come: 0 to 4, or 32 to 255
+    /// (extended localities). The bridge lets no other value through.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`], the default; [`ErrorKind::BadValue`] for
+    /// a locality that this TPM cannot have.
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        let _ = locality;
+        Err(ErrorKind::NotImplemented.into())
+    }
+
+    /// Makes an object outlive its client's connection to a resource manager
+    /// (`sticky`) or not, and returns the handle that it has then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`], the default, where there is no resource manager.
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        let _ = (handle, sticky);
+        Err(ErrorKind::NotImplemented.into())
+    }
+
+    /// Power-cycles the TPM: permanent state stays, all else is lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`], the default, where the TPM's power is not ours.
+    fn reset(&mut self) -> Result<()> {
+        Err(ErrorKind::NotImplemented.into())
+    }
+
+    /// Ends the connection. Called once, last; dropping follows.
+    ///
+    /// # Errors
+    /// Any. C cannot be told (`finalize` returns nothing there); the log is.
+    fn finalize(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Cancels a command, from any thread (see [`Tcti::canceller`]).
+pub trait Cancel: Send + Sync {
+    /// Asks the TPM to give the command up. [`Tcti::receive`] then brings
+    /// the TPM's answer, `TPM_RC_CANCELED` or the command's own result. The
+    /// bridge sees to it that no `cancel` runs during a `transmit`.
+    ///
+    /// # Errors
+    /// Any; the command goes on.
+    fn cancel(&self) -> Result<()>;
+}
+
+/// A descriptor and the events to poll it for (`TSS2_TCTI_POLL_HANDLE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollHandle {
+    /// The file descriptor; it stays the transport's own.
+    pub fd: RawFd,
+    /// The events of poll(2) to wait for.
+    pub events: i16,
+}
+
+impl PollHandle {
+    /// A descriptor to be polled until it is readable (`POLLIN`).
+    pub fn readable(fd: RawFd) -> Self {
+        Self {
+            fd,
+            events: rustix::event::PollFlags::IN.bits() as i16,
+        }
+    }
+}
+
+impl<T: Tcti + ?Sized> Tcti for Box<T> {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        (**self).transmit(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        (**self).receive(response, timeout)
+    }
+
+    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+        (**self).canceller()
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        (**self).poll_handles()
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        (**self).set_locality(locality)
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        (**self).make_sticky(handle, sticky)
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        (**self).reset()
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        (**self).finalize()
+    }
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Transports: the ways to a TPM, one a module.
+
+pub mod cmd;
+pub mod device;
+pub mod libtpms;
+pub mod mssim;
+pub mod null;
+pub mod swtpm;

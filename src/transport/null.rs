@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! No TPM at all: it opens, and refuses every command. For programs that must
+//! be given a TCTI but never use it.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use crate::{Error, ErrorKind, Module, Result, Tcti};
+
+/// The transport that goes nowhere, as tpm2-tss's `null`.
+#[derive(Debug, Default)]
+pub struct Null(());
+
+impl Module for Null {
+    const NAME: &'static CStr = c"null";
+    const DESCRIPTION: &'static CStr = c"no TPM: opens, and refuses every command";
+    const CONFIG_HELP: &'static CStr = c"CONF is ignored";
+
+    fn init(_conf: Option<&str>) -> Result<Self> {
+        Ok(Self(()))
+    }
+}
+
+impl Tcti for Null {
+    fn transmit(&mut self, _command: &[u8]) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::NotImplemented,
+            "the null transport has no TPM to send this to",
+        ))
+    }
+
+    fn receive(&mut self, _response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
+        Err(Error::new(
+            ErrorKind::NotImplemented,
+            "the null transport has no TPM to hear from",
+        ))
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What several tests need, once.
+
+#![allow(dead_code)] // each test program uses its own part
+
+pub mod commands;
+pub mod module;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The C module, built as it is shipped, under the name that tctildr looks for.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A folder with `libtss2-tcti-rusttcti.so.0` in it, for LD_LIBRARY_PATH.
+///
+/// `make check` builds it once and names it in RUSTTCTI_MODULE_DIR; a plain
+/// `cargo test` builds it here.
+pub fn dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| match std::env::var_os("RUSTTCTI_MODULE_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => build(),
+    })
+}
+
+/// The module's file.
+pub fn file() -> PathBuf {
+    dir().join("libtss2-tcti-rusttcti.so.0")
+}
+
+/// A program that finds the module by its name.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("LD_LIBRARY_PATH", dir());
+    for variable in ["TPM2TOOLS_TCTI", "TCTI", "TSS2_LOG", "TSS2_LOGFILE", "TCTI_PCAP_FILE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("module");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--lib", "--features", "capi", "--target-dir"])
+        .arg(&target)
+        .current_dir(root)
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the module does not build");
+    let dir = target.join("release");
+    let link = dir.join("libtss2-tcti-rusttcti.so.0");
+    match std::os::unix::fs::symlink("librusttcti.so", &link) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            panic!("cannot link {}: {error}", link.display())
+        }
+        _ => dir,
+    }
+}

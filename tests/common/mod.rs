@@ -5,3 +5,5 @@
 
 pub mod commands;
 pub mod module;
+pub mod scripted;
+pub mod vtable;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A context as C uses it: nothing but the pointer and its functions.
+
+use std::ptr;
+
+use tss_esapi_sys::{
+    TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_POLL_HANDLE, size_t,
+};
+
+/// The response codes of the TCTI layer.
+pub mod rc {
+    pub const SUCCESS: u32 = 0;
+    pub const GENERAL_FAILURE: u32 = 0xa0001;
+    pub const NOT_IMPLEMENTED: u32 = 0xa0002;
+    pub const BAD_CONTEXT: u32 = 0xa0003;
+    pub const ABI_MISMATCH: u32 = 0xa0004;
+    pub const BAD_REFERENCE: u32 = 0xa0005;
+    pub const INSUFFICIENT_BUFFER: u32 = 0xa0006;
+    pub const BAD_SEQUENCE: u32 = 0xa0007;
+    pub const NO_CONNECTION: u32 = 0xa0008;
+    pub const TRY_AGAIN: u32 = 0xa0009;
+    pub const IO_ERROR: u32 = 0xa000a;
+    pub const BAD_VALUE: u32 = 0xa000b;
+    pub const NOT_PERMITTED: u32 = 0xa000c;
+    pub const MALFORMED_RESPONSE: u32 = 0xa0011;
+}
+
+/// A pointer to a context, whose owner outlives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Vtable(pub *mut TSS2_TCTI_CONTEXT);
+
+// SAFETY: what these tests are about is that contexts may be used from threads.
+unsafe impl Send for Vtable {}
+unsafe impl Sync for Vtable {}
+
+impl Vtable {
+    pub fn common(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
+        // SAFETY: the owner outlives it, and each context of ours is a V2.
+        unsafe { *self.0.cast() }
+    }
+
+    pub fn transmit(&self, command: &[u8]) -> u32 {
+        self.transmit_raw(command.len(), command.as_ptr())
+    }
+
+    pub fn transmit_raw(&self, size: usize, command: *const u8) -> u32 {
+        // SAFETY: of the arguments as much is true as the test means to.
+        unsafe { self.common().v1.transmit.unwrap()(self.0, size as size_t, command) }
+    }
+
+    /// Receives into a buffer of 4096 bytes.
+    pub fn receive(&self, timeout: i32) -> (u32, Vec<u8>) {
+        let mut buffer = vec![0; 4096];
+        let (rc, size) = self.receive_into(&mut buffer, timeout);
+        buffer.truncate(if rc == 0 { size } else { 0 });
+        (rc, buffer)
+    }
+
+    /// Receives into `buffer`; the code, and what `*size` became.
+    pub fn receive_into(&self, buffer: &mut [u8], timeout: i32) -> (u32, usize) {
+        let mut size = buffer.len() as size_t;
+        let rc = self.receive_raw(&mut size, buffer.as_mut_ptr(), timeout);
+        (rc, size as usize)
+    }
+
+    /// Asks for the size by a NULL buffer.
+    pub fn response_size(&self) -> (u32, usize) {
+        let mut size: size_t = 0;
+        let rc = self.receive_raw(&mut size, ptr::null_mut(), 0);
+        (rc, size as usize)
+    }
+
+    pub fn receive_raw(&self, size: *mut size_t, response: *mut u8, timeout: i32) -> u32 {
+        // SAFETY: of the arguments as much is true as the test means to.
+        unsafe { self.common().v1.receive.unwrap()(self.0, size, response, timeout) }
+    }
+
+    pub fn cancel(&self) -> u32 {
+        // SAFETY: the owner outlives it.
+        unsafe { self.common().v1.cancel.unwrap()(self.0) }
+    }
+
+    /// The handles, as an array with `places` has them; the code, and what
+    /// `*num_handles` became.
+    pub fn poll_handles(&self, places: usize) -> (u32, usize, Vec<TSS2_TCTI_POLL_HANDLE>) {
+        let empty = TSS2_TCTI_POLL_HANDLE { fd: -7, events: 0, revents: 0 };
+        let mut handles = vec![empty; places];
+        let mut count = places as size_t;
+        let array = if places == 0 { ptr::null_mut() } else { handles.as_mut_ptr() };
+        let rc = self.poll_handles_raw(array, &mut count);
+        (rc, count as usize, handles)
+    }
+
+    pub fn poll_handles_raw(&self, array: *mut TSS2_TCTI_POLL_HANDLE, count: *mut size_t) -> u32 {
+        // SAFETY: of the arguments as much is true as the test means to.
+        unsafe { self.common().v1.getPollHandles.unwrap()(self.0, array, count) }
+    }
+
+    pub fn set_locality(&self, locality: u8) -> u32 {
+        // SAFETY: the owner outlives it.
+        unsafe { self.common().v1.setLocality.unwrap()(self.0, locality) }
+    }
+
+    pub fn make_sticky(&self, handle: *mut u32, sticky: u8) -> u32 {
+        // SAFETY: of the arguments as much is true as the test means to.
+        unsafe { self.common().makeSticky.unwrap()(self.0, handle, sticky) }
+    }
+
+    pub fn finalize(&self) {
+        // SAFETY: the owner outlives it.
+        unsafe { self.common().v1.finalize.unwrap()(self.0) }
+    }
+}

@@ -11,7 +11,13 @@ pub fn get_random(bytes: u16) -> Vec<u8> {
 /// A command without sessions: its header and these parameters.
 pub fn command(code: u32, parameters: &[u8]) -> Vec<u8> {
     let size = (Header::SIZE + parameters.len()) as u32;
-    let mut command = Header { tag: 0x8001, size, code }.to_bytes().to_vec();
+    let mut command = Header {
+        tag: 0x8001,
+        size,
+        code,
+    }
+    .to_bytes()
+    .to_vec();
     command.extend_from_slice(parameters);
     command
 }

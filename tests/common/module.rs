@@ -26,7 +26,13 @@ pub fn file() -> PathBuf {
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env("LD_LIBRARY_PATH", dir());
-    for variable in ["TPM2TOOLS_TCTI", "TCTI", "TSS2_LOG", "TSS2_LOGFILE", "TCTI_PCAP_FILE"] {
+    for variable in [
+        "TPM2TOOLS_TCTI",
+        "TCTI",
+        "TSS2_LOG",
+        "TSS2_LOGFILE",
+        "TCTI_PCAP_FILE",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -36,7 +42,14 @@ fn build() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("module");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--lib", "--features", "capi", "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--lib",
+            "--features",
+            "capi",
+            "--target-dir",
+        ])
         .arg(&target)
         .current_dir(root)
         .status()

@@ -7,6 +7,7 @@
 //! Nothing here needs a destructor when a thread ends, which would keep the
 //! library from being unloaded.
 
+use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_char;
 use std::ptr;
@@ -22,22 +23,25 @@ thread_local! {
     static PLACE: Cell<*mut Option<Error>> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// Keeps `error` as this thread's last failure.
-pub(super) fn record(error: &Error) {
-    // The text may come from a transport's own error type, and panic.
-    match error.message_without_allocation() {
-        Some(text) => keep(text),
-        None => match guarded(|| Ok(error.report())) {
-            Ok(text) => keep(&text),
-            Err(panic) => keep(&panic.to_string()),
-        },
-    }
+/// Keeps `error` as this thread's last failure, with the words it has.
+fn record(error: &Error, text: &str) {
+    keep(text);
     let place = PLACE.get();
     if !place.is_null() {
         // SAFETY: `catch` keeps the pointer in PLACE only while the option it
         // points to lives, further up this thread's stack, where it is not
         // touched until `catch` goes on.
         unsafe { *place = Some(error.clone()) };
+    }
+}
+
+/// The words of an error, which may come from a transport's own type, and panic.
+fn words(error: &Error) -> Cow<'static, str> {
+    match error.message_without_allocation() {
+        Some(text) => text.into(),
+        None => guarded(|| Ok(error.report()))
+            .unwrap_or_else(|panic| panic.to_string())
+            .into(),
     }
 }
 
@@ -91,13 +95,20 @@ pub(super) fn catch(call: impl FnOnce() -> u32) -> Result<(), Error> {
 /// The response code of `result`, its error kept and logged.
 pub(super) fn answer(what: &str, result: Result<(), Error>) -> u32 {
     let Err(error) = result else { return 0 };
-    record(&error);
+    let rc = error.rc();
+    let text = words(&error);
+    record(&error, &text);
     match error.kind() {
         // What a caller asks for by its own choice is no news.
         ErrorKind::TryAgain | ErrorKind::InsufficientBuffer | ErrorKind::NotImplemented => {
-            crate::log::debug!("{what}: {}", error.report());
+            crate::log::debug!("{what}: {text}");
         }
-        _ => crate::log::error!("{what}: {}", error.report()),
+        _ => crate::log::error!("{what}: {text}"),
     }
-    error.rc()
+    // Dropping the last of it drops its cause, of any type.
+    let _ = guarded(|| {
+        drop(error);
+        Ok(())
+    });
+    rc
 }

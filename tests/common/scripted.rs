@@ -23,6 +23,16 @@ pub struct Scripted {
     pub reset: Simple<(), ()>,
     pub finalize: Simple<(), ()>,
     pub log: Log,
+    pub dropped: Dropped,
+}
+
+/// Logs that it was dropped.
+pub struct Dropped(Log);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.add("drop");
+    }
 }
 
 /// The names of the methods that were called, and "drop".
@@ -45,7 +55,13 @@ impl Log {
 
 /// A well-formed response of `size` bytes: success, and a pattern.
 pub fn answer(size: usize) -> Vec<u8> {
-    let mut response = Header { tag: 0x8001, size: size as u32, code: 0 }.to_bytes().to_vec();
+    let mut response = Header {
+        tag: 0x8001,
+        size: size as u32,
+        code: 0,
+    }
+    .to_bytes()
+    .to_vec();
     response.extend((Header::SIZE..size).map(|at| at as u8));
     response
 }
@@ -62,6 +78,7 @@ pub fn put(response: &mut [u8], bytes: &[u8]) -> Result<usize> {
 
 impl Default for Scripted {
     fn default() -> Self {
+        let log = Log::default();
         Self {
             transmit: Box::new(|_| Ok(())),
             receive: Box::new(|response, _| put(response, &answer(28))),
@@ -71,7 +88,8 @@ impl Default for Scripted {
             make_sticky: Box::new(|(handle, _)| Ok(handle)),
             reset: Box::new(|()| Ok(())),
             finalize: Box::new(|()| Ok(())),
-            log: Log::default(),
+            dropped: Dropped(log.clone()),
+            log,
         }
     }
 }
@@ -114,11 +132,5 @@ impl Tcti for Scripted {
     fn finalize(&mut self) -> Result<()> {
         self.log.add("finalize");
         (self.finalize)(())
-    }
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        self.log.add("drop");
     }
 }

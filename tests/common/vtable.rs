@@ -83,10 +83,18 @@ impl Vtable {
     /// The handles, as an array with `places` has them; the code, and what
     /// `*num_handles` became.
     pub fn poll_handles(&self, places: usize) -> (u32, usize, Vec<TSS2_TCTI_POLL_HANDLE>) {
-        let empty = TSS2_TCTI_POLL_HANDLE { fd: -7, events: 0, revents: 0 };
+        let empty = TSS2_TCTI_POLL_HANDLE {
+            fd: -7,
+            events: 0,
+            revents: 0,
+        };
         let mut handles = vec![empty; places];
         let mut count = places as size_t;
-        let array = if places == 0 { ptr::null_mut() } else { handles.as_mut_ptr() };
+        let array = if places == 0 {
+            ptr::null_mut()
+        } else {
+            handles.as_mut_ptr()
+        };
         let rc = self.poll_handles_raw(array, &mut count);
         (rc, count as usize, handles)
     }

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The exported C functions. include/tss2/tss2_tcti_rusttcti.h is made from
-//! this file: what is said here of a function, C programmers read there.
+//! this file: what is said here of a function, C programmers read there. So the
+//! functions are written out, for cbindgen to see, rather than made by a macro.
+//!
+//! What all of them rely on is C's side of the interface: a pointer is NULL or
+//! valid for its type, and a context was initialised by an Init function.
 
 #![allow(non_snake_case)]
+// cbindgen sees public functions only; to Rust this module is private.
+#![allow(unreachable_pub)]
 
 use std::ffi::{CStr, c_char};
 
@@ -34,81 +40,111 @@ pub extern "C" fn Tss2_Tcti_Info() -> *const TSS2_TCTI_INFO {
 /// Initialises a context from a whole chain,
 /// `{ LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]`.
 ///
-/// With a NULL `context`, `*size` becomes the size that a context needs.
-/// Otherwise `context` is memory of `*size` bytes, aligned as by malloc().
+/// With a NULL `tctiContext`, `*size` becomes the size that a context needs.
+/// Otherwise `tctiContext` is memory of `*size` bytes, aligned as by malloc().
 /// `conf` is the chain; NULL or an empty one is the system's TPM device.
 ///
 /// Returns TSS2_RC_SUCCESS, or TSS2_TCTI_RC_BAD_REFERENCE (`size` is NULL),
 /// TSS2_TCTI_RC_BAD_VALUE (`*size` is too small; the chain has a mistake), or
 /// what opening the transport failed with; then nothing was written to
-/// `context`, and Tss2_Tcti_Rusttcti_LastError() tells why.
-///
-/// # Safety
-/// As the C interface has it: valid pointers, or NULL.
+/// `tctiContext`, and Tss2_Tcti_Rusttcti_LastError() tells why.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Init(
-    context: *mut TSS2_TCTI_CONTEXT,
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
     size: *mut size_t,
     conf: *const c_char,
 ) -> TSS2_RC {
     const MAGIC: Magic = Magic::new(b"RUSTTCTI");
     // SAFETY: the caller's contract is the same.
     unsafe {
-        abi::init_context("rusttcti", context, size, conf, MAGIC, 4096, |chain| {
+        abi::init_context("rusttcti", tcti_context, size, conf, MAGIC, 4096, |chain| {
             chain::open(chain.unwrap_or(""))
         })
     }
 }
 
-macro_rules! transport {
-    ($(#[$doc:meta])* $init:ident = $module:ty) => {
-        $(#[$doc])*
-        ///
-        /// Otherwise as Tss2_Tcti_Rusttcti_Init().
-        ///
-        /// # Safety
-        /// As the C interface has it: valid pointers, or NULL.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $init(
-            context: *mut TSS2_TCTI_CONTEXT,
-            size: *mut size_t,
-            conf: *const c_char,
-        ) -> TSS2_RC {
-            // SAFETY: the caller's contract is the same.
-            unsafe { private::init::<$module>(context, size, conf) }
-        }
-    };
+/// Initialises a context of the transport `device`. `conf` is the path of
+/// a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Device_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init::<Device>(tcti_context, size, conf) }
 }
 
-transport! {
-    /// Initialises a context of the transport `device`. `conf` is the path of
-    /// a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
-    Tss2_Tcti_Rusttcti_Device_Init = Device
+/// Initialises a context of the transport `swtpm`. `conf` is
+/// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Swtpm_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init::<Swtpm>(tcti_context, size, conf) }
 }
-transport! {
-    /// Initialises a context of the transport `swtpm`. `conf` is
-    /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
-    Tss2_Tcti_Rusttcti_Swtpm_Init = Swtpm
+
+/// Initialises a context of the transport `mssim`. `conf` is
+/// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Mssim_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init::<Mssim>(tcti_context, size, conf) }
 }
-transport! {
-    /// Initialises a context of the transport `mssim`. `conf` is
-    /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
-    Tss2_Tcti_Rusttcti_Mssim_Init = Mssim
+
+/// Initialises a context of the transport `cmd`. `conf` is a command line
+/// for `/bin/sh -c`, which reads TPM commands and writes responses.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Cmd_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init::<Cmd>(tcti_context, size, conf) }
 }
-transport! {
-    /// Initialises a context of the transport `cmd`. `conf` is a command line
-    /// for `/bin/sh -c`, which reads TPM commands and writes responses.
-    Tss2_Tcti_Rusttcti_Cmd_Init = Cmd
+
+/// Initialises a context of the transport `libtpms`, a TPM inside this
+/// process. `conf` is the path of its state file; NULL is a TPM in memory.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Libtpms_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init::<Libtpms>(tcti_context, size, conf) }
 }
-transport! {
-    /// Initialises a context of the transport `libtpms`, a TPM inside this
-    /// process. `conf` is the path of its state file; NULL is a TPM in memory.
-    Tss2_Tcti_Rusttcti_Libtpms_Init = Libtpms
-}
-transport! {
-    /// Initialises a context of the transport `null`, which has no TPM and
-    /// refuses every command. `conf` is ignored.
-    Tss2_Tcti_Rusttcti_Null_Init = Null
+
+/// Initialises a context of the transport `null`, which has no TPM and
+/// refuses every command. `conf` is ignored.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Null_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init::<Null>(tcti_context, size, conf) }
 }
 
 /// Power-cycles the TPM behind a context of this module: what is permanent
@@ -118,13 +154,10 @@ transport! {
 /// has no power over its TPM; TSS2_TCTI_RC_BAD_SEQUENCE while a response is
 /// awaited; TSS2_TCTI_RC_BAD_CONTEXT for a context of another module, as the
 /// one around ours that Tss2_TctiLdr_Initialize() makes is.
-///
-/// # Safety
-/// `context` is NULL or a TCTI context.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Reset(tcti_context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { abi::reset(context) }
+    unsafe { abi::reset(tcti_context) }
 }
 
 /// What this thread's last failed call of this module failed with, as a

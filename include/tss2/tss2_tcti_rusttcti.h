@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+#ifndef TSS2_TCTI_RUSTTCTI_H
+#define TSS2_TCTI_RUSTTCTI_H
+
+/* Made from src/capi.rs by `make header`; changes go there. */
+
+#include <stddef.h>
+#include <tss2/tss2_common.h>
+#include <tss2/tss2_tcti.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * What this module is: its name, description, configuration and Init function.
+ * Tss2_TctiLdr asks for it.
+ */
+const TSS2_TCTI_INFO *Tss2_Tcti_Info(void);
+
+/**
+ * Initialises a context from a whole chain,
+ * `{ LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]`.
+ *
+ * With a NULL `tctiContext`, `*size` becomes the size that a context needs.
+ * Otherwise `tctiContext` is memory of `*size` bytes, aligned as by malloc().
+ * `conf` is the chain; NULL or an empty one is the system's TPM device.
+ *
+ * Returns TSS2_RC_SUCCESS, or TSS2_TCTI_RC_BAD_REFERENCE (`size` is NULL),
+ * TSS2_TCTI_RC_BAD_VALUE (`*size` is too small; the chain has a mistake), or
+ * what opening the transport failed with; then nothing was written to
+ * `tctiContext`, and Tss2_Tcti_Rusttcti_LastError() tells why.
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                size_t *size,
+                                const char *conf);
+
+/**
+ * Initialises a context of the transport `device`. `conf` is the path of
+ * a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Device_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                       size_t *size,
+                                       const char *conf);
+
+/**
+ * Initialises a context of the transport `swtpm`. `conf` is
+ * `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Swtpm_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                      size_t *size,
+                                      const char *conf);
+
+/**
+ * Initialises a context of the transport `mssim`. `conf` is
+ * `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Mssim_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                      size_t *size,
+                                      const char *conf);
+
+/**
+ * Initialises a context of the transport `cmd`. `conf` is a command line
+ * for `/bin/sh -c`, which reads TPM commands and writes responses.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Cmd_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                    size_t *size,
+                                    const char *conf);
+
+/**
+ * Initialises a context of the transport `libtpms`, a TPM inside this
+ * process. `conf` is the path of its state file; NULL is a TPM in memory.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Libtpms_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                        size_t *size,
+                                        const char *conf);
+
+/**
+ * Initialises a context of the transport `null`, which has no TPM and
+ * refuses every command. `conf` is ignored.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Null_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                     size_t *size,
+                                     const char *conf);
+
+/**
+ * Power-cycles the TPM behind a context of this module: what is permanent
+ * stays, all else is lost.
+ *
+ * Returns TSS2_RC_SUCCESS; TSS2_TCTI_RC_NOT_IMPLEMENTED where the transport
+ * has no power over its TPM; TSS2_TCTI_RC_BAD_SEQUENCE while a response is
+ * awaited; TSS2_TCTI_RC_BAD_CONTEXT for a context of another module, as the
+ * one around ours that Tss2_TctiLdr_Initialize() makes is.
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Reset(TSS2_TCTI_CONTEXT *tctiContext);
+
+/**
+ * What this thread's last failed call of this module failed with, as a
+ * sentence in UTF-8; empty if none has failed. Never NULL. The text stays
+ * until the thread's next failure.
+ */
+const char *Tss2_Tcti_Rusttcti_LastError(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TSS2_TCTI_RUSTTCTI_H */

@@ -7,4 +7,5 @@ pub mod alloc;
 pub mod commands;
 pub mod module;
 pub mod scripted;
+pub mod stage;
 pub mod vtable;

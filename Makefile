@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# `make help` lists what there is to make.
+
+VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+MULTIARCH := $(shell $(or $(CC),cc) -print-multiarch 2>/dev/null)
+
+PREFIX       ?= /usr/local
+LIBDIR       ?= $(PREFIX)/lib$(if $(MULTIARCH),/$(MULTIARCH))
+INCLUDEDIR   ?= $(PREFIX)/include
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+DESTDIR      ?=
+
+INSTALL ?= install
+CARGO   ?= cargo
+
+# As Debian's tpm2-tss has it: NAME.so.0.MINOR.PATCH, with links .so.0 and .so.
+NAME   := libtss2-tcti-rusttcti
+SONAME := $(NAME).so.0
+REAL   := $(NAME).so.0.$(shell echo $(VERSION) | cut -d . -f 2,3)
+
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+# The module as built. An install from elsewhere may name another file.
+MODULE  ?= $(TARGET)/release/librusttcti.so
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+
+# The same bytes wherever the sources lie.
+REMAP := --remap-path-prefix=$(CURDIR)=. \
+         --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+
+.PHONY: all build demo check bench install uninstall header setup check-vm check-cinstall clean help
+
+all: build
+
+build: $(MODULE) ## build the module (the default)
+
+$(TARGET)/release/librusttcti.so: $(SOURCES)
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --lib --features capi --locked
+	@touch -c $@
+
+demo: ## install what is missing, build, and tour an embedded TPM with tpm2-tools
+	@scripts/demo.sh
+
+check: ## install what is missing and run every test
+	@scripts/check.sh
+
+bench: ## measure what the README claims
+	$(CARGO) bench
+
+install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
+	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)/tss2" "$(DESTDIR)$(PKGCONFIGDIR)"
+	$(INSTALL) -m 644 "$(MODULE)" "$(DESTDIR)$(LIBDIR)/$(REAL)"
+	ln -sf $(REAL) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/$(NAME).so"
+	$(INSTALL) -m 644 include/tss2/tss2_tcti_rusttcti.h "$(DESTDIR)$(INCLUDEDIR)/tss2/"
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    pkgconfig/tss2-tcti-rusttcti.pc.in > "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
+	chmod 644 "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
+
+uninstall: ## remove what install put there
+	rm -f "$(DESTDIR)$(LIBDIR)/$(REAL)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/$(NAME).so" \
+	      "$(DESTDIR)$(INCLUDEDIR)/tss2/tss2_tcti_rusttcti.h" \
+	      "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
+
+header: ## make the C header anew from src/capi.rs
+	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test header
+
+setup: ## install the Debian packages that check needs
+	@scripts/setup.sh check
+
+check-vm: ## run the device transport in a guest kernel
+	@scripts/check-vm.sh
+
+check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
+	@scripts/check-cinstall.sh
+
+clean: ## remove what was built
+	$(CARGO) clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	while IFS=@ read -r target text; do printf '  make %-15s %s\n' "$$target" "$$text"; done

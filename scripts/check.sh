@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Every test, in one go: what `make check` and CI run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+start=$SECONDS
+failed=()
+
+# Runs one step, and goes on after a failure so that one run tells them all.
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    echo "== $name"
+    if "$@"; then
+        echo "-- $name: passed ($((SECONDS - began)) s)"
+    else
+        echo "-- $name: FAILED ($((SECONDS - began)) s)"
+        failed+=("$name")
+    fi
+}
+
+# Without these nothing else can run.
+must() {
+    step "$@"
+    if [ "${#failed[@]}" -gt 0 ]; then
+        finish
+    fi
+}
+
+finish() {
+    echo
+    if [ "${#failed[@]}" -gt 0 ]; then
+        echo "check: FAILED after $((SECONDS - start)) s: ${failed[*]}"
+        exit 1
+    fi
+    echo "check: everything passed in $((SECONDS - start)) s"
+    exit 0
+}
+
+run_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --no-fail-fast
+    else
+        cargo test --locked --no-fail-fast --lib --bins --tests
+    fi
+}
+
+cinstall() {
+    if cargo cinstall --version >/dev/null 2>&1; then
+        step "cargo cinstall and make install give the same tree" scripts/check-cinstall.sh
+    else
+        echo "== cargo cinstall: NOT RUN (there is no cargo-c here)"
+    fi
+}
+
+must setup scripts/setup.sh check
+step format cargo fmt --check
+step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
+step "clippy, without them" cargo clippy --locked --lib -- -D warnings
+step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+must build make --no-print-directory build
+
+# The tests use the module as it is installed.
+stage="$(mktemp -d)"
+trap 'rm -rf "$stage"' EXIT
+must "staged install" make --no-print-directory -s install DESTDIR="$stage" PREFIX=/usr LIBDIR=/usr/lib
+export RUSTTCTI_MODULE_DIR="$stage/usr/lib"
+
+step tests run_tests
+step "documentation's examples" cargo test --locked --doc --quiet
+cinstall
+finish

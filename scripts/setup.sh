@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Installs the Debian packages that are missing: `setup.sh demo` for the demo,
+# `setup.sh check` for the tests as well. Says which where it may not.
+set -euo pipefail
+
+demo=(
+    ca-certificates
+    gcc
+    libc6-dev
+    libtpms0
+    libtss2-dev
+    pkg-config
+    tpm2-tools
+)
+check=(
+    "${demo[@]}"
+    binutils
+    g++
+    libtss2-tcti-cmd0
+    libtss2-tcti-device0
+    libtss2-tcti-mssim0
+    libtss2-tcti-pcap0
+    libtss2-tcti-swtpm0
+    strace
+    swtpm
+    tshark
+    valgrind
+)
+
+case "${1:-}" in
+    demo) wanted=("${demo[@]}") ;;
+    check) wanted=("${check[@]}") ;;
+    *)
+        echo "usage: $0 demo|check" >&2
+        exit 2
+        ;;
+esac
+
+missing_packages() {
+    local package
+    for package in "${wanted[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+            echo "$package"
+    done
+}
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: there is no cargo. Rust 1.85 or newer is needed: https://rustup.rs" >&2
+    exit 1
+fi
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "setup: not a Debian system; these Debian packages' equivalents are needed:" >&2
+    echo "  ${wanted[*]}" >&2
+    exit 0
+fi
+
+mapfile -t missing < <(missing_packages)
+if [ "${#missing[@]}" -gt 0 ]; then
+    if [ "$(id -u)" = 0 ]; then
+        root=()
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        root=(sudo -n)
+    else
+        echo "setup: these packages are missing, and only root may install them:" >&2
+        echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "setup: installing ${missing[*]}"
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+    mapfile -t missing < <(missing_packages)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        echo "setup: still missing after installation: ${missing[*]}" >&2
+        exit 1
+    fi
+fi
+
+if [ "$1" = check ]; then
+    for component in rustfmt clippy; do
+        if ! cargo "${component#rust}" --version >/dev/null 2>&1; then
+            echo "setup: installing the Rust component $component"
+            rustup component add "$component"
+        fi
+    done
+fi

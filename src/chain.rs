@@ -147,3 +147,103 @@ impl<'a> Plan<'a> {
         Ok(Self { layers, transport })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(chain: &str) -> String {
+        let Err(error) = open(chain) else {
+            panic!("\"{chain}\" opened")
+        };
+        assert_eq!(error.kind(), ErrorKind::BadValue, "{error:?}");
+        error.to_string()
+    }
+
+    fn transport(chain: &str) -> (usize, Option<(&str, Option<&str>)>) {
+        let plan = Plan::parse(chain).expect("a chain");
+        (plan.layers.len(), plan.transport)
+    }
+
+    #[test]
+    fn conf_is_verbatim_behind_the_transport_s_colon() {
+        assert_eq!(transport("null"), (0, Some(("null", None))));
+        assert_eq!(transport("null:"), (0, Some(("null", Some("")))));
+        assert_eq!(
+            transport("swtpm:host=::1,port=2321"),
+            (0, Some(("swtpm", Some("host=::1,port=2321"))))
+        );
+        assert_eq!(
+            transport(r"cmd:a\:b, c"),
+            (0, Some(("cmd", Some(r"a\:b, c"))))
+        );
+        assert_eq!(
+            transport(r"pcap,file=a\:b:pcap:libtpms:/a:b,c"),
+            (2, Some(("libtpms", Some("/a:b,c"))))
+        );
+    }
+
+    #[test]
+    fn no_transport_is_the_device_and_never_a_software_tpm() {
+        for chain in ["", "pcap", "pcap:", "pcap,file=x", "pcap,file=x:"] {
+            assert_eq!(transport(chain).1, None, "{chain}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_there_are() {
+        for chain in [
+            "nosuchtpm",
+            "nosuchtpm:conf",
+            "pcap,file=/dev/null:nosuchtpm",
+        ] {
+            let text = refusal(chain);
+            assert!(
+                text.contains("no transport or layer \"nosuchtpm\""),
+                "{text}"
+            );
+            for (name, _) in TRANSPORTS {
+                assert!(text.contains(name), "{text}");
+            }
+            for (name, _) in LAYERS {
+                assert!(text.contains(name), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_transport_with_options_before_its_colon_is_refused_with_the_remedy() {
+        assert!(refusal("swtpm,port=2321").contains("write swtpm:CONF"));
+    }
+
+    #[test]
+    fn a_chain_without_a_name_before_a_colon_is_refused() {
+        assert!(refusal(":").contains("names no transport"));
+        assert!(refusal("pcap::null").contains("names no transport"));
+    }
+
+    #[test]
+    fn null_opens_and_refuses_to_transmit() {
+        let mut tcti = open("null:whatever").expect("it opens");
+        let error = tcti.transmit(&[]).expect_err("it refuses");
+        assert_eq!(error.kind(), ErrorKind::NotImplemented);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_plan_or_a_bad_value(chain in any::<String>()) {
+            if let Err(error) = Plan::parse(&chain) {
+                prop_assert_eq!(error.kind(), ErrorKind::BadValue);
+            }
+        }
+
+        #[test]
+        fn any_conf_reaches_the_transport(conf in any::<String>(), layers in 0..4usize) {
+            let chain = format!("{}null:{conf}", "pcap:".repeat(layers));
+            let plan = Plan::parse(&chain).expect("a chain");
+            prop_assert_eq!(plan.layers.len(), layers);
+            prop_assert_eq!(plan.transport, Some(("null", Some(conf.as_str()))));
+        }
+    }
+}

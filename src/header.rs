@@ -52,3 +52,28 @@ impl Header {
         Self::parse(bytes).is_some_and(|header| header.size as usize == bytes.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_header_comes_back_from_its_bytes(tag: u16, size: u32, code: u32) {
+            let header = Header { tag, size, code };
+            prop_assert_eq!(Header::parse(&header.to_bytes()), Some(header));
+        }
+
+        #[test]
+        fn any_bytes_parse_if_they_are_ten(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(Header::parse(&bytes).is_some(), bytes.len() >= Header::SIZE);
+            if let Some(header) = Header::parse(&bytes) {
+                prop_assert_eq!(&header.to_bytes()[..], &bytes[..Header::SIZE]);
+                prop_assert_eq!(Header::fits(&bytes), header.size as usize == bytes.len());
+            } else {
+                prop_assert!(!Header::fits(&bytes));
+            }
+        }
+    }
+}

@@ -265,6 +265,8 @@ impl Bridge {
         self.set_state(State::Final);
         *self.canceller.lock() = None;
         session.kept = None;
+        // C frees the context's memory and nothing in it: no heap may be left.
+        session.response = Vec::new();
         session.transport.take()
     }
 }

@@ -98,3 +98,83 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<(Vec<(String, String)>, String)> {
+        let (options, rest) = Options::parse("layer", text)?;
+        Ok((options.pairs, rest.to_owned()))
+    }
+
+    fn message(text: &str) -> String {
+        let error = parse(text).expect_err("a mistake");
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+        error.to_string()
+    }
+
+    #[test]
+    fn what_follows_the_options_is_left_verbatim() {
+        let (pairs, rest) = parse(",a=1,b=:swtpm:path=\\,x").expect("options");
+        assert_eq!(
+            pairs,
+            [("a".into(), "1".into()), ("b".into(), String::new())]
+        );
+        assert_eq!(rest, "swtpm:path=\\,x");
+        assert_eq!(parse("").expect("none").1, "");
+        assert_eq!(parse(":null").expect("none"), (vec![], "null".into()));
+    }
+
+    #[test]
+    fn a_backslash_escapes_the_comma_the_colon_and_itself_and_nothing_else() {
+        let (pairs, rest) = parse(r",file=a\,b\:c\\d=e:null").expect("options");
+        assert_eq!(pairs, [("file".into(), r"a,b:c\d=e".into())]);
+        assert_eq!(rest, "null");
+        assert!(message(r",file=a\b").contains("backslash"));
+        assert!(message(",file=a\\").contains("backslash"));
+    }
+
+    #[test]
+    fn a_mistake_names_what_was_written() {
+        assert!(message(",file").contains("\"file\" of the layer layer"));
+        assert!(message(",=x").contains("\"=x\""));
+        assert!(message(",").contains("\"\""));
+        assert!(message(",a=1,a=2").contains("given a twice"));
+    }
+
+    #[test]
+    fn an_option_that_nobody_took_is_a_mistake_that_lists_those_there_are() {
+        let (mut options, _) = Options::parse("pcap", ",flie=x").expect("options");
+        assert_eq!(options.take("file"), None);
+        let error = options.finish().expect_err("a mistake").to_string();
+        assert_eq!(
+            error,
+            "the layer pcap has no option \"flie\" (its options: file)"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_comes_through_its_escapes(value in any::<String>(), rest in any::<String>()) {
+            let mut text = ",key=".to_owned();
+            for c in value.chars() {
+                if matches!(c, ',' | ':' | '\\') {
+                    text.push('\\');
+                }
+                text.push(c);
+            }
+            text.push(':');
+            text.push_str(&rest);
+            let (pairs, found) = parse(&text).expect("options");
+            prop_assert_eq!(pairs, [("key".to_owned(), value)]);
+            prop_assert_eq!(found, rest);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[,:].*") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::alloc::on_this_thread;
 use common::commands::{get_random, response_code};
+use rusttcti::layer::pcap::Pcap;
 use rusttcti::{Cancel, Context, ErrorKind, Native, Result, Tcti};
 use tss_esapi_sys::TSS2_TCTI_CONTEXT_COMMON_V1;
 
@@ -104,6 +105,28 @@ fn a_command_through_a_native_context_allocates_nothing() {
             ErrorKind::TryAgain
         );
         assert_eq!(native.receive(&mut response, None).expect("a response"), 10);
+    };
+    round();
+    let allocations = on_this_thread(|| (0..1000).for_each(|_| round()));
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_recorded_command_allocates_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answers = Answers {
+        looks: 0,
+        canceller: Arc::new(Nothing),
+    };
+    let mut recorded = Pcap::new(answers, folder.path().join("tpm.pcapng")).expect("a layer");
+
+    let command = get_random(16);
+    let mut response = [0; 4096];
+    let mut round = || {
+        recorded.transmit(&command).expect("sent");
+        let early = recorded.receive(&mut response, Some(Duration::ZERO));
+        assert_eq!(early.expect_err("later").kind(), ErrorKind::TryAgain);
+        assert_eq!(recorded.receive(&mut response, None).expect("done"), 10);
     };
     round();
     let allocations = on_this_thread(|| (0..1000).for_each(|_| round()));

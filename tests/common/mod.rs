@@ -8,4 +8,5 @@ pub mod commands;
 pub mod module;
 pub mod scripted;
 pub mod stage;
+pub mod tshark;
 pub mod vtable;

@@ -206,6 +206,7 @@ impl Error {
     pub(crate) fn message_without_allocation(&self) -> Option<&'static str> {
         match &self.0 {
             Repr::Kind(kind) => Some(kind.text()),
+            Repr::Rc(rc) if *rc == tcti_rc(kind_of_rc(*rc)) => Some(kind_of_rc(*rc).text()),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ pub mod transport;
 #[cfg(feature = "capi")]
 mod capi;
 
-pub use abi::{Context, ContextBuilder, Magic, Module, Native, TctiLdr};
+pub use abi::{Context, ContextBuilder, Magic, Module, Native, TctiInfo, TctiLdr};
 pub use chain::open;
 pub use error::{Error, ErrorKind, Result};
 pub use tcti::{Cancel, PollHandle, Tcti};

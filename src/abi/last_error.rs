@@ -13,6 +13,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use super::panic::guarded;
+use super::words::{self, Peer};
 use crate::{Error, ErrorKind};
 
 /// The longest text that is kept, in bytes, the closing NUL included.
@@ -71,8 +72,9 @@ pub(crate) fn last_text() -> *const c_char {
 }
 
 /// Makes a call through C and turns its response code into a result: where one
-/// of our own contexts was what failed, into the very error that it failed with.
-pub(super) fn catch(call: impl FnOnce() -> u32) -> Result<(), Error> {
+/// of our own contexts was what failed, into the very error that it failed with;
+/// where it was one of another rusttcti module, into that one's words.
+pub(super) fn catch(peer: Option<&Peer>, call: impl FnOnce() -> u32) -> Result<(), Error> {
     /// Puts the outer place back, also when the call panics.
     struct Restore(*mut Option<Error>);
     impl Drop for Restore {
@@ -88,7 +90,24 @@ pub(super) fn catch(call: impl FnOnce() -> u32) -> Result<(), Error> {
     match (rc, caught) {
         (0, _) => Ok(()),
         (rc, Some(error)) if error.rc() == rc => Err(error),
-        (rc, _) => Err(Error::from_rc(rc)),
+        (rc, _) => Err(foreign(peer, rc)),
+    }
+}
+
+/// The failure of somebody else's code, in its own words or tss2-rc's where it
+/// is more than a turn of the protocol.
+fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
+    let error = Error::from_rc(rc);
+    if matches!(
+        error.kind(),
+        ErrorKind::TryAgain | ErrorKind::InsufficientBuffer
+    ) {
+        return error;
+    }
+    let told = peer.and_then(Peer::text).filter(|text| !text.is_empty());
+    match told.or_else(|| words::of_code(rc)) {
+        Some(words) => Error::from_rc_with(rc, format!("{words} (0x{rc:08x})")),
+        None => error,
     }
 }
 

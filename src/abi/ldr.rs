@@ -13,7 +13,22 @@ use tss_esapi_sys::{
 
 use super::last_error::catch;
 use super::native::Native;
+use super::words::{Peer, owned};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+/// What a module says of itself (`TSS2_TCTI_INFO`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TctiInfo {
+    /// The version of the TCTI interface.
+    pub version: u32,
+    /// The module's name.
+    pub name: String,
+    /// What it is, in a line.
+    pub description: String,
+    /// What its configuration may be.
+    pub config_help: String,
+}
 
 /// A TCTI that `Tss2_TctiLdr` loaded, by name: any module of the C stack. It is
 /// closed on drop.
@@ -32,7 +47,7 @@ unsafe impl Send for TctiLdr {}
 
 impl TctiLdr {
     /// Loads the module `name` (`swtpm`, `libtss2-tcti-swtpm.so.0`, …) with its
-    /// configuration.
+    /// configuration. An empty name is the loader's own choice.
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`] for a NUL in a string; what the loader and the
@@ -40,11 +55,16 @@ impl TctiLdr {
     pub fn new(name: &str, conf: Option<&str>) -> Result<Self> {
         let c_name = c_string(name)?;
         let c_conf = conf.map(c_string).transpose()?;
+        let peer = Peer::of_module(name);
         let mut context = ptr::null_mut();
         // SAFETY: C strings (or NULL) that live through the call, and a place.
-        catch(|| unsafe {
+        catch(peer.as_ref(), || unsafe {
             Tss2_TctiLdr_Initialize_Ex(
-                c_name.as_ptr(),
+                if name.is_empty() {
+                    ptr::null()
+                } else {
+                    c_name.as_ptr()
+                },
                 c_conf.as_ref().map_or(ptr::null(), |conf| conf.as_ptr()),
                 &mut context,
             )
@@ -56,7 +76,7 @@ impl TctiLdr {
             })
         })?;
         // SAFETY: the loader just made it, and it stays until it is finalized.
-        let native = unsafe { Native::from_raw(context) }?;
+        let native = unsafe { Native::from_raw(context) }?.with_peer(peer);
         Ok(Self {
             native,
             context,
@@ -97,17 +117,34 @@ impl TctiLdr {
 
     /// True where the loader finds a module of this name.
     pub fn is_available(name: &str) -> bool {
-        let Ok(name) = c_string(name) else {
-            return false;
-        };
+        Self::info(name).is_ok()
+    }
+
+    /// What the module of this name says of itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for a NUL in the name; what the loader fails
+    /// with where there is no such module.
+    pub fn info(name: &str) -> Result<TctiInfo> {
+        let c_name = c_string(name)?;
         let mut info: *mut TSS2_TCTI_INFO = ptr::null_mut();
         // SAFETY: a C string that lives through the call, and a place.
-        let found = unsafe { Tss2_TctiLdr_GetInfo(name.as_ptr(), &mut info) } == 0;
-        if found {
-            // SAFETY: the loader just made it.
-            unsafe { Tss2_TctiLdr_FreeInfo(&mut info) };
+        catch(None, || unsafe {
+            Tss2_TctiLdr_GetInfo(c_name.as_ptr(), &mut info)
+        })
+        .map_err(|error| error.context(format!("there is no TCTI \"{name}\"")))?;
+        // SAFETY: the loader just made it, with C strings of its own (or NULL)
+        // that are copied before it is given back.
+        unsafe {
+            let found = TctiInfo {
+                version: (*info).version,
+                name: owned((*info).name).unwrap_or_default(),
+                description: owned((*info).description).unwrap_or_default(),
+                config_help: owned((*info).config_help).unwrap_or_default(),
+            };
+            Tss2_TctiLdr_FreeInfo(&mut info);
+            Ok(found)
         }
-        found
     }
 
     /// The context itself, for C: valid until this value is dropped.

@@ -10,9 +10,10 @@ mod ldr;
 mod module;
 mod native;
 mod panic;
+mod words;
 
 pub use context::{Context, ContextBuilder};
-pub use ldr::TctiLdr;
+pub use ldr::{TctiInfo, TctiLdr};
 pub use module::{Magic, Module};
 pub use native::Native;
 

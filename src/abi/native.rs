@@ -10,7 +10,7 @@ use tss_esapi_sys::{
     TSS2_TCTI_POLL_HANDLE, size_t,
 };
 
-use super::last_error::catch;
+use super::{last_error::catch, words::Peer};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`].
@@ -21,6 +21,8 @@ use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 #[derive(Debug)]
 pub struct Native {
     shared: Arc<Shared>,
+    /// Whom to ask for words when a call fails.
+    peer: Option<Peer>,
 }
 
 /// The context, until it is finalized; shared with the cancellers.
@@ -63,6 +65,7 @@ impl Native {
         }
         Ok(Self {
             shared: Arc::new(Shared(Mutex::new(Pointer(context)))),
+            peer: None,
         })
     }
 
@@ -70,6 +73,16 @@ impl Native {
     /// cancel under way, and lets no call follow.
     pub(super) fn forget(&mut self) {
         self.shared.0.lock().0 = std::ptr::null_mut();
+    }
+
+    /// The same, of a module that has words for its failures.
+    pub(super) fn with_peer(self, peer: Option<Peer>) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// Makes a call, and says of its failure what can be said.
+    fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
+        catch(self.peer.as_ref(), call)
     }
 
     fn pointer(&self) -> *mut TSS2_TCTI_CONTEXT_COMMON_V1 {
@@ -129,7 +142,7 @@ impl Tcti for Native {
         let transmit = self.vtable()?.transmit.ok_or_else(|| missing("transmit"))?;
         let context = self.pointer().cast();
         // SAFETY: `from_raw`'s contract; a slice is what its length says.
-        catch(|| unsafe { transmit(context, command.len() as size_t, command.as_ptr()) })
+        self.call(|| unsafe { transmit(context, command.len() as size_t, command.as_ptr()) })
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
@@ -137,7 +150,7 @@ impl Tcti for Native {
         let context = self.pointer().cast();
         let mut size = response.len() as size_t;
         // SAFETY: `from_raw`'s contract; a slice is what its length says.
-        catch(|| unsafe {
+        self.call(|| unsafe {
             receive(
                 context,
                 &mut size,
@@ -161,7 +174,7 @@ impl Tcti for Native {
         let context = self.pointer().cast();
         let mut count: size_t = 0;
         // SAFETY: `from_raw`'s contract; NULL asks for the number.
-        catch(|| unsafe { get(context, std::ptr::null_mut(), &mut count) })?;
+        self.call(|| unsafe { get(context, std::ptr::null_mut(), &mut count) })?;
         let empty = TSS2_TCTI_POLL_HANDLE {
             fd: -1,
             events: 0,
@@ -169,7 +182,7 @@ impl Tcti for Native {
         };
         let mut handles = vec![empty; count as usize];
         // SAFETY: `from_raw`'s contract; the vector has `count` places.
-        catch(|| unsafe { get(context, handles.as_mut_ptr(), &mut count) })?;
+        self.call(|| unsafe { get(context, handles.as_mut_ptr(), &mut count) })?;
         handles.truncate(count as usize);
         Ok(handles
             .into_iter()
@@ -187,7 +200,7 @@ impl Tcti for Native {
             .ok_or_else(|| missing("setLocality"))?;
         let context = self.pointer().cast();
         // SAFETY: `from_raw`'s contract.
-        catch(|| unsafe { set(context, locality) })
+        self.call(|| unsafe { set(context, locality) })
     }
 
     fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
@@ -204,7 +217,7 @@ impl Tcti for Native {
         let make_sticky = make_sticky.ok_or_else(|| missing("makeSticky"))?;
         let mut handle = handle;
         // SAFETY: `from_raw`'s contract.
-        catch(|| unsafe { make_sticky(context.cast(), &mut handle, sticky.into()) })?;
+        self.call(|| unsafe { make_sticky(context.cast(), &mut handle, sticky.into()) })?;
         Ok(handle)
     }
 
@@ -218,7 +231,7 @@ impl Tcti for Native {
         let context = std::mem::replace(&mut *self.shared.0.lock(), Pointer(std::ptr::null_mut()));
         match vtable.finalize {
             None => Ok(()),
-            Some(finalize) => catch(|| {
+            Some(finalize) => self.call(|| {
                 // SAFETY: `from_raw`'s contract; it is called once.
                 unsafe { finalize(context.0.cast()) };
                 0
@@ -239,6 +252,6 @@ impl Cancel for Shared {
         // SAFETY: valid until finalized, which waits for the lock held here.
         let cancel = unsafe { (*context.0).cancel }.ok_or_else(|| missing("cancel"))?;
         // SAFETY: `from_raw`'s contract allows it beside a `receive`.
-        catch(|| unsafe { cancel(context.0.cast()) })
+        catch(None, || unsafe { cancel(context.0.cast()) })
     }
 }

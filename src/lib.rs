@@ -1,6 +1,79 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! TPM transports (TCTIs) in Rust that every program of the TPM2 software
 //! stack can load.
+//!
+//! A TCTI (TPM Command Transmission Interface) is the lowest layer of that
+//! stack: it carries commands to a TPM and responses back. This crate is a
+//! loadable module with the usual transports (`tpm2_getrandom -T
+//! rusttcti:libtpms`), and what is needed to write, load and combine more.
+//!
+//! # Write one
+//!
+//! A transport is a type with the two required methods of [`Tcti`]; that
+//! trait's page shows a whole one. With [`Module`] it gets a name, and
+//! [`export!`] makes a crate of `crate-type = ["cdylib"]` a module of it that
+//! tctildr and every program finds as `libtss2-tcti-NAME.so.0`. In one's own
+//! process, [`Context`] hands it to ESYS or to any C code:
+//!
+//! ```
+//! use rusttcti::Context;
+//! use rusttcti::transport::null::Null;
+//!
+//! let context = Context::new(Null::default());
+//! let tcti = context.as_ptr(); // for Esys_Initialize(&mut esys, tcti, null_mut())
+//! # assert!(!tcti.is_null());
+//! ```
+//!
+//! # Load one
+//!
+//! [`open`] takes a chain, the string behind `rusttcti:`; [`TctiLdr`] any C
+//! module by name; [`Native`] a context that C code made. All of them are
+//! [`Tcti`]s.
+//!
+//! ```
+//! use rusttcti::{ErrorKind, Tcti};
+//!
+//! let mut tcti = rusttcti::open("null")?;
+//! let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+//! let error = tcti.transmit(&get_random).expect_err("there is no TPM");
+//! assert_eq!(error.kind(), ErrorKind::NotImplemented);
+//! # Ok::<(), rusttcti::Error>(())
+//! ```
+//!
+//! # Compose
+//!
+//! A layer is a `Tcti` around another one: those in [`layer`] wrap any, and so
+//! do your own, over what [`open`] returns too. In a chain the layers stand in
+//! front: `pcap,file=/tmp/tpm.pcapng:swtpm:port=2321`.
+//!
+//! # Errors
+//!
+//! An [`Error`] is a kind, a sentence and a cause. C sees the `TSS2_RC` of its
+//! kind, and the sentence by `Tss2_Tcti_Rusttcti_LastError()`. Rust code that
+//! reaches a Rust transport through C's functions, by [`Native`], gets the
+//! original error back, source chain included; of a transport in another
+//! library it gets the response code and the words. A panic in a transport is
+//! a [`ErrorKind::GeneralFailure`] with its message.
+//!
+//! # Threads and fork
+//!
+//! A context may move between threads. Two threads that use one at once get
+//! [`ErrorKind::BadSequence`] at worst; cancel alone is meant for that. After
+//! fork(2) a context stays its parent's: the child's calls fail with
+//! [`ErrorKind::BadContext`], and it can open contexts of its own. No signal's
+//! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned.
+//!
+//! # What C can rely on
+//!
+//! Every pointer, size and state is checked before a transport is called; a
+//! response that doesn't fit is kept; a response that lies about its size never
+//! reaches the caller; no unwinding crosses into C; memory beyond the caller's
+//! buffer is not touched; finalize may be called twice. The module exports the
+//! functions of its header and nothing else, and leaves nothing behind when it
+//! is unloaded.
+//!
+//! Coming from Python? [`coming_from_pytcti`] has each name beside its
+//! counterpart here.
 
 #![deny(missing_docs)]
 #![warn(unreachable_pub)]
@@ -18,6 +91,9 @@ pub mod transport;
 
 #[cfg(feature = "capi")]
 mod capi;
+
+#[doc = include_str!("coming-from-pytcti.md")]
+pub mod coming_from_pytcti {}
 
 pub use abi::{Context, ContextBuilder, Magic, Module, Native, TctiInfo, TctiLdr};
 pub use chain::open;

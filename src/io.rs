@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +17,15 @@ use crate::{ErrorKind, Result};
 /// How long a peer may leave a write or a connection waiting where its protocol
 /// has no figure of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `fd`, or a copy of it above 2 where it is one of the standard streams': a
+/// program that starts with those closed would write its messages to the TPM.
+pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(std::io::Error::from)?)
+}
 
 /// A point in time to be done by, or none.
 #[derive(Clone, Copy, Debug)]

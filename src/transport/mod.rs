@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Transports: the ways to a TPM, one a module.
 
+mod assembly;
 pub mod cmd;
 pub mod device;
 pub mod libtpms;

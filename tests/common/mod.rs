@@ -6,7 +6,30 @@
 pub mod alloc;
 pub mod commands;
 pub mod module;
+pub mod pty;
 pub mod scripted;
+pub mod signals;
 pub mod stage;
 pub mod tshark;
 pub mod vtable;
+
+/// Gives up all rights that root has, on the calling thread alone.
+pub fn become_nobody_on_this_thread() {
+    const NOBODY: libc::uid_t = 65534;
+    // SAFETY: these are the system calls, which change one thread; glibc's
+    // functions of these names would change the whole process.
+    unsafe {
+        assert_eq!(
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+            0
+        );
+        assert_eq!(
+            libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY),
+            0
+        );
+        assert_eq!(
+            libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY),
+            0
+        );
+    }
+}

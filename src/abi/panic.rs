@@ -22,11 +22,12 @@ fn error(payload: Box<dyn Any + Send>) -> Error {
     ) {
         (Some(text), _) => format!("panic: {text}"),
         (_, Some(text)) => format!("panic: {text}"),
-        _ => {
-            // Dropping a payload of an unknown type may panic once more.
-            std::mem::forget(payload);
-            "panic, with a payload that is no text".to_owned()
-        }
+        _ => "panic, with a payload that is no text".to_owned(),
     };
+    // A payload of an unknown type may panic once more when it is dropped; what
+    // that one carries is left alone.
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
     Error::new(ErrorKind::GeneralFailure, message)
 }

@@ -159,6 +159,14 @@ pub unsafe fn init<M: Module>(
 /// Makes a crate of `crate-type = ["cdylib"]` a TCTI module: exports
 /// `Tss2_Tcti_Info` and the Init function named, for one [`Module`].
 ///
+/// The file that cargo builds, installed as `libtss2-tcti-NAME.so.0`, is found
+/// by `-T NAME:CONF`. The soname that distributions want in it is one line of
+/// the crate's build.rs:
+///
+/// ```
+/// println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtss2-tcti-NAME.so.0");
+/// ```
+///
 /// ```
 /// # use std::{ffi::CStr, time::Duration};
 /// # use rusttcti::{Module, Result, Tcti};

@@ -121,6 +121,7 @@ impl Bridge {
         let mut session = self.enter("transmit", &[State::Transmit])?;
         let command = command.ok_or_else(|| null("transmit", "command"))?;
         check_command(command)?;
+        crate::log::trace_bytes!("transmit", command);
         // Waits for a cancel of the command before, if one is under way.
         *self.canceller.lock() = None;
         session.kept = None;
@@ -290,7 +291,10 @@ impl Session {
         };
         let length = guarded(|| transport.receive(response, timeout))?;
         match response.get(..length) {
-            Some(bytes) if Header::fits(bytes) => Ok(length),
+            Some(bytes) if Header::fits(bytes) => {
+                crate::log::trace_bytes!("receive", bytes);
+                Ok(length)
+            }
             Some(bytes) => Err(malformed(bytes)),
             None => Err(Error::new(
                 ErrorKind::MalformedResponse,

@@ -10,6 +10,7 @@ mod ldr;
 mod module;
 mod native;
 mod panic;
+pub(crate) mod sigpipe;
 mod words;
 
 pub use context::{Context, ContextBuilder};

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // each test program uses its own part
 
+pub mod again;
 pub mod alloc;
 pub mod commands;
 pub mod module;

@@ -56,7 +56,6 @@ impl ParentsOnly {
     /// all places are taken, nothing happens, and children inherit it.
     ///
     /// The descriptor must be closed only after this value is dropped.
-    #[allow(dead_code)]
     pub(crate) fn new(fd: std::os::fd::RawFd) -> Self {
         generation();
         Self(PARENTS_ONLY.iter().find(|place| {

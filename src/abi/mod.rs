@@ -13,6 +13,8 @@ mod panic;
 pub(crate) mod sigpipe;
 mod words;
 
+pub(crate) use fork::ParentsOnly;
+
 pub use context::{Context, ContextBuilder};
 pub use ldr::{TctiInfo, TctiLdr};
 pub use module::{Magic, Module};

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM and where its state is kept.
+
+#![forbid(unsafe_code)]
+
+use super::copy::Copy;
+use super::ffi::{Library, Part};
+use super::file::Place;
+use super::lock::Lock;
+use super::state::{Condition, State};
+use crate::header::Header;
+use crate::{Error, ErrorKind, Result};
+
+/// `TPM_RC_INITIALIZE`: TPM2_Startup came first, or a second time.
+const RC_INITIALIZE: u32 = 0x100;
+
+/// How a TPM is started that was not running when its state was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Startup {
+    /// By `TPM2_Startup(TPM_SU_CLEAR)`, so that the first command just works.
+    #[default]
+    Clear,
+    /// By `TPM2_Startup(TPM_SU_STATE)`: it goes on from its last
+    /// `TPM2_Shutdown(TPM_SU_STATE)`.
+    State,
+    /// Not at all: that is the caller's to do, as with real hardware.
+    None,
+}
+
+/// A TPM's state file, this process's own for now.
+pub(super) struct Storage {
+    place: Place,
+    /// The permanent state in the file.
+    written: Vec<u8>,
+    /// The volatile state of this TPM before TPM2_Startup.
+    blank: Vec<u8>,
+    /// `Library::stores` when the file was last known to be up to date.
+    stores: u64,
+    sync: bool,
+    /// Last, because it is given up last.
+    _lock: Lock,
+}
+
+impl Storage {
+    /// Waits until no other process uses the file.
+    pub(super) fn lock(place: Place) -> Result<Self> {
+        let lock = Lock::acquire(&place)?;
+        place.clean();
+        Ok(Self {
+            place,
+            written: Vec::new(),
+            blank: Vec::new(),
+            stores: 0,
+            sync: std::env::var_os("RUSTTCTI_FSYNC").is_none_or(|value| value != "0"),
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>> {
+        self.place.read()
+    }
+
+    /// Brings the file up to date with the permanent state as the TPM last
+    /// stored it.
+    fn commit(&mut self, library: &Library) -> Result<()> {
+        library.with_stored(|permanent| {
+            if permanent != self.written {
+                self.write(permanent)?;
+            }
+            self.stores = library.stores();
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, permanent: &[u8]) -> Result<()> {
+        let state = State {
+            permanent,
+            volatile: &self.blank,
+            condition: Condition::PoweredOff,
+        };
+        self.place.replace(&state.to_bytes(), self.sync)?;
+        self.written.clear();
+        self.written.extend_from_slice(permanent);
+        Ok(())
+    }
+}
+
+/// A running TPM.
+pub(super) struct Core {
+    copy: Copy,
+    startup: Startup,
+    storage: Option<Storage>,
+}
+
+impl Core {
+    /// A TPM that goes on from `state` (a state file's bytes), or a new one.
+    ///
+    /// # Errors
+    /// libtpms cannot be loaded, it refuses the state, or the state cannot be
+    /// written back; `state`'s file is as it was then.
+    pub(super) fn open(
+        state: Option<&[u8]>,
+        storage: Option<Storage>,
+        startup: Startup,
+    ) -> Result<Self> {
+        let origin = match &storage {
+            Some(storage) => format!("the state file {}", storage.place.path().display()),
+            None => "the TPM state that was given".to_owned(),
+        };
+        let state = match state.map(State::parse).transpose() {
+            Ok(state) => state,
+            Err(reason) => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    format!("{origin} cannot be used: {reason}"),
+                ));
+            }
+        };
+        let mut core = Self {
+            copy: Copy::new()?,
+            startup,
+            storage: None,
+        };
+        core.power_on(state, storage, &origin)?;
+        Ok(core)
+    }
+
+    fn power_on(
+        &mut self,
+        state: Option<State<'_>>,
+        mut storage: Option<Storage>,
+        origin: &str,
+    ) -> Result<()> {
+        let library = &mut self.copy.library;
+        let resumed =
+            state.filter(|s| s.condition == Condition::Suspended && !s.volatile.is_empty());
+        let power_on = |library: &mut Library, volatile: bool| -> Result<()> {
+            if let Some(state) = &state {
+                give(library, Part::Permanent, state.permanent, origin)?;
+                if volatile {
+                    give(library, Part::Volatile, state.volatile, origin)?;
+                }
+            }
+            library.power_on().map_err(|rc| {
+                Error::new(
+                    ErrorKind::GeneralFailure,
+                    format!(
+                        "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x})",
+                        version(library)
+                    ),
+                )
+            })
+        };
+        if let Some(storage) = &mut storage {
+            power_on(library, false)?;
+            storage.blank = library.state(Part::Volatile).map_err(no_state)?;
+            if resumed.is_some() {
+                library.power_off();
+                power_on(library, true)?;
+            }
+        } else {
+            power_on(library, resumed.is_some())?;
+        }
+        self.start()?;
+        if let Some(mut storage) = storage {
+            match &resumed {
+                // From now on the file's volatile state is stale.
+                Some(_) => self
+                    .copy
+                    .library
+                    .with_stored(|stored| storage.write(stored))?,
+                None => storage.commit(&self.copy.library)?,
+            }
+            storage.stores = self.copy.library.stores();
+            self.storage = Some(storage);
+        }
+        Ok(())
+    }
+
+    /// Starts the TPM, where it is to be and is not.
+    fn start(&mut self) -> Result<()> {
+        let kind = match self.startup {
+            Startup::Clear => 0,
+            Startup::State => 1,
+            Startup::None => return Ok(()),
+        };
+        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, kind];
+        let response = self
+            .copy
+            .library
+            .process(&command, 0)
+            .map_err(no_response)?;
+        match Header::parse(response).map(|header| header.code) {
+            Some(0 | RC_INITIALIZE) => Ok(()),
+            code => Err(Error::new(
+                ErrorKind::GeneralFailure,
+                format!("TPM2_Startup failed (response code {code:x?})"),
+            )),
+        }
+    }
+
+    /// Runs a command. When this returns, all that it changed for good is in
+    /// the state file.
+    ///
+    /// # Errors
+    /// The state file cannot be written: the command failed, and so will all
+    /// that follow, unexecuted, until it can.
+    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Result<&[u8]> {
+        let library = &mut self.copy.library;
+        let Some(storage) = &mut self.storage else {
+            return library.process(command, locality).map_err(no_response);
+        };
+        if storage.stores != library.stores() {
+            storage.commit(library)?;
+        }
+        library.process(command, locality).map_err(no_response)?;
+        if storage.stores != library.stores() {
+            storage.commit(library)?;
+        }
+        Ok(library.response())
+    }
+
+    /// The whole state, as a file has it.
+    pub(super) fn snapshot(&mut self) -> Result<Vec<u8>> {
+        let library = &mut self.copy.library;
+        let permanent = library.state(Part::Permanent).map_err(no_state)?;
+        let volatile = library.state(Part::Volatile).map_err(no_state)?;
+        let state = State {
+            permanent: &permanent,
+            volatile: &volatile,
+            condition: Condition::Suspended,
+        };
+        Ok(state.to_bytes())
+    }
+
+    /// Power-cycles the TPM.
+    pub(super) fn reset(&mut self) -> Result<()> {
+        let library = &mut self.copy.library;
+        let permanent = library.state(Part::Permanent).map_err(no_state)?;
+        library.power_off();
+        give(library, Part::Permanent, &permanent, "its own state")?;
+        library.power_on().map_err(no_response)?;
+        self.start()?;
+        match &mut self.storage {
+            Some(storage) => storage.commit(&self.copy.library),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores the state and powers the TPM off: what opens the file next goes
+    /// on from here.
+    pub(super) fn suspend(mut self) -> Result<()> {
+        let state = match &self.storage {
+            Some(_) => self.snapshot()?,
+            None => return Ok(()),
+        };
+        match &self.storage {
+            Some(storage) => storage.place.replace(&state, storage.sync),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives libtpms a part of a state.
+fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result<()> {
+    library.set_state(part, state).map_err(|rc| {
+        let name = match part {
+            Part::Permanent => "permanent",
+            Part::Volatile => "volatile",
+        };
+        // Each part begins with the version of its format, a magic number, and
+        // the version that a reader must know at least.
+        let format = match *state {
+            [v1, v0, _, _, _, _, m1, m0, ..] => format!(
+                "its format version is {}, for readers of {} and newer",
+                u16::from_be_bytes([v1, v0]),
+                u16::from_be_bytes([m1, m0])
+            ),
+            _ => format!("it has {} bytes", state.len()),
+        };
+        Error::new(
+            ErrorKind::BadValue,
+            format!(
+                "{origin} cannot be used: libtpms {} refuses its {name} state \
+                 (TPMLIB_SetState: 0x{rc:x}; {format})",
+                version(library)
+            ),
+        )
+    })
+}
+
+fn version(library: &Library) -> String {
+    let (major, minor, micro) = library.version();
+    format!("{major}.{minor}.{micro}")
+}
+
+fn no_response(rc: u32) -> Error {
+    Error::new(
+        ErrorKind::GeneralFailure,
+        format!("libtpms has no answer (result code 0x{rc:x})"),
+    )
+}
+
+fn no_state(rc: u32) -> Error {
+    Error::new(
+        ErrorKind::GeneralFailure,
+        format!("libtpms does not tell its state (TPMLIB_GetState: 0x{rc:x})"),
+    )
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The state files that this process has open: contexts on one file share one
+//! TPM.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::core::{Core, Startup, Storage};
+use super::file::{Identity, Place};
+use super::tpm::Tpm;
+use crate::Result;
+use crate::abi::fork;
+
+/// A list for each generation of forked children: a child must not wait for a
+/// lock that a thread of its parent held at the time of the fork. (The 65th
+/// generation meets the first one's.)
+static FILES: [Files; 64] = [const { Mutex::new(Vec::new()) }; 64];
+
+/// The files that are open or about to be.
+type Files = Mutex<Vec<(Identity, Arc<Slot>)>>;
+
+/// The TPM of a file, and how many use it. It is locked while the file is
+/// opened or closed, so that others wait for that.
+type Slot = Mutex<Option<(Arc<Tpm>, usize)>>;
+
+/// A use of a file's TPM.
+pub(super) struct Share {
+    identity: Identity,
+    slot: Arc<Slot>,
+}
+
+/// Opens a file's TPM, or shares the one that is open.
+///
+/// # Errors
+/// The file is another process's, or cannot be used.
+pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
+    let place = Place::find(path)?;
+    let share = Share::new(place.identity()?);
+    let mut slot = share.slot.lock();
+    let tpm = match &mut *slot {
+        Some((tpm, users)) => {
+            *users += 1;
+            tpm.clone()
+        }
+        None => {
+            let opened = Storage::lock(place).and_then(|storage| {
+                let state = storage.read()?;
+                Core::open(state.as_deref(), Some(storage), startup)
+            });
+            match opened {
+                Ok(core) => {
+                    let tpm = Arc::new(Tpm::new(core));
+                    *slot = Some((tpm.clone(), 1));
+                    tpm
+                }
+                Err(error) => {
+                    drop(slot);
+                    share.forget();
+                    return Err(error);
+                }
+            }
+        }
+    };
+    drop(slot);
+    Ok((tpm, share))
+}
+
+impl Share {
+    fn new(identity: Identity) -> Self {
+        let mut files = files().lock();
+        let known = files.iter().find(|(known, _)| *known == identity);
+        let slot = match known {
+            Some((_, slot)) => slot.clone(),
+            None => {
+                let slot = Arc::<Slot>::default();
+                files.push((identity.clone(), slot.clone()));
+                slot
+            }
+        };
+        Self { identity, slot }
+    }
+
+    /// Ends this use of the TPM; the last one suspends it.
+    pub(super) fn close(self, tpm: Arc<Tpm>) -> Result<()> {
+        let mut slot = self.slot.lock();
+        let result = match slot.take() {
+            Some((shared, users)) if users > 1 => {
+                *slot = Some((shared, users - 1));
+                Ok(())
+            }
+            shared => {
+                drop(shared);
+                tpm.close()
+            }
+        };
+        drop(slot);
+        self.forget();
+        result
+    }
+
+    /// Takes the slot out of the list if nobody else has it.
+    fn forget(self) {
+        let mut files = files().lock();
+        // One in the list, and ours; more are only made under the list's lock.
+        if Arc::strong_count(&self.slot) == 2 && self.slot.lock().is_none() {
+            files.retain(|(known, _)| *known != self.identity);
+        }
+        if files.is_empty() {
+            *files = Vec::new();
+        }
+    }
+}
+
+fn files() -> &'static Files {
+    &FILES[(fork::generation() % FILES.len() as u64) as usize]
+}

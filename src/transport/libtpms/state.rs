@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The bytes of a state file.
+//!
+//! ```text
+//! u32 length   permanent state   u32 length   volatile state   [trailer]
+//! trailer: "RUSTTCTI"   u32 condition   u32 CRC-32 of all before it
+//! ```
+//!
+//! All numbers are big-endian. Without the trailer it is tpm2-tss's format,
+//! whose reader looks at no byte behind the volatile state. A file of tpm2-tss
+//! has no trailer, and zeros at the end after a crash.
+
+#![forbid(unsafe_code)]
+
+const MAGIC: &[u8; 8] = b"RUSTTCTI";
+const TRAILER: usize = 16;
+
+/// In which condition a TPM's state was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Its volatile state is that of the same moment: it goes on from there.
+    Suspended = 0,
+    /// It was running; whoever reads this finds it powered off. The volatile
+    /// state is that of a TPM before TPM2_Startup, for tpm2-tss to read.
+    PoweredOff = 1,
+}
+
+/// A state, as it lies in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State<'a> {
+    pub(super) permanent: &'a [u8],
+    pub(super) volatile: &'a [u8],
+    pub(super) condition: Condition,
+}
+
+impl<'a> State<'a> {
+    /// The bytes of a file.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes =
+            Vec::with_capacity(8 + self.permanent.len() + self.volatile.len() + TRAILER);
+        for part in [self.permanent, self.volatile] {
+            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&(self.condition as u32).to_be_bytes());
+        bytes.extend_from_slice(&crc32(&bytes).to_be_bytes());
+        bytes
+    }
+
+    /// Reads a file's bytes.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with them.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let (permanent, rest) = part("permanent", bytes)?;
+        if permanent.is_empty() {
+            return Err("its permanent state has no bytes".to_owned());
+        }
+        let (volatile, rest) = part("volatile", rest)?;
+        let condition = match rest.split_first_chunk::<TRAILER>() {
+            Some((trailer, rest)) if trailer.starts_with(MAGIC) => {
+                zeros_only(rest)?;
+                let end = bytes.len() - rest.len();
+                read_trailer(trailer, &bytes[..end - 4], end - TRAILER)?
+            }
+            _ => {
+                zeros_only(rest)?;
+                Condition::Suspended
+            }
+        };
+        Ok(Self {
+            permanent,
+            volatile,
+            condition,
+        })
+    }
+}
+
+/// A part of the state, and what stands behind it.
+fn part<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), String> {
+    let cut = |needed: usize| {
+        format!(
+            "it is cut short: its {name} state needs {needed} bytes, {} are there",
+            bytes.len()
+        )
+    };
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| cut(4))?;
+    let length = u32::from_be_bytes(*length) as usize;
+    rest.split_at_checked(length)
+        .ok_or_else(|| cut(length.saturating_add(4)))
+}
+
+fn zeros_only(rest: &[u8]) -> Result<(), String> {
+    if rest.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} bytes stand behind the volatile state that belong to no TPM",
+        rest.len()
+    ))
+}
+
+/// `checked` is what the checksum at the trailer's end is of; a file of
+/// tpm2-tss would end at `end`.
+fn read_trailer(trailer: &[u8; TRAILER], checked: &[u8], end: usize) -> Result<Condition, String> {
+    let number = |at: usize| {
+        trailer[at..at + 4]
+            .iter()
+            .fold(0, |n, b| n << 8 | u32::from(*b))
+    };
+    let (condition, stored, found) = (number(8), number(12), crc32(checked));
+    if stored != found {
+        return Err(format!(
+            "its checksum is {found:08x} and should be {stored:08x}: bytes in it were changed \
+             (if tpm2-tss wrote it last, and crashed, `truncate -s {end}` takes our old checksum off)"
+        ));
+    }
+    match condition {
+        0 => Ok(Condition::Suspended),
+        1 => Ok(Condition::PoweredOff),
+        other => Err(format!(
+            "its condition {other} is none that this version knows (0 and 1)"
+        )),
+    }
+}
+
+/// The CRC-32 of zip and Ethernet (polynomial 0x04c11db7, reflected).
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut at = 0;
+        while at < 256 {
+            let mut value = at as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                value = (value >> 1) ^ if value & 1 == 1 { 0xedb8_8320 } else { 0 };
+                bit += 1;
+            }
+            table[at] = value;
+            at += 1;
+        }
+        table
+    };
+    !bytes.iter().fold(!0, |crc, byte| {
+        TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EXAMPLE: State<'static> = State {
+        permanent: b"permanent",
+        volatile: b"volatile state",
+        condition: Condition::PoweredOff,
+    };
+
+    #[test]
+    fn the_checksum_is_the_one_of_zip() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn a_file_of_ours_without_its_trailer_is_one_of_tpm2_tss() {
+        let bytes = EXAMPLE.to_bytes();
+        let theirs = &bytes[..bytes.len() - TRAILER];
+        let expected = State {
+            condition: Condition::Suspended,
+            ..EXAMPLE
+        };
+        assert_eq!(State::parse(theirs), Ok(expected));
+        let padded = [theirs, &[0; 2048]].concat();
+        assert_eq!(State::parse(&padded), Ok(expected));
+    }
+
+    #[test]
+    fn no_cut_file_is_read_as_a_whole_one() {
+        let bytes = EXAMPLE.to_bytes();
+        for length in 0..bytes.len() {
+            // What is left where the trailer is cut off is tpm2-tss's format.
+            let whole = length == bytes.len() - TRAILER;
+            assert_eq!(State::parse(&bytes[..length]).is_ok(), whole, "{length}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_file_of_ours_is_noticed() {
+        let mut bytes = EXAMPLE.to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(State::parse(&bytes).is_err(), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(State::parse(&bytes), Ok(EXAMPLE));
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..600)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(
+            permanent in prop::collection::vec(any::<u8>(), 1..600),
+            volatile in bytes(),
+            suspended: bool,
+            padding in 0..3000_usize,
+        ) {
+            let condition =
+                if suspended { Condition::Suspended } else { Condition::PoweredOff };
+            let state = State { permanent: &permanent, volatile: &volatile, condition };
+            let mut bytes = state.to_bytes();
+            bytes.resize(bytes.len() + padding, 0);
+            prop_assert_eq!(State::parse(&bytes), Ok(state));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_with_a_reason(bytes in bytes()) {
+            match State::parse(&bytes) {
+                Ok(state) => prop_assert!(!state.permanent.is_empty()),
+                Err(reason) => prop_assert!(!reason.is_empty()),
+            }
+        }
+    }
+}

@@ -89,14 +89,7 @@ impl Bridge {
     /// Fails in a forked child: the connection and the TPM are the parent's.
     #[inline]
     fn check_process(&self) -> Result<()> {
-        if !self.is_inherited() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::BadContext,
-            "this context was opened before fork() and belongs to the parent process; \
-             open one of its own in the child",
-        ))
+        fork::check(self.generation)
     }
 
     /// The session, for a call that `state` allows.

@@ -8,6 +8,8 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
+use crate::{Error, ErrorKind, Result};
+
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 static REGISTERED: Once = Once::new();
 
@@ -30,6 +32,20 @@ pub(crate) fn generation() -> u64 {
 #[inline]
 pub(crate) fn current() -> u64 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// Fails in a forked child of the process that `generation` is from: what was
+/// opened there is the parent's.
+#[inline]
+pub(crate) fn check(generation: u64) -> Result<()> {
+    if generation == current() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::BadContext,
+        "this context was opened before fork() and belongs to the parent process; \
+         open one of its own in the child",
+    ))
 }
 
 unsafe extern "C" fn in_child() {

@@ -29,7 +29,7 @@ const LAYERS: &[(&str, OpenLayer)] = &[("pcap", layer::pcap::open)];
 pub(crate) const HELP: &std::ffi::CStr = c"\
 [LAYER[,key=value...]:]TRANSPORT[:CONF], none is the system's TPM device. Transports: \
 device[:PATH]; \
-swtpm[:host=HOST,port=PORT | path=PATH]; \
+swtpm[:host=HOST,port=PORT | path=PATH][,persistent=1]; \
 mssim[:host=HOST,port=PORT | path=PATH]; \
 cmd:COMMAND-LINE; \
 libtpms[:STATE-FILE]; \

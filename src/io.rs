@@ -91,6 +91,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Deadline) -> 
 ///
 /// # Errors
 /// [`ErrorKind::TryAgain`] at the deadline; the call's own otherwise.
+#[allow(dead_code)]
 pub(crate) fn retry<T>(
     fd: BorrowedFd<'_>,
     flags: PollFlags,

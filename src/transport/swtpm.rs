@@ -1,27 +1,264 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! To be written.
-use crate::{ErrorKind, Module, Result, Tcti};
-use std::{ffi::CStr, time::Duration};
+//! A TPM in a process of swtpm, over TCP or a unix socket.
+//!
+//! The data channel carries bare TPM commands and responses. swtpm serves one
+//! connection at a time, the others wait in its backlog. So by default each
+//! command has a connection of its own, and several processes share one swtpm.
+//!
+//! `persistent=1` keeps the connection, which takes about half the time of a
+//! command. As long as a context has it open, no other process is served by
+//! this swtpm; the contexts of one process share it, one command at a time.
+//!
+//! The control channel (TCP: the next port; unix: the path with `.ctrl`) sets
+//! the locality and resets the TPM. swtpm has one locality for all who use it:
+//! a context gives it its own for the time of each of its commands, and 0 back.
+//!
+//! swtpm cannot cancel a command: it serves the control channel in between.
 
-/// To be written.
-pub struct Swtpm(());
+#![forbid(unsafe_code)]
+
+mod control;
+mod shared;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::socket::{Endpoint, Inbox, Place, Stream};
+use crate::abi::fork;
+use crate::header::Header;
+use crate::io::{Deadline, PATIENCE};
+use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti, conf, log};
+use control::Control;
+use shared::Shared;
+
+const WHO: &str = "swtpm";
+
+/// The transport to swtpm.
+#[derive(Debug)]
+pub struct Swtpm {
+    data: Endpoint,
+    control: Control,
+    /// The connection that the contexts of this process share, if they do.
+    shared: Option<Arc<Shared>>,
+    /// The connection of the command under way.
+    stream: Option<Stream>,
+    /// The next command's socket, where its descriptor was asked for.
+    socket: Option<Stream>,
+    inbox: Inbox,
+    locality: u8,
+    generation: u64,
+}
 
 impl Module for Swtpm {
     const NAME: &'static CStr = c"swtpm";
-    const DESCRIPTION: &'static CStr = c"";
-    const CONFIG_HELP: &'static CStr = c"";
+    const DESCRIPTION: &'static CStr = c"a TPM in a process of swtpm, over TCP or a unix socket";
+    const CONFIG_HELP: &'static CStr =
+        c"host=HOST,port=PORT (localhost, 2321) or path=PATH; persistent=1 keeps the connection";
 
-    fn init(_conf: Option<&str>) -> Result<Self> {
-        Err(ErrorKind::NotImplemented.into())
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let (place, persistent) = parse(conf.unwrap_or(""))?;
+        let (mut data, control) = place.resolve(WHO)?;
+        let mut shared = None;
+        if persistent {
+            shared = Some(Shared::of(&data)?);
+        } else {
+            // Tells now, rather than at the first command, that none is there.
+            drop(data.connect(Deadline::after(Some(PATIENCE)))?);
+        }
+        let mut control = Control::new(control);
+        match control.set_locality(0) {
+            Err(error) if matches!(error.kind(), ErrorKind::NoConnection | ErrorKind::TryAgain) => {
+                // It has no control channel, or is busy with a long command.
+                log::debug!("swtpm's locality is left as it is: {}", error.report());
+            }
+            done => done?,
+        }
+        Ok(Self {
+            data,
+            control,
+            shared,
+            stream: None,
+            socket: None,
+            inbox: Inbox::default(),
+            locality: 0,
+            generation: fork::generation(),
+        })
     }
 }
 
+fn parse(conf: &str) -> Result<(Place, bool)> {
+    let mut place = Place::default();
+    let mut persistent = false;
+    for (key, value) in conf::pairs(conf)? {
+        match (key, value) {
+            ("persistent", "0") => persistent = false,
+            ("persistent", "1") => persistent = true,
+            ("persistent", _) => return Err(conf::bad_value(WHO, key, value, "0 or 1")),
+            _ if place.take(WHO, key, value)? => {}
+            _ => {
+                let known = ["host", "port", "path", "persistent"];
+                return Err(conf::unknown_key(WHO, key, &known));
+            }
+        }
+    }
+    Ok((place, persistent))
+}
+
 impl Tcti for Swtpm {
-    fn transmit(&mut self, _command: &[u8]) -> Result<()> {
-        Err(ErrorKind::NotImplemented.into())
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        fork::check(self.generation)?;
+        // Of a command that was given up.
+        self.abandon();
+        if self.locality != 0 {
+            self.control.set_locality(self.locality)?;
+        }
+        let sent = match &self.shared {
+            Some(shared) => shared.send(&mut self.data, command),
+            None => self.data.dial(self.socket.take(), &[], command),
+        };
+        match sent {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                Ok(())
+            }
+            Err(error) => {
+                self.restore_locality();
+                Err(error)
+            }
+        }
     }
 
-    fn receive(&mut self, _response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
-        Err(ErrorKind::NotImplemented.into())
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        fork::check(self.generation)?;
+        let Some(stream) = &self.stream else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "receive: no command was sent to swtpm",
+            ));
+        };
+        let deadline = Deadline::after(timeout);
+        let capacity = response.len();
+        let received = self
+            .inbox
+            .receive(&self.data, stream, capacity, deadline, false, |bytes| {
+                length(&self.data, bytes, capacity)
+            });
+        match received {
+            Ok(bytes) => {
+                let count = bytes.len();
+                response[..count].copy_from_slice(bytes);
+                self.inbox.clear();
+                let stream = self.stream.take();
+                match &self.shared {
+                    Some(shared) => shared.give_back(stream),
+                    None => drop(stream),
+                }
+                self.restore_locality();
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
     }
+
+    /// From `transmit` to the response, the connection's descriptor. Before it,
+    /// by default, that of the socket that the next command will use.
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let fd = match (&self.stream, &self.shared) {
+            (Some(stream), _) => stream.raw_fd(),
+            (None, Some(shared)) => shared.raw_fd()?,
+            (None, None) => match &self.socket {
+                Some(socket) => socket.raw_fd(),
+                None => self.socket.insert(self.data.socket()?).raw_fd(),
+            },
+        };
+        Ok(vec![PollHandle::readable(fd)])
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        if locality > 4 {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!("swtpm has no locality {locality} (it has 0 to 4)"),
+            ));
+        }
+        self.control.set_locality(locality)?;
+        if locality != 0 {
+            self.control.set_locality(0)?;
+        }
+        self.locality = locality;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.control.reset()
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        self.abandon();
+        self.socket = None;
+        self.shared = None;
+        Ok(())
+    }
+}
+
+impl Swtpm {
+    /// Ends the command under way, if there is one, and its connection.
+    fn abandon(&mut self) {
+        self.inbox.clear();
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        stream.end();
+        if let Some(shared) = &self.shared {
+            shared.give_back(None);
+        }
+        self.restore_locality();
+    }
+
+    /// Leaves swtpm in locality 0, for whoever comes next.
+    fn restore_locality(&mut self) {
+        if self.locality == 0 {
+            return;
+        }
+        if let Err(error) = self.control.set_locality(0) {
+            log::warning!(
+                "swtpm stays in locality {}: {}",
+                self.locality,
+                error.report()
+            );
+        }
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        // The other contexts of this process wait for the shared connection. A
+        // forked child has none of it.
+        if fork::check(self.generation).is_ok() {
+            self.abandon();
+        }
+    }
+}
+
+/// The length of a response, once its header tells.
+fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
+    let Some(size) = bytes.get(2..).and_then(|rest| rest.first_chunk()) else {
+        return Ok(None);
+    };
+    let size = u32::from_be_bytes(*size) as usize;
+    if (Header::SIZE..=capacity).contains(&size) {
+        return Ok(Some(size));
+    }
+    Err(Error::new(
+        ErrorKind::MalformedResponse,
+        format!(
+            "{who} claims a response of {size} bytes (they have {} to {capacity})",
+            Header::SIZE
+        ),
+    ))
 }

@@ -11,6 +11,7 @@ pub mod pty;
 pub mod scripted;
 pub mod signals;
 pub mod stage;
+pub mod swtpm;
 pub mod tpm;
 pub mod tshark;
 pub mod vtable;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Stream sockets as swtpm and mssim need them: where a peer is
+//! ([`Endpoint`]), a connection to it ([`Stream`]), and a response that comes
+//! in over it, in however many pieces ([`Inbox`]).
+
+#![forbid(unsafe_code)]
+
+mod endpoint;
+mod inbox;
+mod stream;
+
+pub(super) use endpoint::{Endpoint, Place};
+pub(super) use inbox::Inbox;
+pub(super) use stream::{Fault, Stream};

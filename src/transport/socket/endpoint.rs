@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a peer listens, as tpm2-tss's configuration strings say it, and ways
+//! to a connection.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::net::ToSocketAddrs;
+
+use rustix::net::SocketAddrUnix;
+
+use super::stream::{Address, Fault, Stream};
+use crate::io::{Deadline, PATIENCE};
+use crate::{Error, ErrorKind, Result, conf};
+
+/// A place in a configuration: `host=HOST,port=PORT` or `path=PATH`. Of a host
+/// and a path, what comes last counts, and so it is where a key comes twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::transport) struct Place {
+    host: String,
+    port: u16,
+    path: Option<String>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 2321,
+            path: None,
+        }
+    }
+}
+
+impl Place {
+    /// Takes one pair of `who`'s configuration; false where the key is no
+    /// matter of places.
+    pub(in crate::transport) fn take(&mut self, who: &str, key: &str, value: &str) -> Result<bool> {
+        match key {
+            "host" if value.is_empty() => {
+                return Err(conf::bad_value(
+                    who,
+                    key,
+                    value,
+                    "a host name or an IP address",
+                ));
+            }
+            "host" => {
+                self.host = value.to_owned();
+                self.path = None;
+            }
+            "port" => {
+                self.port = conf::port(who, value.trim())?;
+                if self.port == u16::MAX {
+                    // The peer's second channel has the port after it.
+                    return Err(conf::bad_value(who, key, value, "a number from 1 to 65534"));
+                }
+            }
+            "path" if value.is_empty() => {
+                return Err(conf::bad_value(who, key, value, "a unix socket's path"));
+            }
+            "path" => self.path = Some(value.to_owned()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The addresses of the data channel of `who` and of the channel beside it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoConnection`] for a name that does not resolve,
+    /// [`ErrorKind::BadValue`] for a path that no socket can have.
+    pub(in crate::transport) fn resolve(&self, who: &'static str) -> Result<(Endpoint, Endpoint)> {
+        Ok((self.endpoint(who, 0, "")?, self.endpoint(who, 1, ".ctrl")?))
+    }
+
+    fn endpoint(&self, who: &'static str, port_offset: u16, suffix: &str) -> Result<Endpoint> {
+        if let Some(path) = &self.path {
+            let path = format!("{path}{suffix}");
+            let address = SocketAddrUnix::new(path.as_str()).map_err(|_| {
+                conf::bad_value(
+                    who,
+                    "path",
+                    &path,
+                    "a unix socket's path: at most 107 bytes, .ctrl included",
+                )
+            })?;
+            return Ok(Endpoint {
+                who,
+                name: path,
+                addresses: vec![Address::Unix(address)],
+            });
+        }
+        let port = self.port + port_offset;
+        // An IPv6 address in brackets, as URLs have it, is welcome too.
+        let host = self
+            .host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = host.unwrap_or(&self.host);
+        let addresses: Vec<_> = (host, port)
+            .to_socket_addrs()
+            .map_err(|error| {
+                Error::with_source(
+                    ErrorKind::NoConnection,
+                    format!("{who}: host={} does not resolve to an address", self.host),
+                    error,
+                )
+            })?
+            .map(Address::Tcp)
+            .collect();
+        let name = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        Ok(Endpoint {
+            who,
+            name,
+            addresses,
+        })
+    }
+}
+
+/// A peer, resolved: the addresses it may have, the best one in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::transport) struct Endpoint {
+    who: &'static str,
+    name: String,
+    addresses: Vec<Address>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.who, self.name)
+    }
+}
+
+impl Endpoint {
+    /// True where both name the same peer, whichever address is in front.
+    pub(in crate::transport) fn is(&self, other: &Self) -> bool {
+        (self.who, &self.name) == (other.who, &other.name)
+    }
+
+    /// A connection, which is there when this returns. The address that it was
+    /// made to is the first to be tried from then on.
+    pub(in crate::transport) fn connect(&mut self, deadline: Deadline) -> Result<Stream> {
+        self.connect_from(0, Fault::TimedOut, deadline)
+    }
+
+    /// The same, without the first `from` addresses; `last` is why.
+    fn connect_from(&mut self, from: usize, last: Fault, deadline: Deadline) -> Result<Stream> {
+        let mut last = last;
+        for at in from..self.addresses.len() {
+            let to = &self.addresses[at];
+            let attempt = Stream::new(to).and_then(|mut stream| {
+                stream.start(to, deadline)?;
+                stream.established(deadline)?;
+                Ok(stream)
+            });
+            match attempt {
+                Ok(stream) => {
+                    self.addresses.swap(0, at);
+                    return Ok(stream);
+                }
+                Err(fault) => last = fault,
+            }
+        }
+        Err(self.unreachable(last))
+    }
+
+    /// A socket for the best address, not connected.
+    pub(in crate::transport) fn socket(&self) -> Result<Stream> {
+        match self.addresses.first() {
+            Some(to) => {
+                Stream::new(to).map_err(|fault| fault.error("cannot make a socket".to_owned()))
+            }
+            None => Err(self.unreachable(Fault::TimedOut)),
+        }
+    }
+
+    /// A connection over which `head` and `body` were sent, in as few system
+    /// calls as there can be. `socket` is one that [`socket`](Self::socket)
+    /// made, if one was.
+    pub(in crate::transport) fn dial(
+        &mut self,
+        socket: Option<Stream>,
+        head: &[u8],
+        body: &[u8],
+    ) -> Result<Stream> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        let mut stream = match socket {
+            Some(socket) => socket,
+            None => self.socket()?,
+        };
+        let Some(to) = self.addresses.first() else {
+            return Err(self.unreachable(Fault::TimedOut));
+        };
+        // A longer one has more than one packet on an ethernet, of which the
+        // last would wait for an answer to those before.
+        let long = head.len() + body.len() > 1200;
+        let attempt = stream.start(to, deadline).and_then(|()| {
+            if long {
+                stream.set_nodelay();
+            }
+            stream.send(head, body, deadline)
+        });
+        match attempt {
+            Ok(()) => Ok(stream),
+            Err(fault) if fault.is_lost() && self.addresses.len() > 1 => {
+                drop(stream);
+                let stream = self.connect_from(1, fault, deadline)?;
+                self.send(&stream, head, body)?;
+                Ok(stream)
+            }
+            Err(fault) => Err(self.unreachable(fault)),
+        }
+    }
+
+    /// Sends over a connection that there is.
+    pub(in crate::transport) fn send(
+        &self,
+        stream: &Stream,
+        head: &[u8],
+        body: &[u8],
+    ) -> Result<()> {
+        stream
+            .send(head, body, Deadline::after(Some(PATIENCE)))
+            .map_err(|fault| fault.error(format!("cannot send to {self}")))
+    }
+
+    fn unreachable(&self, fault: Fault) -> Error {
+        let hint = match fault {
+            Fault::TimedOut => format!("is {} stopped, or busy with others?", self.who),
+            _ if fault.is_lost() => format!("is {} running there?", self.who),
+            _ => return fault.error(format!("cannot connect to {self}")),
+        };
+        let error = fault.error(format!("cannot connect to {self}"));
+        let text = format!("{error} ({hint})");
+        match error.kind() {
+            // No connection was made, whatever it waited for.
+            ErrorKind::IoError => Error::with_source(ErrorKind::NoConnection, text, error),
+            kind => Error::with_source(kind, text, error),
+        }
+    }
+}

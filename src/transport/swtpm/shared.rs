@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The one connection that all contexts of a process have to a swtpm which they
+//! use with `persistent=1`. A context borrows it from `transmit` to the
+//! response; what it doesn't give back whole is closed.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::abi::fork;
+use crate::io::{Deadline, PATIENCE};
+use crate::transport::socket::{Endpoint, Stream};
+use crate::{Error, ErrorKind, Result};
+
+/// A connection that was idle for longer is looked at before it is used: swtpm
+/// may have been restarted, which takes longer. In a busy one that look, a
+/// system call each time, is saved.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// The connections of this process, in a list for each process that there was:
+/// a forked child finds its own unlocked, whatever its parent's threads did.
+static LISTS: [Mutex<Vec<Weak<Shared>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    endpoint: Endpoint,
+    generation: u64,
+    wire: Mutex<Wire>,
+    returned: Condvar,
+}
+
+#[derive(Debug)]
+struct Wire {
+    /// There unless it is lent or lost.
+    stream: Option<Stream>,
+    lent: bool,
+    used: Instant,
+}
+
+impl Shared {
+    /// This process's connection to `endpoint`; made if there is none.
+    pub(super) fn of(endpoint: &Endpoint) -> Result<Arc<Self>> {
+        let generation = fork::generation();
+        let list = &LISTS[generation as usize % LISTS.len()];
+        let known = |list: &Vec<Weak<Self>>| {
+            list.iter()
+                .filter_map(Weak::upgrade)
+                .find(|shared| shared.generation == generation && shared.endpoint.is(endpoint))
+        };
+        if let Some(shared) = known(&list.lock()) {
+            return Ok(shared);
+        }
+        // Not under the lock, since this may take its time.
+        let mut endpoint = endpoint.clone();
+        let stream = connect(&mut endpoint)?;
+        let mut list = list.lock();
+        if let Some(shared) = known(&list) {
+            // Another thread was faster.
+            stream.end();
+            return Ok(shared);
+        }
+        list.retain(|shared| shared.strong_count() > 0);
+        let shared = Arc::new(Self {
+            endpoint,
+            generation,
+            wire: Mutex::new(Wire {
+                stream: Some(stream),
+                lent: false,
+                used: Instant::now(),
+            }),
+            returned: Condvar::new(),
+        });
+        list.push(Arc::downgrade(&shared));
+        Ok(shared)
+    }
+
+    /// Sends a command and lends the connection, until
+    /// [`give_back`](Self::give_back).
+    ///
+    /// # Errors
+    /// [`ErrorKind::TryAgain`] while another context has it for too long.
+    pub(super) fn send(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
+        let sent = match self.borrow()? {
+            Some(stream) => match endpoint.send(&stream, &[], command) {
+                // Not all of it was sent, so that it was not executed.
+                Err(error) if error.kind() == ErrorKind::NoConnection => {
+                    self.renew(endpoint, command)
+                }
+                Err(error) => {
+                    stream.end();
+                    Err(error)
+                }
+                Ok(()) => Ok(stream),
+            },
+            None => self.renew(endpoint, command),
+        };
+        if sent.is_err() {
+            self.give_back(None);
+        }
+        sent
+    }
+
+    fn renew(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
+        let stream = connect(endpoint)?;
+        endpoint.send(&stream, &[], command)?;
+        Ok(stream)
+    }
+
+    /// The connection, if there is one that works.
+    fn borrow(&self) -> Result<Option<Stream>> {
+        let mut wire = self.wire.lock();
+        if wire.lent {
+            let until = Instant::now() + PATIENCE;
+            while wire.lent {
+                if self.returned.wait_until(&mut wire, until).timed_out() && wire.lent {
+                    return Err(Error::new(
+                        ErrorKind::TryAgain,
+                        format!(
+                            "another context of this process still awaits a response over the \
+                             connection to {} that they share (persistent=1)",
+                            self.endpoint
+                        ),
+                    ));
+                }
+            }
+        }
+        wire.lent = true;
+        let used = wire.used;
+        let Some(stream) = wire.stream.take() else {
+            return Ok(None);
+        };
+        drop(wire);
+        if used.elapsed() > IDLE && !stream.is_quiet() {
+            stream.end();
+            return Ok(None);
+        }
+        Ok(Some(stream))
+    }
+
+    /// Takes the connection back; `None` where it is no use any more.
+    pub(super) fn give_back(&self, stream: Option<Stream>) {
+        let mut wire = self.wire.lock();
+        wire.stream = stream;
+        wire.lent = false;
+        wire.used = Instant::now();
+        drop(wire);
+        self.returned.notify_one();
+    }
+
+    /// The descriptor of the connection while it is not lent.
+    pub(super) fn raw_fd(&self) -> Result<RawFd> {
+        match &self.wire.lock().stream {
+            Some(stream) => Ok(stream.raw_fd()),
+            None => Err(Error::new(
+                ErrorKind::BadSequence,
+                "there is no connection to poll before the next transmit",
+            )),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(stream) = self.wire.get_mut().stream.take() {
+            stream.end();
+        }
+    }
+}
+
+/// A connection that is read in one system call and written without delay.
+fn connect(endpoint: &mut Endpoint) -> Result<Stream> {
+    let mut stream = endpoint.connect(Deadline::after(Some(PATIENCE)))?;
+    stream.set_nodelay();
+    stream
+        .set_blocking(true)
+        .map_err(|fault| fault.error(format!("cannot set up the connection to {endpoint}")))?;
+    Ok(stream)
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A live swtpm of a test's own, on ports or sockets of its own.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running swtpm, ended with this value. Its TPM is started (Startup CLEAR).
+#[derive(Debug)]
+pub struct Swtpm {
+    child: Child,
+    place: Place,
+    state: TempDir,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// The data port; the control port is the next one.
+    Tcp(u16),
+    /// The data socket; the control socket has `.ctrl` behind its name.
+    Unix(PathBuf),
+}
+
+/// How long a swtpm may take to listen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Swtpm {
+    /// On two neighbouring TCP ports of 127.0.0.1.
+    pub fn tcp() -> Self {
+        let state = TempDir::new().expect("a folder for swtpm's state");
+        loop {
+            // Somebody else may take a port in between: then with another one.
+            let place = Place::Tcp(free_ports());
+            if let Some(child) = start(&place, &state) {
+                return Self {
+                    child,
+                    place,
+                    state,
+                };
+            }
+        }
+    }
+
+    /// On two unix sockets.
+    pub fn unix() -> Self {
+        let state = TempDir::new().expect("a folder for swtpm's state");
+        let place = Place::Unix(state.path().join("tpm"));
+        let child = start(&place, &state).expect("swtpm listens");
+        Self {
+            child,
+            place,
+            state,
+        }
+    }
+
+    /// The configuration of a transport to it.
+    pub fn conf(&self) -> String {
+        match &self.place {
+            Place::Tcp(port) => format!("host=localhost,port={port}"),
+            Place::Unix(path) => format!("path={}", path.display()),
+        }
+    }
+
+    /// The data port.
+    pub fn port(&self) -> u16 {
+        match self.place {
+            Place::Tcp(port) => port,
+            Place::Unix(_) => panic!("this swtpm has no port"),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it; its state and its place stay.
+    pub fn stop(&mut self) {
+        self.child.kill().expect("swtpm is ours to kill");
+        self.child.wait().expect("swtpm is ours to wait for");
+        if let Place::Unix(path) = &self.place {
+            for path in [path.clone(), control(path)] {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Starts it again after [`stop`](Self::stop), at the same place.
+    pub fn start(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(child) = start(&self.place, &self.state) {
+                self.child = child;
+                return;
+            }
+            assert!(Instant::now() < until, "swtpm does not come back");
+        }
+    }
+
+    /// Keeps it from doing anything, until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("swtpm is ours to signal");
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a swtpm and waits until it listens; `None` where it ended instead.
+fn start(place: &Place, state: &TempDir) -> Option<Child> {
+    let (server, ctrl) = match place {
+        Place::Tcp(port) => (
+            format!("type=tcp,port={port}"),
+            format!("type=tcp,port={}", port + 1),
+        ),
+        Place::Unix(path) => (
+            format!("type=unixio,path={}", path.display()),
+            format!("type=unixio,path={}", control(path).display()),
+        ),
+    };
+    let mut child = Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+        .args(["--server", &server, "--ctrl", &ctrl])
+        .arg("--tpmstate")
+        .arg(format!("dir={}", state.path().display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("swtpm runs (Debian's package swtpm)");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let listens = match place {
+            Place::Tcp(port) => [*port, port + 1]
+                .iter()
+                .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
+            Place::Unix(path) => [path.clone(), control(path)]
+                .iter()
+                .all(|path| UnixStream::connect(path).is_ok()),
+        };
+        if child
+            .try_wait()
+            .expect("swtpm is ours to wait for")
+            .is_some()
+        {
+            return None;
+        }
+        if listens {
+            return Some(child);
+        }
+        assert!(Instant::now() < until, "swtpm does not listen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn control(path: &std::path::Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".ctrl");
+    path.into()
+}
+
+/// A port that was free a moment ago, as was the next one: below those that the
+/// kernel gives to whoever asks for any.
+pub fn free_ports() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const RANGE: u32 = 10_000;
+    loop {
+        let tried = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        // Another process begins elsewhere.
+        let offset = (std::process::id() * 37 + tried) % RANGE;
+        let port = 20_000 + 2 * (offset as u16 % 5_000);
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 1) {
+            return port;
+        }
+    }
+}

@@ -44,7 +44,7 @@ check: ## install what is missing and run every test
 	@scripts/check.sh
 
 bench: ## measure what the README claims
-	$(CARGO) bench
+	@scripts/bench.sh
 
 install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
 	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)/tss2" "$(DESTDIR)$(PKGCONFIGDIR)"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Installs the Debian packages that are missing: `setup.sh demo` for the demo,
-# `setup.sh check` for the tests as well. Says which where it may not.
+# `setup.sh check` for the tests as well, `setup.sh bench` for what make bench
+# measures. Says which where it may not.
 set -euo pipefail
 
 demo=(
@@ -27,12 +28,17 @@ check=(
     tshark
     valgrind
 )
+bench=(
+    "${check[@]}"
+    libtpms-dev
+)
 
 case "${1:-}" in
     demo) wanted=("${demo[@]}") ;;
     check) wanted=("${check[@]}") ;;
+    bench) wanted=("${bench[@]}") ;;
     *)
-        echo "usage: $0 demo|check" >&2
+        echo "usage: $0 demo|check|bench" >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The rows of the table.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant as Clock};
+
+use rusttcti::{Context, Tcti};
+
+use crate::bare::{self, Direct};
+use crate::counts::{self, Calls};
+use crate::inside::Instant;
+use crate::measure::{each, in_turn, median};
+use crate::peers::{self, Raw, Swtpm, our_module, ours, round};
+use crate::table::{Limit, Row, Unit};
+
+/// One row: what it is, and how it is measured.
+pub struct Measured {
+    pub name: &'static str,
+    pub measure: fn() -> Row,
+}
+
+macro_rules! rows {
+    ($($name:literal = $measure:expr,)*) => {
+        &[$(Measured { name: $name, measure: $measure },)*]
+    };
+}
+
+/// What a command's time may be of Debian's module's.
+const NEVER_SLOWER: Limit = Limit::Ratio(1.0);
+const DEBIANS: &str = "Debian's module";
+
+pub const ALL: &[Measured] = rows! {
+    "bridge: round trip, transport answers at once" = bridge_time,
+    "bridge: instructions a round trip" = bridge_instructions,
+    "libtpms: GetRandom(16)" = libtpms_get_random,
+    "libtpms: open to first response, and closed" = libtpms_open,
+    "libtpms: commands a second, 1 TPM" = || libtpms_throughput(1),
+    "libtpms: commands a second, 2 TPMs on 2 threads" = || libtpms_throughput(2),
+    "libtpms: commands a second, 64 TPMs on 2 threads" = || libtpms_throughput(64),
+    "libtpms: memory of each TPM beyond the first" = libtpms_memory,
+    "swtpm tcp: GetRandom(16)" = swtpm_tcp,
+    "swtpm tcp: GetRandom(16), held against connect, write, read, close in C" = swtpm_tcp_bare,
+    "swtpm unix: GetRandom(16), held against connect, write, read, close in C" = swtpm_unix_bare,
+    "swtpm persistent=1, tcp: GetRandom(16)" = || swtpm_persistent(&Swtpm::tcp()),
+    "swtpm persistent=1, unix: GetRandom(16)" = || swtpm_persistent(&Swtpm::unix()),
+    "swtpm tcp: system calls a command" = swtpm_calls,
+    "swtpm persistent=1: system calls a command" = swtpm_persistent_calls,
+    "swtpm tcp: dlopen, init, finalize, dlclose" = swtpm_open,
+    "swtpm tcp: open to first response, and closed" = swtpm_first,
+    "cmd: GetRandom(16) of a child that answers at once" = cmd,
+    "cmd: system calls a command" = cmd_calls,
+    "swtpm tcp: peak memory of tpm2_getrandom" = peak_memory,
+};
+
+fn time(pair: (f64, f64), what: &'static str, limit: Limit) -> Row {
+    Row {
+        ours: pair.0,
+        theirs: Some((pair.1, what)),
+        unit: Unit::Time,
+        limit,
+    }
+}
+
+fn alone(ours: f64, unit: Unit, limit: Limit) -> Row {
+    Row {
+        ours,
+        theirs: None,
+        unit,
+        limit,
+    }
+}
+
+fn bridge_time() -> Row {
+    let context = Context::new(Instant);
+    let raw = Raw::new(context.as_ptr());
+    let mut response = [0; 4096];
+    let mut batch = || each(10_000, || raw.round(&mut response));
+    batch();
+    alone(
+        median((0..51).map(|_| batch()).collect()),
+        Unit::Time,
+        Limit::Value(100.0),
+    )
+}
+
+fn bridge_instructions() -> Row {
+    alone(
+        counts::bridge_instructions(),
+        Unit::Instructions,
+        Limit::None,
+    )
+}
+
+/// The embedded TPM, as a C program of this process uses it.
+fn embedded() -> Context<Box<dyn Tcti>> {
+    match rusttcti::open("libtpms") {
+        Ok(tpm) => Context::new(tpm),
+        Err(error) => panic!("libtpms: {}", error.report()),
+    }
+}
+
+fn libtpms_get_random() -> Row {
+    let direct = Direct::open();
+    let context = embedded();
+    let raw = Raw::new(context.as_ptr());
+    let mut response = [0; 4096];
+    let pair = in_turn(
+        201,
+        || each(500, || raw.round(&mut response)),
+        || direct.rounds(500),
+    );
+    time(pair, "TPMLIB_Process", Limit::Ratio(1.05))
+}
+
+fn libtpms_open() -> Row {
+    let pair = in_turn(
+        31,
+        || each(1, || round(&mut ours("libtpms"))),
+        Direct::whole,
+    );
+    time(
+        pair,
+        "copy, dlopen, TPMLIB_MainInit, Startup in C",
+        Limit::None,
+    )
+}
+
+fn libtpms_throughput(tpms: usize) -> Row {
+    const SPAN: Duration = Duration::from_millis(500);
+    let threads = tpms.min(2);
+    let contexts: Vec<_> = (0..tpms).map(|_| embedded()).collect();
+    let start = Barrier::new(threads);
+    let count = |mine: &[Context<Box<dyn Tcti>>]| {
+        let mine: Vec<_> = mine
+            .iter()
+            .map(|context| Raw::new(context.as_ptr()))
+            .collect();
+        let mut response = [0; 4096];
+        start.wait();
+        let (began, mut done) = (Clock::now(), 0);
+        while began.elapsed() < SPAN {
+            for raw in &mine {
+                (0..16).for_each(|_| raw.round(&mut response));
+            }
+            done += 16 * mine.len();
+        }
+        done as f64 / began.elapsed().as_secs_f64()
+    };
+    let rate = std::thread::scope(|scope| {
+        let running: Vec<_> = contexts
+            .chunks(tpms / threads)
+            .map(|mine| scope.spawn(|| count(mine)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("a thread"))
+            .sum()
+    });
+    alone(rate, Unit::PerSecond, Limit::None)
+}
+
+fn libtpms_memory() -> Row {
+    alone(counts::memory_per_tpm(64), Unit::KiB, Limit::None)
+}
+
+fn swtpm_tcp() -> Row {
+    let swtpm = Swtpm::tcp();
+    let mut ours = ours(&format!("swtpm:{}", swtpm.conf()));
+    let mut theirs = peers::open("swtpm", &swtpm.conf());
+    let pair = in_turn(
+        1001,
+        || each(1, || round(&mut ours)),
+        || each(1, || round(&mut theirs)),
+    );
+    time(pair, DEBIANS, Limit::Ratio(0.90))
+}
+
+fn held_against_reconnecting(swtpm: &Swtpm) -> Row {
+    let mut ours = ours(&format!("swtpm:{}", swtpm.conf()));
+    let pair = in_turn(
+        1001,
+        || each(1, || round(&mut ours)),
+        || bare::reconnecting(&swtpm.address(), 1),
+    );
+    time(pair, "bare C", Limit::None)
+}
+
+fn swtpm_tcp_bare() -> Row {
+    held_against_reconnecting(&Swtpm::tcp())
+}
+
+fn swtpm_unix_bare() -> Row {
+    held_against_reconnecting(&Swtpm::unix())
+}
+
+/// swtpm serves one connection at a time: each side has it for a batch.
+fn swtpm_persistent(swtpm: &Swtpm) -> Row {
+    const BATCH: u32 = 200;
+    let chain = format!("swtpm:{},persistent=1", swtpm.conf());
+    let pair = in_turn(
+        31,
+        || {
+            let mut ours = ours(&chain);
+            round(&mut ours);
+            each(BATCH, || round(&mut ours))
+        },
+        || bare::persistent(&swtpm.address(), BATCH),
+    );
+    time(pair, "write and read in C", Limit::Ratio(1.10))
+}
+
+fn calls(ours: f64, theirs: Option<f64>, limit: Limit) -> Row {
+    Row {
+        ours,
+        theirs: theirs.map(|theirs| (theirs, DEBIANS)),
+        unit: Unit::Calls,
+        limit,
+    }
+}
+
+fn swtpm_calls() -> Row {
+    let swtpm = Swtpm::tcp();
+    let ours = counts::system_calls(
+        &our_module(),
+        &format!("swtpm:{}", swtpm.conf()),
+        Calls::OfAll,
+    );
+    calls(
+        ours,
+        Some(counts::system_calls("swtpm", &swtpm.conf(), Calls::OfAll)),
+        Limit::Value(5.0),
+    )
+}
+
+fn swtpm_persistent_calls() -> Row {
+    let swtpm = Swtpm::tcp();
+    let chain = format!("swtpm:{},persistent=1", swtpm.conf());
+    calls(
+        counts::system_calls(&our_module(), &chain, Calls::OfAll),
+        None,
+        Limit::Value(2.0),
+    )
+}
+
+fn swtpm_open() -> Row {
+    let swtpm = Swtpm::tcp();
+    let chain = format!("swtpm:{}", swtpm.conf());
+    let pair = in_turn(
+        101,
+        || each(1, || drop(ours(&chain))),
+        || each(1, || drop(peers::open("swtpm", &swtpm.conf()))),
+    );
+    time(pair, DEBIANS, NEVER_SLOWER)
+}
+
+fn swtpm_first() -> Row {
+    let swtpm = Swtpm::tcp();
+    let chain = format!("swtpm:{}", swtpm.conf());
+    let pair = in_turn(
+        101,
+        || each(1, || round(&mut ours(&chain))),
+        || each(1, || round(&mut peers::open("swtpm", &swtpm.conf()))),
+    );
+    time(pair, DEBIANS, NEVER_SLOWER)
+}
+
+/// A command line whose program answers each command at once.
+fn answering_child() -> String {
+    let program = std::env::current_exe().expect("this program has a file");
+    format!("exec {} --inside answer", program.display())
+}
+
+fn cmd() -> Row {
+    let child = answering_child();
+    let mut ours = ours(&format!("cmd:{child}"));
+    let mut theirs = peers::open("cmd", &child);
+    let pair = in_turn(
+        2001,
+        || each(1, || round(&mut ours)),
+        || each(1, || round(&mut theirs)),
+    );
+    time(pair, DEBIANS, NEVER_SLOWER)
+}
+
+fn cmd_calls() -> Row {
+    let child = answering_child();
+    let ours = counts::system_calls(&our_module(), &format!("cmd:{child}"), Calls::OfTheCaller);
+    calls(
+        ours,
+        Some(counts::system_calls("cmd", &child, Calls::OfTheCaller)),
+        NEVER_SLOWER,
+    )
+}
+
+fn peak_memory() -> Row {
+    let swtpm = Swtpm::tcp();
+    let of = |tcti: &str| counts::peak_memory("tpm2_getrandom", &["-T", tcti, "--hex", "16"]);
+    let chain = format!("{}:swtpm:{}", our_module(), swtpm.conf());
+    let theirs = format!("swtpm:{}", swtpm.conf());
+    let pair = in_turn(11, || of(&chain), || of(&theirs));
+    Row {
+        ours: pair.0,
+        theirs: Some((pair.1, DEBIANS)),
+        unit: Unit::KiB,
+        limit: Limit::None,
+    }
+}

@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,6 +144,30 @@ void direct_close(struct direct *tpm)
     free(tpm);
 }
 
+/* A memfd with the library's bytes, and with a soname of its own: otherwise who
+   asks for libtpms.so.0 next is given this one. */
+static int copy_of(const char *file)
+{
+    static const char name[] = "\0libtpms.so.0";
+    int from = open(file, O_RDONLY | O_CLOEXEC), copy = memfd_create("libtpms", MFD_CLOEXEC);
+    off_t size = lseek(from, 0, SEEK_END), done = 0;
+    char *bytes = malloc(size), *at = bytes;
+
+    if (from < 0 || copy < 0 || pread(from, bytes, size, 0) != size)
+        return -1;
+    close(from);
+    while ((at = memmem(at, bytes + size - at, name, sizeof(name))))
+        at[sizeof(name) - 2] = '-';
+    while (done < size) {
+        ssize_t written = write(copy, bytes + done, size - done);
+        if (written <= 0)
+            return -1;
+        done += written;
+    }
+    free(bytes);
+    return copy;
+}
+
 struct direct *direct_open(const char *file)
 {
     struct libtpms_callbacks callbacks = {
@@ -154,20 +176,14 @@ struct direct *direct_open(const char *file)
         .tpm_io_getlocality = locality, .tpm_io_getphysicalpresence = presence,
     };
     struct direct *tpm = calloc(1, sizeof(*tpm));
-    int from = open(file, O_RDONLY | O_CLOEXEC), copy = memfd_create("libtpms", MFD_CLOEXEC);
-    struct stat stat;
+    int copy = copy_of(file);
     char path[64];
-    off_t at = 0;
     TPM_RESULT (*choose)(TPMLIB_TPMVersion);
     TPM_RESULT (*callback)(struct libtpms_callbacks *);
     TPM_RESULT (*init)(void);
 
-    if (!tpm || from < 0 || copy < 0 || fstat(from, &stat))
+    if (!tpm || copy < 0)
         return NULL;
-    while (at < stat.st_size)
-        if (sendfile(copy, from, &at, stat.st_size - at) <= 0)
-            return NULL;
-    close(from);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", copy);
     tpm->library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
     close(copy);

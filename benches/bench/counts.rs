@@ -53,12 +53,12 @@ pub fn system_calls(module: &str, conf: &str, whose: Calls) -> f64 {
     let file = folder.path().join("calls");
     let name = file.to_str().expect("a path in UTF-8");
     per_command(50, 250, |times| {
-        let options = ["-f", "-qq", "-e", "signal=none", "-o", name];
-        finished(under(
-            "strace",
-            &options,
-            &["commands", module, conf, times],
-        ));
+        let mut options = vec!["-qq", "-e", "signal=none", "-o", name];
+        if whose == Calls::OfAll {
+            options.push("-f");
+        }
+        let inside = ["commands", module, conf, times];
+        finished(under("strace", &options, &inside));
         let calls = fs::read_to_string(&file).expect("strace's output");
         // The second half of a call that another thread's came between.
         let whole = calls.lines().filter(|line| !line.contains(" resumed>"));

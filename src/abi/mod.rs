@@ -11,9 +11,11 @@ mod module;
 mod native;
 mod panic;
 pub(crate) mod sigpipe;
+mod thread;
 mod words;
 
 pub(crate) use fork::ParentsOnly;
+pub(crate) use thread::Thread;
 
 pub use context::{Context, ContextBuilder};
 pub use ldr::{TctiInfo, TctiLdr};

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::copy::Copy;
-use super::ffi::{Library, Part};
+use super::ffi::{Canceller, Library, Part};
 use super::file::Place;
 use super::lock::Lock;
 use super::state::{Condition, State};
@@ -106,76 +106,33 @@ impl Core {
     ) -> Result<Self> {
         let origin = match &storage {
             Some(storage) => format!("the state file {}", storage.place.path().display()),
-            None => "the TPM state that was given".to_owned(),
+            None => GIVEN.to_owned(),
         };
-        let state = match state.map(State::parse).transpose() {
-            Ok(state) => state,
-            Err(reason) => {
-                return Err(Error::new(
-                    ErrorKind::BadValue,
-                    format!("{origin} cannot be used: {reason}"),
-                ));
-            }
-        };
+        let state = state.map(|bytes| parse(bytes, &origin)).transpose()?;
         let mut core = Self {
             copy: Copy::new()?,
             startup,
             storage: None,
         };
-        core.power_on(state, storage, &origin)?;
-        Ok(core)
-    }
-
-    fn power_on(
-        &mut self,
-        state: Option<State<'_>>,
-        mut storage: Option<Storage>,
-        origin: &str,
-    ) -> Result<()> {
-        let library = &mut self.copy.library;
-        let resumed =
-            state.filter(|s| s.condition == Condition::Suspended && !s.volatile.is_empty());
-        let power_on = |library: &mut Library, volatile: bool| -> Result<()> {
-            if let Some(state) = &state {
-                give(library, Part::Permanent, state.permanent, origin)?;
-                if volatile {
-                    give(library, Part::Volatile, state.volatile, origin)?;
-                }
-            }
-            library.power_on().map_err(|rc| {
-                Error::new(
-                    ErrorKind::GeneralFailure,
-                    format!(
-                        "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x})",
-                        version(library)
-                    ),
-                )
-            })
-        };
-        if let Some(storage) = &mut storage {
-            power_on(library, false)?;
-            storage.blank = library.state(Part::Volatile).map_err(no_state)?;
-            if resumed.is_some() {
-                library.power_off();
-                power_on(library, true)?;
-            }
-        } else {
-            power_on(library, resumed.is_some())?;
-        }
-        self.start()?;
+        let library = &mut core.copy.library;
+        let resumed = state.is_some_and(State::is_resumable);
         if let Some(mut storage) = storage {
-            match &resumed {
+            boot(library, state, false, &origin)?;
+            storage.blank = library.state(Part::Volatile).map_err(no_state)?;
+            if resumed {
+                library.power_off();
+                boot(library, state, true, &origin)?;
                 // From now on the file's volatile state is stale.
-                Some(_) => self
-                    .copy
-                    .library
-                    .with_stored(|stored| storage.write(stored))?,
-                None => storage.commit(&self.copy.library)?,
+                library.with_stored(|permanent| storage.write(permanent))?;
             }
-            storage.stores = self.copy.library.stores();
-            self.storage = Some(storage);
+            core.start()?;
+            storage.commit(&core.copy.library)?;
+            core.storage = Some(storage);
+        } else {
+            boot(library, state, resumed, &origin)?;
+            core.start()?;
         }
-        Ok(())
+        Ok(core)
     }
 
     /// Starts the TPM, where it is to be and is not.
@@ -221,6 +178,10 @@ impl Core {
         Ok(library.response())
     }
 
+    pub(super) fn canceller(&self) -> Canceller {
+        self.copy.library.canceller()
+    }
+
     /// The whole state, as a file has it.
     pub(super) fn snapshot(&mut self) -> Result<Vec<u8>> {
         let library = &mut self.copy.library;
@@ -234,14 +195,43 @@ impl Core {
         Ok(state.to_bytes())
     }
 
+    /// Goes on from a state, as `open` does.
+    pub(super) fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let state = parse(state, GIVEN)?;
+        let before = self.snapshot()?;
+        self.copy.library.power_off();
+        let restored = boot(
+            &mut self.copy.library,
+            Some(state),
+            state.is_resumable(),
+            GIVEN,
+        );
+        if let Err(error) = restored {
+            self.copy.library.power_off();
+            let before = parse(&before, GIVEN)?;
+            boot(&mut self.copy.library, Some(before), true, GIVEN)?;
+            return Err(error);
+        }
+        self.start()?;
+        self.commit()
+    }
+
     /// Power-cycles the TPM.
     pub(super) fn reset(&mut self) -> Result<()> {
         let library = &mut self.copy.library;
         let permanent = library.state(Part::Permanent).map_err(no_state)?;
+        let state = State {
+            permanent: &permanent,
+            volatile: &[],
+            condition: Condition::PoweredOff,
+        };
         library.power_off();
-        give(library, Part::Permanent, &permanent, "its own state")?;
-        library.power_on().map_err(no_response)?;
+        boot(library, Some(state), false, GIVEN)?;
         self.start()?;
+        self.commit()
+    }
+
+    fn commit(&mut self) -> Result<()> {
         match &mut self.storage {
             Some(storage) => storage.commit(&self.copy.library),
             None => Ok(()),
@@ -251,15 +241,51 @@ impl Core {
     /// Stores the state and powers the TPM off: what opens the file next goes
     /// on from here.
     pub(super) fn suspend(mut self) -> Result<()> {
-        let state = match &self.storage {
-            Some(_) => self.snapshot()?,
-            None => return Ok(()),
-        };
+        if self.storage.is_none() {
+            return Ok(());
+        }
+        let state = self.snapshot()?;
         match &self.storage {
             Some(storage) => storage.place.replace(&state, storage.sync),
             None => Ok(()),
         }
     }
+}
+
+/// What a state that comes from no file is called.
+const GIVEN: &str = "the TPM state that was given";
+
+fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
+    State::parse(state).map_err(|reason| {
+        Error::new(
+            ErrorKind::BadValue,
+            format!("{origin} cannot be used: {reason}"),
+        )
+    })
+}
+
+/// Powers a TPM on, with a state and its volatile part, or as a new one.
+fn boot(
+    library: &mut Library,
+    state: Option<State<'_>>,
+    volatile: bool,
+    origin: &str,
+) -> Result<()> {
+    if let Some(state) = state {
+        give(library, Part::Permanent, state.permanent, origin)?;
+        if volatile {
+            give(library, Part::Volatile, state.volatile, origin)?;
+        }
+    }
+    library.power_on().map_err(|rc| {
+        Error::new(
+            ErrorKind::GeneralFailure,
+            format!(
+                "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x})",
+                version(library)
+            ),
+        )
+    })
 }
 
 /// Gives libtpms a part of a state.

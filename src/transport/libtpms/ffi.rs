@@ -191,7 +191,6 @@ struct Loaded {
     main_init: unsafe extern "C" fn() -> u32,
     terminate: unsafe extern "C" fn(),
     process: Process,
-    #[allow(dead_code)]
     cancel: unsafe extern "C" fn() -> u32,
     set_state: unsafe extern "C" fn(c_int, *const c_uchar, u32) -> u32,
     get_state: unsafe extern "C" fn(c_int, *mut *mut c_uchar, *mut u32) -> u32,
@@ -236,10 +235,8 @@ impl Loaded {
 
 /// Cancels the command that runs in a copy of the library, from any thread.
 #[derive(Clone)]
-#[allow(dead_code)] // until long commands are run apart
 pub(super) struct Canceller(Arc<Loaded>);
 
-#[allow(dead_code)]
 impl Canceller {
     /// Sets the flag that long commands look at. Each command clears it when it
     /// begins.
@@ -312,7 +309,6 @@ impl Library {
         ((version >> 16) as u8, (version >> 8) as u8, version as u8)
     }
 
-    #[allow(dead_code)]
     pub(super) fn canceller(&self) -> Canceller {
         Canceller(self.loaded.clone())
     }

@@ -15,11 +15,13 @@
 
 mod copy;
 mod core;
+mod duration;
 mod fd;
 #[allow(unsafe_code)]
 mod ffi;
 mod file;
 mod lock;
+mod mailbox;
 mod registry;
 mod state;
 mod tpm;
@@ -31,9 +33,11 @@ use std::time::Duration;
 
 use self::core::Core;
 pub use self::core::Startup;
+use self::duration::is_long;
+use self::mailbox::Mailbox;
 use self::registry::Share;
-use self::tpm::Tpm;
-use crate::{Error, ErrorKind, Module, Result, Tcti};
+use self::tpm::{Job, Tpm, closed};
+use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
 
 /// The transport to a TPM inside this process.
 ///
@@ -48,13 +52,26 @@ use crate::{Error, ErrorKind, Module, Result, Tcti};
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub struct Libtpms {
-    tpm: Arc<Tpm>,
-    /// None for a TPM in memory, or once finalized.
+    /// None once finalized.
+    tpm: Option<Arc<Tpm>>,
+    /// None for a TPM in memory.
     share: Option<Share>,
     locality: u8,
-    /// The response that waits to be received, where `ready`.
+    /// The response to a short command, run by `transmit`.
     response: Vec<u8>,
-    ready: bool,
+    pending: Pending,
+    mailbox: Arc<Mailbox>,
+}
+
+/// Where the response to the last command is, or will be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// Nowhere: none is awaited.
+    Nothing,
+    /// In the context.
+    Here,
+    /// In the mailbox.
+    Mailbox,
 }
 
 impl Libtpms {
@@ -64,13 +81,37 @@ impl Libtpms {
     }
 
     /// The whole state of the TPM, volatile and permanent, as a state file has
-    /// it: to be kept, or given to [`Builder::state`] or
-    /// [`restore`](Self::restore).
+    /// it: to be kept, or given to [`Builder::state`].
     ///
     /// # Errors
     /// libtpms's own, which leave the TPM as it is.
     pub fn snapshot(&mut self) -> Result<Vec<u8>> {
-        self.tpm.with(Core::snapshot)
+        self.tpm()?.with(Core::snapshot)
+    }
+
+    /// Puts the TPM back to where it was when the [`snapshot`](Self::snapshot)
+    /// was taken, of this TPM or another. Its state file, if it has one, is
+    /// written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for bytes that are no state, which leave the TPM
+    /// as it is; [`ErrorKind::IoError`] where the state file cannot be written.
+    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.tpm()?.with(|core| core.restore(state))
+    }
+
+    fn tpm(&self) -> Result<&Arc<Tpm>> {
+        self.tpm.as_ref().ok_or_else(closed)
+    }
+
+    /// Gives the command to the worker.
+    fn send(&self, command: &[u8]) -> Result<()> {
+        self.tpm()?.send(Job {
+            mailbox: self.mailbox.clone(),
+            command: command.into(),
+            locality: self.locality,
+            cancelled: false,
+        })
     }
 }
 
@@ -134,11 +175,12 @@ impl Builder {
             }
         };
         Ok(Libtpms {
-            tpm,
+            mailbox: Mailbox::new(&tpm),
+            tpm: Some(tpm),
             share,
             locality: self.locality,
             response: Vec::new(),
-            ready: false,
+            pending: Pending::Nothing,
         })
     }
 }
@@ -158,42 +200,79 @@ impl Module for Libtpms {
 }
 
 impl Tcti for Libtpms {
+    /// Short commands are run here; long ones, and those that meet a TPM that
+    /// is busy with another context's, by the TPM's worker.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        let response = &mut self.response;
-        self.tpm.with(|core| {
-            response.clear();
-            response.extend_from_slice(core.process(command, self.locality)?);
+        let tpm = self.tpm.as_ref().ok_or_else(closed)?;
+        let run = |core: &mut Core| {
+            self.response.clear();
+            self.response
+                .extend_from_slice(core.process(command, self.locality)?);
             Ok(())
-        })?;
-        self.ready = true;
+        };
+        if !is_long(command) {
+            if let Some(result) = tpm.try_with(run) {
+                result?;
+                self.pending = Pending::Here;
+                self.mailbox.set_event();
+                return Ok(());
+            }
+        }
+        self.send(command)?;
+        self.pending = Pending::Mailbox;
         Ok(())
     }
 
-    fn receive(&mut self, response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
-        if !std::mem::take(&mut self.ready) {
-            return Err(Error::new(ErrorKind::BadSequence, "no command was sent"));
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let received = match self.pending {
+            Pending::Nothing => Err(Error::new(ErrorKind::BadSequence, "no command was sent")),
+            Pending::Here => {
+                self.mailbox.clear_event();
+                mailbox::copy(&self.response, response)
+            }
+            Pending::Mailbox => self.mailbox.take(response, timeout),
+        };
+        match &received {
+            Err(error) if error.kind() == ErrorKind::TryAgain => {}
+            _ => self.pending = Pending::Nothing,
         }
-        let place = response.get_mut(..self.response.len()).ok_or_else(|| {
-            self.ready = true;
-            Error::from(ErrorKind::InsufficientBuffer)
-        })?;
-        place.copy_from_slice(&self.response);
-        Ok(place.len())
+        received
+    }
+
+    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+        (self.pending == Pending::Mailbox).then(|| self.mailbox.clone() as Arc<dyn Cancel>)
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let handle = self.mailbox.poll_handle(self.pending == Pending::Here)?;
+        Ok(vec![handle])
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
+        if matches!(locality, 5..=31) {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!("no TPM has a locality {locality} (they are 0 to 4 and 32 to 255)"),
+            ));
+        }
         self.locality = locality;
         Ok(())
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.tpm.with(Core::reset)
+        self.tpm()?.with(Core::reset)
     }
 
+    /// A command under way is cancelled; the last context on a TPM suspends it.
     fn finalize(&mut self) -> Result<()> {
+        let Some(tpm) = self.tpm.take() else {
+            return Ok(());
+        };
+        self.mailbox.abandon();
+        self.pending = Pending::Nothing;
         match self.share.take() {
-            Some(share) => share.close(self.tpm.clone()),
-            None => Ok(()),
+            Some(share) => share.close(&tpm),
+            None => tpm.close(),
         }
     }
 }

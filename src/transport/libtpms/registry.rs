@@ -5,9 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::core::{Core, Startup, Storage};
 use super::file::{Identity, Place};
@@ -40,7 +38,7 @@ pub(super) struct Share {
 pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
     let place = Place::find(path)?;
     let share = Share::new(place.identity()?);
-    let mut slot = share.slot.lock();
+    let mut slot = lock(&share.slot);
     let tpm = match &mut *slot {
         Some((tpm, users)) => {
             *users += 1;
@@ -71,7 +69,7 @@ pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
 
 impl Share {
     fn new(identity: Identity) -> Self {
-        let mut files = files().lock();
+        let mut files = lock(files());
         let known = files.iter().find(|(known, _)| *known == identity);
         let slot = match known {
             Some((_, slot)) => slot.clone(),
@@ -85,8 +83,8 @@ impl Share {
     }
 
     /// Ends this use of the TPM; the last one suspends it.
-    pub(super) fn close(self, tpm: Arc<Tpm>) -> Result<()> {
-        let mut slot = self.slot.lock();
+    pub(super) fn close(self, tpm: &Tpm) -> Result<()> {
+        let mut slot = lock(&self.slot);
         let result = match slot.take() {
             Some((shared, users)) if users > 1 => {
                 *slot = Some((shared, users - 1));
@@ -104,15 +102,20 @@ impl Share {
 
     /// Takes the slot out of the list if nobody else has it.
     fn forget(self) {
-        let mut files = files().lock();
+        let mut files = lock(files());
         // One in the list, and ours; more are only made under the list's lock.
-        if Arc::strong_count(&self.slot) == 2 && self.slot.lock().is_none() {
+        if Arc::strong_count(&self.slot) == 2 && lock(&self.slot).is_none() {
             files.retain(|(known, _)| *known != self.identity);
         }
         if files.is_empty() {
             *files = Vec::new();
         }
     }
+}
+
+/// std's lock rather than parking_lot's, as in `mailbox`.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn files() -> &'static Files {

@@ -34,6 +34,11 @@ pub(super) struct State<'a> {
 }
 
 impl<'a> State<'a> {
+    /// True where a TPM goes on from the volatile state.
+    pub(super) fn is_resumable(self) -> bool {
+        self.condition == Condition::Suspended && !self.volatile.is_empty()
+    }
+
     /// The bytes of a file.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut bytes =

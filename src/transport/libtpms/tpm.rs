@@ -1,41 +1,204 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A running TPM, as the contexts on it share it.
+//! A running TPM, as the contexts on it share it, and the thread that long
+//! commands run on.
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{sleep, yield_now};
+use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::ffi::Canceller;
+use super::mailbox::Mailbox;
+use crate::abi::Thread;
 use crate::{Error, ErrorKind, Result};
+
+/// `TPM_RC_CANCELED`, as a response.
+const CANCELED: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
+/// The worker's stack: three times what libtpms and OpenSSL were seen to use.
+const STACK: usize = 512 << 10;
+/// How often a short command tries, before it is queued, to get at a TPM that
+/// is busy with another context's short command.
+const ATTEMPTS: usize = 50;
+/// A command that began this short ago may not yet hear a cancel.
+const DEAF: Duration = Duration::from_millis(1);
 
 /// A TPM that several contexts may use.
 pub(super) struct Tpm {
     /// None once it is closed.
     core: Mutex<Option<Core>>,
+    queue: Mutex<Queue>,
+    /// Something changed in the queue that the worker looks for.
+    wake: Condvar,
+    canceller: Canceller,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    running: Option<Running>,
+    /// Started with the first job.
+    worker: Option<Thread>,
+    closed: bool,
+}
+
+/// A command for the worker.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) command: Arc<[u8]>,
+    pub(super) locality: u8,
+    pub(super) cancelled: bool,
+}
+
+struct Running {
+    mailbox: Arc<Mailbox>,
+    since: Instant,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::BadSequence, "the TPM was closed")
 }
 
 impl Tpm {
     pub(super) fn new(core: Core) -> Self {
         Self {
+            canceller: core.canceller(),
             core: Mutex::new(Some(core)),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
         }
     }
 
     /// Calls the TPM, when no other context does.
     pub(super) fn with<T>(&self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
-        match &mut *self.core.lock() {
-            Some(core) => call(core),
-            None => Err(Error::new(ErrorKind::BadSequence, "the TPM was closed")),
+        lock(&self.core)
+            .as_mut()
+            .map_or_else(|| Err(closed()), call)
+    }
+
+    /// Calls the TPM, unless it is busy: `None` then.
+    pub(super) fn try_with<T>(
+        &self,
+        call: impl FnOnce(&mut Core) -> Result<T>,
+    ) -> Option<Result<T>> {
+        for _ in 0..ATTEMPTS {
+            if let Ok(mut core) = self.core.try_lock() {
+                return Some(core.as_mut().map_or_else(|| Err(closed()), call));
+            }
+            yield_now();
+        }
+        None
+    }
+
+    /// Gives a command to the worker, which puts the response in the job's
+    /// mailbox.
+    ///
+    /// # Errors
+    /// There is no thread to be had; the command was not run.
+    pub(super) fn send(self: &Arc<Self>, job: Job) -> Result<()> {
+        let mut queue = lock(&self.queue);
+        if queue.worker.is_none() {
+            let tpm = self.clone();
+            let worker = Thread::spawn(STACK, move || tpm.work());
+            queue.worker = Some(worker.map_err(|error| {
+                Error::from(error).context("cannot start a thread for a long command")
+            })?);
+        }
+        job.mailbox.expect();
+        queue.waiting.push_back(job);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// The worker: one job after the other, until the TPM is closed.
+    fn work(&self) {
+        while let Some(job) = self.next() {
+            let mut core = lock(&self.core);
+            let response = match self.begin(&job) {
+                false => Ok(&CANCELED[..]),
+                true => match core.as_mut() {
+                    Some(core) => core.process(&job.command, job.locality),
+                    None => Err(closed()),
+                },
+            };
+            // Before anybody else can get at the TPM: a cancel from now on is
+            // none for the next command.
+            lock(&self.queue).running = None;
+            job.mailbox.deliver(response);
         }
     }
 
-    /// Stores the state and powers the TPM off.
-    pub(super) fn close(self: Arc<Self>) -> Result<()> {
-        match self.core.lock().take() {
-            Some(core) => core.suspend(),
-            None => Ok(()),
+    /// The next job; it stays in the queue, where a cancel finds it.
+    fn next(&self) -> Option<Job> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(job) = queue.waiting.front() {
+                return Some(job.clone());
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self
+                .wake
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Takes the job out of the queue; false where it was cancelled there.
+    fn begin(&self, job: &Job) -> bool {
+        let mut queue = lock(&self.queue);
+        let cancelled = queue.waiting.pop_front().is_some_and(|job| job.cancelled);
+        queue.running = (!cancelled).then(|| Running {
+            mailbox: job.mailbox.clone(),
+            since: Instant::now(),
+        });
+        !cancelled
+    }
+
+    /// Cancels the command of a mailbox: if it runs, or waits to.
+    pub(super) fn cancel(&self, mailbox: &Mailbox) {
+        let is_its = |other: &Arc<Mailbox>| std::ptr::eq(&**other, mailbox);
+        let mut queue = lock(&self.queue);
+        if let Some(job) = queue.waiting.iter_mut().find(|job| is_its(&job.mailbox)) {
+            job.cancelled = true;
+            return;
+        }
+        let since = match &queue.running {
+            Some(running) if is_its(&running.mailbox) => running.since,
+            _ => return,
+        };
+        self.canceller.cancel();
+        if since.elapsed() < DEAF {
+            drop(queue);
+            sleep(DEAF);
+            match &lock(&self.queue).running {
+                Some(running) if is_its(&running.mailbox) && running.since == since => {
+                    self.canceller.cancel();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Stores the state and powers the TPM off. Its contexts have abandoned
+    /// their commands.
+    pub(super) fn close(&self) -> Result<()> {
+        let worker = {
+            let mut queue = lock(&self.queue);
+            queue.closed = true;
+            self.wake.notify_one();
+            queue.worker.take()
+        };
+        drop(worker);
+        let core = lock(&self.core).take();
+        core.map_or(Ok(()), Core::suspend)
     }
 }

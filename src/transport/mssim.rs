@@ -1,27 +1,255 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! To be written.
-use crate::{ErrorKind, Module, Result, Tcti};
-use std::{ffi::CStr, time::Duration};
+//! Microsoft's TPM simulator, and all that speak its protocol, over TCP or a
+//! unix socket.
+//!
+//! On the command channel a command goes out as u32 8, u8 locality, u32 size
+//! and the command; the answer is u32 size, the response, u32 0, all of it
+//! big-endian. The platform channel (TCP: the next port; unix: the path with
+//! `.ctrl`) switches power and cancels. Both stay open as long as the context.
+//!
+//! The simulator sends an answer as three packets, and waits for each to be
+//! acknowledged, which the kernel delays by 40 ms unless it is told otherwise
+//! before each read (TCP_QUICKACK).
 
-/// To be written.
-pub struct Mssim(());
+#![forbid(unsafe_code)]
+
+mod platform;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::socket::{Endpoint, Fault, Inbox, Place, Stream};
+use crate::abi::fork;
+use crate::header::Header;
+use crate::io::{Deadline, PATIENCE};
+use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti, conf, log};
+use platform::{Platform, SESSION_END};
+
+const WHO: &str = "mssim";
+
+const SEND_COMMAND: u32 = 8;
+
+/// A connection that was idle for longer is looked at before it is used: the
+/// simulator may have been restarted.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// The transport to the simulator.
+#[derive(Debug)]
+pub struct Mssim {
+    endpoint: Endpoint,
+    platform: Arc<Platform>,
+    /// None after it was lost, until the next command.
+    stream: Option<Stream>,
+    /// True from a command to its response.
+    pending: bool,
+    used: Instant,
+    inbox: Inbox,
+    locality: u8,
+    generation: u64,
+}
 
 impl Module for Mssim {
     const NAME: &'static CStr = c"mssim";
-    const DESCRIPTION: &'static CStr = c"";
-    const CONFIG_HELP: &'static CStr = c"";
+    const DESCRIPTION: &'static CStr = c"Microsoft's TPM simulator, over TCP or a unix socket";
+    const CONFIG_HELP: &'static CStr = c"host=HOST,port=PORT (localhost, 2321) or path=PATH";
 
-    fn init(_conf: Option<&str>) -> Result<Self> {
-        Err(ErrorKind::NotImplemented.into())
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let mut place = Place::default();
+        for (key, value) in conf::pairs(conf.unwrap_or(""))? {
+            if !place.take(WHO, key, value)? {
+                return Err(conf::unknown_key(WHO, key, &["host", "port", "path"]));
+            }
+        }
+        let (endpoint, platform) = place.resolve(WHO)?;
+        let mut mssim = Self {
+            endpoint,
+            platform: Arc::new(Platform::new(platform)),
+            stream: None,
+            pending: false,
+            used: Instant::now(),
+            inbox: Inbox::default(),
+            locality: 0,
+            generation: fork::generation(),
+        };
+        mssim.stream = Some(mssim.connect()?);
+        Ok(mssim)
     }
 }
 
 impl Tcti for Mssim {
-    fn transmit(&mut self, _command: &[u8]) -> Result<()> {
-        Err(ErrorKind::NotImplemented.into())
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        fork::check(self.generation)?;
+        if self.pending {
+            // Its answer, still to come, would be taken for this one's.
+            self.disconnect();
+        }
+        self.platform.uncancel()?;
+        let size = u32::try_from(command.len())
+            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
+        let mut head = [0; 9];
+        head[..4].copy_from_slice(&SEND_COMMAND.to_be_bytes());
+        head[4] = self.locality;
+        head[5..].copy_from_slice(&size.to_be_bytes());
+
+        let stream = match self.working() {
+            // Not all of it was sent, so that it was not executed.
+            Some(stream) => match self.endpoint.send(&stream, &head, command) {
+                Err(error) if error.kind() == ErrorKind::NoConnection => None,
+                sent => sent.map(|()| Some(stream))?,
+            },
+            None => None,
+        };
+        let stream = match stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.connect()?;
+                self.endpoint.send(&stream, &head, command)?;
+                stream
+            }
+        };
+        self.stream = Some(stream);
+        self.pending = true;
+        Ok(())
     }
 
-    fn receive(&mut self, _response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
-        Err(ErrorKind::NotImplemented.into())
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        fork::check(self.generation)?;
+        let (Some(stream), true) = (&self.stream, self.pending) else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "receive: no command was sent to the simulator",
+            ));
+        };
+        let capacity = response.len();
+        let received = self.inbox.receive(
+            &self.endpoint,
+            stream,
+            capacity.saturating_add(8),
+            Deadline::after(timeout),
+            true,
+            |bytes| length(&self.endpoint, bytes, capacity),
+        );
+        let unframed = received.and_then(|frame| body(&self.endpoint, frame));
+        match unframed {
+            Ok(body) => {
+                let count = body.len();
+                response[..count].copy_from_slice(body);
+                self.inbox.clear();
+                self.pending = false;
+                self.used = Instant::now();
+                if let Err(error) = self.platform.uncancel() {
+                    // The next transmit tries again.
+                    log::debug!("{}", error.report());
+                }
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) => {
+                self.disconnect();
+                Err(error)
+            }
+        }
+    }
+
+    /// The platform channel has a thread of its own in the simulator.
+    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+        Some(self.platform.clone())
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        match &self.stream {
+            Some(stream) => Ok(vec![PollHandle::readable(stream.raw_fd())]),
+            None => Err(Error::new(
+                ErrorKind::BadSequence,
+                "there is no connection to poll before the next transmit",
+            )),
+        }
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.locality = locality;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.platform.power_off()?;
+        self.platform.power_on()
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        let uncancelled = self.platform.uncancel();
+        self.disconnect();
+        self.platform.disconnect();
+        uncancelled
+    }
+}
+
+impl Mssim {
+    /// A command channel to a simulator that has power.
+    fn connect(&mut self) -> Result<Stream> {
+        let mut stream = self.endpoint.connect(Deadline::after(Some(PATIENCE)))?;
+        stream.set_nodelay();
+        stream.set_blocking(true).map_err(|fault: Fault| {
+            fault.error(format!("cannot set up the connection to {}", self.endpoint))
+        })?;
+        self.platform.power_on()?;
+        Ok(stream)
+    }
+
+    /// The connection, if there is one that works.
+    fn working(&mut self) -> Option<Stream> {
+        let stream = self.stream.take()?;
+        if self.used.elapsed() <= IDLE || stream.is_quiet() {
+            return Some(stream);
+        }
+        stream.end();
+        None
+    }
+
+    fn disconnect(&mut self) {
+        self.inbox.clear();
+        self.pending = false;
+        if let Some(stream) = self.stream.take() {
+            // It may be gone, or not read: no matter.
+            let _ = stream.send(&[], &SESSION_END.to_be_bytes(), Deadline::Now);
+            stream.end();
+        }
+    }
+}
+
+/// The length of a frame, once its first word tells.
+fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
+    let Some(size) = bytes.first_chunk() else {
+        return Ok(None);
+    };
+    let size = u32::from_be_bytes(*size) as usize;
+    if (Header::SIZE..=capacity).contains(&size) {
+        return Ok(Some(4 + size + 4));
+    }
+    Err(Error::new(
+        ErrorKind::MalformedResponse,
+        format!(
+            "{who} claims a response of {size} bytes (they have {} to {capacity})",
+            Header::SIZE
+        ),
+    ))
+}
+
+/// The response in a frame.
+fn body<'a>(who: &Endpoint, frame: &'a [u8]) -> Result<&'a [u8]> {
+    let parts = frame
+        .split_at_checked(4)
+        .and_then(|(_, rest)| rest.split_last_chunk::<4>());
+    match parts {
+        Some((body, [0, 0, 0, 0])) => Ok(body),
+        Some((_, end)) => Err(Error::new(
+            ErrorKind::MalformedResponse,
+            format!(
+                "{who} ended its response with 0x{:08x} rather than 0",
+                u32::from_be_bytes(*end)
+            ),
+        )),
+        None => Err(ErrorKind::MalformedResponse.into()),
     }
 }

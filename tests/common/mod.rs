@@ -7,12 +7,15 @@ pub mod again;
 pub mod alloc;
 pub mod commands;
 pub mod module;
+pub mod mssim;
+pub mod peer;
 pub mod pty;
 pub mod scripted;
 pub mod signals;
 pub mod stage;
 pub mod swtpm;
 pub mod tpm;
+pub mod tpmlib;
 pub mod tshark;
 pub mod vtable;
 

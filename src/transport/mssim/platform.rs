@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The simulator's platform channel: a big-endian u32 code, answered by u32 0.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::io::{Deadline, PATIENCE};
+use crate::transport::socket::{Endpoint, Fault, Stream};
+use crate::{Cancel, Error, ErrorKind, Result};
+
+const POWER_ON: u32 = 1;
+const POWER_OFF: u32 = 2;
+const CANCEL_ON: u32 = 9;
+const CANCEL_OFF: u32 = 10;
+const NV_ON: u32 = 11;
+/// Says good-bye, on either channel; not answered.
+pub(super) const SESSION_END: u32 = 20;
+
+#[derive(Debug)]
+pub(super) struct Platform {
+    channel: Mutex<Channel>,
+    /// True where the simulator may be in a mind to cancel what it is sent.
+    cancelled: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Channel {
+    endpoint: Endpoint,
+    /// None before the first use, and after it was lost.
+    stream: Option<Stream>,
+    /// True once the context is finalized: no canceller may connect anew.
+    closed: bool,
+}
+
+impl Platform {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            channel: Mutex::new(Channel {
+                endpoint,
+                stream: None,
+                closed: false,
+            }),
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
+    /// Power and NV memory, without which a simulator answers nothing; more
+    /// than once does no harm.
+    pub(super) fn power_on(&self) -> Result<()> {
+        let mut channel = self.channel.lock();
+        channel.exchange("POWER_ON", POWER_ON)?;
+        channel.exchange("NV_ON", NV_ON)
+    }
+
+    pub(super) fn power_off(&self) -> Result<()> {
+        self.channel.lock().exchange("POWER_OFF", POWER_OFF)
+    }
+
+    /// Takes a cancel back, lest it meets the next command.
+    pub(super) fn uncancel(&self) -> Result<()> {
+        if !self.cancelled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut channel = self.channel.lock();
+        channel.exchange("CANCEL_OFF", CANCEL_OFF)?;
+        self.cancelled.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn disconnect(&self) {
+        let mut channel = self.channel.lock();
+        channel.closed = true;
+        if let Some(stream) = channel.stream.take() {
+            let _ = stream.send(&[], &SESSION_END.to_be_bytes(), Deadline::Now);
+            stream.end();
+        }
+    }
+}
+
+impl Cancel for Platform {
+    fn cancel(&self) -> Result<()> {
+        let mut channel = self.channel.lock();
+        if channel.closed {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "cancel: the context was finalized",
+            ));
+        }
+        // Before it is sent: whatever becomes of it, it must be taken back.
+        self.cancelled.store(true, Ordering::Release);
+        channel.exchange("CANCEL_ON", CANCEL_ON)
+    }
+}
+
+impl Channel {
+    fn exchange(&mut self, name: &str, code: u32) -> Result<()> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        let known = self.stream.take();
+        let was_known = known.is_some();
+        let stream = self.connection(known, deadline)?;
+        match self.ask(&stream, name, code, deadline) {
+            // A simulator that was restarted since.
+            Err(error) if was_known && error.kind() == ErrorKind::NoConnection => {
+                let stream = self.connection(None, deadline)?;
+                self.ask(&stream, name, code, deadline)?;
+                self.stream = Some(stream);
+            }
+            asked => {
+                asked?;
+                self.stream = Some(stream);
+            }
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self, known: Option<Stream>, deadline: Deadline) -> Result<Stream> {
+        match known {
+            Some(stream) => Ok(stream),
+            None => {
+                let stream = self.endpoint.connect(deadline)?;
+                stream.set_nodelay();
+                Ok(stream)
+            }
+        }
+    }
+
+    fn ask(&self, stream: &Stream, name: &str, code: u32, deadline: Deadline) -> Result<()> {
+        let who = &self.endpoint;
+        self.endpoint.send(stream, &[], &code.to_be_bytes())?;
+        let mut answer = [0; 4];
+        let mut filled = 0;
+        while filled < answer.len() {
+            match stream.recv(&mut answer[filled..], deadline) {
+                Ok(0) => {
+                    return Err(Error::new(
+                        ErrorKind::NoConnection,
+                        format!("{who} closed its platform channel without an answer to {name}"),
+                    ));
+                }
+                Ok(count) => filled += count,
+                Err(Fault::TimedOut) => {
+                    return Err(Error::new(
+                        ErrorKind::IoError,
+                        format!(
+                            "{who} did not answer {name} on its platform channel within {} s \
+                             (it serves one client at a time)",
+                            PATIENCE.as_secs()
+                        ),
+                    ));
+                }
+                Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
+            }
+        }
+        match u32::from_be_bytes(answer) {
+            0 => Ok(()),
+            result => Err(Error::new(
+                ErrorKind::IoError,
+                format!("{who} refused {name} with result 0x{result:x}"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A server that speaks the protocol of Microsoft's TPM simulator over a TPM of
+//! libtpms, as the simulator does it: one client at a time on each channel, an
+//! answer in three writes with Nagle's algorithm on, no answer but an empty
+//! one without power, a cancel that stays until it is taken back.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::peer::{Conn, Pair, Place};
+use super::tpmlib::Tpm;
+
+/// What the server was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    PowerOn,
+    PowerOff,
+    NvOn,
+    CancelOn,
+    CancelOff,
+    /// A command, in this locality.
+    Command(u8),
+    CommandSessionEnd,
+    PlatformSessionEnd,
+}
+
+/// A running simulator, gone with this value.
+pub struct Simulator {
+    pair: Option<Pair>,
+    state: Arc<State>,
+}
+
+struct State {
+    tpm: Tpm,
+    powered: AtomicBool,
+    cancel: AtomicBool,
+    locality: Arc<AtomicU8>,
+    events: Mutex<Vec<Event>>,
+}
+
+impl Simulator {
+    pub fn tcp() -> Self {
+        let state = State::new();
+        let pair = Pair::tcp(commands(&state), platform(&state));
+        let pair = Some(pair);
+        Self { pair, state }
+    }
+
+    pub fn unix() -> Self {
+        let state = State::new();
+        let pair = Pair::unix(commands(&state), platform(&state));
+        let pair = Some(pair);
+        Self { pair, state }
+    }
+
+    pub fn conf(&self) -> String {
+        self.pair.as_ref().expect("it runs").conf()
+    }
+
+    /// Ends all connections and the TPM's power, and is there again.
+    pub fn restart(&mut self) {
+        let pair = self.pair.take().expect("it runs");
+        let Place::Tcp(_) = pair.place else {
+            panic!("only over TCP: the folder of the sockets goes with the server")
+        };
+        let place = pair.place.clone();
+        drop(pair);
+        self.state.power_off();
+        self.pair = Some(Pair::at(
+            &place,
+            commands(&self.state),
+            platform(&self.state),
+        ));
+    }
+
+    /// What has happened since the last call of this.
+    pub fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.state.events.lock().unwrap())
+    }
+}
+
+impl State {
+    fn new() -> Arc<Self> {
+        let locality = Arc::new(AtomicU8::new(0));
+        Arc::new(Self {
+            tpm: Tpm::new(locality.clone()),
+            powered: AtomicBool::new(false),
+            cancel: AtomicBool::new(false),
+            locality,
+            events: Mutex::new(Vec::new()),
+        })
+    }
+
+    fn note(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+
+    fn power_off(&self) {
+        if self.powered.swap(false, Ordering::SeqCst) {
+            self.tpm.power_off();
+        }
+        self.cancel.store(false, Ordering::SeqCst);
+    }
+
+    fn execute(&self, locality: u8, command: &[u8]) -> Vec<u8> {
+        if !self.powered.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        if self.cancel.load(Ordering::SeqCst) {
+            // TPM_RC_CANCELED. A real one finds out in the middle.
+            return vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
+        }
+        self.locality.store(locality, Ordering::SeqCst);
+        self.tpm.process(command)
+    }
+}
+
+fn word(conn: &mut Conn) -> Option<u32> {
+    let mut word = [0; 4];
+    conn.read_exact(&mut word).ok()?;
+    Some(u32::from_be_bytes(word))
+}
+
+fn commands(state: &Arc<State>) -> super::peer::Handler {
+    let state = state.clone();
+    Box::new(move |mut conn| {
+        while let Some(code) = word(&mut conn) {
+            match code {
+                8 => {
+                    let mut locality = [0];
+                    let Ok(()) = conn.read_exact(&mut locality) else {
+                        return;
+                    };
+                    let Some(size) = word(&mut conn) else { return };
+                    let mut command = vec![0; size as usize];
+                    let Ok(()) = conn.read_exact(&mut command) else {
+                        return;
+                    };
+                    state.note(Event::Command(locality[0]));
+                    let response = state.execute(locality[0], &command);
+                    let size = (response.len() as u32).to_be_bytes();
+                    for part in [&size[..], &response, &[0; 4]] {
+                        if conn.write_all(part).is_err() {
+                            return;
+                        }
+                    }
+                }
+                20 => return state.note(Event::CommandSessionEnd),
+                _ => return,
+            }
+        }
+    })
+}
+
+fn platform(state: &Arc<State>) -> super::peer::Handler {
+    let state = state.clone();
+    Box::new(move |mut conn| {
+        while let Some(code) = word(&mut conn) {
+            state.note(match code {
+                1 => Event::PowerOn,
+                2 => Event::PowerOff,
+                9 => Event::CancelOn,
+                10 => Event::CancelOff,
+                11 => Event::NvOn,
+                20 => return state.note(Event::PlatformSessionEnd),
+                _ => return,
+            });
+            match code {
+                1 if !state.powered.swap(true, Ordering::SeqCst) => state.tpm.power_on(),
+                2 => state.power_off(),
+                9 => {
+                    state.cancel.store(true, Ordering::SeqCst);
+                    state.tpm.cancel();
+                }
+                10 => state.cancel.store(false, Ordering::SeqCst),
+                _ => {}
+            }
+            if conn.write_all(&[0; 4]).is_err() {
+                return;
+            }
+        }
+    })
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A server with two channels, as swtpm and the simulator have them, that does
+//! what a test tells it to.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tempfile::TempDir;
+
+/// A connection that a client made.
+#[derive(Debug)]
+pub enum Conn {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Conn {
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    fn shutdown(&self) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    /// Reads one TPM command; `None` where the client closed instead.
+    pub fn command(&mut self) -> Option<Vec<u8>> {
+        let mut command = vec![0; 10];
+        self.read_exact(&mut command).ok()?;
+        let size = u32::from_be_bytes(command[2..6].try_into().unwrap()) as usize;
+        command.resize(size, 0);
+        self.read_exact(&mut command[10..]).ok()?;
+        Some(command)
+    }
+
+    /// Writes, if the client is still there.
+    pub fn say(&mut self, bytes: &[u8]) -> bool {
+        self.write_all(bytes).is_ok()
+    }
+
+    /// Writes byte by byte, each a packet of its own.
+    pub fn say_slowly(&mut self, bytes: &[u8], pause: Duration) -> bool {
+        if let Self::Tcp(stream) = self {
+            stream.set_nodelay(true).unwrap();
+        }
+        bytes.iter().all(|byte| {
+            std::thread::sleep(pause);
+            self.say(&[*byte])
+        })
+    }
+
+    /// Waits until the client closes, whatever it sends until then.
+    pub fn wait_for_close(&mut self) {
+        let mut buffer = [0; 4096];
+        while matches!(self.read(&mut buffer), Ok(1..)) {}
+    }
+
+    /// Closes with a RST rather than a FIN (TCP only).
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Read for Conn {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Conn {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            // std asks for no SIGPIPE.
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// The main channel's port; the other channel's is the next one.
+    Tcp(u16),
+    /// The main channel's socket; the other's has `.ctrl` behind its name.
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// The configuration of a transport to it.
+    pub fn conf(&self) -> String {
+        match self {
+            Self::Tcp(port) => format!("host=127.0.0.1,port={port}"),
+            Self::Unix(path) => format!("path={}", path.display()),
+        }
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<Conn> {
+        Ok(match self {
+            Self::Tcp(listener) => Conn::Tcp(listener.accept()?.0),
+            Self::Unix(listener) => Conn::Unix(listener.accept()?.0),
+        })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// What is done with each connection, one after the other.
+pub type Handler = Box<dyn FnMut(Conn) + Send>;
+
+/// A server on two channels, gone with this value.
+pub struct Pair {
+    pub place: Place,
+    open: Arc<Mutex<Vec<Weak<Conn>>>>,
+    /// Closing it ends the threads.
+    stop: Option<UnixStream>,
+    threads: Vec<JoinHandle<()>>,
+    _folder: Option<TempDir>,
+}
+
+impl Pair {
+    /// On two neighbouring TCP ports.
+    pub fn tcp(main: Handler, other: Handler) -> Self {
+        loop {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let port = listener.local_addr().unwrap().port();
+            let Some(next) = port.checked_add(1) else {
+                continue;
+            };
+            if let Ok(beside) = TcpListener::bind(("127.0.0.1", next)) {
+                let listeners = [Listener::Tcp(listener), Listener::Tcp(beside)];
+                return Self::serve(Place::Tcp(port), listeners, [main, other], None);
+            }
+        }
+    }
+
+    /// On two unix sockets.
+    pub fn unix(main: Handler, other: Handler) -> Self {
+        let folder = TempDir::new().expect("a folder for sockets");
+        let place = Place::Unix(folder.path().join("tpm"));
+        let mut pair = Self::at(&place, main, other);
+        pair._folder = Some(folder);
+        pair
+    }
+
+    /// At a place where one was before.
+    pub fn at(place: &Place, main: Handler, other: Handler) -> Self {
+        let listeners = match place {
+            Place::Tcp(port) => [*port, port + 1]
+                .map(|port| Listener::Tcp(TcpListener::bind(("127.0.0.1", port)).expect("free"))),
+            Place::Unix(path) => {
+                let mut beside = path.clone().into_os_string();
+                beside.push(".ctrl");
+                [path.clone(), beside.into()].map(|path| {
+                    let _ = std::fs::remove_file(&path);
+                    Listener::Unix(UnixListener::bind(path).expect("a place for a socket"))
+                })
+            }
+        };
+        Self::serve(place.clone(), listeners, [main, other], None)
+    }
+
+    fn serve(
+        place: Place,
+        listeners: [Listener; 2],
+        handlers: [Handler; 2],
+        folder: Option<TempDir>,
+    ) -> Self {
+        let (stop, stopped) = UnixStream::pair().expect("a pair");
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let threads = listeners
+            .into_iter()
+            .zip(handlers)
+            .map(|(listener, handler)| {
+                let (open, stopped) = (open.clone(), stopped.try_clone().unwrap());
+                std::thread::spawn(move || serve(&listener, &stopped, &open, handler))
+            })
+            .collect();
+        Self {
+            place,
+            open,
+            stop: Some(stop),
+            threads,
+            _folder: folder,
+        }
+    }
+
+    pub fn conf(&self) -> String {
+        self.place.conf()
+    }
+}
+
+fn serve(
+    listener: &Listener,
+    stopped: &UnixStream,
+    open: &Mutex<Vec<Weak<Conn>>>,
+    mut handler: Handler,
+) {
+    loop {
+        let mut fds = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(stopped, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            result => result.expect("poll"),
+        };
+        if !fds[1].revents().is_empty() {
+            return;
+        }
+        let Ok(conn) = listener.accept() else {
+            continue;
+        };
+        // A copy for the end of this server. It goes with the handler, so that
+        // the client sees the connection close when the handler is done.
+        let copy = Arc::new(conn.try_clone().expect("a descriptor"));
+        open.lock().unwrap().push(Arc::downgrade(&copy));
+        handler(conn);
+        drop(copy);
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        for conn in self.open.lock().unwrap().drain(..) {
+            if let Some(conn) = conn.upgrade() {
+                conn.shutdown();
+            }
+        }
+        for thread in self.threads.drain(..) {
+            let result = thread.join();
+            if !std::thread::panicking() {
+                result.expect("the peer's thread did not panic");
+            }
+        }
+    }
+}

@@ -52,7 +52,7 @@ pub fn system_calls(module: &str, conf: &str, whose: Calls) -> f64 {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("calls");
     let name = file.to_str().expect("a path in UTF-8");
-    per_command(50, 250, |times| {
+    per_command(20, 70, |times| {
         let mut options = vec!["-qq", "-e", "signal=none", "-o", name];
         if whose == Calls::OfAll {
             options.push("-f");

@@ -16,6 +16,7 @@ pub fn run(args: &[String]) {
     match args[..] {
         ["commands", module, conf, times] => {
             let mut tcti = peers::open(module, conf);
+            peers::start(&mut tcti);
             (0..number(times)).for_each(|_| peers::round(&mut tcti));
         }
         ["bridge", times] => {

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant as Clock};
 use rusttcti::{Context, Tcti};
 
 use crate::bare::{self, Direct};
+use crate::common::mssim::Simulator;
+use crate::common::swtpm::Swtpm;
 use crate::counts::{self, Calls};
 use crate::inside::Instant;
 use crate::measure::{each, in_turn, median};
-use crate::peers::{self, Raw, Swtpm, our_module, ours, round};
+use crate::peers::{self, Raw, our_module, ours, round};
 use crate::table::{Limit, Row, Unit};
 
 /// One row: what it is, and how it is measured.
@@ -47,8 +49,12 @@ pub const ALL: &[Measured] = rows! {
     "swtpm persistent=1: system calls a command" = swtpm_persistent_calls,
     "swtpm tcp: dlopen, init, finalize, dlclose" = swtpm_open,
     "swtpm tcp: open to first response, and closed" = swtpm_first,
+    "mssim tcp: GetRandom(16)" = mssim_tcp,
+    "mssim unix: GetRandom(16)" = mssim_unix,
+    "mssim tcp: system calls a command" = mssim_calls,
     "cmd: GetRandom(16) of a child that answers at once" = cmd,
     "cmd: system calls a command" = cmd_calls,
+    "pcap: GetRandom(16) of the embedded TPM" = pcap,
     "swtpm tcp: peak memory of tpm2_getrandom" = peak_memory,
 };
 
@@ -105,7 +111,7 @@ fn libtpms_get_random() -> Row {
     let raw = Raw::new(context.as_ptr());
     let mut response = [0; 4096];
     let pair = in_turn(
-        201,
+        401,
         || each(500, || raw.round(&mut response)),
         || direct.rounds(500),
     );
@@ -180,7 +186,7 @@ fn held_against_reconnecting(swtpm: &Swtpm) -> Row {
     let pair = in_turn(
         1001,
         || each(1, || round(&mut ours)),
-        || bare::reconnecting(&swtpm.address(), 1),
+        || bare::reconnecting(&peers::address(swtpm), 1),
     );
     time(pair, "bare C", Limit::None)
 }
@@ -204,7 +210,7 @@ fn swtpm_persistent(swtpm: &Swtpm) -> Row {
             round(&mut ours);
             each(BATCH, || round(&mut ours))
         },
-        || bare::persistent(&swtpm.address(), BATCH),
+        || bare::persistent(&peers::address(swtpm), BATCH),
     );
     time(pair, "write and read in C", Limit::Ratio(1.10))
 }
@@ -264,6 +270,40 @@ fn swtpm_first() -> Row {
     time(pair, DEBIANS, NEVER_SLOWER)
 }
 
+/// The simulator has one client at a time: each side talks to one of its own.
+fn mssim_tcp() -> Row {
+    let (a, b) = (Simulator::tcp(), Simulator::tcp());
+    let mut ours = ours(&format!("mssim:{}", a.conf()));
+    let mut theirs = peers::open("mssim", &b.conf());
+    peers::start(&mut ours);
+    peers::start(&mut theirs);
+    let pair = in_turn(
+        31,
+        || each(1, || round(&mut ours)),
+        || each(1, || round(&mut theirs)),
+    );
+    time(pair, DEBIANS, Limit::Ratio(0.01))
+}
+
+fn mssim_unix() -> Row {
+    let simulator = Simulator::unix();
+    let mut ours = ours(&format!("mssim:{}", simulator.conf()));
+    peers::start(&mut ours);
+    let batch = (0..501).map(|_| each(1, || round(&mut ours)));
+    alone(median(batch.collect()), Unit::Time, Limit::None)
+}
+
+fn mssim_calls() -> Row {
+    let simulator = Simulator::tcp();
+    let ours = counts::system_calls(
+        &our_module(),
+        &format!("mssim:{}", simulator.conf()),
+        Calls::OfAll,
+    );
+    let theirs = counts::system_calls("mssim", &simulator.conf(), Calls::OfAll);
+    calls(ours, Some(theirs), NEVER_SLOWER)
+}
+
 /// A command line whose program answers each command at once.
 fn answering_child() -> String {
     let program = std::env::current_exe().expect("this program has a file");
@@ -290,6 +330,22 @@ fn cmd_calls() -> Row {
         Some(counts::system_calls("cmd", &child, Calls::OfTheCaller)),
         NEVER_SLOWER,
     )
+}
+
+/// Both record what goes to an embedded TPM of this module's, each in a file.
+fn pcap() -> Row {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ours");
+    let mut ours = ours(&format!("pcap,file={}:libtpms", file.display()));
+    // SAFETY: no other thread of this program is running now.
+    unsafe { std::env::set_var("TCTI_PCAP_FILE", folder.path().join("theirs")) };
+    let mut theirs = peers::open("pcap", &format!("{}:libtpms", our_module()));
+    let pair = in_turn(
+        101,
+        || each(50, || round(&mut ours)),
+        || each(50, || round(&mut theirs)),
+    );
+    time(pair, DEBIANS, NEVER_SLOWER)
 }
 
 fn peak_memory() -> Row {

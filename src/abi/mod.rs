@@ -11,7 +11,6 @@ mod module;
 mod native;
 mod panic;
 pub(crate) mod sigpipe;
-pub(crate) mod spawn;
 mod thread;
 mod words;
 

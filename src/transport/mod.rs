@@ -7,6 +7,5 @@ pub mod device;
 pub mod libtpms;
 pub mod mssim;
 pub mod null;
-mod own;
 mod socket;
 pub mod swtpm;

@@ -215,19 +215,24 @@ impl Error {
     /// `Tss2_Tcti_Rusttcti_LastError` and the log say.
     pub fn report(&self) -> String {
         let mut text = self.to_string();
-        let mut last = text.clone();
         let mut source = self.source();
         while let Some(cause) = source {
             let sentence = cause.to_string();
-            if sentence != last {
+            if !says(&text, &sentence) {
                 text.push_str(": ");
                 text.push_str(&sentence);
-                last = sentence;
             }
             source = cause.source();
         }
         text
     }
+}
+
+/// True where `text` tells `cause` already, as an error does that has its
+/// cause's words in its own sentence, be it without the number of an I/O error.
+fn says(text: &str, cause: &str) -> bool {
+    let words = cause.split(" (os error ").next().unwrap_or(cause);
+    text.to_lowercase().contains(&words.to_lowercase())
 }
 
 /// The TCTI layer's response code of a kind.
@@ -363,6 +368,14 @@ mod tests {
             "cannot connect to localhost:2321: Connection refused (os error 111)"
         );
         assert_eq!(error.kind(), ErrorKind::NoConnection);
+    }
+
+    #[test]
+    fn a_cause_that_a_sentence_tells_itself_is_not_told_again() {
+        let refused = io::Error::from_raw_os_error(111);
+        let inner = Error::with_source(ErrorKind::NoConnection, "connection refused by x", refused);
+        let error = inner.context("cannot open: connection refused by x");
+        assert_eq!(error.report(), "cannot open: connection refused by x");
     }
 
     #[test]

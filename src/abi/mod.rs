@@ -11,6 +11,7 @@ mod module;
 mod native;
 mod panic;
 pub(crate) mod sigpipe;
+pub(crate) mod spawn;
 mod thread;
 mod words;
 

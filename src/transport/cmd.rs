@@ -1,27 +1,187 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! To be written.
-use crate::{ErrorKind, Module, Result, Tcti};
-use std::{ffi::CStr, time::Duration};
+//! Any command that reads TPM commands from its standard input and writes the
+//! responses to its standard output, as `tpm2_send` does: run by `/bin/sh -c`.
+//!
+//! A thread starts the command, passes its messages on to our own standard
+//! error, and sees to its end ([`child`]). A command that ends early is told
+//! about once, with its exit status and its last message, and started anew for
+//! the TPM command after that.
 
-/// To be written.
-pub struct Cmd(());
+#![forbid(unsafe_code)]
+
+mod child;
+
+use std::ffi::CStr;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+
+use super::assembly::Assembly;
+use crate::abi::sigpipe;
+use crate::io::{self, Deadline, PATIENCE};
+use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use child::{Child, Manner};
+
+/// How long the exit status may be behind the end of the output.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
+
+/// A TPM at the other end of a command's pipes.
+#[derive(Debug)]
+pub struct Cmd {
+    command: String,
+    /// None after a failure, until the next TPM command starts it anew.
+    child: Option<Child>,
+    partial: Assembly,
+}
 
 impl Module for Cmd {
     const NAME: &'static CStr = c"cmd";
-    const DESCRIPTION: &'static CStr = c"";
-    const CONFIG_HELP: &'static CStr = c"";
+    const DESCRIPTION: &'static CStr = c"a command that reads TPM commands and writes responses";
+    const CONFIG_HELP: &'static CStr = c"a command line for /bin/sh -c";
 
-    fn init(_conf: Option<&str>) -> Result<Self> {
-        Err(ErrorKind::NotImplemented.into())
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let command = conf.unwrap_or_default().to_owned();
+        if command.trim().is_empty() {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                "cmd needs a command line for /bin/sh -c, as in cmd:\"ssh host tpm2_send\"",
+            ));
+        }
+        Ok(Self {
+            child: Some(Child::start(&command)?),
+            command,
+            partial: Assembly::default(),
+        })
+    }
+}
+
+impl Cmd {
+    /// Ends the command, which is out of step or gone, and passes the error on.
+    fn failed(&mut self, error: Error) -> Error {
+        if let Some(mut child) = self.child.take() {
+            // Its owner can do nothing about it.
+            let _ = child.end(Manner::AtOnce);
+        }
+        error
+    }
+
+    /// The pipes are closed at the other end: why?
+    fn gone(&mut self) -> Error {
+        let ended = self.child.as_ref().map(|child| child.ended(AFTER_THE_END));
+        let how = match ended {
+            Some(Some(ended)) => ended,
+            _ => "closed its input or output".to_owned(),
+        };
+        let text = format!("the command \"{}\" {how}", self.command);
+        self.failed(Error::new(ErrorKind::NoConnection, text))
+    }
+
+    fn broken(&mut self, doing: &str, errno: Errno) -> Error {
+        let cause = std::io::Error::from(errno);
+        let text = format!("cannot {doing} the command \"{}\"", self.command);
+        self.failed(Error::with_source(ErrorKind::IoError, text, cause))
+    }
+
+    /// Fails where the command has written something that nobody asked for: it
+    /// would be taken for the response to what comes next.
+    fn check_silence(&mut self) -> Result<()> {
+        let Some(child) = &self.child else {
+            return Ok(());
+        };
+        loop {
+            return match rustix::io::read(child.stdout(), &mut [0; 64]) {
+                Err(Errno::AGAIN) => Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(errno) => Err(self.broken("read from", errno)),
+                Ok(0) => Err(self.gone()),
+                Ok(_) => {
+                    let text = format!(
+                        "the command \"{}\" writes to its output before it is asked",
+                        self.command
+                    );
+                    Err(self.failed(Error::new(ErrorKind::MalformedResponse, text)))
+                }
+            };
+        }
     }
 }
 
 impl Tcti for Cmd {
-    fn transmit(&mut self, _command: &[u8]) -> Result<()> {
-        Err(ErrorKind::NotImplemented.into())
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.partial.clear();
+        match &self.child {
+            Some(child) => child.check()?,
+            None => self.child = Some(Child::start(&self.command)?),
+        }
+        self.check_silence()?;
+        let deadline = Deadline::after(Some(PATIENCE));
+        let mut left = command;
+        while let (Some(child), false) = (&self.child, left.is_empty()) {
+            match sigpipe::without(|| rustix::io::write(child.stdin(), left)) {
+                Ok(count) => left = &left[count..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if io::wait(child.stdin(), PollFlags::OUT, deadline).is_err() {
+                        let text = format!(
+                            "the command \"{}\" reads no TPM command for {PATIENCE:?}",
+                            self.command
+                        );
+                        return Err(self.failed(Error::new(ErrorKind::IoError, text)));
+                    }
+                }
+                Err(Errno::PIPE) => return Err(self.gone()),
+                Err(errno) => return Err(self.broken("write to", errno)),
+            }
+        }
+        Ok(())
     }
 
-    fn receive(&mut self, _response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
-        Err(ErrorKind::NotImplemented.into())
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let Some(child) = &self.child else {
+            return Err(ErrorKind::NoConnection.into());
+        };
+        child.check()?;
+        let deadline = Deadline::after(timeout);
+        let stdout = child.stdout();
+        let mut closed = false;
+        let result = self.partial.receive(response, |room| {
+            let count = io::retry(stdout, PollFlags::IN, deadline, || {
+                rustix::io::read(stdout, &mut *room)
+            })?;
+            if count == 0 {
+                closed = true;
+                return Err(ErrorKind::NoConnection.into());
+            }
+            Ok(count)
+        });
+        match result {
+            Ok(size) => Ok(size),
+            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(_) if closed => Err(self.gone()),
+            Err(error) => {
+                let text = format!("the command \"{}\": {error}", self.command);
+                Err(self.failed(Error::new(error.kind(), text)))
+            }
+        }
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        match &self.child {
+            Some(child) => child
+                .check()
+                .map(|()| vec![PollHandle::readable(child.stdout().as_raw_fd())]),
+            None => Err(ErrorKind::NoConnection.into()),
+        }
+    }
+
+    /// Closes the command's pipes and waits for its end, for which it has a
+    /// second before it is asked to by SIGTERM, and another before SIGKILL.
+    fn finalize(&mut self) -> Result<()> {
+        match self.child.take() {
+            Some(mut child) if child.check().is_ok() => child.end(Manner::Gently),
+            _ => Ok(()),
+        }
     }
 }

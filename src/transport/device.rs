@@ -117,7 +117,10 @@ impl Tcti for Device {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.partial.clear();
         let node = match &mut self.node {
-            Some(node) => node,
+            Some(node) => {
+                node.check()?;
+                node
+            }
             node => {
                 let opened = Node::open(&self.path)
                     .map_err(|error| error.context(format!("cannot open {} anew", self.path)));
@@ -138,6 +141,7 @@ impl Tcti for Device {
         let Some(node) = &mut self.node else {
             return Err(ErrorKind::NoConnection.into());
         };
+        node.check()?;
         let deadline = Deadline::after(timeout);
         let mut failure = None;
         let result = self.partial.receive(response, |room| {
@@ -170,7 +174,9 @@ impl Tcti for Device {
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         match &self.node {
-            Some(node) => Ok(vec![PollHandle::readable(node.handle().as_raw_fd())]),
+            Some(node) => node
+                .check()
+                .map(|()| vec![PollHandle::readable(node.handle().as_raw_fd())]),
             None => Err(ErrorKind::NoConnection.into()),
         }
     }

@@ -7,5 +7,6 @@ pub mod device;
 pub mod libtpms;
 pub mod mssim;
 pub mod null;
+mod own;
 mod socket;
 pub mod swtpm;

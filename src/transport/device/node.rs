@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -11,17 +11,16 @@ use rustix::event::{PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::abi::fork::ParentsOnly;
 use crate::io::{self, Deadline};
+use crate::transport::own::OwnFd;
 use crate::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 pub(super) struct Node {
     /// A forked child that keeps /dev/tpm0 open would keep everyone else out.
-    _parents_only: ParentsOnly,
-    fd: OwnedFd,
+    fd: OwnFd,
     /// An epoll that knows `fd`; none where the kernel's driver has no poll.
-    watch: Option<OwnedFd>,
+    watch: Option<OwnFd>,
     /// The driver has woken us, and no read came back empty since.
     ready: bool,
     /// The last exchange failed: what is left of it must go before another.
@@ -36,7 +35,7 @@ impl Node {
             match rustix::fs::open(path, flags, Mode::empty()) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(why(path, errno)),
-                Ok(fd) => break io::above_stdio(fd)?,
+                Ok(fd) => break OwnFd::new(fd)?,
             }
         };
         let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;
@@ -46,14 +45,18 @@ impl Node {
                 "this is no character device, as a TPM's is",
             ));
         }
-        let watch = watch(&fd).map_err(std::io::Error::from)?;
+        let watch = watch(&fd)?;
         Ok(Self {
-            _parents_only: ParentsOnly::new(fd.as_raw_fd()),
             fd,
             watch,
             ready: false,
             unsettled: false,
         })
+    }
+
+    /// Fails in a forked child.
+    pub(super) fn check(&self) -> Result<()> {
+        self.fd.check()
     }
 
     /// What becomes readable when the response is there.
@@ -169,16 +172,16 @@ impl Node {
 }
 
 /// An epoll that tells each change of `fd` once; none where it cannot be polled.
-fn watch(fd: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let epoll = io::above_stdio(epoll).map_err(|_| Errno::MFILE)?;
+fn watch(fd: &OwnFd) -> Result<Option<OwnFd>> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+    let epoll = OwnFd::new(epoll)?;
     // OUT is what the driver shows when it wakes us with nothing to read: it
     // has thrown the response away, because nobody fetched it.
     let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
     match epoll::add(&epoll, fd, epoll::EventData::new_u64(0), events) {
         Ok(()) => {}
         Err(Errno::PERM) => return Ok(None),
-        Err(errno) => return Err(errno),
+        Err(errno) => return Err(std::io::Error::from(errno).into()),
     }
     // That it can be written to is the first event, and no news.
     while take_event(&epoll, Some(Duration::ZERO)) == Err(Errno::INTR) {}
@@ -188,7 +191,7 @@ fn watch(fd: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
 /// The longest that epoll is asked to wait in one go.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-fn take_event(epoll: &OwnedFd, timeout: Option<Duration>) -> rustix::io::Result<bool> {
+fn take_event(epoll: &OwnFd, timeout: Option<Duration>) -> rustix::io::Result<bool> {
     let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout.min(LONGEST)).ok());
     let mut events = [epoll::Event {
         flags: epoll::EventFlags::empty(),

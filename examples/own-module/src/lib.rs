@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM at the other end of a TCP connection: `-T bridge:HOST:PORT`.
+
+use std::io::{Read, Write};
+use std::{ffi::CStr, net::TcpStream, time::Duration};
+
+use rusttcti::{Error, ErrorKind, Module, Result, Tcti, header::Header};
+
+struct Bridge(TcpStream);
+
+impl Tcti for Bridge {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        Ok(self.0.write_all(command)?)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        // Waits for the first byte without taking it: at a timeout nothing is lost.
+        self.0.set_nonblocking(timeout == Some(Duration::ZERO))?;
+        self.0.set_read_timeout(timeout.filter(|t| !t.is_zero()))?;
+        self.0.peek(&mut [0])?;
+        self.0.set_nonblocking(false)?;
+        self.0.set_read_timeout(None)?;
+
+        self.0.read_exact(&mut response[..Header::SIZE])?;
+        let size = Header::parse(response).map_or(0, |header| header.size as usize);
+        let body = response
+            .get_mut(Header::SIZE..size)
+            .ok_or(ErrorKind::MalformedResponse)?;
+        self.0.read_exact(body)?;
+        Ok(size)
+    }
+}
+
+impl Module for Bridge {
+    const NAME: &'static CStr = c"bridge";
+    const DESCRIPTION: &'static CStr = c"a TPM at the other end of a TCP connection";
+    const CONFIG_HELP: &'static CStr = c"HOST:PORT";
+
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let address = conf.ok_or_else(|| Error::new(ErrorKind::BadValue, "bridge:HOST:PORT"))?;
+        Ok(Self(TcpStream::connect(address)?))
+    }
+}
+
+rusttcti::export!(Bridge, Tss2_Tcti_Bridge_Init);

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! ESYS over an in-process [`Context`] of the embedded TPM.
+
+mod common;
+
+use std::process::Command;
+use std::ptr;
+
+use rusttcti::Context;
+use tss_esapi_sys::*;
+
+const TR: u32 = ESYS_TR_NONE;
+/// TPM_RC_INITIALIZE: the TPM was started before.
+const RC_INITIALIZE: u32 = 0x100;
+const TRY_AGAIN: u32 = 9;
+const SU_CLEAR: u16 = 0;
+const ALG_SHA256: u16 = 0x000b;
+
+/// An ESYS context over a TPM of its own.
+struct Esys {
+    context: *mut ESYS_CONTEXT,
+    /// Dropped after ESYS's context is.
+    tcti: Context,
+}
+
+impl Esys {
+    fn new() -> Self {
+        let tcti = Context::new(rusttcti::open("libtpms").expect("a TPM"));
+        let mut context = ptr::null_mut();
+        // SAFETY: a place, and a TCTI context that is dropped after ESYS's.
+        let code = unsafe { Esys_Initialize(&mut context, tcti.as_ptr(), ptr::null_mut()) };
+        assert_eq!(code, 0);
+        Self { context, tcti }
+    }
+}
+
+impl Drop for Esys {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, used by nobody afterwards.
+        unsafe { Esys_Finalize(&mut self.context) };
+    }
+}
+
+/// Sixteen bytes that ESYS allocated.
+fn taken(random: *mut TPM2B_DIGEST) -> Vec<u8> {
+    assert!(!random.is_null());
+    // SAFETY: what ESYS said it wrote; freed once.
+    unsafe {
+        let bytes = (&(*random).buffer)[..usize::from((*random).size)].to_vec();
+        Esys_Free(random.cast());
+        bytes
+    }
+}
+
+#[test]
+fn the_first_command_just_works_and_a_startup_says_that_it_was_done() {
+    let esys = Esys::new();
+    let mut random = ptr::null_mut();
+    // SAFETY: a context, and a place.
+    unsafe {
+        assert_eq!(Esys_GetRandom(esys.context, TR, TR, TR, 16, &mut random), 0);
+        assert_eq!(taken(random).len(), 16);
+        // ESYS takes the TPM's answer, that it was started before, for success.
+        assert_eq!(Esys_Startup(esys.context, SU_CLEAR), 0);
+    }
+    let startup = common::commands::command(0x144, &SU_CLEAR.to_be_bytes());
+    let tcti = common::vtable::Vtable(esys.tcti.as_ptr());
+    assert_eq!(tcti.transmit(&startup), 0);
+    assert_eq!(
+        common::commands::response_code(&tcti.receive(-1).1),
+        RC_INITIALIZE
+    );
+}
+
+#[test]
+fn an_asynchronous_command_is_finished_when_its_poll_handle_fires() {
+    let esys = Esys::new();
+    let mut handles = ptr::null_mut();
+    let mut count = 0;
+    let mut random = ptr::null_mut();
+    // SAFETY: a context, and places; the handles are ESYS's array of `count`.
+    unsafe {
+        for _ in 0..3 {
+            assert_eq!(Esys_GetRandom_Async(esys.context, TR, TR, TR, 16), 0);
+            assert_eq!(
+                Esys_GetPollHandles(esys.context, &mut handles, &mut count),
+                0
+            );
+            assert!(count >= 1);
+            let fired = libc::poll(handles.cast(), count, 10_000);
+            assert!(fired >= 1, "within 10 s");
+            Esys_Free(handles.cast());
+            let code = Esys_GetRandom_Finish(esys.context, &mut random);
+            assert_eq!(code, 0, "0x{code:x}");
+            assert_eq!(taken(random).len(), 16);
+        }
+    }
+}
+
+#[test]
+fn a_long_command_is_asked_for_again_and_again_until_it_is_done() {
+    let esys = Esys::new();
+    // SAFETY: a context; ESYS tells when it is done.
+    unsafe {
+        assert_eq!(Esys_SelfTest_Async(esys.context, TR, TR, TR, 1), 0);
+        let mut asked = 0_u64;
+        loop {
+            match Esys_SelfTest_Finish(esys.context) {
+                0 => break,
+                code => assert_eq!(code & 0xffff, TRY_AGAIN, "0x{code:x}"),
+            }
+            asked += 1;
+            assert!(asked < 1_000_000_000, "it never ends");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn two_tpms_in_one_process_are_two() {
+    let (one, other) = (Esys::new(), Esys::new());
+    let extend = |esys: &Esys| {
+        let mut digests = TPML_DIGEST_VALUES {
+            count: 1,
+            ..Default::default()
+        };
+        digests.digests[0].hashAlg = ALG_SHA256;
+        digests.digests[0].digest.sha256 = [7; 32];
+        // SAFETY: a context and a whole list.
+        unsafe {
+            Esys_PCR_Extend(
+                esys.context,
+                ESYS_TR_PCR16,
+                ESYS_TR_PASSWORD,
+                TR,
+                TR,
+                &digests,
+            )
+        }
+    };
+    let read = |esys: &Esys| {
+        let mut selection = TPML_PCR_SELECTION {
+            count: 1,
+            ..Default::default()
+        };
+        selection.pcrSelections[0].hash = ALG_SHA256;
+        selection.pcrSelections[0].sizeofSelect = 3;
+        selection.pcrSelections[0].pcrSelect[2] = 1; // PCR 16
+        let (mut counter, mut values) = (0, ptr::null_mut::<TPML_DIGEST>());
+        // SAFETY: a context, a whole selection, and places.
+        unsafe {
+            let code = Esys_PCR_Read(
+                esys.context,
+                TR,
+                TR,
+                TR,
+                &selection,
+                &mut counter,
+                ptr::null_mut(),
+                &mut values,
+            );
+            assert_eq!(code, 0);
+            let first = (*values).digests[0];
+            Esys_Free(values.cast());
+            first.buffer[..usize::from(first.size)].to_vec()
+        }
+    };
+    assert_eq!(extend(&one), 0);
+    assert_ne!(read(&one), vec![0; 32]);
+    assert_eq!(read(&other), vec![0; 32]);
+}
+
+#[test]
+fn the_examples_run() {
+    let run = |example: &str| {
+        let output = Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--example", example, "--", "libtpms"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let random = run("esys-in-process");
+    assert_eq!(random.trim().len(), 32, "16 bytes in hex: {random}");
+    let table = run("observe");
+    assert!(table.contains("0x17b     100"), "{table}");
+    assert!(table.contains("0x181     100"), "{table}");
+}

@@ -22,8 +22,9 @@ step() {
 
 # Without these nothing else can run.
 must() {
+    local before=${#failed[@]}
     step "$@"
-    if [ "${#failed[@]}" -gt 0 ]; then
+    if [ "${#failed[@]}" -gt "$before" ]; then
         finish
     fi
 }

@@ -88,8 +88,7 @@ fn a_timeout_that_runs_out_loses_nothing() {
     transmit(&mut tpm, &create_primary_rsa(3072));
     let error = tpm
         .receive(&mut response, Some(Duration::ZERO))
-        .err()
-        .expect("too early");
+        .expect_err("too early");
     assert_eq!(error.kind(), ErrorKind::TryAgain);
     let start = Instant::now();
     match tpm.receive(&mut response, Some(Duration::from_millis(20))) {

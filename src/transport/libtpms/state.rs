@@ -74,6 +74,10 @@ impl<'a> State<'a> {
             }
             _ => {
                 zeros_only(rest)?;
+                // A length with a flipped bit takes the trailer in.
+                if bytes.len() >= TRAILER && bytes[bytes.len() - TRAILER..].starts_with(MAGIC) {
+                    return Err("its lengths and its trailer disagree".to_owned());
+                }
                 Condition::Suspended
             }
         };

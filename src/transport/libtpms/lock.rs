@@ -19,7 +19,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// How long another process may keep us waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
-const INTERVAL: Duration = Duration::from_millis(10);
+/// Short, so that one who opens and closes again and again leaves us a chance.
+const INTERVAL: Duration = Duration::from_millis(1);
 
 /// A lock that this process holds. Dropping it removes its file.
 #[derive(Debug)]

@@ -5,13 +5,15 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 
+use super::elf::Elf;
+use super::fd::above_stderr;
 use super::ffi::{self, Library};
 use crate::{Error, ErrorKind, Result};
 
@@ -75,47 +77,75 @@ impl Copy {
 }
 
 fn private(plain: &ffi::Plain) -> Result<Library> {
-    let file = plain
+    let path = plain
         .file()
         .ok_or_else(|| Error::new(ErrorKind::NotSupported, "the file of libtpms is not known"))?;
-    let copy = copied(&file).map_err(|error| {
+    let not_copied = |error: io::Error| {
         Error::with_source(
             ErrorKind::NotSupported,
-            format!("cannot copy {} to memory", file.display()),
+            format!("cannot copy {} to memory", path.display()),
             error,
         )
-    })?;
-    ffi::load_private(&name(copy.as_raw_fd()))
+    };
+    let original = open(&path).map_err(not_copied)?;
+    let mut bytes = Vec::new();
+    (&original).read_to_end(&mut bytes).map_err(not_copied)?;
+    let elf = Elf::parse(&bytes)
+        .ok_or_else(|| not_copied(io::Error::other("it is not a 64-bit library")))?;
+    rename(&mut bytes, elf.soname);
+    let copy = memory(&bytes).map_err(not_copied)?;
+    drop(bytes);
+    let library = ffi::load_private(&name(copy.as_raw_fd()))?;
+    share(&library, &elf, &original, &copy);
+    Ok(library)
 }
 
-/// A memfd with the bytes of `file`, a library.
-fn copied(file: &Path) -> io::Result<OwnedFd> {
-    let mut bytes = std::fs::read(file)?;
-    rename(&mut bytes);
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    Ok(File::from(above_stderr(file.into())?))
+}
+
+/// A memfd with these bytes of a library.
+fn memory(library: &[u8]) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC;
     // Where vm.memfd_noexec is set, what is to be executed must say so; older
     // kernels don't know the flag.
     let copy = memfd_create("libtpms", flags | MemfdFlags::EXEC)
         .or_else(|_| memfd_create("libtpms", flags))?;
-    let mut copy = File::from(super::fd::above_stderr(copy)?);
-    copy.write_all(&bytes)?;
+    let mut copy = File::from(above_stderr(copy)?);
+    copy.write_all(library)?;
     Ok(copy.into())
 }
 
-/// Gives the library's bytes another soname: otherwise whoever loads
-/// libtpms.so.0 next, in this process, is given this copy.
-fn rename(library: &mut [u8]) {
-    let names = find(library, b"\0libtpms.so.0\0");
-    for at in names {
-        // "libtpms.so.0" becomes "libtpms.so.-".
-        library[at + 12] = b'-';
+/// Gives the library's bytes another name: otherwise whoever loads libtpms.so.0
+/// next, in this process, is given this copy.
+fn rename(library: &mut [u8], soname: u64) {
+    if let Some(first) = library.get_mut(soname as usize) {
+        *first = b'_';
     }
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Vec<usize> {
-    let windows = bytes.windows(what.len()).enumerate();
-    let found = windows.filter(|(_, window)| *window == what);
-    found.map(|(at, _)| at).collect()
+/// Puts the library's own file in the place of its copy's code and constants,
+/// so that all copies have these in memory once. Only what was to be relocated
+/// or renamed stays the copy's own. Where it can't be done, nothing is lost but
+/// memory.
+fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
+    let page = rustix::param::page_size() as u64;
+    for segment in &elf.segments {
+        if !segment.is_constant() || segment.holds(elf.soname) {
+            continue;
+        }
+        if library.map_segment(*segment, original).is_err() {
+            return;
+        }
+        // The copy's pages that belong to this segment alone.
+        let start = segment.offset.next_multiple_of(page);
+        let end = (segment.offset + segment.size) / page * page;
+        if start < end {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = fallocate(copy, flags, start, end - start);
+        }
+    }
 }
 
 /// A path to a descriptor of this process that no earlier one was loaded by:

@@ -8,7 +8,9 @@
 //! thread-local one says whose TPM it is.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_int, c_uchar};
+use std::ffi::{CStr, OsStr, c_int, c_uchar, c_void};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use libloading::os::unix as loader;
 
+use super::elf::Segment;
 use crate::{Error, ErrorKind, Result};
 
 /// What libtpms answers where there is no such data (not a failure).
@@ -309,6 +312,43 @@ impl Library {
         ((version >> 16) as u8, (version >> 8) as u8, version as u8)
     }
 
+    /// Maps a file in the place of a segment of this copy. The file must be the
+    /// one that this is a copy of, and the segment one that is the same in both.
+    ///
+    /// # Errors
+    /// The system's; the segment is as it was.
+    pub(super) fn map_segment(&self, segment: Segment, file: &File) -> std::io::Result<()> {
+        let page = rustix::param::page_size();
+        let Some(base) = self.loaded.base() else {
+            return Err(std::io::Error::other("the library's address is not known"));
+        };
+        let before = segment.offset as usize % page;
+        let address = base + segment.address as usize - before;
+        let length = segment.size as usize + before;
+        let mut protection = 0;
+        for (flag, access) in [(4, libc::PROT_READ), (1, libc::PROT_EXEC)] {
+            if segment.flags & flag != 0 {
+                protection |= access;
+            }
+        }
+        // SAFETY: the range is this copy's segment, to whole pages: the loader
+        // mapped the same bytes there with the same access, and wrote nothing.
+        let mapped = unsafe {
+            libc::mmap(
+                address as *mut libc::c_void,
+                length,
+                protection,
+                libc::MAP_PRIVATE | libc::MAP_FIXED,
+                file.as_raw_fd(),
+                (segment.offset as usize - before) as libc::off_t,
+            )
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     pub(super) fn canceller(&self) -> Canceller {
         Canceller(self.loaded.clone())
     }
@@ -468,16 +508,27 @@ impl Plain {
     pub(super) fn file(&self) -> Option<PathBuf> {
         // SAFETY: only its address is used.
         let symbol = unsafe { self.0.get::<unsafe extern "C" fn()>(b"TPMLIB_MainInit\0") }.ok()?;
-        // SAFETY: all zeros is a Dl_info.
-        let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-        // SAFETY: an address, and a place for the answer.
-        if unsafe { libc::dladdr(*symbol as *const libc::c_void, &mut info) } == 0
-            || info.dli_fname.is_null()
-        {
+        let name = information(*symbol as *const c_void)?.dli_fname;
+        if name.is_null() {
             return None;
         }
         // SAFETY: a C string that lives as long as the library is loaded.
-        let name = unsafe { CStr::from_ptr(info.dli_fname) };
-        Some(PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes())))
+        let name = unsafe { CStr::from_ptr(name) };
+        Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
     }
+}
+
+impl Loaded {
+    /// The address that the library's relative addresses are added to.
+    fn base(&self) -> Option<usize> {
+        Some(information(self.version as *const c_void)?.dli_fbase as usize)
+    }
+}
+
+/// What the loader knows of the library that an address is in.
+fn information(address: *const c_void) -> Option<libc::Dl_info> {
+    // SAFETY: all zeros is a Dl_info.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: any address, and a place for the answer.
+    (unsafe { libc::dladdr(address, &mut info) } != 0).then_some(info)
 }

@@ -16,6 +16,7 @@
 mod copy;
 mod core;
 mod duration;
+mod elf;
 mod fd;
 #[allow(unsafe_code)]
 mod ffi;

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Many embedded TPMs in one process, and what one costs.
+
+mod common;
+
+use std::collections::HashSet;
+use std::thread;
+
+use common::commands::{get_random, response_code};
+use common::tpm::*;
+use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::{ErrorKind, Tcti};
+
+#[global_allocator]
+static ALLOCATOR: common::alloc::Counting = common::alloc::Counting;
+
+fn new() -> Libtpms {
+    let tpm = Libtpms::builder().open();
+    tpm.unwrap_or_else(|error| panic!("{}", error.report()))
+}
+
+/// What this process has open and mapped: descriptors, libraries, threads.
+fn belongings() -> (usize, usize, usize) {
+    let count = |folder: &str| std::fs::read_dir(folder).expect("procfs").count();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let copies = maps.lines().filter(|line| line.contains("libtpms"));
+    (
+        count("/proc/self/fd"),
+        copies.count(),
+        count("/proc/self/task"),
+    )
+}
+
+/// As many TPMs as said, on two threads each with its half: their keys.
+fn keys_of(count: usize) -> HashSet<Vec<u8>> {
+    let half = |_| {
+        thread::spawn(move || {
+            let mut tpms: Vec<_> = (0..count / 2).map(|_| new()).collect();
+            for tpm in &mut tpms {
+                tpm.transmit(&create_primary_ecc()).expect("sent");
+            }
+            let mut keys = Vec::new();
+            for tpm in &mut tpms {
+                let mut response = vec![0; 4096];
+                let size = tpm.receive(&mut response, None).expect("a key");
+                assert_eq!(response_code(&response[..size]), 0);
+                // The key's public area, from behind the response's head.
+                keys.push(response[18..18 + 90].to_vec());
+            }
+            for tpm in &mut tpms {
+                assert_eq!(ok(tpm, &get_random(16)).len(), 28);
+            }
+            // In another order than they were opened.
+            while !tpms.is_empty() {
+                drop(tpms.swap_remove(tpms.len() / 2));
+            }
+            keys
+        })
+    };
+    let threads: Vec<_> = (0..2).map(half).collect();
+    let mut all = HashSet::new();
+    for thread in threads {
+        all.extend(thread.join().expect("no panic"));
+    }
+    all
+}
+
+#[test]
+fn many_tpms_have_keys_of_their_own_and_leave_nothing_behind() {
+    assert_eq!(keys_of(8).len(), 8);
+    let before = belongings();
+    for count in [256; 10] {
+        assert_eq!(keys_of(count).len(), count);
+        assert_eq!(belongings(), before, "after {count}");
+    }
+}
+
+#[test]
+fn a_copy_is_never_what_others_get_for_libtpms() {
+    let mut tpm = new();
+    // SAFETY: libtpms's initialisers do nothing but their own set-up.
+    let library = unsafe { libloading::os::unix::Library::new("libtpms.so.0") }.expect("libtpms");
+    // SAFETY: the function's type in libtpms/tpm_library.h.
+    let choose =
+        unsafe { library.get::<unsafe extern "C" fn(i32) -> u32>(b"TPMLIB_ChooseTPMVersion") }
+            .expect("a function");
+    // SAFETY: it takes a number. It is refused while a TPM of this library runs.
+    assert_eq!(unsafe { choose(1) }, 0);
+    ok(&mut tpm, &get_random(16));
+}
+
+#[test]
+fn a_short_command_allocates_nothing() {
+    let mut tpm = new();
+    let command = get_random(16);
+    let mut response = [0; 4096];
+    let mut run = |tpm: &mut Libtpms| {
+        tpm.transmit(&command).expect("sent");
+        assert!(tpm.canceller().is_none());
+        assert_eq!(tpm.receive(&mut response, None).expect("a response"), 28);
+    };
+    run(&mut tpm);
+    let allocations = common::alloc::on_this_thread(|| {
+        for _ in 0..100 {
+            run(&mut tpm);
+        }
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn localities_are_felt_by_the_tpm() {
+    let mut tpm = new();
+    let extend = pcr_extend(17, 1);
+    let locality = |tpm: &mut Libtpms, locality| tpm.set_locality(locality).expect("a locality");
+    let code = |tpm: &mut Libtpms| response_code(&call(tpm, &extend).expect("a response"));
+    assert_eq!(code(&mut tpm), 0x907, "TPM_RC_LOCALITY");
+    locality(&mut tpm, 4);
+    assert_eq!(code(&mut tpm), 0);
+    locality(&mut tpm, 0);
+    assert_eq!(code(&mut tpm), 0x907, "TPM_RC_LOCALITY");
+    for each in [1, 2, 3, 32, 255] {
+        locality(&mut tpm, each);
+        assert_eq!(ok(&mut tpm, &get_random(8)).len(), 20);
+    }
+    for none in 5..32 {
+        let error = tpm.set_locality(none).err().expect("no such locality");
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+    }
+    let mut other = Libtpms::builder().locality(4).open().expect("a TPM");
+    assert_eq!(code(&mut other), 0, "each TPM has its own");
+}
+
+#[test]
+fn a_tpm_goes_back_to_a_snapshot() {
+    let mut tpm = new();
+    ok(&mut tpm, &nv_define_counter());
+    ok(&mut tpm, &nv_increment());
+    let snapshot = tpm.snapshot().expect("a snapshot");
+    ok(&mut tpm, &nv_increment());
+    tpm.restore(&snapshot).expect("restored");
+    assert_eq!(nv_read_counter(&mut tpm), 1);
+    ok(&mut tpm, &nv_increment());
+    let error = tpm.restore(b"no state").err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::BadValue);
+    assert_eq!(nv_read_counter(&mut tpm), 2, "as it was");
+}
+
+#[test]
+fn no_descriptor_takes_the_place_of_a_closed_standard_stream() {
+    // In a process of its own: this program, started without the three.
+    const ALONE: &str = "RUSTTCTI_TEST_WITHOUT_STREAMS";
+    if let Ok(path) = std::env::var(ALONE) {
+        for fd in 0..3 {
+            // SAFETY: nothing in this process prints any more.
+            unsafe { libc::close(fd) };
+        }
+        let tpm = Libtpms::builder().path(&path).open();
+        let mut tpm = tpm.unwrap_or_else(|_| std::process::exit(2));
+        let polled = tpm.poll_handles().is_ok_and(|handles| handles[0].fd > 2);
+        let run = tpm.transmit(&create_primary_ecc()).is_ok();
+        // SAFETY: F_GETFD of any number is harmless.
+        let free = (0..3).all(|fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1);
+        drop(tpm);
+        std::process::exit(if polled && run && free { 0 } else { 3 });
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let status = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "no_descriptor_takes_the_place_of_a_closed_standard_stream",
+        ])
+        .env(ALONE, folder.path().join("state"))
+        .status()
+        .expect("started");
+    assert_eq!(status.code(), Some(0));
+}

@@ -18,6 +18,8 @@ check=(
     "${demo[@]}"
     binutils
     g++
+    python3-dev
+    python3-venv
     libtss2-tcti-cmd0
     libtss2-tcti-device0
     libtss2-tcti-mssim0

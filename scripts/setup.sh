@@ -25,10 +25,20 @@ check=(
     libtss2-tcti-mssim0
     libtss2-tcti-pcap0
     libtss2-tcti-swtpm0
+    openssh-client
+    openssh-server
     strace
     swtpm
     tshark
     valgrind
+)
+vm=(
+    "${demo[@]}"
+    binutils
+    busybox-static
+    cpio
+    qemu-system-x86
+    swtpm
 )
 bench=(
     "${check[@]}"
@@ -38,9 +48,10 @@ bench=(
 case "${1:-}" in
     demo) wanted=("${demo[@]}") ;;
     check) wanted=("${check[@]}") ;;
+    vm) wanted=("${vm[@]}") ;;
     bench) wanted=("${bench[@]}") ;;
     *)
-        echo "usage: $0 demo|check|bench" >&2
+        echo "usage: $0 demo|check|vm|bench" >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The device transport over a real kernel's /dev/tpm0 and /dev/tpmrm0: boots
+# Debian's stock kernel in a guest without hardware support (qemu's software
+# emulation), with swtpm behind its tpm-tis, and runs tpm2-tools and
+# tests/device_guest.rs there.
+#
+# RUSTTCTI_MODULE_DIR names the folder of a module built before; RUSTTCTI_VM_KERNEL
+# another kernel, with a built-in tpm_tis.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh vm
+
+target="${CARGO_TARGET_DIR:-target}"
+mkdir -p "$target/vm"
+kernels="$(realpath "$target/vm")"
+work="$(mktemp -d)"
+qemu=
+cleanup() {
+    local pid
+    for pid in "$qemu" "$(cat "$work/swtpm.pid" 2>/dev/null || true)"; do
+        if [ -n "$pid" ]; then
+            kill "$pid" 2>/dev/null || true
+        fi
+    done
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+    echo "check-vm: FAILED: $*" >&2
+    exit 1
+}
+
+# Prints the path of Debian's kernel, which is downloaded once and not installed.
+kernel() {
+    if [ -n "${RUSTTCTI_VM_KERNEL:-}" ]; then
+        echo "$RUSTTCTI_VM_KERNEL"
+        return
+    fi
+    local package
+    package="$(apt-cache depends linux-image-amd64 2>/dev/null |
+        sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)/\1/p' | head -n 1)"
+    if [ -z "$package" ]; then
+        apt-get update -qq >&2 || true
+        package="$(apt-cache depends linux-image-amd64 |
+            sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)/\1/p' | head -n 1)"
+    fi
+    [ -n "$package" ] || fail "apt knows no package linux-image-amd64"
+    local file="$kernels/vmlinuz-${package#linux-image-}"
+    if [ ! -e "$file" ]; then
+        echo "check-vm: downloading $package (once)" >&2
+        (cd "$work" && apt-get download -qq "$package" >&2) || fail "no $package to download"
+        dpkg-deb --fsys-tarfile "$work/$package"_*.deb |
+            tar -x -C "$work" --wildcards './boot/vmlinuz-*'
+        rm "$work/$package"_*.deb
+        mv "$work"/boot/vmlinuz-* "$file"
+    fi
+    echo "$file"
+}
+
+# Copies programs and the libraries that they need to the guest's files.
+put() {
+    local program library
+    for program in "$@"; do
+        program="$(readlink -f "$(command -v "$program")")"
+        ldd "$program" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' |
+            while read -r library; do
+                [ -e "$root$library" ] || cp -L --parents "$library" "$root"
+            done
+        [ -e "$root$program" ] || cp -L --parents "$program" "$root"
+    done
+}
+
+vmlinuz="$(kernel)"
+
+module="${RUSTTCTI_MODULE_DIR:-}/libtss2-tcti-rusttcti.so.0"
+if [ ! -e "$module" ]; then
+    make --no-print-directory -s build
+    module="$target/release/librusttcti.so"
+fi
+# The last line is the test program's; cargo builds it if need be.
+guest="$(cargo test --locked --no-run --test device_guest --message-format=json 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*device_guest[^"]*\)".*/\1/p' | tail -n 1)"
+[ -x "$guest" ] || fail "tests/device_guest.rs does not build"
+
+root="$work/root"
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib,usr/lib,etc}
+cp "$(command -v busybox)" "$root/bin/busybox"
+strip -o "$root/bin/device_guest" "$guest"
+put tpm2
+ldd "$guest" "$module" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
+    while read -r library; do
+        [ -e "$root$library" ] || cp -L --parents "$library" "$root"
+    done
+cp -L "$module" "$root/usr/lib/libtss2-tcti-rusttcti.so.0"
+cp tests/vm/init "$root/init"
+chmod 755 "$root/init"
+(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initramfs"
+
+mkdir "$work/tpm"
+swtpm socket --tpm2 --tpmstate dir="$work/tpm" --ctrl type=unixio,path="$work/ctrl" \
+    --daemon --pid file="$work/swtpm.pid" --terminate
+
+limit=240
+timeout "$limit" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 512 \
+    -nodefaults -no-user-config -display none -no-reboot -serial stdio \
+    -chardev socket,id=tpm,path="$work/ctrl" -tpmdev emulator,id=tpm,chardev=tpm \
+    -device tpm-tis,tpmdev=tpm \
+    -kernel "$vmlinuz" -initrd "$work/initramfs" \
+    -append "console=ttyS0 quiet panic=-1 ima=off random.trust_cpu=on" \
+    </dev/null >"$work/serial" 2>&1 &
+qemu=$!
+status=0
+wait "$qemu" || status=$?
+qemu=
+
+tr -d '\r' <"$work/serial" | sed 's/^/guest: /'
+if [ "$status" = 124 ]; then
+    fail "the guest did not finish within $limit s"
+fi
+tr -d '\r' <"$work/serial" | grep -qx 'RUSTTCTI-GUEST-RESULT: PASS' ||
+    fail "see the guest's messages above (qemu ended with $status)"
+echo "check-vm: everything passed on $(basename "$vmlinuz")"

@@ -51,7 +51,7 @@ kernel() {
     local file="$kernels/vmlinuz-${package#linux-image-}"
     if [ ! -e "$file" ]; then
         echo "check-vm: downloading $package (once)" >&2
-        (cd "$work" && apt-get download -qq "$package" >&2) || fail "no $package to download"
+        (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2) || fail "no $package to download"
         dpkg-deb --fsys-tarfile "$work/$package"_*.deb |
             tar -x -C "$work" --wildcards './boot/vmlinuz-*'
         rm "$work/$package"_*.deb

@@ -55,6 +55,15 @@ cinstall() {
     fi
 }
 
+# The guest needs qemu and a Debian kernel: where they are, or can be had.
+guest() {
+    if command -v qemu-system-x86_64 >/dev/null || command -v apt-get >/dev/null; then
+        step "the device transport in a guest kernel" scripts/check-vm.sh
+    else
+        echo "== the device transport in a guest kernel: NOT RUN (no qemu, and no apt-get)"
+    fi
+}
+
 must setup scripts/setup.sh check
 step format cargo fmt --check
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
@@ -71,4 +80,5 @@ export RUSTTCTI_MODULE_DIR="$stage/usr/lib"
 step tests run_tests
 step "documentation's examples" cargo test --locked --doc --quiet
 cinstall
+guest
 finish

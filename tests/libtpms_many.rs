@@ -124,7 +124,7 @@ fn localities_are_felt_by_the_tpm() {
         assert_eq!(ok(&mut tpm, &get_random(8)).len(), 20);
     }
     for none in 5..32 {
-        let error = tpm.set_locality(none).err().expect("no such locality");
+        let error = tpm.set_locality(none).expect_err("no such locality");
         assert_eq!(error.kind(), ErrorKind::BadValue);
     }
     let mut other = Libtpms::builder().locality(4).open().expect("a TPM");
@@ -141,7 +141,7 @@ fn a_tpm_goes_back_to_a_snapshot() {
     tpm.restore(&snapshot).expect("restored");
     assert_eq!(nv_read_counter(&mut tpm), 1);
     ok(&mut tpm, &nv_increment());
-    let error = tpm.restore(b"no state").err().expect("refused");
+    let error = tpm.restore(b"no state").expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::BadValue);
     assert_eq!(nv_read_counter(&mut tpm), 2, "as it was");
 }

@@ -361,7 +361,7 @@ fn a_full_disk_fails_commands_until_there_is_room_and_keeps_the_old_state() {
     disk.fill();
     let before = std::fs::read(&path).expect("a state");
     for _ in 0..3 {
-        let error = call(&mut tpm, &nv_increment()).err().expect("no room");
+        let error = call(&mut tpm, &nv_increment()).expect_err("no room");
         assert_eq!(error.kind(), ErrorKind::IoError);
         let report = error.report();
         assert!(report.contains(&path.display().to_string()), "{report}");

@@ -158,6 +158,28 @@ fn a_flipped_bit_is_refused_everywhere() {
 }
 
 #[test]
+fn a_flipped_bit_in_tpm2_tss_s_format_is_refused_or_opens_and_never_ends_the_process() {
+    let (_folder, path, _) = provisioned();
+    let bytes = std::fs::read(&path).expect("a state");
+    let theirs = &bytes[..bytes.len() - 16];
+    let permanent = 4 + u32::from_be_bytes(theirs[..4].try_into().expect("a length")) as usize;
+    for bit in (0..theirs.len() * 8).step_by(211) {
+        let mut flipped = theirs.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if bit / 8 >= permanent {
+            // libtpms itself would abort for some of these.
+            assert_refused(&path, &flipped, "cannot be used");
+            continue;
+        }
+        // There is no checksum in a permanent state: libtpms takes many.
+        std::fs::write(&path, &flipped).expect("written");
+        if let Ok(mut tpm) = try_open(&path) {
+            call(&mut tpm, &get_random(16)).expect("a response");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_state_is_refused_and_stays_as_it_is() {
     let (folder, path, _) = provisioned();
     assert_refused(&path, b"", "it is empty");

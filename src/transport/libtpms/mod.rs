@@ -15,6 +15,7 @@
 
 mod copy;
 mod core;
+mod digest;
 mod duration;
 mod elf;
 mod fd;

@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::digest::{crc32, sha1};
+
 const MAGIC: &[u8; 8] = b"RUSTTCTI";
 const TRAILER: usize = 16;
 
@@ -81,11 +83,15 @@ impl<'a> State<'a> {
                 Condition::Suspended
             }
         };
-        Ok(Self {
+        let state = Self {
             permanent,
             volatile,
             condition,
-        })
+        };
+        if state.is_resumable() {
+            check_volatile(volatile)?;
+        }
+        Ok(state)
     }
 }
 
@@ -137,26 +143,31 @@ fn read_trailer(trailer: &[u8; TRAILER], checked: &[u8], end: usize) -> Result<C
     }
 }
 
-/// The CRC-32 of zip and Ethernet (polynomial 0x04c11db7, reflected).
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut at = 0;
-        while at < 256 {
-            let mut value = at as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                value = (value >> 1) ^ if value & 1 == 1 { 0xedb8_8320 } else { 0 };
-                bit += 1;
-            }
-            table[at] = value;
-            at += 1;
+/// What a volatile state of libtpms begins with, behind its version.
+const VOLATILE_MAGIC: [u8; 4] = 0x4563_7889_u32.to_be_bytes();
+/// The last version of libtpms's volatile format that is known to end with a
+/// SHA-1 digest.
+const VOLATILE_VERSION: u16 = 4;
+
+/// Looks whether a volatile state is as libtpms wrote it. libtpms itself checks
+/// that only after it has read the state, which can end the whole process.
+fn check_volatile(volatile: &[u8]) -> Result<(), String> {
+    let known = match volatile {
+        [v1, v0, rest @ ..] => {
+            u16::from_be_bytes([*v1, *v0]) <= VOLATILE_VERSION && rest.starts_with(&VOLATILE_MAGIC)
         }
-        table
+        _ => false,
     };
-    !bytes.iter().fold(!0, |crc, byte| {
-        TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8)
-    })
+    let damaged = || "its volatile state is damaged: its digest does not match".to_owned();
+    if !known {
+        return Ok(());
+    }
+    let (state, digest) = volatile.split_last_chunk::<20>().ok_or_else(damaged)?;
+    if sha1(state) == *digest {
+        Ok(())
+    } else {
+        Err(damaged())
+    }
 }
 
 #[cfg(test)]
@@ -170,11 +181,6 @@ mod tests {
         volatile: b"volatile state",
         condition: Condition::PoweredOff,
     };
-
-    #[test]
-    fn the_checksum_is_the_one_of_zip() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 
     #[test]
     fn a_file_of_ours_without_its_trailer_is_one_of_tpm2_tss() {

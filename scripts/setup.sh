@@ -17,18 +17,22 @@ demo=(
 check=(
     "${demo[@]}"
     binutils
+    dbus-bin
+    dbus-daemon
     g++
-    python3-dev
-    python3-venv
     libtss2-tcti-cmd0
     libtss2-tcti-device0
     libtss2-tcti-mssim0
     libtss2-tcti-pcap0
     libtss2-tcti-swtpm0
+    libtss2-tcti-tabrmd0
     openssh-client
     openssh-server
+    python3-dev
+    python3-venv
     strace
     swtpm
+    tpm2-abrmd
     tshark
     valgrind
 )

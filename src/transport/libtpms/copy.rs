@@ -130,7 +130,7 @@ fn rename(library: &mut [u8], soname: u64) {
 /// or renamed stays the copy's own. Where it can't be done, nothing is lost but
 /// memory.
 fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
-    let page = rustix::param::page_size() as u64;
+    let page = ffi::page_size() as u64;
     for segment in &elf.segments {
         if !segment.is_constant() || segment.holds(elf.soname) {
             continue;

@@ -318,7 +318,7 @@ impl Library {
     /// # Errors
     /// The system's; the segment is as it was.
     pub(super) fn map_segment(&self, segment: Segment, file: &File) -> std::io::Result<()> {
-        let page = rustix::param::page_size();
+        let page = page_size();
         let Some(base) = self.loaded.base() else {
             return Err(std::io::Error::other("the library's address is not known"));
         };
@@ -523,6 +523,14 @@ impl Loaded {
     fn base(&self) -> Option<usize> {
         Some(information(self.version as *const c_void)?.dli_fbase as usize)
     }
+}
+
+/// The size of a page of memory in bytes. (rustix's own way to it reads memory
+/// that valgrind does not let it read.)
+pub(super) fn page_size() -> usize {
+    // SAFETY: it takes a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
 }
 
 /// What the loader knows of the library that an address is in.

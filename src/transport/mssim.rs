@@ -32,7 +32,7 @@ const SEND_COMMAND: u32 = 8;
 
 /// A connection that was idle for longer is looked at before it is used: the
 /// simulator may have been restarted.
-const IDLE: Duration = Duration::from_millis(10);
+const IDLE: Duration = Duration::from_millis(50);
 
 /// The transport to the simulator.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 pub mod again;
 pub mod alloc;
 pub mod commands;
+pub mod hostile;
 pub mod module;
 pub mod mssim;
 pub mod peer;
@@ -15,6 +16,7 @@ pub mod scripted;
 pub mod signals;
 pub mod sshd;
 pub mod stage;
+pub mod strace;
 pub mod swtpm;
 pub mod tpm;
 pub mod tpmlib;

@@ -68,9 +68,9 @@ impl Conn {
         while matches!(self.read(&mut buffer), Ok(1..)) {}
     }
 
-    /// Closes with a RST rather than a FIN (TCP only).
-    pub fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(&self, Some(Duration::ZERO)).unwrap();
+    /// Sees to it that the close will be a RST rather than a FIN, on TCP.
+    pub fn reset(&self) {
+        rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).unwrap();
     }
 }
 

@@ -212,6 +212,7 @@ impl Endpoint {
                 self.send(&stream, head, body)?;
                 Ok(stream)
             }
+            Err(fault) if stream.is_connected() => Err(self.unsendable(fault)),
             Err(fault) => Err(self.unreachable(fault)),
         }
     }
@@ -225,7 +226,11 @@ impl Endpoint {
     ) -> Result<()> {
         stream
             .send(head, body, Deadline::after(Some(PATIENCE)))
-            .map_err(|fault| fault.error(format!("cannot send to {self}")))
+            .map_err(|fault| self.unsendable(fault))
+    }
+
+    fn unsendable(&self, fault: Fault) -> Error {
+        fault.error(format!("cannot send to {self}"))
     }
 
     fn unreachable(&self, fault: Fault) -> Error {
@@ -238,8 +243,8 @@ impl Endpoint {
         let text = format!("{error} ({hint})");
         match error.kind() {
             // No connection was made, whatever it waited for.
-            ErrorKind::IoError => Error::with_source(ErrorKind::NoConnection, text, error),
-            kind => Error::with_source(kind, text, error),
+            ErrorKind::IoError => Error::new(ErrorKind::NoConnection, text),
+            kind => Error::new(kind, text),
         }
     }
 }

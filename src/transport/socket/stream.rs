@@ -7,12 +7,14 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recv, send, sendmsg, sendto, shutdown, socket_with, sockopt,
+    SocketFlags, SocketType, connect, getpeername, recv, send, sendmsg, sendto, shutdown,
+    socket_with, sockopt,
 };
 
 use crate::abi::fork;
@@ -62,12 +64,13 @@ impl Fault {
             ),
             Self::Errno(errno) => {
                 let cause = std::io::Error::from(errno);
-                let kind = match Error::from(std::io::Error::from(errno)).kind() {
+                let text = format!("{what}: {}", words(&cause));
+                let kind = match Error::from(cause).kind() {
                     _ if self.is_lost() => ErrorKind::NoConnection,
                     ErrorKind::TryAgain => ErrorKind::IoError,
                     kind => kind,
                 };
-                Error::with_source(kind, format!("{what}: {}", words(&cause)), cause)
+                Error::new(kind, text)
             }
         }
     }
@@ -179,7 +182,7 @@ impl Stream {
         sockopt::set_socket_timeout(
             self.as_fd(),
             sockopt::Timeout::Send,
-            Some(left.max(std::time::Duration::from_millis(1))),
+            Some(left.max(Duration::from_millis(1))),
         )?;
         loop {
             match connect(self.as_fd(), to) {
@@ -240,11 +243,19 @@ impl Stream {
             match done {
                 Ok(count) => sent += count,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => wait(self, PollFlags::OUT, deadline)?,
+                Err(Errno::AGAIN) => wait(self, PollFlags::OUT, deadline).inspect_err(|_| {
+                    // Nor would the peer read the end of what it does not read.
+                    let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
+                })?,
                 Err(errno) => return Err(errno.into()),
             }
         }
         Ok(())
+    }
+
+    /// True once there is somebody at the other end.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(getpeername(self.as_fd()), Ok(Some(_)))
     }
 
     /// Reads what is there, at least one byte, or none at the stream's end.

@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 /// A connection that was idle for longer is looked at before it is used: swtpm
 /// may have been restarted, which takes longer. In a busy one that look, a
 /// system call each time, is saved.
-const IDLE: Duration = Duration::from_millis(10);
+const IDLE: Duration = Duration::from_millis(50);
 
 /// The connections of this process, in a list for each process that there was:
 /// a forked child finds its own unlocked, whatever its parent's threads did.

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A peer that answers commands as a test tells it to, in the protocol of
+//! swtpm or of the simulator.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusttcti::{Context, Tcti, open};
+
+use super::peer::{Conn, Handler, Pair};
+
+/// A way to reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub transport: &'static str,
+    pub tcp: bool,
+    pub persistent: bool,
+}
+
+/// All there are.
+pub fn ways() -> Vec<Way> {
+    let mut ways = Vec::new();
+    for tcp in [true, false] {
+        for (transport, persistent) in [("swtpm", false), ("swtpm", true), ("mssim", false)] {
+            ways.push(Way {
+                transport,
+                tcp,
+                persistent,
+            });
+        }
+    }
+    ways
+}
+
+/// What is done with one command.
+pub enum Act {
+    /// The right response.
+    Answer,
+    /// These bytes, and the connection stays.
+    Say(Vec<u8>),
+    /// These, one by one.
+    SaySlowly(Vec<u8>, Duration),
+    /// These, and a FIN.
+    SayAndClose(Vec<u8>),
+    /// A RST.
+    Reset,
+    /// The first bytes; the rest when the test says so, or none if it never does.
+    SayInTwo(Vec<u8>, Receiver<()>, Vec<u8>),
+    /// Nothing, until the client closes, which is told.
+    Silence(Sender<()>),
+}
+
+/// The response that [`Act::Answer`] gives.
+pub const RESPONSE: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0xab, 0xcd];
+
+impl Way {
+    /// A response as the protocol has it.
+    pub fn frame(self, response: &[u8]) -> Vec<u8> {
+        match self.transport {
+            "mssim" => {
+                let mut frame = (response.len() as u32).to_be_bytes().to_vec();
+                frame.extend_from_slice(response);
+                frame.extend_from_slice(&[0; 4]);
+                frame
+            }
+            _ => response.to_vec(),
+        }
+    }
+
+    /// The first bytes of a response that claims to have `size` bytes.
+    pub fn claim(self, size: u32) -> Vec<u8> {
+        let mut claim = match self.transport {
+            "mssim" => size.to_be_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        claim.extend_from_slice(&[0x80, 0x01]);
+        claim.extend_from_slice(&size.to_be_bytes());
+        claim.extend_from_slice(&[0; 4]);
+        claim
+    }
+
+    /// A peer that does `acts`, one for each command, and then answers.
+    pub fn peer(self, acts: Vec<Act>) -> Pair {
+        let acts = Arc::new(Mutex::new(VecDeque::from(acts)));
+        let main: Handler = Box::new(move |mut conn| self.serve(&mut conn, &acts));
+        match self.tcp {
+            true => Pair::tcp(main, Box::new(consent)),
+            false => Pair::unix(main, Box::new(consent)),
+        }
+    }
+
+    fn serve(self, conn: &mut Conn, acts: &Mutex<VecDeque<Act>>) {
+        loop {
+            if self.transport == "mssim" && conn.read_exact(&mut [0; 9]).is_err() {
+                return;
+            }
+            if conn.command().is_none() {
+                return;
+            }
+            let act = acts.lock().unwrap().pop_front();
+            let goes_on = match act.unwrap_or(Act::Answer) {
+                Act::Answer => conn.say(&self.frame(&RESPONSE)),
+                Act::Say(bytes) => conn.say(&bytes),
+                Act::SaySlowly(bytes, pause) => conn.say_slowly(&bytes, pause),
+                Act::SayAndClose(bytes) => {
+                    conn.say(&bytes);
+                    false
+                }
+                Act::Reset => {
+                    conn.reset();
+                    false
+                }
+                Act::SayInTwo(first, go, second) => {
+                    conn.say(&first) && go.recv().is_ok() && conn.say(&second)
+                }
+                Act::Silence(closed) => {
+                    conn.wait_for_close();
+                    let _ = closed.send(());
+                    false
+                }
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// A context on `peer`.
+    pub fn open(self, peer: &Pair) -> Context<Box<dyn Tcti>> {
+        Context::new(self.transport(peer))
+    }
+
+    pub fn transport(self, peer: &Pair) -> Box<dyn Tcti> {
+        open(&self.chain(peer)).expect("the peer is there")
+    }
+
+    pub fn chain(self, peer: &Pair) -> String {
+        let persistent = if self.persistent { ",persistent=1" } else { "" };
+        format!("{}:{}{persistent}", self.transport, peer.conf())
+    }
+}
+
+/// Answers whatever the control or platform channel is asked for with success.
+pub fn consent(mut conn: Conn) {
+    let mut request = [0; 64];
+    while let Ok(1..) = conn.read(&mut request) {
+        if conn.write_all(&[0; 4]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Something that a test lets happen later.
+pub fn gate() -> (Sender<()>, Receiver<()>) {
+    channel()
+}
+
+/// Runs `test` in all ways at once.
+pub fn in_all_ways(test: impl Fn(Way) + Sync) {
+    std::thread::scope(|scope| {
+        for way in ways() {
+            let test = &test;
+            std::thread::Builder::new()
+                .name(format!("{way:?}"))
+                .spawn_scoped(scope, move || test(way))
+                .expect("a thread");
+        }
+    });
+}

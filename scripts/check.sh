@@ -20,7 +20,7 @@ step() {
     fi
 }
 
-# Without these nothing else can run.
+# A step without which the ones after it mean nothing.
 must() {
     local before=${#failed[@]}
     step "$@"
@@ -66,8 +66,10 @@ guest() {
 
 must setup scripts/setup.sh check
 step format cargo fmt --check
+step "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
 step "clippy, without them" cargo clippy --locked --lib -- -D warnings
+step shellcheck shellcheck --severity=warning scripts/*.sh .ci/run
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 must build make --no-print-directory build
 

@@ -30,6 +30,7 @@ check=(
     openssh-server
     python3-dev
     python3-venv
+    shellcheck
     strace
     swtpm
     tpm2-abrmd
@@ -91,9 +92,18 @@ if [ "${#missing[@]}" -gt 0 ]; then
         exit 1
     fi
     echo "setup: installing ${missing[*]}"
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+    log="$(mktemp)"
+    if ! {
+        "${root[@]}" apt-get update &&
+            "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+                apt-get install -y --no-install-recommends "${missing[@]}"
+    } </dev/null >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo "setup: apt-get failed; needed are: ${missing[*]}" >&2
+        exit 1
+    fi
+    rm -f "$log"
     mapfile -t missing < <(missing_packages)
     if [ "${#missing[@]}" -gt 0 ]; then
         echo "setup: still missing after installation: ${missing[*]}" >&2

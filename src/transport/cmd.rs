@@ -3,9 +3,9 @@
 //! responses to its standard output, as `tpm2_send` does: run by `/bin/sh -c`.
 //!
 //! A thread starts the command, passes its messages on to our own standard
-//! error, and sees to its end ([`child`]). A command that ends early is told
-//! about once, with its exit status and its last message, and started anew for
-//! the TPM command after that.
+//! error, and sees to its end. A command that ends early is told about once,
+//! with its exit status and its last message, and started anew for the TPM
+//! command after that.
 
 #![forbid(unsafe_code)]
 

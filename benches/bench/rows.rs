@@ -40,7 +40,7 @@ pub const ALL: &[Measured] = rows! {
     "libtpms: commands a second, 2 TPMs on 2 threads" = || libtpms_throughput(2),
     "libtpms: commands a second, 64 TPMs on 2 threads" = || libtpms_throughput(64),
     "libtpms: memory of each TPM beyond the first" = libtpms_memory,
-    "swtpm tcp: GetRandom(16)" = swtpm_tcp,
+    "swtpm tcp, host=localhost: GetRandom(16)" = swtpm_tcp,
     "swtpm tcp: GetRandom(16), held against connect, write, read, close in C" = swtpm_tcp_bare,
     "swtpm unix: GetRandom(16), held against connect, write, read, close in C" = swtpm_unix_bare,
     "swtpm persistent=1, tcp: GetRandom(16)" = || swtpm_persistent(&Swtpm::tcp()),
@@ -315,9 +315,9 @@ fn cmd() -> Row {
     let mut ours = ours(&format!("cmd:{child}"));
     let mut theirs = peers::open("cmd", &child);
     let pair = in_turn(
-        2001,
-        || each(1, || round(&mut ours)),
-        || each(1, || round(&mut theirs)),
+        201,
+        || each(20, || round(&mut ours)),
+        || each(20, || round(&mut theirs)),
     );
     time(pair, DEBIANS, NEVER_SLOWER)
 }

@@ -43,7 +43,8 @@ fn main() -> ExitCode {
         }
         // One row that cannot be measured leaves the others.
         match catch_unwind(AssertUnwindSafe(row.measure)) {
-            Ok(result) => table::row(row.name, &result),
+            Ok(Some(result)) => table::row(row.name, &result),
+            Ok(None) => table::without(row.name),
             Err(_) => failed.push(row.name),
         }
     }

@@ -62,6 +62,11 @@ pub fn row(name: &str, row: &Row) {
     );
 }
 
+/// A row with nothing to hold it against on this machine.
+pub fn without(name: &str) {
+    println!("| {name} | | | not on this machine | | | |");
+}
+
 pub fn foot(time: Duration) {
     println!(
         "\nMedians, taken in turn in one run of {} s.",

@@ -86,6 +86,7 @@ pub mod header;
 mod io;
 pub mod layer;
 mod log;
+mod sync;
 mod tcti;
 pub mod transport;
 

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{ptr, slice};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use tss_esapi_sys::{
     TPM2_HANDLE, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1,
     TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_POLL_HANDLE, size_t,

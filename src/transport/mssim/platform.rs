@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::io::{Deadline, PATIENCE};
 use crate::transport::socket::{Endpoint, Fault, Stream};

@@ -6,10 +6,10 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::RawFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Condvar, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::Mutex;
 
 use crate::abi::fork;
 use crate::io::{Deadline, PATIENCE};
@@ -114,18 +114,19 @@ impl Shared {
     fn borrow(&self) -> Result<Option<Stream>> {
         let mut wire = self.wire.lock();
         if wire.lent {
-            let until = Instant::now() + PATIENCE;
-            while wire.lent {
-                if self.returned.wait_until(&mut wire, until).timed_out() && wire.lent {
-                    return Err(Error::new(
-                        ErrorKind::TryAgain,
-                        format!(
-                            "another context of this process still awaits a response over the \
-                             connection to {} that they share (persistent=1)",
-                            self.endpoint
-                        ),
-                    ));
-                }
+            let waited = self
+                .returned
+                .wait_timeout_while(wire, PATIENCE, |wire| wire.lent);
+            wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if wire.lent {
+                return Err(Error::new(
+                    ErrorKind::TryAgain,
+                    format!(
+                        "another context of this process still awaits a response over the \
+                         connection to {} that they share (persistent=1)",
+                        self.endpoint
+                    ),
+                ));
             }
         }
         wire.lent = true;

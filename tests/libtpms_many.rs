@@ -175,3 +175,71 @@ fn no_descriptor_takes_the_place_of_a_closed_standard_stream() {
         .expect("started");
     assert_eq!(status.code(), Some(0));
 }
+
+#[test]
+fn where_the_library_cannot_be_copied_the_first_tpm_works_and_the_second_says_why() {
+    // In a process of its own, whose files, a memfd too, end at 100 KB.
+    const LIMITED: &str = "RUSTTCTI_TEST_SMALL_FILES";
+    if std::env::var_os(LIMITED).is_some() {
+        let limit = libc::rlimit {
+            rlim_cur: 100 << 10,
+            rlim_max: 100 << 10,
+        };
+        // SAFETY: a limit for this process, and a signal that is ignored so
+        // that writing further fails.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+        }
+        for _ in 0..2 {
+            let mut first = new();
+            ok(&mut first, &create_primary_ecc());
+            let error = Libtpms::builder().open().err().expect("no second one");
+            let report = error.report();
+            assert!(report.contains("a second TPM in one process"), "{report}");
+            assert!(report.contains("File too large"), "{report}");
+            ok(&mut first, &get_random(16));
+            // Once it is closed, there may be another.
+        }
+        std::process::exit(42);
+    }
+    const NAME: &str =
+        "where_the_library_cannot_be_copied_the_first_tpm_works_and_the_second_says_why";
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", NAME, "--nocapture"])
+        .env(LIMITED, "1")
+        .output()
+        .expect("started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{errors}");
+}
+
+#[test]
+fn a_missing_libtpms_is_named_with_its_package() {
+    // In a process of its own, whose libtpms.so.0 is no library.
+    const NONE: &str = "RUSTTCTI_TEST_NO_LIBTPMS";
+    if std::env::var_os(NONE).is_some() {
+        let error = rusttcti::open("libtpms").err().expect("no libtpms");
+        let report = error.report();
+        assert!(
+            report.contains("cannot load libtpms.so.0 (Debian package libtpms0)"),
+            "{report}"
+        );
+        assert_eq!(error.kind(), ErrorKind::NotSupported);
+        std::process::exit(42);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("libtpms.so.0"), "no library").expect("written");
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "a_missing_libtpms_is_named_with_its_package",
+            "--nocapture",
+        ])
+        .env(NONE, "1")
+        .env("LD_LIBRARY_PATH", folder.path())
+        .output()
+        .expect("started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{errors}");
+}

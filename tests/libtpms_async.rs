@@ -168,6 +168,25 @@ fn a_late_cancel_harms_nothing_and_never_the_next_command() {
 }
 
 #[test]
+fn a_second_command_waits_for_the_first_ones_response_to_be_received() {
+    let mut tpm = new();
+    for command in [get_random(8), create_primary_ecc()] {
+        transmit(&mut tpm, &command);
+        let error = tpm.transmit(&get_random(8)).expect_err("one at a time");
+        assert_eq!(error.kind(), ErrorKind::BadSequence);
+        assert_eq!(response_code(&receive(&mut tpm)), 0);
+    }
+}
+
+#[test]
+fn a_command_longer_than_any_is_the_tpms_to_refuse() {
+    let mut tpm = new();
+    let response = call(&mut tpm, &command(0x17b, &[0; 9000])).expect("a response");
+    assert_eq!(response_code(&response), 0x142, "TPM_RC_COMMAND_SIZE");
+    ok(&mut tpm, &get_random(8));
+}
+
+#[test]
 fn short_commands_have_no_canceller() {
     let mut tpm = new();
     transmit(&mut tpm, &get_random(8));

@@ -174,13 +174,16 @@ fn fork_and_open(path: &Path) {
     // SAFETY: this test program's only other thread waits for this one.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let done = std::panic::catch_unwind(|| {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let error = call(&mut tpm, &get_random(16)).expect_err("the parent's");
+            assert_eq!(error.kind(), ErrorKind::BadContext);
+            tpm.finalize().expect("nothing to do");
             let mut memory = rusttcti::open("libtpms").expect("a TPM");
             ok(&mut memory, &get_random(16));
             ok(&mut memory, &create_primary_ecc());
             provision(&own);
-            drop(memory);
-        });
+            drop((memory, tpm));
+        }));
         // SAFETY: ends the child at once, without the parent's destructors.
         unsafe { libc::_exit(done.is_err().into()) };
     }

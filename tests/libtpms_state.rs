@@ -222,6 +222,7 @@ fn a_state_of_another_libtpms_is_refused_with_both_versions() {
     theirs[10..12].copy_from_slice(&[0, 98]);
     assert_refused(&path, &theirs, "format version is 99, for readers of 98");
     assert_refused(&path, &theirs, "libtpms 0.");
+    assert_refused(&path, &theirs, "it says \"libtpms");
 }
 
 #[test]

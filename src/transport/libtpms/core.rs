@@ -3,7 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+use rustix::fs::{MemfdFlags, memfd_create};
+
 use super::copy::Copy;
+use super::fd::above_stderr;
 use super::ffi::{Canceller, Library, Part};
 use super::file::Place;
 use super::lock::Lock;
@@ -305,15 +308,33 @@ fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result
             ),
             _ => format!("it has {} bytes", state.len()),
         };
+        let version = version(library);
+        let said = explanation(library, part, state);
         Error::new(
             ErrorKind::BadValue,
             format!(
-                "{origin} cannot be used: libtpms {} refuses its {name} state \
-                 (TPMLIB_SetState: 0x{rc:x}; {format})",
-                version(library)
+                "{origin} cannot be used: libtpms {version} refuses its {name} state \
+                 (TPMLIB_SetState: 0x{rc:x}; {format}{said})"
             ),
         )
     })
+}
+
+/// What libtpms prints when it refuses a state, where it prints anything.
+fn explanation(library: &mut Library, part: Part, state: &[u8]) -> String {
+    let Ok(log) = memfd_create("libtpms-log", MemfdFlags::CLOEXEC).and_then(above_stderr) else {
+        return String::new();
+    };
+    library.print_to(Some(&log));
+    let _ = library.set_state(part, state);
+    library.print_to(None);
+    let mut text = [0; 400];
+    let length = rustix::io::pread(&log, &mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..length]);
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => format!("; it says \"{line}\""),
+        None => String::new(),
+    }
 }
 
 fn version(library: &Library) -> String {

@@ -39,6 +39,7 @@ use self::duration::is_long;
 use self::mailbox::Mailbox;
 use self::registry::Share;
 use self::tpm::{Job, Tpm, closed};
+use crate::abi::fork;
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
 
 /// The transport to a TPM inside this process.
@@ -54,6 +55,8 @@ use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub struct Libtpms {
+    /// Which process this belongs to.
+    generation: u64,
     /// None once finalized.
     tpm: Option<Arc<Tpm>>,
     /// None for a TPM in memory.
@@ -102,8 +105,19 @@ impl Libtpms {
         self.tpm()?.with(|core| core.restore(state))
     }
 
+    /// The TPM, which a forked child has no thread, no lock and no business of.
     fn tpm(&self) -> Result<&Arc<Tpm>> {
+        if self.is_inherited() {
+            return Err(Error::new(
+                ErrorKind::BadContext,
+                "this TPM was opened before fork() and belongs to the parent process",
+            ));
+        }
         self.tpm.as_ref().ok_or_else(closed)
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.generation != fork::current()
     }
 
     /// Gives the command to the worker.
@@ -177,6 +191,7 @@ impl Builder {
             }
         };
         Ok(Libtpms {
+            generation: fork::generation(),
             mailbox: Mailbox::new(&tpm),
             tpm: Some(tpm),
             share,
@@ -205,15 +220,22 @@ impl Tcti for Libtpms {
     /// Short commands are run here; long ones, and those that meet a TPM that
     /// is busy with another context's, by the TPM's worker.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        let tpm = self.tpm.as_ref().ok_or_else(closed)?;
-        let run = |core: &mut Core| {
-            self.response.clear();
-            self.response
-                .extend_from_slice(core.process(command, self.locality)?);
-            Ok(())
-        };
+        if self.pending != Pending::Nothing {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "the response to the command before was not received yet",
+            ));
+        }
         if !is_long(command) {
-            if let Some(result) = tpm.try_with(run) {
+            let mut response = std::mem::take(&mut self.response);
+            let run = |core: &mut Core| {
+                response.clear();
+                response.extend_from_slice(core.process(command, self.locality)?);
+                Ok(())
+            };
+            let result = self.tpm().map(|tpm| tpm.try_with(run));
+            self.response = response;
+            if let Some(result) = result? {
                 result?;
                 self.pending = Pending::Here;
                 self.mailbox.set_event();
@@ -267,6 +289,11 @@ impl Tcti for Libtpms {
 
     /// A command under way is cancelled; the last context on a TPM suspends it.
     fn finalize(&mut self) -> Result<()> {
+        if self.is_inherited() {
+            // The parent goes on with it.
+            std::mem::forget((self.tpm.take(), self.share.take()));
+            return Ok(());
+        }
         let Some(tpm) = self.tpm.take() else {
             return Ok(());
         };

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! libtpms itself: the functions of one loaded copy of the library, made safe.
+//! All of this transport's `unsafe` is in this folder.
+//!
+//! libtpms keeps a TPM in its global variables, so that there is one TPM per
+//! loaded copy, and one call into it at a time ([`Library`] is used through
+//! `&mut`).
+
+mod callbacks;
+mod load;
+
+use std::ffi::{c_int, c_uchar};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
+
+use libloading::os::unix as loader;
+
+use self::callbacks::{CALLBACKS, CURRENT, Host, TPM_FAIL};
+use self::load::Loaded;
+pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
+use crate::{Error, ErrorKind, Result};
+
+/// `TPMLIB_TPM_VERSION_2`.
+const TPM_VERSION_2: c_int = 1;
+/// What libtpms is told to print to: no descriptor has this number.
+const NOWHERE: c_int = c_int::MAX;
+
+/// What a function of libtpms comes to: a value, or its result code.
+pub(super) type Called<T> = std::result::Result<T, u32>;
+
+/// The parts of a TPM's state, as `enum TPMLIB_StateType` numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Part {
+    /// What outlives a power cycle.
+    Permanent = 1,
+    /// All else of a running TPM.
+    Volatile = 2,
+}
+
+/// Cancels the command that runs in a copy of the library, from any thread.
+#[derive(Clone)]
+pub(super) struct Canceller(Arc<Loaded>);
+
+impl Canceller {
+    /// Sets the flag that long commands look at. Each command clears it when it
+    /// begins.
+    pub(super) fn cancel(&self) {
+        // SAFETY: the library is loaded; the function sets one flag, and is
+        // made to be called beside TPMLIB_Process (TPMLIB_CancelCommand(3)).
+        unsafe { (self.0.cancel)() };
+    }
+}
+
+/// One copy of the library: one TPM.
+pub(super) struct Library {
+    loaded: Arc<Loaded>,
+    host: Box<Host>,
+    /// The command, because libtpms decrypts parameters where they lie.
+    command: Vec<u8>,
+    /// libtpms's own, from malloc(3), reused by each command.
+    response: *mut c_uchar,
+    response_capacity: u32,
+    response_size: usize,
+    running: bool,
+}
+
+// SAFETY: libtpms keeps nothing per thread, and all that `response` points to
+// is this value's.
+unsafe impl Send for Library {}
+
+impl Library {
+    /// A TPM in a library that was just loaded, not running.
+    fn new(library: loader::Library) -> Result<Self> {
+        let loaded = Arc::new(Loaded::new(library)?);
+        let library = Self {
+            host: Box::default(),
+            command: Vec::new(),
+            response: ptr::null_mut(),
+            response_capacity: 0,
+            response_size: 0,
+            running: false,
+            loaded,
+        };
+        // SAFETY: these take numbers and a pointer to a static that is copied.
+        let rc = library.enter(|loaded| unsafe {
+            (loaded.set_debug_fd)(NOWHERE);
+            match (loaded.choose)(TPM_VERSION_2) {
+                0 => (loaded.register)(&CALLBACKS),
+                rc => rc,
+            }
+        });
+        if rc != 0 {
+            return Err(Error::new(
+                ErrorKind::NotSupported,
+                format!("this libtpms has no TPM 2 (TPMLIB_ChooseTPMVersion: 0x{rc:x})"),
+            ));
+        }
+        Ok(library)
+    }
+
+    /// Makes a call, whose callbacks then find this TPM.
+    fn enter<T>(&self, call: impl FnOnce(&Loaded) -> T) -> T {
+        let outer = CURRENT.replace(&raw const *self.host);
+        let result = call(&self.loaded);
+        CURRENT.set(outer);
+        result
+    }
+
+    /// Where libtpms prints to: a file, or nowhere.
+    pub(super) fn print_to(&self, file: Option<&OwnedFd>) {
+        let fd = file.map_or(NOWHERE, |file| file.as_raw_fd());
+        // SAFETY: it takes a number.
+        unsafe { (self.loaded.set_debug_fd)(fd) };
+    }
+
+    /// The library's version: major, minor, micro.
+    pub(super) fn version(&self) -> (u8, u8, u8) {
+        // SAFETY: the library is loaded.
+        let version = unsafe { (self.loaded.version)() };
+        ((version >> 16) as u8, (version >> 8) as u8, version as u8)
+    }
+
+    pub(super) fn canceller(&self) -> Canceller {
+        Canceller(self.loaded.clone())
+    }
+
+    /// Gives a part of the state that the TPM will be powered on with. Where
+    /// that fails, all parts given are forgotten.
+    ///
+    /// # Errors
+    /// libtpms's result code, where it refuses the bytes.
+    pub(super) fn set_state(&mut self, part: Part, state: &[u8]) -> Called<()> {
+        let length = u32::try_from(state.len()).map_err(|_| TPM_FAIL)?;
+        self.host.has_state.set(true);
+        if part == Part::Permanent {
+            self.host.permanent.borrow_mut().clear();
+        }
+        // SAFETY: the bytes are copied during the call.
+        let rc = self
+            .enter(|loaded| unsafe { (loaded.set_state)(part as c_int, state.as_ptr(), length) });
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// A part of the state, as it is now.
+    ///
+    /// # Errors
+    /// libtpms's result code.
+    pub(super) fn state(&mut self, part: Part) -> Called<Vec<u8>> {
+        let mut data = ptr::null_mut();
+        let mut length = 0;
+        // SAFETY: two places for the results.
+        let rc = self
+            .enter(|loaded| unsafe { (loaded.get_state)(part as c_int, &mut data, &mut length) });
+        if rc != 0 {
+            return Err(rc);
+        }
+        if data.is_null() {
+            return Ok(Vec::new());
+        }
+        // SAFETY: after success, `length` bytes from malloc(3), now ours.
+        let state = unsafe { std::slice::from_raw_parts(data, length as usize) }.to_vec();
+        // SAFETY: from malloc(3), freed once.
+        unsafe { libc::free(data.cast()) };
+        Ok(state)
+    }
+
+    /// Powers the TPM on: with the state that was set, or as a new one.
+    ///
+    /// # Errors
+    /// libtpms's result code.
+    pub(super) fn power_on(&mut self) -> Called<()> {
+        // SAFETY: the library is loaded, and its TPM is off.
+        let rc = self.enter(|loaded| unsafe { (loaded.main_init)() });
+        self.running = true;
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// Powers the TPM off. What is volatile is lost.
+    pub(super) fn power_off(&mut self) {
+        if std::mem::take(&mut self.running) {
+            // SAFETY: the library is loaded, and its TPM is on.
+            self.enter(|loaded| unsafe { (loaded.terminate)() });
+        }
+    }
+
+    /// How often the TPM asked to store its permanent state.
+    pub(super) fn stores(&self) -> u64 {
+        self.host.stores.get()
+    }
+
+    /// Reads the permanent state as the TPM last asked to store it.
+    pub(super) fn with_stored<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        read(&self.host.permanent.borrow())
+    }
+
+    /// Runs a command, and returns the response.
+    ///
+    /// # Errors
+    /// libtpms's result code, where there is no response at all.
+    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<&[u8]> {
+        self.host.locality.set(locality);
+        self.command.clear();
+        self.command.extend_from_slice(command);
+        let length = self.command.len() as u32;
+        let bytes = self.command.as_mut_ptr();
+        let mut response = self.response;
+        let mut capacity = self.response_capacity;
+        let mut size = 0;
+        self.response_size = 0;
+        // SAFETY: `length` writable bytes; a buffer from malloc(3), or NULL, of
+        // `capacity` bytes, which libtpms makes larger as it needs.
+        let rc = self.enter(|loaded| unsafe {
+            (loaded.process)(&mut response, &mut size, &mut capacity, bytes, length)
+        });
+        self.response = response;
+        self.response_capacity = capacity;
+        if rc != 0 {
+            return Err(rc);
+        }
+        if response.is_null() || size > capacity {
+            return Err(TPM_FAIL);
+        }
+        self.response_size = size as usize;
+        Ok(self.response())
+    }
+
+    /// The response to the last command, once more.
+    pub(super) fn response(&self) -> &[u8] {
+        if self.response.is_null() {
+            return &[];
+        }
+        // SAFETY: `process` made sure that the buffer has so many bytes; libtpms
+        // touches them in the next command only, which takes `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.response, self.response_size) }
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        self.power_off();
+        // SAFETY: NULL or from malloc(3), and freed once.
+        unsafe { libc::free(self.response.cast()) };
+    }
+}

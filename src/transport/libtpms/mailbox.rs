@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::fd::above_stderr;
 use super::tpm::Tpm;
 use crate::io::Deadline;
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 
 /// How long a cancelled command is left alone until it is told again: a cancel
@@ -57,30 +58,24 @@ impl Mailbox {
         })
     }
 
-    /// std's lock rather than parking_lot's, whose waiting registers a
-    /// destructor with the thread, as `abi::thread` says.
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Awaits a response from now on.
     pub(super) fn expect(&self) {
-        self.slot().state = State::Pending { cancelled: false };
+        self.slot.lock().state = State::Pending { cancelled: false };
     }
 
     /// Awaits none.
     pub(super) fn forget(&self) {
-        self.slot().state = State::Idle;
+        self.slot.lock().state = State::Idle;
     }
 
     /// True from `expect` until a response arrives.
     fn is_pending(&self) -> bool {
-        matches!(self.slot().state, State::Pending { .. })
+        matches!(self.slot.lock().state, State::Pending { .. })
     }
 
     /// Puts a response in.
     pub(super) fn deliver(&self, response: Result<&[u8]>) {
-        let mut slot = self.slot();
+        let mut slot = self.slot.lock();
         slot.state = match response {
             Ok(response) => {
                 slot.response.clear();
@@ -105,7 +100,7 @@ impl Mailbox {
 
     /// Waits until no response is awaited any more.
     fn wait(&self, deadline: Deadline) -> Result<MutexGuard<'_, Slot>> {
-        let mut slot = self.slot();
+        let mut slot = self.slot.lock();
         loop {
             let State::Pending { cancelled } = slot.state else {
                 return Ok(slot);
@@ -117,7 +112,7 @@ impl Mailbox {
             let longest = if cancelled {
                 drop(slot);
                 self.cancel_command();
-                slot = self.slot();
+                slot = self.slot.lock();
                 if !matches!(slot.state, State::Pending { .. }) {
                     continue;
                 }
@@ -141,7 +136,7 @@ impl Mailbox {
     /// A descriptor that is readable while a response is there: in the mailbox,
     /// or where the caller says that it has one.
     pub(super) fn poll_handle(&self, has_response: bool) -> Result<PollHandle> {
-        let slot = self.slot();
+        let slot = self.slot.lock();
         if let Some(event) = self.event.get() {
             return Ok(event.handle());
         }
@@ -182,7 +177,7 @@ impl Mailbox {
 
 impl Cancel for Mailbox {
     fn cancel(&self) -> Result<()> {
-        match &mut self.slot().state {
+        match &mut self.slot.lock().state {
             State::Pending { cancelled } => *cancelled = true,
             // It came too late, and harms nothing.
             _ => return Ok(()),

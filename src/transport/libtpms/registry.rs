@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::core::{Core, Startup, Storage};
 use super::file::{Identity, Place};
 use super::tpm::Tpm;
 use crate::Result;
 use crate::abi::fork;
+use crate::sync::Mutex;
 
 /// A list for each generation of forked children: a child must not wait for a
 /// lock that a thread of its parent held at the time of the fork. (The 65th
@@ -38,7 +39,7 @@ pub(super) struct Share {
 pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
     let place = Place::find(path)?;
     let share = Share::new(place.identity()?);
-    let mut slot = lock(&share.slot);
+    let mut slot = share.slot.lock();
     let tpm = match &mut *slot {
         Some((tpm, users)) => {
             *users += 1;
@@ -69,7 +70,7 @@ pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
 
 impl Share {
     fn new(identity: Identity) -> Self {
-        let mut files = lock(files());
+        let mut files = files().lock();
         let known = files.iter().find(|(known, _)| *known == identity);
         let slot = match known {
             Some((_, slot)) => slot.clone(),
@@ -84,7 +85,7 @@ impl Share {
 
     /// Ends this use of the TPM; the last one suspends it.
     pub(super) fn close(self, tpm: &Tpm) -> Result<()> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot.lock();
         let result = match slot.take() {
             Some((shared, users)) if users > 1 => {
                 *slot = Some((shared, users - 1));
@@ -102,20 +103,15 @@ impl Share {
 
     /// Takes the slot out of the list if nobody else has it.
     fn forget(self) {
-        let mut files = lock(files());
+        let mut files = files().lock();
         // One in the list, and ours; more are only made under the list's lock.
-        if Arc::strong_count(&self.slot) == 2 && lock(&self.slot).is_none() {
+        if Arc::strong_count(&self.slot) == 2 && self.slot.lock().is_none() {
             files.retain(|(known, _)| *known != self.identity);
         }
         if files.is_empty() {
             *files = Vec::new();
         }
     }
-}
-
-/// std's lock rather than parking_lot's, as in `mailbox`.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn files() -> &'static Files {

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::core::Core;
 use super::ffi::Canceller;
 use super::mailbox::Mailbox;
 use crate::abi::Thread;
+use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
 /// `TPM_RC_CANCELED`, as a response.
@@ -58,10 +59,6 @@ struct Running {
     since: Instant,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::BadSequence, "the TPM was closed")
 }
@@ -78,7 +75,8 @@ impl Tpm {
 
     /// Calls the TPM, when no other context does.
     pub(super) fn with<T>(&self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
-        lock(&self.core)
+        self.core
+            .lock()
             .as_mut()
             .map_or_else(|| Err(closed()), call)
     }
@@ -89,7 +87,7 @@ impl Tpm {
         call: impl FnOnce(&mut Core) -> Result<T>,
     ) -> Option<Result<T>> {
         for _ in 0..ATTEMPTS {
-            if let Ok(mut core) = self.core.try_lock() {
+            if let Some(mut core) = self.core.try_lock() {
                 return Some(core.as_mut().map_or_else(|| Err(closed()), call));
             }
             yield_now();
@@ -103,7 +101,7 @@ impl Tpm {
     /// # Errors
     /// There is no thread to be had; the command was not run.
     pub(super) fn send(self: &Arc<Self>, job: Job) -> Result<()> {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         if queue.worker.is_none() {
             let tpm = self.clone();
             let worker = Thread::spawn(STACK, move || tpm.work());
@@ -120,7 +118,7 @@ impl Tpm {
     /// The worker: one job after the other, until the TPM is closed.
     fn work(&self) {
         while let Some(job) = self.next() {
-            let mut core = lock(&self.core);
+            let mut core = self.core.lock();
             let response = match self.begin(&job) {
                 false => Ok(&CANCELED[..]),
                 true => match core.as_mut() {
@@ -130,14 +128,14 @@ impl Tpm {
             };
             // Before anybody else can get at the TPM: a cancel from now on is
             // none for the next command.
-            lock(&self.queue).running = None;
+            self.queue.lock().running = None;
             job.mailbox.deliver(response);
         }
     }
 
     /// The next job; it stays in the queue, where a cancel finds it.
     fn next(&self) -> Option<Job> {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         loop {
             if let Some(job) = queue.waiting.front() {
                 return Some(job.clone());
@@ -154,7 +152,7 @@ impl Tpm {
 
     /// Takes the job out of the queue; false where it was cancelled there.
     fn begin(&self, job: &Job) -> bool {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         let cancelled = queue.waiting.pop_front().is_some_and(|job| job.cancelled);
         queue.running = (!cancelled).then(|| Running {
             mailbox: job.mailbox.clone(),
@@ -166,7 +164,7 @@ impl Tpm {
     /// Cancels the command of a mailbox: if it runs, or waits to.
     pub(super) fn cancel(&self, mailbox: &Mailbox) {
         let is_its = |other: &Arc<Mailbox>| std::ptr::eq(&**other, mailbox);
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         if let Some(job) = queue.waiting.iter_mut().find(|job| is_its(&job.mailbox)) {
             job.cancelled = true;
             return;
@@ -179,7 +177,7 @@ impl Tpm {
         if since.elapsed() < DEAF {
             drop(queue);
             sleep(DEAF);
-            match &lock(&self.queue).running {
+            match &self.queue.lock().running {
                 Some(running) if is_its(&running.mailbox) && running.since == since => {
                     self.canceller.cancel();
                 }
@@ -192,13 +190,13 @@ impl Tpm {
     /// their commands.
     pub(super) fn close(&self) -> Result<()> {
         let worker = {
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             queue.closed = true;
             self.wake.notify_one();
             queue.worker.take()
         };
         drop(worker);
-        let core = lock(&self.core).take();
+        let core = self.core.lock().take();
         core.map_or(Ok(()), Core::suspend)
     }
 }

@@ -8,7 +8,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{CString, c_char};
 use std::ptr;
 
-use common::commands::{get_random, response_code};
+use common::commands::{command, get_random, response_code};
 use common::tpm::create_primary_rsa;
 use common::vtable::{Vtable, rc};
 use libloading::os::unix::Library;
@@ -33,7 +33,9 @@ fn use_once(init: Init, chain: &str) {
         rc::SUCCESS
     );
     let c = Vtable(context);
-    for command in [get_random(16), create_primary_rsa(2048)] {
+    // The key is flushed, or the state file would keep it.
+    let flush = command(0x165, &[0x80, 0, 0, 0]);
+    for command in [get_random(16), create_primary_rsa(2048), flush] {
         assert_eq!(c.transmit(&command), rc::SUCCESS);
         // Waits for the worker, on this thread, which lives on.
         let (code, response) = c.receive(-1);

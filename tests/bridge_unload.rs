@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module leaves a process whole, also after threads waited for each other.
+//! The module leaves nothing behind in a process, whatever it was used for.
+//!
+//! Each test looks at the whole process, so that each takes its turn.
 
 mod common;
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use common::commands::get_random;
+use common::swtpm::Swtpm;
 use common::vtable::{Vtable, rc};
 use libloading::os::unix::Library;
 use tss_esapi_sys::{TSS2_TCTI_CONTEXT, size_t};
 
+static TURN: Mutex<()> = Mutex::new(());
+
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut size_t, *const c_char) -> u32;
 type LastError = unsafe extern "C" fn() -> *const c_char;
 
-/// One test in this program, because the mappings are the whole process's.
-#[test]
-fn threads_that_waited_for_each_other_do_not_keep_the_module_loaded() {
+/// Loads the module, opens `chain`, hands the context to `then`, which
+/// finalizes it, and unloads the module.
+fn loaded_for(chain: &str, then: impl FnOnce(Vtable, LastError)) {
+    let chain = CString::new(chain).expect("no NUL");
     // SAFETY: our own module, whose functions have these signatures; the memory
     // is as large and as aligned as it wants, and stays until it is unloaded.
     unsafe {
@@ -33,17 +40,34 @@ fn threads_that_waited_for_each_other_do_not_keep_the_module_loaded() {
         let layout = Layout::from_size_align(size as usize, 16).expect("a layout");
         let memory = alloc(layout);
         let context = memory.cast();
-        let chain = c"cmd:cat > /dev/null";
         assert_eq!(init(context, &mut size, chain.as_ptr()), rc::SUCCESS);
+        then(Vtable(context), last_error);
+        dealloc(memory, layout);
+        drop(module);
+    }
+}
 
-        let c = Vtable(context);
+fn assert_unloaded() {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let left: Vec<&str> = maps
+        .lines()
+        .filter(|map| map.contains("rusttcti.so"))
+        .collect();
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+#[test]
+fn threads_that_waited_for_each_other_do_not_keep_the_module_loaded() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded_for("cmd:cat > /dev/null", |c, last_error| {
         assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
         std::thread::scope(|scope| {
             let receiver = scope.spawn(move || c.receive(500).0);
             loop {
                 assert_eq!(c.set_locality(0), rc::BAD_SEQUENCE);
-                let why = CStr::from_ptr(last_error()).to_string_lossy();
-                if why.contains("another thread") {
+                // SAFETY: the module's text, until this thread's next failure.
+                let why = unsafe { CStr::from_ptr(last_error()) };
+                if why.to_string_lossy().contains("another thread") {
                     break;
                 }
                 std::thread::yield_now();
@@ -51,13 +75,37 @@ fn threads_that_waited_for_each_other_do_not_keep_the_module_loaded() {
             c.finalize();
             assert_eq!(receiver.join().expect("no panic"), rc::TRY_AGAIN);
         });
-        dealloc(memory, layout);
-        drop(module);
+    });
+    assert_unloaded();
+}
+
+/// The bytes of the process's heap that are in use.
+fn heap() -> usize {
+    // SAFETY: numbers of malloc's, which Rust's allocator is too.
+    unsafe { libc::mallinfo2() }.uordblks
+}
+
+#[test]
+fn a_connection_that_contexts_share_is_forgotten_with_the_last_of_them() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let swtpm = Swtpm::unix();
+    let chain = format!("swtpm:{},persistent=1", swtpm.conf());
+    let round = || {
+        loaded_for(&chain, |c, _| {
+            assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+            assert_eq!(c.receive(-1).0, rc::SUCCESS);
+            c.finalize();
+        });
+    };
+    for _ in 0..5 {
+        round();
     }
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-    let left: Vec<&str> = maps
-        .lines()
-        .filter(|map| map.contains("rusttcti.so"))
-        .collect();
-    assert!(left.is_empty(), "{left:#?}");
+    let before = heap();
+    const ROUNDS: usize = 50;
+    for _ in 0..ROUNDS {
+        round();
+    }
+    let grown = heap().saturating_sub(before);
+    assert!(grown < 32 * ROUNDS, "{grown} bytes in {ROUNDS} rounds");
+    assert_unloaded();
 }

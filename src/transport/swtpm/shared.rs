@@ -169,6 +169,14 @@ impl Drop for Shared {
         if let Some(stream) = self.wire.get_mut().stream.take() {
             stream.end();
         }
+        // What the list keeps would outlive this library. Not waited for: this
+        // may be another thread's doing while that one looks at the list.
+        if let Some(mut list) = LISTS[self.generation as usize % LISTS.len()].try_lock() {
+            list.retain(|shared| shared.strong_count() > 0);
+            if list.is_empty() {
+                *list = Vec::new();
+            }
+        }
     }
 }
 

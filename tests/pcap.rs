@@ -22,7 +22,7 @@ const COMMAND: &str = "Command TPM2_CC_GetRandom, len(12)";
 
 /// One command and its response.
 fn round_trip(tcti: &mut impl Tcti) -> Vec<u8> {
-    let mut response = vec![0; 4096];
+    let mut response = vec![0; 16384];
     tcti.transmit(&get_random(16)).expect("sent");
     let length = tcti.receive(&mut response, None).expect("answered");
     response.truncate(length);
@@ -283,15 +283,15 @@ fn commands_go_on_while_nothing_can_be_written() {
         .expect("a reader");
 
     let large = Scripted {
-        // Larger than PIPE_BUF with its headers, so that it can be cut off.
-        receive: Box::new(|response, _| put(response, &answer(4096))),
+        // More than a page of the pipe's, so that it can be cut off.
+        receive: Box::new(|response, _| put(response, &answer(9000))),
         ..Scripted::default()
     };
     let mut recorded = Pcap::new(large, &path).expect("a layer");
     let mut recording = Vec::new();
     for _ in 0..3 {
         for _ in 0..40 {
-            assert_eq!(round_trip(&mut recorded).len(), 4096);
+            assert_eq!(round_trip(&mut recorded).len(), 9000);
         }
         // WouldBlock is the end of what was written so far.
         let end = reader
@@ -313,7 +313,7 @@ fn commands_go_on_while_nothing_can_be_written() {
         "{written} of 242 packets fit into a pipe"
     );
     for packet in &packets {
-        let size = if packet.to_port == 2321 { 12 } else { 4096 };
+        let size = if packet.to_port == 2321 { 12 } else { 9000 };
         assert_eq!(packet.payload.len(), size);
     }
 }

@@ -27,7 +27,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 REMAP := --remap-path-prefix=$(CURDIR)=. \
          --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 
-.PHONY: all build demo check bench install uninstall header setup check-vm check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header setup check-vm check-tss check-cinstall clean help
 
 all: build
 
@@ -72,6 +72,9 @@ setup: ## install the Debian packages that check needs
 
 check-vm: ## run the device transport in a guest kernel
 	@scripts/check-vm.sh
+
+check-tss: ## run tpm2-tss's own integration programs over this module
+	@scripts/check-tss.sh
 
 check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
 	@scripts/check-cinstall.sh

@@ -1,0 +1,255 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Runs tpm2-tss's own integration programs (SYS, ESYS, FAPI) over this module:
+# over the embedded TPM, with and without a state file, and over swtpm by TCP
+# and by a Unix socket. Each runs over tpm2-tss's own swtpm module, too: what
+# fails there says nothing about ours. It takes some ten minutes, most of them
+# to build tpm2-tss; `make check` doesn't run it.
+#
+#   check-tss.sh [WORD...]   only programs with one of these in their name
+#   CHECK_TSS_DIR=FOLDER     build there, and use what was built there before
+#   CHECK_TSS_KINDS="..."    only over these kinds of TPM (see below)
+#   CHECK_TSS_SUITES="..."   Debian suites to get the source from, where the
+#                            configured ones don't have it
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+patience=300 # seconds that one program may take
+suites="${CHECK_TSS_SUITES:-trixie}"
+kinds="${CHECK_TSS_KINDS:-upstream-swtpm swtpm-tcp swtpm-unix libtpms libtpms-file}"
+packages="autoconf autoconf-archive automake dpkg-dev gcc iproute2 libc6-dev libcurl4-openssl-dev
+          libjson-c-dev libltdl-dev libssl-dev libtool libtpms0 libtss2-dev make pkg-config swtpm
+          uthash-dev uuid-dev"
+
+# One program over one kind of TPM: "check-tss.sh --one KIND PROGRAM", started
+# by this script itself. Answers with a line in $results.
+one() {
+    local kind=$1 program=$2 name log tcti rc=0
+    name="$(basename "$program")"
+    log="$logs/$kind.$name.log"
+    # Not local: the trap needs them when this function is done.
+    peer=""
+    state="$(mktemp -d)"
+    trap 'if [ -n "$peer" ]; then kill "$peer" 2>/dev/null || true; fi; rm -rf "$state"' EXIT
+    case $kind in
+        *swtpm*)
+            local address
+            for _ in 1 2 3 4 5 6 7 8 9 10; do
+                # Below the ports that the kernel hands out.
+                local port=$((RANDOM % 10000 * 2 + 10000))
+                case $kind in
+                    *unix)
+                        address="path=$state/socket"
+                        swtpm socket --server "type=unixio,path=$state/socket" \
+                            --ctrl "type=unixio,path=$state/socket.ctrl" "${swtpm_options[@]}" \
+                            --tpmstate "dir=$state" >"$log.swtpm" 2>&1 &
+                        ;;
+                    *)
+                        address="host=127.0.0.1,port=$port"
+                        swtpm socket --server "type=tcp,port=$port" \
+                            --ctrl "type=tcp,port=$((port + 1))" "${swtpm_options[@]}" \
+                            --tpmstate "dir=$state" >"$log.swtpm" 2>&1 &
+                        ;;
+                esac
+                peer=$!
+                if listens "$peer" "$state/socket" "$port"; then break; fi
+                peer=""
+            done
+            if [ -z "$peer" ]; then
+                echo "$kind $name 99" >>"$results"
+                echo "swtpm does not start" >"$log"
+                return 0
+            fi
+            tcti="rusttcti:swtpm:$address"
+            if [ "$kind" = upstream-swtpm ]; then tcti="swtpm:$address"; fi
+            ;;
+        libtpms) tcti="rusttcti:libtpms" ;;
+        libtpms-file) tcti="rusttcti:libtpms:$state/tpm" ;;
+    esac
+    (
+        cd "$build"
+        # The first of the modules found is used: ours, and tpm2-tss's as just built.
+        export LD_LIBRARY_PATH="$module" TPM20TEST_TCTI="$tcti" RUSTTCTI_FSYNC=0
+        export FAPI_TEST_ROOT_CERT=ca/root-ca/root-ca.cert.pem
+        export FAPI_TEST_INT_CERT=ca/intermed-ca/intermed-ca.cert.pem
+        export FAPI_TEST_CERTIFICATE="$state/ekcert.pem"
+        export FAPI_TEST_CERTIFICATE_ECC="$state/ekecccert.pem"
+        exec timeout "$patience" "$program"
+    ) >"$log" 2>&1 </dev/null || rc=$?
+    echo "$kind $name $rc" >>"$results"
+}
+
+# True once swtpm listens, by its Unix socket or its port; false where it ended.
+listens() {
+    local peer=$1 socket=$2 port=$3
+    for _ in $(seq 500); do
+        if ! kill -0 "$peer" 2>/dev/null; then return 1; fi
+        if [ -S "$socket" ]; then return 0; fi
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return 0; fi
+        sleep 0.02
+    done
+    return 1
+}
+
+swtpm_options=(--tpm2 --flags not-need-init --locality allow-set-locality)
+
+if [ "${1:-}" = --one ]; then
+    one "$2" "$3"
+    exit 0
+fi
+
+install_packages() {
+    local missing=() package
+    for package in $packages; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    if [ "${#missing[@]}" -eq 0 ]; then return 0; fi
+    if [ "$(id -u)" != 0 ]; then
+        echo "check-tss: only root may install what is missing:" >&2
+        echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "== installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
+        </dev/null >/dev/null
+}
+
+# The source package, from the mirror that this machine installs from.
+get_source() {
+    local suite apt
+    mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
+    apt=(-o "Dir::Etc::sourcelist=$work/apt/list.sources" -o "Dir::Etc::sourceparts=-"
+        -o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache"
+        -o "APT::Sandbox::User=root")
+    for suite in configured $suites; do
+        source_list "$suite" >"$work/apt/list.sources"
+        apt-get "${apt[@]}" update -qq || continue
+        if (cd "$work" && apt-get "${apt[@]}" source -qq --download-only tpm2-tss); then
+            (cd "$work" && dpkg-source --no-check -x "$(newest_dsc)" tpm2-tss >/dev/null)
+            return 0
+        fi
+        rm -f "$work"/tpm2-tss_*
+        echo "check-tss: no source of tpm2-tss in the suites: $suite" >&2
+    done
+    echo "check-tss: name other Debian suites in CHECK_TSS_SUITES" >&2
+    return 1
+}
+
+newest_dsc() {
+    # shellcheck disable=SC2012 # names of Debian source packages are plain
+    ls -t tpm2-tss_*.dsc | head -n 1
+}
+
+# The machine's own list of sources, for source packages, and of another suite.
+source_list() {
+    local files=(/etc/apt/sources.list.d/*.sources)
+    if [ ! -e "${files[0]}" ]; then
+        echo "check-tss: there is no /etc/apt/sources.list.d/*.sources to take the mirror from" >&2
+        return 1
+    fi
+    awk -v suite="$1" '
+        BEGIN { RS = ""; FS = "\n" }
+        /Types:.*deb/ && !/Suites:[^\n]*-security/ {
+            for (i = 1; i <= NF; i++) {
+                if ($i ~ /^Types:/) $i = "Types: deb-src"
+                if ($i ~ /^Suites:/ && suite != "configured") $i = "Suites: " suite
+                print $i
+            }
+            print ""
+        }' "${files[@]}"
+}
+
+build_source() {
+    local version
+    cd "$build"
+    version="$(dpkg-parsechangelog -S Version | sed 's/-[^-]*$//')"
+    # A source package is no git checkout.
+    sed -i "s/^git describe.*/printf %s $version >VERSION/" bootstrap
+    ./bootstrap
+    ./configure --enable-integration --enable-self-generated-certificate --disable-doxygen-doc \
+        --disable-static --disable-tcti-spi-helper --disable-tcti-i2c-helper \
+        --disable-tcti-spi-ftdi --disable-tcti-i2c-ftdi --disable-tcti-spi-ltt2go \
+        --disable-tcti-spidev CFLAGS="-O1 -w"
+    make -j"$(nproc)" check TESTS=
+}
+
+step() {
+    local what=$1 log="$work/$2.log"
+    shift 2
+    echo "== $what"
+    if ! ("$@") >"$log" 2>&1; then
+        tail -n 30 "$log" >&2
+        echo "check-tss: failed: $what (all of it: $log)" >&2
+        exit 1
+    fi
+}
+
+if [ -n "${CHECK_TSS_DIR:-}" ]; then
+    mkdir -p "$CHECK_TSS_DIR"
+    work="$(cd "$CHECK_TSS_DIR" && pwd)"
+else
+    work="$(mktemp -d)"
+    trap 'rm -rf "$work"' EXIT
+fi
+build="$work/tpm2-tss"
+module="$work/module/usr/lib"
+logs="$work/logs"
+results="$work/results"
+
+install_packages
+if [ ! -d "$build" ]; then step "getting tpm2-tss's source" source get_source; fi
+if [ ! -e "$build/.built" ]; then
+    step "building tpm2-tss and its integration programs" build build_source
+    touch "$build/.built"
+fi
+step "building this module" module make --no-print-directory install \
+    DESTDIR="$work/module" PREFIX=/usr LIBDIR=/usr/lib
+
+mapfile -t programs < <(find "$build/test/integration" -maxdepth 1 -type f -perm -u+x \
+    '(' -name '*.int' -o -name '*.fint' ')' | sort | grep -E "$(IFS='|'; echo "${*:-.}")" || true)
+if [ "${#programs[@]}" -eq 0 ]; then
+    echo "check-tss: there is no such program" >&2
+    exit 1
+fi
+echo "== ${#programs[@]} programs of tpm2-tss $(cat "$build/VERSION"), each over: $kinds"
+rm -rf "$logs" "$results"
+mkdir -p "$logs"
+touch "$results"
+export build module logs results
+for kind in $kinds; do
+    for program in "${programs[@]}"; do
+        # FAPI opens its TPM several times: one in memory would be new each time.
+        case "$kind $program" in "libtpms "*.fint) continue ;; esac
+        printf '%s\0%s\0' "$kind" "$program"
+    done
+done | xargs -0 -n 2 -P "$(nproc)" "$PWD/scripts/check-tss.sh" --one
+
+# A line for each kind of TPM, then each program that ours fail and theirs don't.
+awk -v kinds="$kinds" '
+    { rc[$1, $2] = $3; count[$1, $3 == 0 ? "passed" : $3 == 77 ? "skipped" : "failed"]++; names[$2] }
+    END {
+        n = split(kinds, kind, " ")
+        for (i = 1; i <= n; i++) {
+            k = kind[i]
+            printf "%-15s %3d passed, %3d skipped, %3d failed\n", k,
+                count[k, "passed"], count[k, "skipped"], count[k, "failed"]
+        }
+        for (name in names) {
+            theirs = ("upstream-swtpm", name) in rc ? rc["upstream-swtpm", name] : 0
+            if (theirs != 0 && theirs != 77)
+                printf "fails over tpm2-tss itself (%d): %s\n", theirs, name
+            for (i = 1; i <= n; i++) {
+                if (kind[i] == "upstream-swtpm" || !((kind[i], name) in rc)) continue
+                ours = rc[kind[i], name]
+                if (ours != 0 && ours != theirs) {
+                    printf "DIFFERS: %s gives %d over %s, %d over tpm2-tss\n", name, ours, kind[i], theirs
+                    differs = 1
+                }
+            }
+        }
+        exit differs
+    }' "$results" && verdict=0 || verdict=1
+if [ -n "${CHECK_TSS_DIR:-}" ]; then echo "logs: $logs"; fi
+exit "$verdict"

@@ -125,7 +125,7 @@ fn an_early_end_is_told_with_its_exit_status_and_its_last_message() {
         ),
         ("head -c 5 >/dev/null; exit 5", "ended with exit status 5"),
         ("seq 100000 >&2; exit 6", "exit status 6: 100000"),
-        ("exec >&-; sleep 100", "closed its input or output"),
+        ("exec >&-; sleep 100", "closed its output"),
     ] {
         let error = failure(&mut start(command));
         assert_eq!(error.kind(), ErrorKind::NoConnection, "{command}: {error}");
@@ -373,6 +373,78 @@ fn the_command_has_no_signal_blocked_and_neither_sigpipe_nor_sigchld_ignored() {
         let (_, set) = error.rsplit_once('\t').expect("a set");
         let set = u64::from_str_radix(set, 16).expect("a number");
         assert_eq!(set & must_not, 0, "{error}");
+    }
+}
+
+#[test]
+fn a_command_that_is_gone_does_not_end_a_c_program_by_sigpipe() {
+    let status = again::only("scene_sigpipe")
+        .stderr(Stdio::null())
+        .status()
+        .expect("it runs");
+    assert_eq!(status.code(), Some(42), "{status}");
+}
+
+#[test]
+#[ignore = "a scene of other tests"]
+fn scene_sigpipe() {
+    // SAFETY: the default disposition, as a C program has it.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    for command in ["exec <&-; exec sleep 1000", "true", "head -c 5 >/dev/null"] {
+        let mut cmd = start(command);
+        for _ in 0..3 {
+            let _ = cmd.transmit(&get_random(8));
+            let _ = cmd.receive(&mut [0; 4096], Some(Duration::from_millis(50)));
+        }
+    }
+    std::process::exit(42);
+}
+
+#[test]
+fn the_module_can_be_unloaded_after_its_use() {
+    let output = again::only("scene_unloading").output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+#[ignore = "a scene of other tests"]
+fn scene_unloading() {
+    use std::ffi::CString;
+    use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, size_t};
+    type Init =
+        unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut size_t, *const libc::c_char) -> TSS2_RC;
+
+    let file = common::module::file().canonicalize().expect("a module");
+    let path = CString::new(file.to_str().expect("UTF-8")).expect("no NUL");
+    let conf = CString::new(TPM).expect("no NUL");
+    let mut before = None;
+    for _ in 0..20 {
+        // SAFETY: the module's own functions, as its header declares them, in
+        // memory of the size and alignment that it asks for.
+        unsafe {
+            let module = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+            assert!(!module.is_null());
+            let init = libc::dlsym(module, c"Tss2_Tcti_Rusttcti_Cmd_Init".as_ptr());
+            assert!(!init.is_null());
+            let init: Init = std::mem::transmute(init);
+            let mut size = 0;
+            assert_eq!(init(std::ptr::null_mut(), &mut size, conf.as_ptr()), 0);
+            let mut memory = vec![0u128; (size as usize).div_ceil(16)];
+            let context = memory.as_mut_ptr().cast::<TSS2_TCTI_CONTEXT>();
+            assert_eq!(init(context, &mut size, conf.as_ptr()), 0);
+            let vtable = Vtable(context);
+            assert_eq!(vtable.transmit(&get_random(8)), rc::SUCCESS);
+            assert_eq!(vtable.receive(20_000).0, rc::SUCCESS);
+            vtable.finalize();
+            assert_eq!(libc::dlclose(module), 0);
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+        assert!(
+            !maps.contains(file.to_str().expect("UTF-8")),
+            "it is still loaded"
+        );
+        let now = (proc::fds(), proc::threads(), proc::children());
+        assert_eq!(*before.get_or_insert_with(|| now.clone()), now);
     }
 }
 

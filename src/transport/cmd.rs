@@ -15,12 +15,10 @@ use std::ffi::CStr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::assembly::Assembly;
-use crate::abi::sigpipe;
-use crate::io::{self, Deadline, PATIENCE};
+use crate::io::{Deadline, PATIENCE};
 use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
 use child::{Child, Manner};
 
@@ -67,12 +65,12 @@ impl Cmd {
         error
     }
 
-    /// The pipes are closed at the other end: why?
+    /// The command's output has ended: why?
     fn gone(&mut self) -> Error {
         let ended = self.child.as_ref().map(|child| child.ended(AFTER_THE_END));
         let how = match ended {
             Some(Some(ended)) => ended,
-            _ => "closed its input or output".to_owned(),
+            _ => "closed its output".to_owned(),
         };
         let text = format!("the command \"{}\" {how}", self.command);
         self.failed(Error::new(ErrorKind::NoConnection, text))
@@ -90,20 +88,16 @@ impl Cmd {
         let Some(child) = &self.child else {
             return Ok(());
         };
-        loop {
-            return match rustix::io::read(child.stdout(), &mut [0; 64]) {
-                Err(Errno::AGAIN) => Ok(()),
-                Err(Errno::INTR) => continue,
-                Err(errno) => Err(self.broken("read from", errno)),
-                Ok(0) => Err(self.gone()),
-                Ok(_) => {
-                    let text = format!(
-                        "the command \"{}\" writes to its output before it is asked",
-                        self.command
-                    );
-                    Err(self.failed(Error::new(ErrorKind::MalformedResponse, text)))
-                }
-            };
+        match rustix::io::ioctl_fionread(child.stdout()) {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                let text = format!(
+                    "the command \"{}\" writes to its output before it is asked",
+                    self.command
+                );
+                Err(self.failed(Error::new(ErrorKind::MalformedResponse, text)))
+            }
+            Err(errno) => Err(self.broken("read from", errno)),
         }
     }
 }
@@ -119,19 +113,20 @@ impl Tcti for Cmd {
         let deadline = Deadline::after(Some(PATIENCE));
         let mut left = command;
         while let (Some(child), false) = (&self.child, left.is_empty()) {
-            match sigpipe::without(|| rustix::io::write(child.stdin(), left)) {
+            match rustix::io::write(child.stdin(), left) {
                 Ok(count) => left = &left[count..],
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    if io::wait(child.stdin(), PollFlags::OUT, deadline).is_err() {
+                Err(Errno::AGAIN) => match child.wait_for_room(deadline) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(self.gone()),
+                    Err(_) => {
                         let text = format!(
                             "the command \"{}\" reads no TPM command for {PATIENCE:?}",
                             self.command
                         );
                         return Err(self.failed(Error::new(ErrorKind::IoError, text)));
                     }
-                }
-                Err(Errno::PIPE) => return Err(self.gone()),
+                },
                 Err(errno) => return Err(self.broken("write to", errno)),
             }
         }
@@ -144,12 +139,9 @@ impl Tcti for Cmd {
         };
         child.check()?;
         let deadline = Deadline::after(timeout);
-        let stdout = child.stdout();
         let mut closed = false;
         let result = self.partial.receive(response, |room| {
-            let count = io::retry(stdout, PollFlags::IN, deadline, || {
-                rustix::io::read(stdout, &mut *room)
-            })?;
+            let count = child.read(room, deadline)?;
             if count == 0 {
                 closed = true;
                 return Err(ErrorKind::NoConnection.into());

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::abi::{Thread, fork};
@@ -49,7 +50,12 @@ pub(super) struct Child {
 /// end of its input.
 #[derive(Debug)]
 struct Pipes {
+    /// Never waits.
     stdin: OwnFd,
+    /// The other end as well, so that a write to a command that is gone raises
+    /// no SIGPIPE; that it is gone is seen by the end of its output.
+    _no_sigpipe: OwnFd,
+    /// Waits: a response that may take any time is one system call.
     stdout: OwnFd,
 }
 
@@ -87,6 +93,22 @@ impl Shared {
     }
 }
 
+/// Polls, also where the deadline is to only look.
+fn poll_until(fds: &mut [PollFd<'_>], deadline: Deadline) -> Result<()> {
+    loop {
+        let left = deadline.remaining();
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(fds, timeout.as_ref()) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => {
+                return Err(ErrorKind::TryAgain.into());
+            }
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+}
+
 /// Makes an eventfd readable. It cannot fail: its count has room, and the call
 /// does not wait.
 fn signal(event: &OwnedFd) {
@@ -98,16 +120,13 @@ fn event() -> Result<OwnedFd> {
     io::above_stdio(eventfd(0, flags).map_err(failed)?)
 }
 
-/// A pipe: the command's end, and ours, which never waits.
-fn pipe(ours: fn((OwnedFd, OwnedFd)) -> (OwnedFd, OwnedFd)) -> Result<(OwnedFd, OwnedFd)> {
+/// A pipe: the end to read from, and the one to write to.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-    let ends = (io::above_stdio(reader)?, io::above_stdio(writer)?);
-    let (theirs, ours) = ours(ends);
-    rustix::io::ioctl_fionbio(&ours, true).map_err(failed)?;
-    Ok((theirs, ours))
+    Ok((io::above_stdio(reader)?, io::above_stdio(writer)?))
 }
 
-fn failed(errno: rustix::io::Errno) -> Error {
+fn failed(errno: Errno) -> Error {
     Error::new(ErrorKind::IoError, std::io::Error::from(errno))
 }
 
@@ -122,13 +141,17 @@ impl Child {
     }
 
     fn try_start(command: &str) -> Result<Self> {
-        let (their_stdin, stdin) = pipe(|(reader, writer)| (reader, writer))?;
-        let (their_stdout, stdout) = pipe(|(reader, writer)| (writer, reader))?;
+        let (their_stdin, stdin) = pipe()?;
+        let (stdout, their_stdout) = pipe()?;
+        let (stderr, their_stderr) = pipe()?;
+        rustix::io::ioctl_fionbio(&stdin, true).map_err(failed)?;
+        rustix::io::ioctl_fionbio(&stderr, true).map_err(failed)?;
+        let no_sigpipe = rustix::io::fcntl_dupfd_cloexec(&their_stdin, 3).map_err(failed)?;
         let pipes = Pipes {
             stdin: OwnFd::new(stdin)?,
+            _no_sigpipe: OwnFd::new(no_sigpipe)?,
             stdout: OwnFd::new(stdout)?,
         };
-        let (their_stderr, stderr) = pipe(|(reader, writer)| (writer, reader))?;
         let shared = Arc::new(Shared {
             news: Mutex::default(),
             told: event()?,
@@ -181,6 +204,30 @@ impl Child {
 
     pub(super) fn stdout(&self) -> BorrowedFd<'_> {
         self.pipes().stdout.as_fd()
+    }
+
+    /// Waits for room in its input; false if it has ended.
+    pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<bool> {
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.stdin(), PollFlags::OUT),
+            PollFd::new(&self.shared.told, PollFlags::IN),
+        ];
+        poll_until(&mut fds, deadline)?;
+        Ok(fds[1].revents().is_empty())
+    }
+
+    /// Reads what it has written, if need be once it has; 0 bytes are the end.
+    pub(super) fn read(&self, room: &mut [u8], deadline: Deadline) -> Result<usize> {
+        loop {
+            if !matches!(deadline, Deadline::Never) {
+                let mut fds = [PollFd::from_borrowed_fd(self.stdout(), PollFlags::IN)];
+                poll_until(&mut fds, deadline)?;
+            }
+            match rustix::io::read(self.stdout(), &mut *room) {
+                Err(Errno::INTR) => {}
+                read => return read.map_err(failed),
+            }
+        }
     }
 
     /// How it ended, once it has; none if it goes on for longer than this.

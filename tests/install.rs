@@ -145,3 +145,35 @@ fn the_module_is_stripped_and_links_neither_libtpms_nor_esys() {
         assert!(!dynamic.contains(library), "{dynamic}");
     }
 }
+
+#[test]
+fn the_module_needs_no_newer_glibc_than_the_readme_says() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
+        .expect("README.md");
+    let promised = readme
+        .split("needs glibc ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .map(version)
+        .expect("README.md says which glibc the module needs");
+    let symbols = common::stage::output(
+        std::process::Command::new("objdump")
+            .arg("-T")
+            .arg(module::file()),
+    );
+    let needed = symbols
+        .split("GLIBC_")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .map(version)
+        .max()
+        .expect("symbols of glibc");
+    assert_eq!(needed, promised);
+}
+
+/// `2.34` as numbers.
+fn version(text: &str) -> Vec<u32> {
+    text.split('.')
+        .map(|part| part.parse().expect("a number"))
+        .collect()
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Embedded TPMs in memory: what one costs, and what each has of its own.
+
+mod common;
+
+use common::commands::{get_random, response_code};
+use common::tpm::*;
+use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::{ErrorKind, Tcti};
+
+#[global_allocator]
+static ALLOCATOR: common::alloc::Counting = common::alloc::Counting;
+
+fn new() -> Libtpms {
+    let tpm = Libtpms::builder().open();
+    tpm.unwrap_or_else(|error| panic!("{}", error.report()))
+}
+
+#[test]
+fn a_copy_is_never_what_others_get_for_libtpms() {
+    let mut tpm = new();
+    // SAFETY: libtpms's initialisers do nothing but their own set-up.
+    let library = unsafe { libloading::os::unix::Library::new("libtpms.so.0") }.expect("libtpms");
+    // SAFETY: the function's type in libtpms/tpm_library.h.
+    let choose =
+        unsafe { library.get::<unsafe extern "C" fn(i32) -> u32>(b"TPMLIB_ChooseTPMVersion") }
+            .expect("a function");
+    // SAFETY: it takes a number. It is refused while a TPM of this library runs.
+    assert_eq!(unsafe { choose(1) }, 0);
+    ok(&mut tpm, &get_random(16));
+}
+
+#[test]
+fn a_short_command_allocates_nothing() {
+    let mut tpm = new();
+    let command = get_random(16);
+    let mut response = [0; 4096];
+    let mut run = |tpm: &mut Libtpms| {
+        tpm.transmit(&command).expect("sent");
+        assert!(tpm.canceller().is_none());
+        assert_eq!(tpm.receive(&mut response, None).expect("a response"), 28);
+    };
+    run(&mut tpm);
+    let allocations = common::alloc::on_this_thread(|| {
+        for _ in 0..100 {
+            run(&mut tpm);
+        }
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn localities_are_felt_by_the_tpm() {
+    let mut tpm = new();
+    let extend = pcr_extend(17, 1);
+    let locality = |tpm: &mut Libtpms, locality| tpm.set_locality(locality).expect("a locality");
+    let code = |tpm: &mut Libtpms| response_code(&call(tpm, &extend).expect("a response"));
+    assert_eq!(code(&mut tpm), 0x907, "TPM_RC_LOCALITY");
+    locality(&mut tpm, 4);
+    assert_eq!(code(&mut tpm), 0);
+    locality(&mut tpm, 0);
+    assert_eq!(code(&mut tpm), 0x907, "TPM_RC_LOCALITY");
+    for each in [1, 2, 3, 32, 255] {
+        locality(&mut tpm, each);
+        assert_eq!(ok(&mut tpm, &get_random(8)).len(), 20);
+    }
+    for none in 5..32 {
+        let error = tpm.set_locality(none).expect_err("no such locality");
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+    }
+    let mut other = Libtpms::builder().locality(4).open().expect("a TPM");
+    assert_eq!(code(&mut other), 0, "each TPM has its own");
+}
+
+#[test]
+fn a_tpm_goes_back_to_a_snapshot() {
+    let mut tpm = new();
+    ok(&mut tpm, &nv_define_counter());
+    ok(&mut tpm, &nv_increment());
+    let snapshot = tpm.snapshot().expect("a snapshot");
+    ok(&mut tpm, &nv_increment());
+    tpm.restore(&snapshot).expect("restored");
+    assert_eq!(nv_read_counter(&mut tpm), 1);
+    ok(&mut tpm, &nv_increment());
+    let error = tpm.restore(b"no state").expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::BadValue);
+    assert_eq!(nv_read_counter(&mut tpm), 2, "as it was");
+}
+
+#[test]
+fn no_descriptor_takes_the_place_of_a_closed_standard_stream() {
+    // In a process of its own: this program, started without the three.
+    const ALONE: &str = "RUSTTCTI_TEST_WITHOUT_STREAMS";
+    if let Ok(path) = std::env::var(ALONE) {
+        for fd in 0..3 {
+            // SAFETY: nothing in this process prints any more.
+            unsafe { libc::close(fd) };
+        }
+        let tpm = Libtpms::builder().path(&path).open();
+        let mut tpm = tpm.unwrap_or_else(|_| std::process::exit(2));
+        let polled = tpm.poll_handles().is_ok_and(|handles| handles[0].fd > 2);
+        let run = tpm.transmit(&create_primary_ecc()).is_ok();
+        // SAFETY: F_GETFD of any number is harmless.
+        let free = (0..3).all(|fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1);
+        drop(tpm);
+        std::process::exit(if polled && run && free { 0 } else { 3 });
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let status = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "no_descriptor_takes_the_place_of_a_closed_standard_stream",
+        ])
+        .env(ALONE, folder.path().join("state"))
+        .status()
+        .expect("started");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn where_the_library_cannot_be_copied_the_first_tpm_works_and_the_second_says_why() {
+    // In a process of its own, whose files, a memfd too, end at 100 KB.
+    const LIMITED: &str = "RUSTTCTI_TEST_SMALL_FILES";
+    if std::env::var_os(LIMITED).is_some() {
+        let limit = libc::rlimit {
+            rlim_cur: 100 << 10,
+            rlim_max: 100 << 10,
+        };
+        // SAFETY: a limit for this process, and a signal that is ignored so
+        // that writing further fails.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+        }
+        for _ in 0..2 {
+            let mut first = new();
+            ok(&mut first, &create_primary_ecc());
+            let error = Libtpms::builder().open().err().expect("no second one");
+            let report = error.report();
+            assert!(report.contains("a second TPM in one process"), "{report}");
+            assert!(report.contains("File too large"), "{report}");
+            ok(&mut first, &get_random(16));
+            // Once it is closed, there may be another.
+        }
+        std::process::exit(42);
+    }
+    const NAME: &str =
+        "where_the_library_cannot_be_copied_the_first_tpm_works_and_the_second_says_why";
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", NAME, "--nocapture"])
+        .env(LIMITED, "1")
+        .output()
+        .expect("started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{errors}");
+}
+
+#[test]
+fn a_missing_libtpms_is_named_with_its_package() {
+    // In a process of its own, whose libtpms.so.0 is no library.
+    const NONE: &str = "RUSTTCTI_TEST_NO_LIBTPMS";
+    if std::env::var_os(NONE).is_some() {
+        let error = rusttcti::open("libtpms").err().expect("no libtpms");
+        let report = error.report();
+        assert!(
+            report.contains("cannot load libtpms.so.0 (Debian package libtpms0)"),
+            "{report}"
+        );
+        assert_eq!(error.kind(), ErrorKind::NotSupported);
+        std::process::exit(42);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("libtpms.so.0"), "no library").expect("written");
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "a_missing_libtpms_is_named_with_its_package",
+            "--nocapture",
+        ])
+        .env(NONE, "1")
+        .env("LD_LIBRARY_PATH", folder.path())
+        .output()
+        .expect("started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{errors}");
+}

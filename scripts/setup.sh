@@ -34,6 +34,7 @@ check=(
     strace
     swtpm
     tpm2-abrmd
+    tpm2-openssl
     tshark
     valgrind
 )

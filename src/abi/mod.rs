@@ -9,6 +9,7 @@ mod last_error;
 mod ldr;
 mod module;
 mod native;
+pub(crate) mod openssl;
 mod panic;
 pub(crate) mod sigpipe;
 pub(crate) mod spawn;

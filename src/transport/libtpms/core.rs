@@ -160,6 +160,11 @@ impl Core {
         }
     }
 
+    /// To be called last on a thread that made a call here and is about to end.
+    pub(super) fn leave_thread(&self) {
+        self.copy.library.leave_thread();
+    }
+
     /// Runs a command. When this returns, all that it changed for good is in
     /// the state file.
     ///

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::ffi::Canceller;
 use super::mailbox::Mailbox;
-use crate::abi::Thread;
+use crate::abi::{Thread, openssl::Lease};
 use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
@@ -118,6 +118,7 @@ impl Tpm {
 
     /// The worker: one job after the other, until the TPM is closed.
     fn work(&self) {
+        Lease::join();
         while let Some(job) = self.next() {
             let mut core = self.core.lock();
             let response = match self.begin(&job) {
@@ -131,6 +132,9 @@ impl Tpm {
             // none for the next command.
             self.queue.lock().running = None;
             job.mailbox.deliver(response);
+        }
+        if let Some(core) = self.core.lock().as_ref() {
+            core.leave_thread();
         }
     }
 

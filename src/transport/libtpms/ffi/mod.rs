@@ -19,6 +19,7 @@ use libloading::os::unix as loader;
 use self::callbacks::{CALLBACKS, CURRENT, Host, TPM_FAIL};
 use self::load::Loaded;
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
+use crate::abi::openssl::Lease;
 use crate::{Error, ErrorKind, Result};
 
 /// `TPMLIB_TPM_VERSION_2`.
@@ -56,6 +57,7 @@ impl Canceller {
 /// One copy of the library: one TPM.
 pub(super) struct Library {
     loaded: Arc<Loaded>,
+    openssl: Option<Lease>,
     host: Box<Host>,
     /// The command, because libtpms decrypts parameters where they lie.
     command: Vec<u8>,
@@ -75,6 +77,7 @@ impl Library {
     fn new(library: loader::Library) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
         let library = Self {
+            openssl: Lease::new(),
             host: Box::default(),
             command: Vec::new(),
             response: ptr::null_mut(),
@@ -103,9 +106,19 @@ impl Library {
     /// Makes a call, whose callbacks then find this TPM.
     fn enter<T>(&self, call: impl FnOnce(&Loaded) -> T) -> T {
         let outer = CURRENT.replace(&raw const *self.host);
-        let result = call(&self.loaded);
+        let result = match &self.openssl {
+            Some(openssl) => openssl.enter(|| call(&self.loaded)),
+            None => call(&self.loaded),
+        };
         CURRENT.set(outer);
         result
+    }
+
+    /// Gives back what OpenSSL keeps for this thread, which is about to end.
+    pub(super) fn leave_thread(&self) {
+        if let Some(openssl) = &self.openssl {
+            openssl.leave();
+        }
     }
 
     /// Where libtpms prints to: a file, or nowhere.

@@ -7,6 +7,11 @@
 //! sequence numbers at random for each context. Recordings are appended, as
 //! sections of their own. Each packet is one write(2): nothing is buffered that
 //! a crash could lose or a forked child could write again.
+//!
+//! The file is that of `file=`, else that of the variable `TCTI_PCAP_FILE` (an
+//! empty one counts as none), else `tpm2_log.pcap` in the current folder. Each
+//! `%p` in its name becomes the process's id; `-` and `stdout` are the program's
+//! standard output, `stderr` is its standard error.
 
 #![forbid(unsafe_code)]
 
@@ -27,9 +32,7 @@ const VARIABLE: &str = "TCTI_PCAP_FILE";
 /// The file where nothing names one.
 const DEFAULT_FILE: &str = "tpm2_log.pcap";
 
-/// The layer as a chain opens it: `file=`, else `TCTI_PCAP_FILE` (an empty one
-/// counts as none), else `tpm2_log.pcap` in the current folder. Each `%p` in the
-/// name is the process's id; `-` and `stdout`, and `stderr`, are those streams.
+/// The layer as a chain opens it.
 pub(crate) fn open(mut options: Options, mut inner: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {
     let output = named_output(options.take("file"), options);
     let recorded = match output.and_then(Frames::new) {

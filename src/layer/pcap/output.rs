@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
+use crate::io::above_stdio;
 use crate::{Error, ErrorKind, Result};
 
 /// The first descriptor that is none of a program's standard streams.
@@ -50,8 +51,8 @@ impl Output {
             .custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32)
             .open(&path);
         let name = path.display().to_string();
-        match file.and_then(above_streams) {
-            Ok(fd) => Ok(Self::new(fd, name, false)),
+        match file {
+            Ok(file) => Ok(Self::new(above_stdio(file.into())?, name, false)),
             Err(error) => Err(cannot("open", &name, error)),
         }
     }
@@ -174,15 +175,6 @@ impl Output {
             Err(errno) => Err(errno.into()),
         }
     }
-}
-
-/// The file under a descriptor that is no standard stream's.
-fn above_streams(file: File) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    if file.as_raw_fd() >= FIRST_FD {
-        return Ok(file.into());
-    }
-    Ok(fcntl_dupfd_cloexec(&file, FIRST_FD)?)
 }
 
 fn cannot(what: &str, name: &str, error: io::Error) -> Error {

@@ -237,12 +237,15 @@ awk -v kinds="$kinds" '
                 count[k, "passed"], count[k, "skipped"], count[k, "failed"]
         }
         for (name in names) {
-            theirs = ("upstream-swtpm", name) in rc ? rc["upstream-swtpm", name] : 0
+            # Not run: then what is skipped is no difference.
+            known = ("upstream-swtpm", name) in rc
+            theirs = known ? rc["upstream-swtpm", name] : 0
             if (theirs != 0 && theirs != 77)
                 printf "fails over tpm2-tss itself (%d): %s\n", theirs, name
             for (i = 1; i <= n; i++) {
                 if (kind[i] == "upstream-swtpm" || !((kind[i], name) in rc)) continue
                 ours = rc[kind[i], name]
+                if (!known && ours == 77) continue
                 if (ours != 0 && ours != theirs) {
                     printf "DIFFERS: %s gives %d over %s, %d over tpm2-tss\n", name, ours, kind[i], theirs
                     differs = 1

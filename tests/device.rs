@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::again;
 use common::commands::get_random;
 use common::pty::Pty;
 use common::scripted::answer;
@@ -177,6 +178,14 @@ fn a_device_that_takes_nothing_fails_a_command_in_time() {
 
 #[test]
 fn descriptors_are_above_stdio_closed_on_exec_and_gone_after_finalize() {
+    let output = again::only("scene_descriptors").output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// In a process of its own, whose descriptors are no other test's.
+#[test]
+#[ignore = "a scene of other tests"]
+fn scene_descriptors() {
     let pty = Pty::new();
     let open_here = || {
         std::fs::read_dir("/proc/self/fd")

@@ -79,6 +79,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Device_Init(
 
 /// Initialises a context of the transport `swtpm`. `conf` is
 /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+/// `persistent=1` in addition keeps the connection, and other processes out.
 ///
 /// Otherwise as Tss2_Tcti_Rusttcti_Init().
 #[unsafe(no_mangle)]

@@ -41,12 +41,17 @@ fn commands_under_strace() {
     strace::mark();
 }
 
-/// Asserts what each command's system calls are.
+/// Asserts what each command's system calls are. On a machine that is too busy
+/// a command may take one or two more now and then, to wait or to look whether
+/// the peer is still there: one quiet run is enough.
 fn assert_calls(chain: &str, expected: &[&str]) {
-    let calls = strace::calls("commands_under_strace", &[("RUSTTCTI_TEST_CHAIN", chain)]);
-    assert_eq!(calls.len(), COMMANDS * expected.len(), "{chain}: {calls:?}");
-    for command in calls.chunks(expected.len()) {
-        assert_eq!(command, expected, "{chain}");
+    for attempt in 1.. {
+        let calls = strace::calls("commands_under_strace", &[("RUSTTCTI_TEST_CHAIN", chain)]);
+        let all: Vec<_> = calls.iter().map(String::as_str).collect();
+        if all == expected.repeat(COMMANDS) {
+            return;
+        }
+        assert!(attempt < 5, "{chain}: {calls:?}");
     }
 }
 

@@ -49,6 +49,7 @@ TSS2_RC Tss2_Tcti_Rusttcti_Device_Init(TSS2_TCTI_CONTEXT *tctiContext,
 /**
  * Initialises a context of the transport `swtpm`. `conf` is
  * `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+ * `persistent=1` in addition keeps the connection, and other processes out.
  *
  * Otherwise as Tss2_Tcti_Rusttcti_Init().
  */

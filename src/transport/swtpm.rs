@@ -166,7 +166,8 @@ impl Tcti for Swtpm {
     }
 
     /// From `transmit` to the response, the connection's descriptor. Before it,
-    /// by default, that of the socket that the next command will use.
+    /// by default, that of the socket that the next command will use; until
+    /// then it is not connected, of which poll(2) tells by POLLHUP.
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let fd = match (&self.stream, &self.shared) {
             (Some(stream), _) => stream.raw_fd(),

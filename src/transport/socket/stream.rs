@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
     SocketFlags, SocketType, connect, getpeername, recv, send, sendmsg, sendto, shutdown,
@@ -154,10 +154,10 @@ impl Stream {
         match to {
             Address::Tcp(to) if self.blocking => self.start_aside(to),
             Address::Tcp(to) => Ok(begun(connect(self.as_fd(), to))?),
-            Address::Unix(to) => match connect(self.as_fd(), to) {
+            Address::Unix(to) => match retry_on_intr(|| connect(self.as_fd(), to)) {
                 // The peer's backlog is full.
                 Err(Errno::AGAIN) => self.queue_for(to, deadline),
-                done => Ok(begun(done)?),
+                done => Ok(done?),
             },
         }
     }

@@ -38,6 +38,8 @@ struct Wire {
     /// There unless it is lent or lost.
     stream: Option<Stream>,
     lent: bool,
+    /// How many threads wait for it: to wake none is a system call, too.
+    waiting: usize,
     used: Instant,
 }
 
@@ -70,6 +72,7 @@ impl Shared {
             wire: Mutex::new(Wire {
                 stream: Some(stream),
                 lent: false,
+                waiting: 0,
                 used: Instant::now(),
             }),
             returned: Condvar::new(),
@@ -114,10 +117,12 @@ impl Shared {
     fn borrow(&self) -> Result<Option<Stream>> {
         let mut wire = self.wire.lock();
         if wire.lent {
+            wire.waiting += 1;
             let waited = self
                 .returned
                 .wait_timeout_while(wire, PATIENCE, |wire| wire.lent);
             wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+            wire.waiting -= 1;
             if wire.lent {
                 return Err(Error::new(
                     ErrorKind::TryAgain,
@@ -148,8 +153,11 @@ impl Shared {
         wire.stream = stream;
         wire.lent = false;
         wire.used = Instant::now();
+        let is_awaited = wire.waiting > 0;
         drop(wire);
-        self.returned.notify_one();
+        if is_awaited {
+            self.returned.notify_one();
+        }
     }
 
     /// The descriptor of the connection while it is not lent.

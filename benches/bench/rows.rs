@@ -36,7 +36,7 @@ pub const ALL: &[Measured] = rows! {
     "bridge: round trip, transport answers at once" = bridge_time,
     "bridge: instructions a round trip" = bridge_instructions,
     "libtpms: GetRandom(16)" = libtpms_get_random,
-    "libtpms: GetRandom(16), held against tpm2-tss's libtpms" = libtpms_upstream,
+    "libtpms, state file: GetRandom(16)" = libtpms_upstream,
     "libtpms: open to first response, and closed" = libtpms_open,
     "libtpms: commands a second, 1 TPM" = (|| libtpms_throughput(1)),
     "libtpms: commands a second, 2 TPMs on 2 threads" = (|| libtpms_throughput(2)),
@@ -125,9 +125,15 @@ fn libtpms_upstream() -> Option<Row> {
     if !TctiLdr::is_available("libtpms") {
         return None;
     }
-    let mut ours = ours("libtpms");
-    let mut theirs = TctiLdr::new("libtpms", None).expect("tpm2-tss's libtpms");
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().to_str().expect("a path in UTF-8");
+    let mut ours = ours(&format!("libtpms:{state}/ours"));
+    // It leaves a file NVChip in the current folder, besides.
+    let here = std::env::current_dir().expect("a current folder");
+    std::env::set_current_dir(&folder).expect("a folder");
+    let mut theirs = peers::open("libtpms", &format!("{state}/theirs"));
     peers::start(&mut theirs);
+    std::env::set_current_dir(here).expect("the folder of before");
     let pair = in_turn(
         201,
         || each(100, || round(&mut ours)),

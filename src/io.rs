@@ -85,24 +85,3 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Deadline) -> 
         }
     }
 }
-
-/// Makes `attempt`, a non-blocking call on `fd`, until it does something: an
-/// EINTR is made again at once, an EAGAIN after `fd` shows `flags`.
-///
-/// # Errors
-/// [`ErrorKind::TryAgain`] at the deadline; the call's own otherwise.
-#[allow(dead_code)]
-pub(crate) fn retry<T>(
-    fd: BorrowedFd<'_>,
-    flags: PollFlags,
-    deadline: Deadline,
-    mut attempt: impl FnMut() -> rustix::io::Result<T>,
-) -> Result<T> {
-    loop {
-        match attempt() {
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait(fd, flags, deadline)?,
-            done => return done.map_err(|errno| std::io::Error::from(errno).into()),
-        }
-    }
-}

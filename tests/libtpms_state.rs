@@ -145,10 +145,7 @@ fn a_cut_file_is_refused_at_any_length_and_stays_as_it_is() {
     let (_folder, path, _) = provisioned();
     let bytes = std::fs::read(&path).expect("a state");
     let theirs = bytes.len() - 16;
-    for length in (0..bytes.len())
-        .step_by(31)
-        .filter(|length| *length != theirs)
-    {
+    for length in (0..bytes.len()).filter(|length| *length != theirs) {
         assert_refused(&path, &bytes[..length], "cannot be used");
     }
 }

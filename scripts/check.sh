@@ -43,7 +43,7 @@ run_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --locked --no-fail-fast
     else
-        cargo test --locked --no-fail-fast --lib --bins --tests
+        scripts/each-test.sh
     fi
 }
 

@@ -202,6 +202,15 @@ impl Error {
         }
     }
 
+    /// True where a signal came in between, and no time ran out.
+    pub(crate) fn is_interruption(&self) -> bool {
+        let Some(source) = self.get_ref() else {
+            return false;
+        };
+        let source = source.downcast_ref::<io::Error>();
+        source.is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
+    }
+
     /// The whole text of an error that is its kind and nothing more.
     pub(crate) fn message_without_allocation(&self) -> Option<&'static str> {
         match &self.0 {
@@ -258,12 +267,19 @@ impl From<ErrorKind> for Error {
 
 impl From<io::Error> for Error {
     /// The nearest kind, the I/O error as the source. Running out of time
-    /// (`WouldBlock`, `TimedOut`) is [`ErrorKind::TryAgain`].
+    /// (`WouldBlock`, a reader's own `TimedOut`) is [`ErrorKind::TryAgain`], and
+    /// so is `Interrupted`; the system's ETIMEDOUT is a peer that is gone.
     fn from(error: io::Error) -> Self {
         let kind = match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::ErrorKind::WouldBlock => return ErrorKind::TryAgain.into(),
+            io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
                 return ErrorKind::TryAgain.into();
             }
+            io::ErrorKind::Interrupted => ErrorKind::TryAgain,
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => ErrorKind::NoConnection,
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted

@@ -304,3 +304,36 @@ fn a_canceller_that_outlives_its_context_does_nothing() {
         ErrorKind::BadSequence
     );
 }
+
+#[test]
+fn an_interrupted_receive_goes_on_and_the_timeout_is_the_caller_s() {
+    let mut signals = 3;
+    let (_context, c) = context(Scripted {
+        receive: Box::new(move |response, timeout| {
+            assert!(timeout.is_none_or(|left| left <= Duration::from_secs(60)));
+            if signals > 0 {
+                signals -= 1;
+                return Err(std::io::Error::from_raw_os_error(libc::EINTR).into());
+            }
+            common::scripted::put(response, &answer(28))
+        }),
+        ..Scripted::default()
+    });
+    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+    // Only a look is one look.
+    assert_eq!(c.receive(0).0, rc::TRY_AGAIN);
+    assert_eq!(c.receive(60_000), (rc::SUCCESS, answer(28)));
+    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+    assert_eq!(c.receive(-1), (rc::SUCCESS, answer(28)));
+}
+
+#[test]
+fn a_peer_that_the_system_gave_up_is_gone_and_a_reader_s_timeout_is_not() {
+    let kind = |error: std::io::Error| Error::from(error).kind();
+    for errno in [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH] {
+        let error = std::io::Error::from_raw_os_error(errno);
+        assert_eq!(kind(error), ErrorKind::NoConnection, "errno {errno}");
+    }
+    let own = std::io::Error::from(std::io::ErrorKind::TimedOut);
+    assert_eq!(kind(own), ErrorKind::TryAgain);
+}

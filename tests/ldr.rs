@@ -139,3 +139,19 @@ fn our_module_loads_itself_and_the_error_inside_comes_out_whole() {
         "{error}"
     );
 }
+
+#[test]
+fn a_context_of_another_copy_with_the_same_magic_is_not_taken_for_an_own_one() {
+    type Reset = unsafe extern "C" fn(*mut tss_esapi_sys::TSS2_TCTI_CONTEXT) -> u32;
+    let context = rusttcti::Context::new(rusttcti::transport::null::Null::default());
+    // SAFETY: our own module, whose function has this signature; the context is
+    // this program's own and lives on.
+    let code = unsafe {
+        let module = libloading::os::unix::Library::new(common::module::file()).expect("ours");
+        let reset = module.get::<Reset>(b"Tss2_Tcti_Rusttcti_Reset");
+        // The module learns the magic by its first context.
+        drop(ours("null").expect("it loads"));
+        reset.expect("Reset")(context.as_ptr())
+    };
+    assert_eq!(code, common::vtable::rc::BAD_CONTEXT);
+}

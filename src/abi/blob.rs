@@ -26,6 +26,9 @@ pub(super) struct Blob {
     common: TSS2_TCTI_CONTEXT_COMMON_V2,
     /// The magic once more, where nobody else writes.
     magic: u64,
+    /// Which copy of this library made it: two modules in one process may have
+    /// the same magic, but what lies behind it is each one's own.
+    maker: *const KnownMagics,
     bridge: Bridge,
 }
 
@@ -48,6 +51,7 @@ impl Blob {
                 makeSticky: Some(make_sticky),
             },
             magic,
+            maker: &raw const KNOWN,
             bridge: Bridge::new(transport, max_size),
         }
     }
@@ -77,7 +81,10 @@ impl KnownMagics {
         }
         let _adding = ADDING.lock();
         let used = KNOWN.used.load(Ordering::Relaxed);
-        if let (false, Some(place)) = (Self::has(magic), KNOWN.places.get(used)) {
+        if Self::has(magic) {
+            return; // another thread was faster: a place counted but not filled is 0
+        }
+        if let Some(place) = KNOWN.places.get(used) {
             place.store(magic, Ordering::Relaxed);
         }
         // One more than there are places says that some magics are not listed.
@@ -115,7 +122,7 @@ unsafe fn blob<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Result<&'a Blob> {
     let foreign = || {
         Error::new(
             ErrorKind::BadContext,
-            "the TCTI context is not one of rusttcti (wrong magic)",
+            "the TCTI context is not one of this module (wrong magic, or another's)",
         )
     };
     if !blob.is_aligned() {
@@ -125,6 +132,11 @@ unsafe fn blob<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Result<&'a Blob> {
     // public part. The magic is read without a reference, since C may write it.
     let magic = unsafe { (&raw const (*blob).common.v1.magic).read() };
     if !KnownMagics::has(magic) {
+        return Err(foreign());
+    }
+    // SAFETY: a context with a known magic is one of a copy of this library, and
+    // reaches as far as here; only what this copy made is looked at as a whole.
+    if unsafe { (&raw const (*blob).maker).read() } != &raw const KNOWN {
         return Err(foreign());
     }
     // SAFETY: by the contract above a known magic means a whole blob of ours.

@@ -18,6 +18,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 use super::{fork, panic::guarded};
 use crate::header::Header;
+use crate::io::Deadline;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// What a context may do next.
@@ -282,7 +283,17 @@ impl Session {
         else {
             return Err(bad_sequence("receive", State::Final));
         };
-        let length = guarded(|| transport.receive(response, timeout))?;
+        let deadline = Deadline::after(timeout);
+        let mut received = guarded(|| transport.receive(response, timeout));
+        // A signal is no reason to come back before the time is up.
+        while matches!(&received, Err(error) if error.is_interruption()) {
+            let left = deadline.remaining();
+            if left == Some(Duration::ZERO) {
+                break;
+            }
+            received = guarded(|| transport.receive(response, left));
+        }
+        let length = received?;
         match response.get(..length) {
             Some(bytes) if Header::fits(bytes) => {
                 crate::log::trace_bytes!("receive", bytes);

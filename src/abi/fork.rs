@@ -5,13 +5,14 @@
 //! the number that was there when it began knows whether it crossed a fork.
 //! glibc forgets the handler when this library is unloaded.
 
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use crate::{Error, ErrorKind, Result};
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-static REGISTERED: Once = Once::new();
+/// No lock, which a child could find taken: that two threads at once register
+/// twice does no harm.
+static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that a child must not keep, -1 where a place is free.
 static PARENTS_ONLY: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
@@ -19,12 +20,13 @@ static PARENTS_ONLY: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
 /// How many forks lie between the first process and this one, as far as they
 /// were made since the first call of this function.
 pub(crate) fn generation() -> u64 {
-    REGISTERED.call_once(|| {
+    if !REGISTERED.load(Ordering::Acquire) {
         // SAFETY: `in_child` touches atomics and calls close(2) only, both of
         // which are allowed between fork and exec of a threaded process. The
         // registration ends with this library, so that the pointer never dangles.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        REGISTERED.store(true, Ordering::Release);
+    }
     current()
 }
 

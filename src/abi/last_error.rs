@@ -32,7 +32,12 @@ fn record(error: &Error, text: &str) {
         // SAFETY: `catch` keeps the pointer in PLACE only while the option it
         // points to lives, further up this thread's stack, where it is not
         // touched until `catch` goes on.
-        unsafe { *place = Some(error.clone()) };
+        let before = unsafe { place.replace(Some(error.clone())) };
+        // Its cause may be of any type, and panic.
+        let _ = guarded(|| {
+            drop(before);
+            Ok(())
+        });
     }
 }
 

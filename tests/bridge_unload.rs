@@ -101,11 +101,13 @@ fn a_connection_that_contexts_share_is_forgotten_with_the_last_of_them() {
         round();
     }
     let before = heap();
-    const ROUNDS: usize = 50;
+    const ROUNDS: usize = 100;
     for _ in 0..ROUNDS {
         round();
     }
     let grown = heap().saturating_sub(before);
-    assert!(grown < 32 * ROUNDS, "{grown} bytes in {ROUNDS} rounds");
+    // A connection that is remembered takes some 250 bytes; glibc and the test
+    // harness allocate a little of their own.
+    assert!(grown < 100 * ROUNDS, "{grown} bytes in {ROUNDS} rounds");
     assert_unloaded();
 }

@@ -69,7 +69,9 @@ pub trait Tcti: Send {
     /// # Errors
     /// [`ErrorKind::TryAgain`] when the time runs out first: nothing is lost
     /// and `receive` will be called again. After any other error the command
-    /// counts as failed.
+    /// counts as failed, and the next call is a `transmit`: bytes of the failed
+    /// one's response that come late are the transport's to drain, or to lose
+    /// with the connection, lest they be taken for the next response.
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize>;
 
     /// A handle that cancels the command under way, from any thread, also while

@@ -94,7 +94,8 @@ pub trait Module: Tcti + Sized + 'static {
     /// `None` where there is no colon.
     ///
     /// # Errors
-    /// Any; no context is made then.
+    /// Any; no context is made then. The log puts NAME in front of the
+    /// sentence: let it name the value and the remedy, and not the module.
     fn init(conf: Option<&str>) -> Result<Self>;
 }
 
@@ -166,6 +167,27 @@ pub unsafe fn init<M: Module>(
 /// ```
 /// println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtss2-tcti-NAME.so.0");
 /// ```
+///
+/// Cargo hands that line on to the libraries that depend on the crate, and two
+/// crates with `export!` in one program don't link ("duplicate symbol:
+/// `Tss2_Tcti_Info`"). So let the module be a crate of its own, a cdylib that
+/// nothing depends on. A crate that is a library too puts both behind a feature
+/// that is off for its dependents, and is built by `cargo build --features module`:
+///
+/// ```toml
+/// [lib]
+/// crate-type = ["cdylib", "rlib"]
+///
+/// [features]
+/// module = []   # in build.rs: if env::var_os("CARGO_FEATURE_MODULE").is_some() { … }
+/// ```
+///
+/// ```ignore
+/// #[cfg(feature = "module")]
+/// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
+/// ```
+///
+/// The whole of it, behind a transport:
 ///
 /// ```
 /// # use std::{ffi::CStr, time::Duration};

@@ -8,7 +8,7 @@ use crate::{Error, ErrorKind, Result, conf};
 /// The `key=value` options of one layer. Each may be taken once; what is left
 /// over is a mistake of the user's, which [`finish`](Self::finish) reports.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     layer: String,
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
@@ -77,7 +77,7 @@ impl Options {
     }
 
     /// Takes the value of `key` out, if it was given.
-    pub fn take(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<String> {
         self.known.push(key);
         let at = self.pairs.iter().position(|(given, _)| given == key)?;
         Some(self.pairs.remove(at).1)
@@ -87,7 +87,7 @@ impl Options {
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`], naming the key and those that there are.
-    pub fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         match self.pairs.first() {
             None => Ok(()),
             Some((key, _)) => Err(conf::unknown_key(

@@ -142,13 +142,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Keeps the state in this file, as CONF does.
+    /// Keeps the state in this file, as CONF does. It excludes
+    /// [`state`](Self::state): to start a file from a state, write the
+    /// bytes there.
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Starts from the bytes of a state file or of [`Libtpms::snapshot`].
+    /// Starts from the bytes of a state file or of [`Libtpms::snapshot`], in
+    /// memory. It excludes [`path`](Self::path).
     pub fn state(mut self, state: impl Into<Vec<u8>>) -> Self {
         self.state = Some(state.into());
         self

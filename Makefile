@@ -19,8 +19,11 @@ SONAME := $(NAME).so.0
 REAL   := $(NAME).so.0.$(shell echo $(VERSION) | cut -d . -f 2,3)
 
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
-# The module as built. An install from elsewhere may name another file.
-MODULE  ?= $(TARGET)/release/librusttcti.so
+# The module has a folder of its own: a plain `cargo build --release` leaves a
+# library of the same name, without the C functions, in $(TARGET)/release.
+BUILT   := $(TARGET)/module/release/librusttcti.so
+# What is installed. An install from elsewhere may name another file.
+MODULE  ?= $(BUILT)
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 
 # The same bytes wherever the sources lie.
@@ -33,8 +36,9 @@ all: build
 
 build: $(MODULE) ## build the module (the default)
 
-$(TARGET)/release/librusttcti.so: $(SOURCES)
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --lib --features capi --locked
+$(BUILT): $(SOURCES)
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --lib --features capi --locked \
+	    --target-dir "$(TARGET)/module"
 	@touch -c $@
 
 demo: ## install what is missing, build, and tour an embedded TPM with tpm2-tools
@@ -47,6 +51,9 @@ bench: ## measure what the README claims
 	@scripts/bench.sh
 
 install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
+	@nm -D --defined-only "$(MODULE)" | grep -q ' Tss2_Tcti_Info$$' || { \
+	    echo 'make install: $(MODULE) exports no Tss2_Tcti_Info, so that no program could load it' >&2; \
+	    echo '(it was built without --features capi? make build builds the module)' >&2; exit 1; }
 	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)/tss2" "$(DESTDIR)$(PKGCONFIGDIR)"
 	$(INSTALL) -m 644 "$(MODULE)" "$(DESTDIR)$(LIBDIR)/$(REAL)"
 	ln -sf $(REAL) "$(DESTDIR)$(LIBDIR)/$(SONAME)"

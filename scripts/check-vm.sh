@@ -78,7 +78,7 @@ vmlinuz="$(kernel)"
 module="${RUSTTCTI_MODULE_DIR:-}/libtss2-tcti-rusttcti.so.0"
 if [ ! -e "$module" ]; then
     make --no-print-directory -s build
-    module="$target/release/librusttcti.so"
+    module="$target/module/release/librusttcti.so"
 fi
 # The last line is the test program's; cargo builds it if need be.
 guest="$(cargo test --locked --no-run --test device_guest --message-format=json 2>/dev/null |

@@ -62,6 +62,43 @@ fn an_install_is_the_library_its_links_the_header_and_the_pkg_config_file() {
 }
 
 #[test]
+fn a_plain_cargo_build_does_not_stand_in_for_the_module() {
+    let target = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(target.path().join("release")).expect("a folder");
+    // Newer than any source.
+    std::fs::write(target.path().join("release/librusttcti.so"), "").expect("a file");
+    let steps = common::stage::output(
+        common::stage::make("install")
+            .arg("--dry-run")
+            .env("CARGO_TARGET_DIR", target.path()),
+    );
+    assert!(steps.contains("--features capi"), "{steps}");
+    let plain = target.path().join("release/librusttcti.so");
+    assert!(!steps.contains(&plain.display().to_string()), "{steps}");
+}
+
+#[test]
+fn a_library_without_the_c_functions_is_not_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = folder.path().join("librusttcti.so");
+    common::stage::output(
+        std::process::Command::new("cc")
+            .args(["-shared", "-x", "c", "/dev/null", "-o"])
+            .arg(&library),
+    );
+    let stage = folder.path().join("stage");
+    let refused = common::stage::make("install")
+        .arg(format!("MODULE={}", library.display()))
+        .arg(format!("DESTDIR={}", stage.display()))
+        .output()
+        .expect("make runs");
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("exports no Tss2_Tcti_Info"), "{said}");
+    assert!(!stage.exists());
+}
+
+#[test]
 fn uninstall_leaves_no_file() {
     let variables = ["PREFIX=/usr", "LIBDIR=/usr/lib/some-multiarch"];
     let stage = Stage::with(&variables);

@@ -22,19 +22,12 @@ impl Stage {
 
     /// Makes a target of the Makefile with this DESTDIR.
     pub fn make(&self, target: &str, variables: &[&str]) {
+        let module = super::module::file();
         output(
-            Command::new("make")
-                .args(["--no-print-directory", target])
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .arg(format!("MODULE={}", super::module::file().display()))
+            make(target)
+                .arg(format!("MODULE={}", module.display()))
                 .arg(format!("DESTDIR={}", self.path().display()))
-                .args(variables)
-                // What a `make check` around the tests has set is not meant for this one.
-                .env_remove("MAKEFLAGS")
-                .env_remove("MFLAGS")
-                .env_remove("MAKELEVEL")
-                .env_remove("PREFIX")
-                .env_remove("LIBDIR"),
+                .args(variables),
         );
     }
 
@@ -59,6 +52,21 @@ impl Stage {
         );
         flags.split_whitespace().map(str::to_owned).collect()
     }
+}
+
+/// make, for this target of the Makefile.
+pub fn make(target: &str) -> Command {
+    let mut command = Command::new("make");
+    command
+        .args(["--no-print-directory", target])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        // What a `make check` around the tests has set is not meant for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("PREFIX")
+        .env_remove("LIBDIR");
+    command
 }
 
 /// Runs a program to its end and returns what it printed; panics with all that

@@ -15,9 +15,9 @@ use std::ffi::{CStr, c_char};
 use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
 
 use crate::abi::{self, __private as private};
+use crate::chain;
 use crate::transport::swtpm::Swtpm;
 use crate::transport::{cmd::Cmd, device::Device, libtpms::Libtpms, mssim::Mssim, null::Null};
-use crate::{Magic, chain};
 
 const NAME: &CStr = c"rusttcti";
 const DESCRIPTION: &CStr = c"TPM transports in Rust, by name: rusttcti:TRANSPORT:CONF";
@@ -54,12 +54,16 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Init(
     size: *mut size_t,
     conf: *const c_char,
 ) -> TSS2_RC {
-    const MAGIC: Magic = Magic::new(b"RUSTTCTI");
     // SAFETY: the caller's contract is the same.
     unsafe {
-        abi::init_context("rusttcti", tcti_context, size, conf, MAGIC, 4096, |chain| {
-            chain::open(chain.unwrap_or(""))
-        })
+        abi::init_context(
+            "rusttcti",
+            tcti_context,
+            size,
+            conf,
+            abi::Settings::DEFAULT,
+            |chain| chain::open(chain.unwrap_or("")),
+        )
     }
 }
 
@@ -74,7 +78,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Device_Init(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { private::init::<Device>(tcti_context, size, conf) }
+    unsafe { abi::init_own::<Device>(tcti_context, size, conf) }
 }
 
 /// Initialises a context of the transport `swtpm`. `conf` is
@@ -89,7 +93,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Swtpm_Init(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { private::init::<Swtpm>(tcti_context, size, conf) }
+    unsafe { abi::init_own::<Swtpm>(tcti_context, size, conf) }
 }
 
 /// Initialises a context of the transport `mssim`. `conf` is
@@ -103,7 +107,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Mssim_Init(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { private::init::<Mssim>(tcti_context, size, conf) }
+    unsafe { abi::init_own::<Mssim>(tcti_context, size, conf) }
 }
 
 /// Initialises a context of the transport `cmd`. `conf` is a command line
@@ -117,7 +121,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Cmd_Init(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { private::init::<Cmd>(tcti_context, size, conf) }
+    unsafe { abi::init_own::<Cmd>(tcti_context, size, conf) }
 }
 
 /// Initialises a context of the transport `libtpms`, a TPM inside this
@@ -131,7 +135,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Libtpms_Init(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { private::init::<Libtpms>(tcti_context, size, conf) }
+    unsafe { abi::init_own::<Libtpms>(tcti_context, size, conf) }
 }
 
 /// Initialises a context of the transport `null`, which has no TPM and
@@ -145,7 +149,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Null_Init(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
-    unsafe { private::init::<Null>(tcti_context, size, conf) }
+    unsafe { abi::init_own::<Null>(tcti_context, size, conf) }
 }
 
 /// Power-cycles the TPM behind a context of this module: what is permanent

@@ -52,10 +52,11 @@
 //! kind, and the sentence by `Tss2_Tcti_Rusttcti_LastError()`. Rust code that
 //! reaches a Rust transport through C's functions, by [`Native`], gets the
 //! original error back, source chain included; of a transport in another
-//! library it gets the response code and the words. An error of one's own type
-//! is found behind those that say what was being done by walking
-//! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a transport is
-//! a [`ErrorKind::GeneralFailure`] with its message.
+//! module made with this crate it gets the response code and the words, of any
+//! other C module tss2-rc's words for the code. An error of one's own type is
+//! found behind those that say what was being done by walking
+//! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a
+//! transport is a [`ErrorKind::GeneralFailure`] with its message.
 //!
 //! # Threads and fork
 //!

@@ -17,6 +17,7 @@ use super::bridge::Bridge;
 use super::last_error::answer;
 use super::module::Magic;
 use super::panic::guarded;
+use super::sigpipe;
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// What a `TSS2_TCTI_CONTEXT *` of ours points to. All state is inside, so that
@@ -32,8 +33,32 @@ pub(super) struct Blob {
     bridge: Bridge,
 }
 
+/// What a context is made with beside its transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) magic: Magic,
+    /// The size of the largest response in bytes.
+    pub(crate) max_size: usize,
+    /// Keep SIGPIPE from the transport's calls.
+    pub(crate) shielded: bool,
+}
+
+impl Settings {
+    /// What [`Module`](crate::Module) has by default.
+    pub(crate) const DEFAULT: Self = Self {
+        magic: Magic::new(b"RUSTTCTI"),
+        max_size: 4096,
+        shielded: false,
+    };
+}
+
 impl Blob {
-    pub(super) fn new(transport: Box<dyn Tcti>, magic: Magic, max_size: usize) -> Self {
+    pub(super) fn new(transport: Box<dyn Tcti>, settings: Settings) -> Self {
+        let Settings {
+            magic,
+            max_size,
+            shielded,
+        } = settings;
         let magic = magic.number();
         KnownMagics::add(magic);
         Self {
@@ -52,7 +77,7 @@ impl Blob {
             },
             magic,
             maker: &raw const KNOWN,
-            bridge: Bridge::new(transport, max_size),
+            bridge: Bridge::new(transport, max_size, shielded),
         }
     }
 
@@ -302,8 +327,7 @@ pub(crate) unsafe fn init(
     context: *mut TSS2_TCTI_CONTEXT,
     size: *mut size_t,
     conf: *const c_char,
-    magic: Magic,
-    max_size: usize,
+    settings: Settings,
     open: impl FnOnce(Option<&str>) -> Result<Box<dyn Tcti>>,
 ) -> TSS2_RC {
     let needed = size_of::<Blob>();
@@ -336,7 +360,11 @@ pub(crate) unsafe fn init(
         }
         // SAFETY: NULL or a C string, by the contract above.
         let conf = unsafe { text(conf) }?;
-        let blob = Blob::new(open(conf)?, magic, max_size);
+        let transport = match settings.shielded {
+            true => sigpipe::shielded(|| guarded(|| open(conf)))?,
+            false => open(conf)?,
+        };
+        let blob = Blob::new(transport, settings);
         // SAFETY: aligned, and as large as a blob, as was just checked.
         unsafe { place.write(blob) };
         Ok(())

@@ -11,14 +11,14 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use crate::sync::{Mutex, MutexGuard};
-
-use super::{fork, panic::guarded};
+use super::exclusive::{Exclusive, Guard};
+use super::{fork, panic::guarded, sigpipe};
 use crate::header::Header;
 use crate::io::Deadline;
+use crate::sync::Mutex;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// What a context may do next.
@@ -36,11 +36,17 @@ pub(super) struct Bridge {
     max_size: usize,
     /// Written under `session`'s lock only; read without it by `cancel`.
     state: AtomicU8,
-    session: Mutex<Session>,
+    session: Exclusive<Session>,
     /// Beside the session, because a cancel comes while `receive` holds that.
     /// Held during a cancel, and taken by `transmit`, so that no cancel meant
     /// for one command meets the next.
     canceller: Mutex<Option<Arc<dyn Cancel>>>,
+    /// There may be one in there. Written and read in `transmit` only, so that
+    /// a command which cannot be cancelled pays for no lock.
+    cancellable: AtomicBool,
+    /// SIGPIPE is kept from the transport's calls: it is somebody else's, and
+    /// may write to pipes.
+    shielded: bool,
 }
 
 struct Session {
@@ -52,17 +58,19 @@ struct Session {
 }
 
 impl Bridge {
-    pub(super) fn new(transport: Box<dyn Tcti>, max_size: usize) -> Self {
+    pub(super) fn new(transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
         Self {
             generation: fork::generation(),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
-            session: Mutex::new(Session {
+            session: Exclusive::new(Session {
                 transport: Some(transport),
                 response: vec![0; max_size],
                 kept: None,
             }),
             canceller: Mutex::new(None),
+            cancellable: AtomicBool::new(false),
+            shielded,
         }
     }
 
@@ -93,9 +101,20 @@ impl Bridge {
         fork::check(self.generation)
     }
 
+    /// Makes a call of the transport's, with what it may do to a program kept
+    /// from it.
+    #[inline]
+    fn guarded<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.shielded {
+            sigpipe::shielded(|| guarded(call))
+        } else {
+            guarded(call)
+        }
+    }
+
     /// The session, for a call that `state` allows.
     #[inline]
-    fn enter(&self, call: &str, allowed: &[State]) -> Result<MutexGuard<'_, Session>> {
+    fn enter(&self, call: &str, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         self.check_process()?;
         let session = self.session.try_lock().ok_or_else(|| {
             Error::new(
@@ -104,7 +123,7 @@ impl Bridge {
             )
         })?;
         let state = self.state();
-        if allowed.contains(&state) {
+        if allowed(state) {
             return Ok(session);
         }
         Err(bad_sequence(call, state))
@@ -112,20 +131,24 @@ impl Bridge {
 
     /// `command` is `None` for a NULL pointer.
     pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
-        let mut session = self.enter("transmit", &[State::Transmit])?;
+        let mut session = self.enter("transmit", |state| state == State::Transmit)?;
         let command = command.ok_or_else(|| null("transmit", "command"))?;
         check_command(command)?;
         crate::log::trace_bytes!("transmit", command);
-        // Waits for a cancel of the command before, if one is under way.
-        *self.canceller.lock() = None;
+        if self.cancellable.load(Ordering::Relaxed) {
+            // Waits for a cancel of the command before, if one is under way.
+            *self.canceller.lock() = None;
+            self.cancellable.store(false, Ordering::Relaxed);
+        }
         session.kept = None;
         let transport = session.transport()?;
-        let canceller = guarded(|| {
+        let canceller = self.guarded(|| {
             transport.transmit(command)?;
             Ok(transport.canceller())
         })?;
         if canceller.is_some() {
             *self.canceller.lock() = canceller;
+            self.cancellable.store(true, Ordering::Relaxed);
         }
         self.set_state(State::Receive);
         Ok(())
@@ -140,7 +163,7 @@ impl Bridge {
         response: Option<&mut [MaybeUninit<u8>]>,
         timeout: i32,
     ) -> Result<()> {
-        let mut session = self.enter("receive", &[State::Receive])?;
+        let mut session = self.enter("receive", |state| state == State::Receive)?;
         let size = size.ok_or_else(|| null("receive", "size"))?;
         let timeout = duration(timeout)?;
         let Some(response) = response else {
@@ -166,7 +189,10 @@ impl Bridge {
                 format!("the response has {length} bytes, the caller's buffer {given}"),
             ));
         }
-        for (to, from) in response.iter_mut().zip(&session.response[..length]) {
+        for (to, from) in response[..length]
+            .iter_mut()
+            .zip(&session.response[..length])
+        {
             to.write(*from);
         }
         *size = length;
@@ -183,7 +209,7 @@ impl Bridge {
             state => return Err(bad_sequence("cancel", state)),
         }
         match &*canceller {
-            Some(canceller) => guarded(|| canceller.cancel()),
+            Some(canceller) => self.guarded(|| canceller.cancel()),
             None => Err(Error::new(
                 ErrorKind::NotImplemented,
                 "this transport cannot cancel a command",
@@ -193,7 +219,7 @@ impl Bridge {
 
     /// The descriptors to poll, in the transport's order.
     pub(super) fn poll_handles(&self, number_is_null: bool) -> Result<Vec<PollHandle>> {
-        let mut session = self.enter("getPollHandles", &[State::Transmit, State::Receive])?;
+        let mut session = self.enter("getPollHandles", |state| state != State::Final)?;
         if number_is_null {
             return Err(null("getPollHandles", "num_handles"));
         }
@@ -202,7 +228,7 @@ impl Bridge {
     }
 
     pub(super) fn set_locality(&self, locality: u8) -> Result<()> {
-        let mut session = self.enter("setLocality", &[State::Transmit])?;
+        let mut session = self.enter("setLocality", |state| state == State::Transmit)?;
         if matches!(locality, 5..=31) {
             return Err(Error::new(
                 ErrorKind::BadValue,
@@ -210,22 +236,22 @@ impl Bridge {
             ));
         }
         let transport = session.transport()?;
-        guarded(|| transport.set_locality(locality))
+        self.guarded(|| transport.set_locality(locality))
     }
 
     pub(super) fn make_sticky(&self, handle: Option<&mut u32>, sticky: bool) -> Result<()> {
-        let mut session = self.enter("makeSticky", &[State::Transmit])?;
+        let mut session = self.enter("makeSticky", |state| state == State::Transmit)?;
         let handle = handle.ok_or_else(|| null("makeSticky", "handle"))?;
         let transport = session.transport()?;
-        *handle = guarded(|| transport.make_sticky(*handle, sticky))?;
+        *handle = self.guarded(|| transport.make_sticky(*handle, sticky))?;
         Ok(())
     }
 
     #[cfg_attr(not(feature = "capi"), allow(dead_code))]
     pub(super) fn reset(&self) -> Result<()> {
-        let mut session = self.enter("Reset", &[State::Transmit])?;
+        let mut session = self.enter("Reset", |state| state == State::Transmit)?;
         let transport = session.transport()?;
-        guarded(|| transport.reset())
+        self.guarded(|| transport.reset())
     }
 
     /// Ends the transport. A call of another thread that is under way is
@@ -235,8 +261,8 @@ impl Bridge {
         let Some(mut transport) = self.take() else {
             return Ok(());
         };
-        let finalized = guarded(|| transport.finalize());
-        let dropped = guarded(|| {
+        let finalized = self.guarded(|| transport.finalize());
+        let dropped = self.guarded(|| {
             drop(transport);
             Ok(())
         });

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use tss_esapi_sys::TSS2_TCTI_CONTEXT;
 
-use super::blob::Blob;
+use super::blob::{Blob, Settings};
 use super::module::Magic;
 use crate::Tcti;
 
@@ -85,36 +85,30 @@ impl<T: Tcti> Drop for Context<T> {
 /// # drop(context);
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct ContextBuilder {
-    magic: Magic,
-    max_size: usize,
-}
+pub struct ContextBuilder(Settings);
 
 impl Default for ContextBuilder {
     fn default() -> Self {
-        Self {
-            magic: Magic::new(b"RUSTTCTI"),
-            max_size: 4096,
-        }
+        Self(Settings::DEFAULT)
     }
 }
 
 impl ContextBuilder {
     /// The magic value of the context.
     pub fn magic(mut self, magic: Magic) -> Self {
-        self.magic = magic;
+        self.0.magic = magic;
         self
     }
 
     /// The size of the largest response in bytes.
     pub fn max_size(mut self, max_size: usize) -> Self {
-        self.max_size = max_size;
+        self.0.max_size = max_size;
         self
     }
 
     /// The context of this transport.
     pub fn build<T: Tcti>(self, tcti: T) -> Context<T> {
-        let blob = Box::new(Blob::new(Box::new(tcti), self.magic, self.max_size));
+        let blob = Box::new(Blob::new(Box::new(tcti), self.0));
         // SAFETY: a Box is never NULL.
         let blob = unsafe { NonNull::new_unchecked(Box::into_raw(blob)) };
         Context {

@@ -71,8 +71,8 @@ fn keep(text: &str) {
 
 /// This thread's last failure as a C string; empty where there was none. Valid
 /// until the thread's next failure.
-#[cfg_attr(not(feature = "capi"), allow(dead_code))]
-pub(crate) fn last_text() -> *const c_char {
+#[doc(hidden)]
+pub fn last_text() -> *const c_char {
     TEXT.with(|place| place.get().cast::<c_char>().cast_const())
 }
 

@@ -13,6 +13,7 @@ use tss_esapi_sys::{
 
 use super::last_error::catch;
 use super::native::Native;
+use super::sigpipe;
 use super::words::{Peer, owned};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -157,7 +158,7 @@ impl TctiLdr {
             // The loader's finalize calls the module's; ours would be a second.
             self.native.forget();
             // SAFETY: the loader made it; it sets the pointer to NULL.
-            unsafe { Tss2_TctiLdr_Finalize(&mut self.context) };
+            sigpipe::shielded(|| unsafe { Tss2_TctiLdr_Finalize(&mut self.context) });
             self.context = ptr::null_mut();
         }
     }

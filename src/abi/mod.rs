@@ -4,6 +4,7 @@
 mod blob;
 mod bridge;
 mod context;
+mod exclusive;
 pub(crate) mod fork;
 mod last_error;
 mod ldr;
@@ -26,13 +27,15 @@ pub use native::Native;
 
 #[cfg(feature = "capi")]
 pub(crate) use {
-    blob::{init as init_context, reset},
+    blob::{Settings, init as init_context, reset},
     last_error::last_text,
+    module::init_own,
 };
 
 /// What [`export!`](crate::export) expands to; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
+    pub use super::last_error::last_text;
     pub use super::module::{Info, info, init};
     pub use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
 }

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 
 use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, TSS2_TCTI_INIT_FUNC, size_t};
 
-use super::blob;
+use super::blob::{self, Settings};
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// The magic value of a TCTI: up to eight bytes that tell its contexts from
@@ -136,7 +136,7 @@ pub const fn info<M: Module>(init: TSS2_TCTI_INIT_FUNC) -> Info {
     Info::new(M::NAME, M::DESCRIPTION, M::CONFIG_HELP, init)
 }
 
-/// The whole of a module's Init function.
+/// The whole of an exported module's Init function.
 ///
 /// # Safety
 /// The C interface's contract: `context` is NULL or memory of `*size` bytes;
@@ -147,10 +147,39 @@ pub unsafe fn init<M: Module>(
     size: *mut size_t,
     conf: *const c_char,
 ) -> TSS2_RC {
+    // SAFETY: passed on to the caller.
+    unsafe { init_with::<M>(true, context, size, conf) }
+}
+
+/// The same of one of this crate's own transports, which raise no SIGPIPE.
+///
+/// # Safety
+/// As for [`init`].
+#[cfg(feature = "capi")]
+pub(crate) unsafe fn init_own<M: Module>(
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: passed on to the caller.
+    unsafe { init_with::<M>(false, context, size, conf) }
+}
+
+unsafe fn init_with<M: Module>(
+    shielded: bool,
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
     let what = M::NAME.to_str().unwrap_or("init");
+    let settings = Settings {
+        magic: M::MAGIC,
+        max_size: M::MAX_SIZE,
+        shielded,
+    };
     // SAFETY: passed on to the caller.
     unsafe {
-        blob::init(what, context, size, conf, M::MAGIC, M::MAX_SIZE, |conf| {
+        blob::init(what, context, size, conf, settings, |conf| {
             let module = M::init(conf)?;
             Ok(Box::new(module))
         })
@@ -158,7 +187,9 @@ pub unsafe fn init<M: Module>(
 }
 
 /// Makes a crate of `crate-type = ["cdylib"]` a TCTI module: exports
-/// `Tss2_Tcti_Info` and the Init function named, for one [`Module`].
+/// `Tss2_Tcti_Info` and the Init function named, for one [`Module`]; and
+/// `Tss2_Tcti_Rusttcti_LastError`, by which [`TctiLdr`](crate::TctiLdr) and C
+/// programs get the words of a failure.
 ///
 /// The file that cargo builds, installed as `libtss2-tcti-NAME.so.0`, is found
 /// by `-T NAME:CONF`. The soname that distributions want in it is one line of
@@ -232,6 +263,14 @@ macro_rules! export {
             static INFO: $crate::__private::Info =
                 $crate::__private::info::<$module>(::core::option::Option::Some($init));
             INFO.as_ptr()
+        }
+
+        /// What this thread's last failed call of this module failed with, as a
+        /// sentence; empty if none has failed.
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case)]
+        pub extern "C" fn Tss2_Tcti_Rusttcti_LastError() -> *const ::core::ffi::c_char {
+            $crate::__private::last_text()
         }
     };
 }

@@ -10,7 +10,7 @@ use tss_esapi_sys::{
     TSS2_TCTI_POLL_HANDLE, size_t,
 };
 
-use super::{last_error::catch, words::Peer};
+use super::{last_error::catch, sigpipe, words::Peer};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`].
@@ -80,9 +80,10 @@ impl Native {
         Self { peer, ..self }
     }
 
-    /// Makes a call, and says of its failure what can be said.
+    /// Makes a call, and says of its failure what can be said. A C module may
+    /// write to a pipe which nobody reads; that is no signal to the program.
     fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
-        catch(self.peer.as_ref(), call)
+        catch(self.peer.as_ref(), || sigpipe::shielded(call))
     }
 
     fn pointer(&self) -> *mut TSS2_TCTI_CONTEXT_COMMON_V1 {
@@ -150,7 +151,7 @@ impl Tcti for Native {
         let context = self.pointer().cast();
         let mut size = response.len() as size_t;
         // SAFETY: `from_raw`'s contract; a slice is what its length says.
-        self.call(|| unsafe {
+        catch(self.peer.as_ref(), || unsafe {
             receive(
                 context,
                 &mut size,
@@ -252,6 +253,8 @@ impl Cancel for Shared {
         // SAFETY: valid until finalized, which waits for the lock held here.
         let cancel = unsafe { (*context.0).cancel }.ok_or_else(|| missing("cancel"))?;
         // SAFETY: `from_raw`'s contract allows it beside a `receive`.
-        catch(None, || unsafe { cancel(context.0.cast()) })
+        catch(None, || {
+            sigpipe::shielded(|| unsafe { cancel(context.0.cast()) })
+        })
     }
 }

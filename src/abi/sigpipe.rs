@@ -18,6 +18,14 @@ pub(crate) fn without<T>(write: impl FnOnce() -> rustix::io::Result<T>) -> rusti
     result
 }
 
+/// Makes a call of code that may write to a pipe which nobody reads.
+pub(super) fn shielded<T>(call: impl FnOnce() -> T) -> T {
+    let blocked = Blocked::new();
+    let result = call();
+    blocked.take_back();
+    result
+}
+
 /// The time with SIGPIPE blocked.
 struct Blocked {
     sigpipe: libc::sigset_t,

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What one call at a time may use: a lock that is tried, and let go by a plain
+//! store, because every command takes it twice.
+
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Exclusive<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `value` is reached only through a `Guard`, of which `taken` lets there
+// be one at a time; what it guards may move between threads.
+unsafe impl<T: Send> Sync for Exclusive<T> {}
+
+impl<T> Exclusive<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// `None` while another call has it.
+    #[inline]
+    pub(super) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        (!self.taken.swap(true, Ordering::Acquire)).then(|| Guard(self))
+    }
+
+    /// Waits for as long as another call has it. Nobody is woken when it is let
+    /// go, which only finalize waits for, and seldom.
+    pub(super) fn lock(&self) -> Guard<'_, T> {
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+/// The use of an [`Exclusive`], until it is dropped.
+#[derive(Debug)]
+pub(super) struct Guard<'a, T>(&'a Exclusive<T>);
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this is the only guard, so that nobody else has a reference.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this is the only guard, and it is borrowed mutably.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
+    }
+}

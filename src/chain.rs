@@ -92,6 +92,13 @@ fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
     match TctiLdr::new(name, conf) {
         Ok(tcti) => Ok(Box::new(tcti)),
         Err(error) if TctiLdr::is_available(name) => Err(error),
+        // The loader's own failures have codes of the TCTI layer, but for the
+        // one for a library that it found and that has no such function.
+        Err(error) if error.rc() >> 16 != 10 => Err(Error::with_source(
+            ErrorKind::BadValue,
+            format!("the library \"{name}\" is no TCTI module: it exports no Tss2_Tcti_Info"),
+            error,
+        )),
         Err(error) => Err(Error::with_source(
             ErrorKind::BadValue,
             format!(

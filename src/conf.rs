@@ -17,7 +17,10 @@ pub(crate) fn pairs(conf: &str) -> Result<Vec<(&str, &str)>> {
             Some((key, value)) if !key.is_empty() => Ok((key, value)),
             _ => Err(Error::new(
                 ErrorKind::BadValue,
-                format!("\"{pair}\" in the configuration \"{conf}\" is not of the form key=value"),
+                format!(
+                    "\"{pair}\" in the configuration \"{conf}\" is not of the form key=value \
+                     (as in port=2321)"
+                ),
             )),
         })
         .collect()

@@ -155,3 +155,25 @@ fn a_context_of_another_copy_with_the_same_magic_is_not_taken_for_an_own_one() {
     };
     assert_eq!(code, common::vtable::rc::BAD_CONTEXT);
 }
+
+#[test]
+fn a_library_that_is_no_module_is_not_said_to_be_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = folder.path().join("libempty.so");
+    common::stage::output(
+        std::process::Command::new("cc")
+            .args(["-shared", "-x", "c", "/dev/null", "-o"])
+            .arg(&library),
+    );
+    let refusal = |chain: &str| {
+        let Err(error) = rusttcti::open(chain) else {
+            panic!("{chain} opened")
+        };
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+        error.to_string()
+    };
+    let empty = refusal(library.to_str().expect("UTF-8"));
+    assert!(empty.contains("exports no Tss2_Tcti_Info"), "{empty}");
+    let missing = refusal(folder.path().join("none.so").to_str().expect("UTF-8"));
+    assert!(missing.contains("no C module of that name"), "{missing}");
+}

@@ -130,6 +130,13 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
 }
 
 #[test]
+fn swtpm_in_the_simulator_s_place_is_told() {
+    let swtpm = common::swtpm::Swtpm::tcp();
+    let error = Transport::init(Some(&swtpm.conf())).expect_err("another protocol");
+    assert!(error.to_string().contains("is it swtpm?"), "{error}");
+}
+
+#[test]
 fn no_answer_waits_for_a_delayed_acknowledgement() {
     let simulator = Simulator::tcp();
     let context = open(&simulator.conf());

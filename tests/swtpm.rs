@@ -134,7 +134,8 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
         ),
         (
             "localhost",
-            "\"localhost\" in the configuration \"localhost\" is not of the form key=value",
+            "\"localhost\" in the configuration \"localhost\" is not of the form key=value \
+             (as in port=2321)",
         ),
         ("=localhost", "is not of the form key=value"),
         (

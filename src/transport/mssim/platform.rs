@@ -158,7 +158,10 @@ impl Channel {
             0 => Ok(()),
             result => Err(Error::new(
                 ErrorKind::IoError,
-                format!("{who} refused {name} with result 0x{result:x}"),
+                format!(
+                    "{who} refused {name} with result 0x{result:x} \
+                     (is it swtpm? then its transport is swtpm)"
+                ),
             )),
         }
     }

@@ -160,6 +160,25 @@ fn tpm2_tools_load_a_transport_of_one_s_own() {
         );
         assert!(is_16_bytes(&random), "{tcti}: {random}");
     }
+
+    drop(tpm);
+    for (tcti, words) in [
+        ("bridge".to_owned(), "bridge: needs HOST:PORT".to_owned()),
+        (
+            format!("bridge:{address}"),
+            format!("bridge: cannot connect to {address}: Connection refused"),
+        ),
+    ] {
+        let said = Command::new("tpm2_getrandom")
+            .args(["--hex", "16", "-T", &tcti])
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env_remove("TSS2_LOG")
+            .output()
+            .expect("tpm2_getrandom runs");
+        assert!(!said.status.success());
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains(&words), "{tcti}: {said}");
+    }
 }
 
 #[test]

@@ -37,8 +37,10 @@ impl Module for Bridge {
     const CONFIG_HELP: &'static CStr = c"HOST:PORT";
 
     fn init(conf: Option<&str>) -> Result<Self> {
-        let address = conf.ok_or_else(|| Error::new(ErrorKind::BadValue, "bridge:HOST:PORT"))?;
-        Ok(Self(TcpStream::connect(address)?))
+        let address = conf.ok_or_else(|| Error::new(ErrorKind::BadValue, "needs HOST:PORT"))?;
+        let connection = TcpStream::connect(address)
+            .map_err(|e| Error::from(e).context(format!("cannot connect to {address}")))?;
+        Ok(Self(connection))
     }
 }
 

@@ -14,9 +14,9 @@ INSTALL ?= install
 CARGO   ?= cargo
 
 # As Debian's tpm2-tss has it: NAME.so.0.MINOR.PATCH, with links .so.0 and .so.
-NAME   := libtss2-tcti-rusttcti
-SONAME := $(NAME).so.0
-REAL   := $(NAME).so.0.$(shell echo $(VERSION) | cut -d . -f 2,3)
+LIBRARY := libtss2-tcti-rusttcti
+SONAME  := $(LIBRARY).so.0
+REAL    := $(LIBRARY).so.0.$(shell echo $(VERSION) | cut -d . -f 2,3)
 
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 # The module has a folder of its own: a plain `cargo build --release` leaves a
@@ -30,7 +30,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 REMAP := --remap-path-prefix=$(CURDIR)=. \
          --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 
-.PHONY: all build demo check bench install uninstall header setup check-vm check-tss check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header setup new-module check-vm check-tss check-cinstall clean help
 
 all: build
 
@@ -57,7 +57,7 @@ install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
 	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)/tss2" "$(DESTDIR)$(PKGCONFIGDIR)"
 	$(INSTALL) -m 644 "$(MODULE)" "$(DESTDIR)$(LIBDIR)/$(REAL)"
 	ln -sf $(REAL) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
-	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/$(NAME).so"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/$(LIBRARY).so"
 	$(INSTALL) -m 644 include/tss2/tss2_tcti_rusttcti.h "$(DESTDIR)$(INCLUDEDIR)/tss2/"
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
@@ -66,10 +66,13 @@ install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
 uninstall: ## remove what install put there
-	rm -f "$(DESTDIR)$(LIBDIR)/$(REAL)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/$(NAME).so" \
+	rm -f "$(DESTDIR)$(LIBDIR)/$(REAL)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/$(LIBRARY).so" \
 	      "$(DESTDIR)$(INCLUDEDIR)/tss2/tss2_tcti_rusttcti.h" \
 	      "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
+
+new-module: ## make a crate for a transport of your own: NAME=foo [DIR=../foo] [GIT=URL]
+	@scripts/new-module.sh "$(NAME)" "$(DIR)" "$(GIT)"
 
 header: ## make the C header anew from src/capi.rs
 	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test header

@@ -192,7 +192,8 @@ unsafe fn init_with<M: Module>(
 /// programs get the words of a failure.
 ///
 /// The file that cargo builds, installed as `libtss2-tcti-NAME.so.0`, is found
-/// by `-T NAME:CONF`. The soname that distributions want in it is one line of
+/// by `-T NAME:CONF`. `make new-module NAME=foo`, in this crate's repository,
+/// makes such a crate. The soname that distributions want in it is one line of
 /// the crate's build.rs:
 ///
 /// ```

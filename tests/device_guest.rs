@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::os::fd::BorrowedFd;
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -235,15 +236,19 @@ fn a_device_that_is_open_elsewhere_is_told_to_be_busy() {
 #[ignore = "needs a TPM of its own: make check-vm"]
 fn a_forked_child_that_lives_on_does_not_keep_the_device() {
     let mut device = open("/dev/tpm0");
-    // SAFETY: the child sleeps and is killed.
+    let (mut is_up, up) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    // SAFETY: the child says that it is up, sleeps and is killed.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: calls that are allowed after fork.
         unsafe {
+            libc::write(up.as_raw_fd(), b"x".as_ptr().cast(), 1);
             libc::pause();
             libc::_exit(0)
         };
     }
+    // What it gives up, it does when it first runs.
+    is_up.read_exact(&mut [0]).expect("it is up");
     ok(&mut device, &get_random(8));
     device.finalize().expect("closed");
     let again = Device::init(Some("/dev/tpm0"));

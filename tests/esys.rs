@@ -7,6 +7,7 @@ use std::process::Command;
 use std::ptr;
 
 use rusttcti::Context;
+use rusttcti::transport::libtpms::Libtpms;
 use tss_esapi_sys::*;
 
 const TR: u32 = ESYS_TR_NONE;
@@ -50,6 +51,43 @@ fn taken(random: *mut TPM2B_DIGEST) -> Vec<u8> {
         Esys_Free(random.cast());
         bytes
     }
+}
+
+#[test]
+fn a_tpm_that_esys_set_up_is_where_others_start_from() {
+    let tcti = Context::new(Libtpms::builder().open().expect("a TPM"));
+    let mut esys = ptr::null_mut();
+    let mut values = TPML_DIGEST_VALUES {
+        count: 1,
+        ..Default::default()
+    };
+    values.digests[0].hashAlg = ALG_SHA256;
+    // SAFETY: places, values that live through the calls, and a TCTI context
+    // that outlives ESYS's.
+    unsafe {
+        assert_eq!(
+            Esys_Initialize(&mut esys, tcti.as_ptr(), ptr::null_mut()),
+            0
+        );
+        let pcr = common::tpm::DEBUG_PCR;
+        let code = Esys_PCR_Extend(esys, pcr, ESYS_TR_PASSWORD, TR, TR, &values);
+        assert_eq!(code, 0);
+        Esys_Finalize(&mut esys);
+    }
+    let mut tpm = tcti.into_inner().expect("ESYS did not finalize it");
+    let state = tpm.snapshot().expect("its state");
+
+    let mut other = Libtpms::builder().state(state).open().expect("another");
+    let extended = common::tpm::pcr_read(&mut tpm, common::tpm::DEBUG_PCR);
+    assert_eq!(
+        common::tpm::pcr_read(&mut other, common::tpm::DEBUG_PCR),
+        extended
+    );
+    let mut new = Libtpms::builder().open().expect("a new TPM");
+    assert_ne!(
+        common::tpm::pcr_read(&mut new, common::tpm::DEBUG_PCR),
+        extended
+    );
 }
 
 #[test]

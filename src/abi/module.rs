@@ -214,7 +214,7 @@ unsafe fn init_with<M: Module>(
 /// module = []   # in build.rs: if env::var_os("CARGO_FEATURE_MODULE").is_some() { … }
 /// ```
 ///
-/// ```ignore
+/// ```
 /// #[cfg(feature = "module")]
 /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
 /// ```

@@ -20,8 +20,10 @@
 //! use rusttcti::transport::null::Null;
 //!
 //! let context = Context::new(Null::default());
-//! let tcti = context.as_ptr(); // for Esys_Initialize(&mut esys, tcti, null_mut())
-//! # assert!(!tcti.is_null());
+//! let esys = context.esys()?; // an ESYS_CONTEXT, as esys.as_ptr()
+//! let tcti = context.as_ptr(); // a TSS2_TCTI_CONTEXT, for other C code
+//! # assert!(!tcti.is_null() && !esys.as_ptr().is_null());
+//! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
 //! # Load one
@@ -99,7 +101,7 @@ mod capi;
 #[doc = include_str!("coming-from-pytcti.md")]
 pub mod coming_from_pytcti {}
 
-pub use abi::{Context, ContextBuilder, Magic, Module, Native, TctiInfo, TctiLdr};
+pub use abi::{Context, ContextBuilder, Esys, Magic, Module, Native, TctiInfo, TctiLdr};
 pub use chain::open;
 pub use error::{Error, ErrorKind, Result};
 pub use tcti::{Cancel, PollHandle, Tcti};

@@ -82,4 +82,22 @@ fn the_compiler_says_what_is_missing() {
                 fn transmit(&mut self, _: &[u8]) -> Result<()> { Ok(()) }\n}\n";
     let told = build("half", &format!("{good}{half}")).expect("an error");
     assert!(told.contains("missing: `receive`"), "{told}");
+
+    let early = |what: &str| {
+        let early = format!(
+            "pub fn early(mine: Mine) -> Result<()> {{\n    let context = \
+             rusttcti::Context::new(mine);\n    let esys = context.esys()?;\n    \
+             {what};\n    esys.as_ptr();\n    Ok(())\n}}\n"
+        );
+        build("early", &format!("{good}{early}"))
+    };
+    assert_eq!(early(""), None);
+    for what in ["drop(context)", "context.into_inner()"] {
+        let told = early(what).expect("an error");
+        assert!(told.contains("E0505"), "{told}");
+        assert!(
+            told.contains("cannot move out of `context` because it is borrowed"),
+            "{told}"
+        );
+    }
 }

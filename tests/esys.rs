@@ -6,8 +6,8 @@ mod common;
 use std::process::Command;
 use std::ptr;
 
-use rusttcti::Context;
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::{Context, Esys};
 use tss_esapi_sys::*;
 
 const TR: u32 = ESYS_TR_NONE;
@@ -17,29 +17,9 @@ const TRY_AGAIN: u32 = 9;
 const SU_CLEAR: u16 = 0;
 const ALG_SHA256: u16 = 0x000b;
 
-/// An ESYS context over a TPM of its own.
-struct Esys {
-    context: *mut ESYS_CONTEXT,
-    /// Dropped after ESYS's context is.
-    tcti: Context,
-}
-
-impl Esys {
-    fn new() -> Self {
-        let tcti = Context::new(rusttcti::open("libtpms").expect("a TPM"));
-        let mut context = ptr::null_mut();
-        // SAFETY: a place, and a TCTI context that is dropped after ESYS's.
-        let code = unsafe { Esys_Initialize(&mut context, tcti.as_ptr(), ptr::null_mut()) };
-        assert_eq!(code, 0);
-        Self { context, tcti }
-    }
-}
-
-impl Drop for Esys {
-    fn drop(&mut self) {
-        // SAFETY: made in `new`, used by nobody afterwards.
-        unsafe { Esys_Finalize(&mut self.context) };
-    }
+/// A TPM of its own.
+fn tpm() -> Context {
+    Context::new(rusttcti::open("libtpms").expect("a TPM"))
 }
 
 /// Sixteen bytes that ESYS allocated.
@@ -56,24 +36,17 @@ fn taken(random: *mut TPM2B_DIGEST) -> Vec<u8> {
 #[test]
 fn a_tpm_that_esys_set_up_is_where_others_start_from() {
     let tcti = Context::new(Libtpms::builder().open().expect("a TPM"));
-    let mut esys = ptr::null_mut();
     let mut values = TPML_DIGEST_VALUES {
         count: 1,
         ..Default::default()
     };
     values.digests[0].hashAlg = ALG_SHA256;
-    // SAFETY: places, values that live through the calls, and a TCTI context
-    // that outlives ESYS's.
-    unsafe {
-        assert_eq!(
-            Esys_Initialize(&mut esys, tcti.as_ptr(), ptr::null_mut()),
-            0
-        );
-        let pcr = common::tpm::DEBUG_PCR;
-        let code = Esys_PCR_Extend(esys, pcr, ESYS_TR_PASSWORD, TR, TR, &values);
-        assert_eq!(code, 0);
-        Esys_Finalize(&mut esys);
-    }
+    let esys = tcti.esys().expect("ESYS");
+    let pcr = common::tpm::DEBUG_PCR;
+    // SAFETY: a context, and values that live through the call.
+    let code = unsafe { Esys_PCR_Extend(esys.as_ptr(), pcr, ESYS_TR_PASSWORD, TR, TR, &values) };
+    assert_eq!(code, 0);
+    drop(esys);
     let mut tpm = tcti.into_inner().expect("ESYS did not finalize it");
     let state = tpm.snapshot().expect("its state");
 
@@ -92,43 +65,72 @@ fn a_tpm_that_esys_set_up_is_where_others_start_from() {
 
 #[test]
 fn the_first_command_just_works_and_a_startup_says_that_it_was_done() {
-    let esys = Esys::new();
+    let tcti = tpm();
+    let esys = tcti.esys().expect("ESYS");
     let mut random = ptr::null_mut();
     // SAFETY: a context, and a place.
     unsafe {
-        assert_eq!(Esys_GetRandom(esys.context, TR, TR, TR, 16, &mut random), 0);
+        assert_eq!(
+            Esys_GetRandom(esys.as_ptr(), TR, TR, TR, 16, &mut random),
+            0
+        );
         assert_eq!(taken(random).len(), 16);
         // ESYS takes the TPM's answer, that it was started before, for success.
-        assert_eq!(Esys_Startup(esys.context, SU_CLEAR), 0);
+        assert_eq!(Esys_Startup(esys.as_ptr(), SU_CLEAR), 0);
     }
     let startup = common::commands::command(0x144, &SU_CLEAR.to_be_bytes());
-    let tcti = common::vtable::Vtable(esys.tcti.as_ptr());
-    assert_eq!(tcti.transmit(&startup), 0);
+    let c = common::vtable::Vtable(tcti.as_ptr());
+    assert_eq!(c.transmit(&startup), 0);
     assert_eq!(
-        common::commands::response_code(&tcti.receive(-1).1),
+        common::commands::response_code(&c.receive(-1).1),
         RC_INITIALIZE
     );
 }
 
 #[test]
+fn the_transport_comes_back_as_it_is_when_esys_is_done() {
+    let scripted = common::scripted::Scripted::default();
+    let log = scripted.log.clone();
+    let tcti = Context::new(scripted);
+    for _ in 0..2 {
+        drop(tcti.esys().expect("ESYS, one after the other"));
+    }
+    let mut scripted = tcti.into_inner().expect("it was not finalized");
+    assert_eq!(log.count("finalize"), 0, "{:?}", log.calls());
+    rusttcti::Tcti::transmit(&mut scripted, &common::commands::get_random(16)).expect("open");
+}
+
+#[test]
+fn a_command_over_what_was_finalized_is_a_bad_sequence() {
+    let tcti = tpm();
+    common::vtable::Vtable(tcti.as_ptr()).finalize();
+    let esys = tcti.esys().expect("ESYS");
+    let mut random = ptr::null_mut();
+    // SAFETY: a context, and a place.
+    let code = unsafe { Esys_GetRandom(esys.as_ptr(), TR, TR, TR, 16, &mut random) };
+    assert_eq!(code, common::vtable::rc::BAD_SEQUENCE);
+}
+
+#[test]
 fn an_asynchronous_command_is_finished_when_its_poll_handle_fires() {
-    let esys = Esys::new();
+    let tcti = tpm();
+    let esys = tcti.esys().expect("ESYS");
     let mut handles = ptr::null_mut();
     let mut count = 0;
     let mut random = ptr::null_mut();
     // SAFETY: a context, and places; the handles are ESYS's array of `count`.
     unsafe {
         for _ in 0..3 {
-            assert_eq!(Esys_GetRandom_Async(esys.context, TR, TR, TR, 16), 0);
+            assert_eq!(Esys_GetRandom_Async(esys.as_ptr(), TR, TR, TR, 16), 0);
             assert_eq!(
-                Esys_GetPollHandles(esys.context, &mut handles, &mut count),
+                Esys_GetPollHandles(esys.as_ptr(), &mut handles, &mut count),
                 0
             );
             assert!(count >= 1);
             let fired = libc::poll(handles.cast(), count, 10_000);
             assert!(fired >= 1, "within 10 s");
             Esys_Free(handles.cast());
-            let code = Esys_GetRandom_Finish(esys.context, &mut random);
+            let code = Esys_GetRandom_Finish(esys.as_ptr(), &mut random);
             assert_eq!(code, 0, "0x{code:x}");
             assert_eq!(taken(random).len(), 16);
         }
@@ -137,13 +139,14 @@ fn an_asynchronous_command_is_finished_when_its_poll_handle_fires() {
 
 #[test]
 fn a_long_command_is_asked_for_again_and_again_until_it_is_done() {
-    let esys = Esys::new();
+    let tcti = tpm();
+    let esys = tcti.esys().expect("ESYS");
     // SAFETY: a context; ESYS tells when it is done.
     unsafe {
-        assert_eq!(Esys_SelfTest_Async(esys.context, TR, TR, TR, 1), 0);
+        assert_eq!(Esys_SelfTest_Async(esys.as_ptr(), TR, TR, TR, 1), 0);
         let mut asked = 0_u64;
         loop {
-            match Esys_SelfTest_Finish(esys.context) {
+            match Esys_SelfTest_Finish(esys.as_ptr()) {
                 0 => break,
                 code => assert_eq!(code & 0xffff, TRY_AGAIN, "0x{code:x}"),
             }
@@ -156,7 +159,8 @@ fn a_long_command_is_asked_for_again_and_again_until_it_is_done() {
 
 #[test]
 fn two_tpms_in_one_process_are_two() {
-    let (one, other) = (Esys::new(), Esys::new());
+    let (one, other) = (tpm(), tpm());
+    let (one, other) = (one.esys().expect("ESYS"), other.esys().expect("ESYS"));
     let extend = |esys: &Esys| {
         let mut digests = TPML_DIGEST_VALUES {
             count: 1,
@@ -167,7 +171,7 @@ fn two_tpms_in_one_process_are_two() {
         // SAFETY: a context and a whole list.
         unsafe {
             Esys_PCR_Extend(
-                esys.context,
+                esys.as_ptr(),
                 ESYS_TR_PCR16,
                 ESYS_TR_PASSWORD,
                 TR,
@@ -188,7 +192,7 @@ fn two_tpms_in_one_process_are_two() {
         // SAFETY: a context, a whole selection, and places.
         unsafe {
             let code = Esys_PCR_Read(
-                esys.context,
+                esys.as_ptr(),
                 TR,
                 TR,
                 TR,

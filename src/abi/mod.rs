@@ -4,6 +4,7 @@
 mod blob;
 mod bridge;
 mod context;
+mod esys;
 mod exclusive;
 pub(crate) mod fork;
 mod last_error;
@@ -21,6 +22,7 @@ pub(crate) use fork::ParentsOnly;
 pub(crate) use thread::Thread;
 
 pub use context::{Context, ContextBuilder};
+pub use esys::Esys;
 pub use ldr::{TctiInfo, TctiLdr};
 pub use module::{Magic, Module};
 pub use native::Native;

@@ -38,20 +38,6 @@ fn is_16_bytes(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Builds examples/own-module with the versions of our own Cargo.lock.
-fn own_module() -> PathBuf {
-    let folder = root().join("examples/own-module");
-    std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("a Cargo.lock");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-module");
-    output(
-        Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--target-dir"])
-            .arg(&target)
-            .current_dir(folder),
-    );
-    target.join("debug/libbridge.so")
-}
-
 /// Compiles examples/c/NAME.c as its head says.
 fn c_example(name: &str, into: &Path) -> PathBuf {
     let flags = output(Command::new("pkg-config").args([
@@ -141,7 +127,7 @@ fn every_file_that_the_readme_names_is_there() {
 
 #[test]
 fn tpm2_tools_load_a_transport_of_one_s_own() {
-    let bridge = own_module();
+    let bridge = module::own();
     let tpm = Swtpm::tcp();
     let folder = tempfile::tempdir().expect("a folder");
     std::os::unix::fs::symlink(&bridge, folder.path().join("libtss2-tcti-bridge.so"))

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The C module, built as it is shipped, under the name that tctildr looks for.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+use rustix::fs::{FlockOperation, flock};
 
 /// A folder with `libtss2-tcti-rusttcti.so.0` in it, for LD_LIBRARY_PATH.
 ///
@@ -20,6 +23,25 @@ pub fn dir() -> &'static Path {
 /// The module's file.
 pub fn file() -> PathBuf {
     dir().join("libtss2-tcti-rusttcti.so.0")
+}
+
+/// The library that examples/own-module makes, with the versions of our own
+/// Cargo.lock. One test at a time makes it.
+pub fn own() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("examples/own-module");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-module");
+    std::fs::create_dir_all(&target).expect("a folder");
+    let lock = File::create(target.join("lock")).expect("a lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("locked");
+    std::fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a Cargo.lock");
+    super::stage::output(
+        Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--target-dir"])
+            .arg(&target)
+            .current_dir(folder),
+    );
+    target.join("debug/libbridge.so")
 }
 
 /// A program that finds the module by its name.

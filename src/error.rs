@@ -7,6 +7,14 @@ use std::io;
 use std::sync::Arc;
 
 /// A result whose error is a TCTI [`Error`].
+///
+/// ```
+/// fn size(response: &[u8]) -> rusttcti::Result<u8> {
+///     Ok(*response.get(5).ok_or(rusttcti::ErrorKind::MalformedResponse)?)
+/// }
+/// assert_eq!(size(&[0x80, 0x01, 0, 0, 0, 10])?, 10);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A TSS2 response code (`TSS2_RC`) of the TCTI layer with the given base code.
@@ -18,6 +26,15 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
         /// What sort of failure an [`Error`] is, after the base codes of the
         /// TSS 2.0 Overview and Common Structures specification, section 3.2.
+        ///
+        /// ```
+        /// use rusttcti::{Error, ErrorKind};
+        ///
+        /// let error = Error::from(ErrorKind::TryAgain); // allocates nothing
+        /// assert_eq!(error.kind(), ErrorKind::TryAgain);
+        /// assert_eq!(error.to_string(), "try again");
+        /// assert_eq!(error.rc(), 0x000a_0009); // TSS2_TCTI_RC_TRY_AGAIN
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind { $($(#[$doc])* $name,)* }
@@ -91,6 +108,20 @@ type Cause = Box<dyn StdError + Send + Sync>;
 /// assert_eq!(error.kind(), ErrorKind::NoConnection);
 /// assert_eq!(error.rc(), 0x000a_0008); // TSS2_TCTI_RC_NO_CONNECTION
 /// assert_eq!(error.to_string(), "the serial line is unplugged");
+///
+/// // What was being done goes in front; the kind and the code stay.
+/// let error = error.context("cannot open /dev/ttyS0");
+/// assert_eq!(error.report(), "cannot open /dev/ttyS0: the serial line is unplugged");
+///
+/// // The cause is kept, with its type.
+/// let eof = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+/// let error = Error::with_source(ErrorKind::NoConnection, "it hung up", eof);
+/// assert!(error.get_ref().is_some_and(|cause| cause.is::<std::io::Error>()));
+///
+/// // A code of another part of the stack passes unchanged.
+/// assert_eq!(Error::from_rc(0x0000_0101).rc(), 0x101); // TPM_RC_FAILURE
+/// let error = Error::from_rc_with(0x000a_000a, "the relay's line is dead");
+/// assert_eq!(error.kind(), ErrorKind::IoError);
 /// ```
 #[derive(Clone)]
 pub struct Error(Repr);

@@ -12,6 +12,8 @@
 /// let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
 /// let header = Header::parse(&get_random).expect("ten bytes or more");
 /// assert_eq!((header.tag, header.size, header.code), (0x8001, 12, 0x17b));
+/// assert!(Header::fits(&get_random));
+/// assert_eq!(header.to_bytes(), get_random[..Header::SIZE]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {

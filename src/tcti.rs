@@ -129,6 +129,23 @@ pub trait Tcti: Send {
 }
 
 /// Cancels a command, from any thread (see [`Tcti::canceller`]).
+///
+/// ```
+/// use std::io::Write;
+/// use std::net::TcpStream;
+///
+/// use rusttcti::{Cancel, Result};
+///
+/// /// A line of its own to the machine with the TPM.
+/// struct Control(TcpStream);
+///
+/// impl Cancel for Control {
+///     fn cancel(&self) -> Result<()> {
+///         Ok((&self.0).write_all(b"cancel\n")?)
+///     }
+/// }
+/// // In `Tcti`, of an `Arc<Control>`: fn canceller(&self) { Some(self.control.clone()) }
+/// ```
 pub trait Cancel: Send + Sync {
     /// Asks the TPM to give the command up. [`Tcti::receive`] then brings
     /// the TPM's answer, `TPM_RC_CANCELED` or the command's own result. The
@@ -140,6 +157,19 @@ pub trait Cancel: Send + Sync {
 }
 
 /// A descriptor and the events to poll it for (`TSS2_TCTI_POLL_HANDLE`).
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::os::fd::AsRawFd;
+///
+/// use rusttcti::PollHandle;
+///
+/// let socket = TcpListener::bind("127.0.0.1:0")?;
+/// // In `Tcti`: fn poll_handles(&mut self) { Ok(vec![...]) }
+/// let handle = PollHandle::readable(socket.as_raw_fd());
+/// assert_eq!((handle.fd, handle.events), (socket.as_raw_fd(), 1)); // POLLIN
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollHandle {
     /// The file descriptor; it stays the transport's own.

@@ -18,8 +18,10 @@ use crate::Tcti;
 /// use rusttcti::transport::null::Null;
 ///
 /// let context = Context::new(Null::default());
-/// let for_esys_initialize = context.as_ptr();
-/// assert!(!for_esys_initialize.is_null());
+/// let for_c = context.as_ptr();
+/// assert!(!for_c.is_null());
+/// let null: Option<Null> = context.into_inner(); // back, and still open
+/// # assert!(null.is_some());
 /// ```
 #[derive(Debug)]
 pub struct Context<T: Tcti + 'static = Box<dyn Tcti>> {
@@ -40,7 +42,8 @@ impl<T: Tcti> Context<T> {
         ContextBuilder::default().build(tcti)
     }
 
-    /// The context for C: valid until this value is dropped.
+    /// The context for C: valid until this value is dropped, of which the
+    /// pointer knows nothing. [`esys`](Self::esys) does.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
         self.blob.as_ptr().cast()
     }

@@ -18,6 +18,13 @@ use super::words::{Peer, owned};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// What a module says of itself (`TSS2_TCTI_INFO`).
+///
+/// ```no_run
+/// let info: rusttcti::TctiInfo = rusttcti::TctiLdr::info("swtpm")?;
+/// println!("{}: {} (interface {})", info.name, info.description, info.version);
+/// println!("CONF: {}", info.config_help);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TctiInfo {
@@ -33,6 +40,20 @@ pub struct TctiInfo {
 
 /// A TCTI that `Tss2_TctiLdr` loaded, by name: any module of the C stack. It is
 /// closed on drop.
+///
+/// ```no_run
+/// use rusttcti::{Tcti, TctiLdr};
+///
+/// assert!(TctiLdr::is_available("swtpm"));
+/// let mut tcti = TctiLdr::parse("swtpm:host=localhost,port=2321")?;
+/// assert_eq!((tcti.name(), tcti.conf()), ("swtpm", Some("host=localhost,port=2321")));
+/// tcti.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// let size = tcti.receive(&mut [0; 4096], None)?;
+///
+/// let tcti = TctiLdr::new("device", None)?;
+/// assert_eq!(tcti.name_conf(), "device");
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TctiLdr {
     native: Native,

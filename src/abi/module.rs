@@ -17,6 +17,8 @@ use crate::{Error, ErrorKind, Result, Tcti};
 /// const MAGIC: Magic = Magic::new(b"COOL");
 /// assert_eq!(MAGIC.number(), 0x434f_4f4c);
 /// assert_eq!(MAGIC.as_bytes(), b"COOL");
+/// assert_eq!(Magic::try_new(b"NINEBYTES"), None);
+/// assert!(Magic::try_from(&b"NINEBYTES"[..]).is_err());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Magic {
@@ -78,6 +80,45 @@ impl std::fmt::Debug for Magic {
 
 /// A transport that is opened from a configuration string, and can be a module
 /// of its own (see [`export!`](crate::export)).
+///
+/// ```
+/// use std::ffi::CStr;
+/// use std::time::Duration;
+///
+/// use rusttcti::{Error, ErrorKind, Magic, Module, Result, Tcti};
+///
+/// struct Echo(Vec<u8>);
+///
+/// impl Tcti for Echo {
+///     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+///         self.0 = command.to_vec();
+///         Ok(())
+///     }
+///
+///     fn receive(&mut self, response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
+///         response[..self.0.len()].copy_from_slice(&self.0);
+///         Ok(self.0.len())
+///     }
+/// }
+///
+/// impl Module for Echo {
+///     const NAME: &'static CStr = c"echo";
+///     const DESCRIPTION: &'static CStr = c"says what it hears";
+///     const CONFIG_HELP: &'static CStr = c"there is nothing to configure";
+///     const MAGIC: Magic = Magic::new(b"ECHO");
+///
+///     fn init(conf: Option<&str>) -> Result<Self> {
+///         match conf {
+///             None | Some("") => Ok(Self(Vec::new())),
+///             Some(conf) => Err(Error::new(
+///                 ErrorKind::BadValue,
+///                 format!("\"{conf}\" is no configuration (it takes none)"),
+///             )),
+///         }
+///     }
+/// }
+/// assert!(Echo::init(Some("loud")).is_err());
+/// ```
 pub trait Module: Tcti + Sized + 'static {
     /// The name that users give, as in `-T NAME:CONF`.
     const NAME: &'static CStr;

@@ -18,6 +18,21 @@ use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 /// The functions of a C context are used as the macros of tss2_tcti.h use them:
 /// one that is missing is [`ErrorKind::NotImplemented`], one that the context's
 /// version doesn't have yet [`ErrorKind::AbiMismatch`].
+///
+/// ```
+/// use rusttcti::{Context, ErrorKind, Native, Tcti};
+/// use rusttcti::transport::null::Null;
+///
+/// let context = Context::new(Null::default()); // or any that C code made
+/// // SAFETY: it outlives `native`, and is used by nothing else meanwhile.
+/// let mut native = unsafe { Native::from_raw(context.as_ptr()) }?;
+/// assert_eq!(&native.magic(), b"RUSTTCTI");
+/// assert_eq!(native.magic_number(), u64::from_be_bytes(*b"RUSTTCTI"));
+/// assert_eq!(native.version(), 2);
+/// let error = native.make_sticky(0x8000_0000, true).expect_err("null has none");
+/// assert_eq!(error.kind(), ErrorKind::NotImplemented);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Native {
     shared: Arc<Shared>,

@@ -6,6 +6,31 @@
 //! [`rusttcti::open`](crate::open) returns, and goes from there to
 //! [`Context`](crate::Context), or into a [`Module`](crate::Module) whose
 //! `init` opens the rest of its configuration as a chain.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use rusttcti::{Context, Result, Tcti};
+//!
+//! /// Counts the commands.
+//! struct Count<T: Tcti>(T, u64);
+//!
+//! impl<T: Tcti> Tcti for Count<T> {
+//!     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+//!         self.1 += 1;
+//!         self.0.transmit(command)
+//!     }
+//!
+//!     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+//!         self.0.receive(response, timeout)
+//!     }
+//!     // and so on, for what else is to pass through
+//! }
+//!
+//! let context = Context::new(Count(rusttcti::open("null")?, 0));
+//! # drop(context);
+//! # Ok::<(), rusttcti::Error>(())
+//! ```
 
 mod options;
 pub mod pcap;

@@ -26,6 +26,14 @@ use child::{Child, Manner};
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// A TPM at the other end of a command's pipes.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::cmd::Cmd;
+///
+/// let tpm = Cmd::init(Some("ssh host tpm2_send"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Cmd {
     command: String,

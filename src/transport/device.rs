@@ -33,6 +33,14 @@ use node::Node;
 const DEFAULTS: [&str; 3] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcm0"];
 
 /// A TPM behind the kernel's driver.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::device::Device;
+///
+/// let tpm = Device::init(Some("/dev/tpmrm0"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Device {
     path: String,

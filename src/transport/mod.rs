@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Transports: the ways to a TPM, one a module.
+//! Transports: the ways to a TPM, one a module. [`open`](crate::open) makes
+//! them from a string, and [`Module::init`](crate::Module::init) from their CONF.
 
 mod assembly;
 pub mod cmd;

@@ -35,6 +35,14 @@ const SEND_COMMAND: u32 = 8;
 const IDLE: Duration = Duration::from_millis(50);
 
 /// The transport to the simulator.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::mssim::Mssim;
+///
+/// let tpm = Mssim::init(Some("host=localhost,port=2321"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Mssim {
     endpoint: Endpoint,

@@ -10,6 +10,14 @@ use std::time::Duration;
 use crate::{Error, ErrorKind, Module, Result, Tcti};
 
 /// The transport that goes nowhere, as tpm2-tss's `null`.
+///
+/// ```
+/// use rusttcti::transport::null::Null;
+/// use rusttcti::{ErrorKind, Tcti};
+///
+/// let error = Null::default().transmit(&[]).expect_err("there is no TPM");
+/// assert_eq!(error.kind(), ErrorKind::NotImplemented);
+/// ```
 #[derive(Debug, Default)]
 pub struct Null(());
 

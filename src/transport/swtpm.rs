@@ -35,6 +35,14 @@ use shared::Shared;
 const WHO: &str = "swtpm";
 
 /// The transport to swtpm.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::swtpm::Swtpm;
+///
+/// let tpm = Swtpm::init(Some("path=/run/swtpm.sock,persistent=1"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Swtpm {
     data: Endpoint,

@@ -18,6 +18,18 @@ use crate::{Error, ErrorKind, Result};
 const RC_INITIALIZE: u32 = 0x100;
 
 /// How a TPM is started that was not running when its state was stored.
+///
+/// ```
+/// use rusttcti::Tcti;
+/// use rusttcti::transport::libtpms::{Libtpms, Startup};
+///
+/// let mut tpm = Libtpms::builder().startup(Startup::None).open()?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// let mut response = [0; 4096];
+/// tpm.receive(&mut response, None)?;
+/// assert_eq!(response[6..10], [0, 0, 1, 0]); // TPM_RC_INITIALIZE: no startup yet
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Startup {

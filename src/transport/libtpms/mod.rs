@@ -52,6 +52,10 @@ use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
 /// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
 /// let mut response = [0; 4096];
 /// assert_eq!(tpm.receive(&mut response, None)?, 28);
+///
+/// let then = tpm.snapshot()?;
+/// tpm.reset()?; // a power cycle
+/// tpm.restore(&then)?; // back to before it
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub struct Libtpms {
@@ -133,6 +137,18 @@ impl Libtpms {
 
 /// What a TPM can be opened with (see [`Libtpms::builder`]). By default it is a
 /// new one in memory.
+///
+/// ```
+/// use rusttcti::transport::libtpms::{Libtpms, Startup};
+///
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("tpm.state");
+/// let tpm = Libtpms::builder().path(&file).startup(Startup::None).locality(3).open()?;
+/// drop(tpm); // suspended, in the file
+/// let copy = Libtpms::builder().state(std::fs::read(&file)?).open()?;
+/// # drop(copy);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     path: Option<PathBuf>,

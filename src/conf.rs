@@ -54,3 +54,62 @@ pub(crate) fn port(who: &str, value: &str) -> Result<u16> {
         _ => Err(bad_value(who, "port", value, "a number from 1 to 65535")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_mistake_names_the_pair_the_whole_and_the_remedy() {
+        let error = pairs("port=1,path").expect_err("no value");
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+        let text = error.to_string();
+        assert!(
+            text.contains("\"path\"") && text.contains("\"port=1,path\""),
+            "{text}"
+        );
+        assert!(text.contains("port=2321"), "{text}");
+
+        let text = unknown_key("swtpm", "prot", &["host", "port"]).to_string();
+        assert_eq!(
+            text,
+            "swtpm has no option \"prot\" (its options: host, port)"
+        );
+        let text = port("swtpm", "0").expect_err("no port").to_string();
+        assert_eq!(
+            text,
+            "swtpm: port=0 is not allowed (port is a number from 1 to 65535)"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_as_pairs_is_read_as_pairs(
+            written in prop::collection::vec(("[^=,]+", "[^,]*"), 0..6),
+        ) {
+            let conf: Vec<_> =
+                written.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let conf = conf.join(",");
+            let read = pairs(&conf).expect("pairs");
+            prop_assert_eq!(read.len(), written.len());
+            for ((key, value), (read_key, read_value)) in written.iter().zip(read) {
+                prop_assert_eq!((key.as_str(), value.as_str()), (read_key, read_value));
+            }
+        }
+
+        #[test]
+        fn any_text_is_pairs_or_a_bad_value(conf in any::<String>()) {
+            match pairs(&conf) {
+                Ok(pairs) => prop_assert!(pairs.iter().all(|(key, _)| !key.is_empty())),
+                Err(error) => prop_assert_eq!(error.kind(), ErrorKind::BadValue),
+            }
+        }
+
+        #[test]
+        fn a_port_is_a_number_from_1_to_65535(text in "[0-9]{1,6}|.*") {
+            let number = text.parse::<u32>().ok().filter(|number| (1..=65535).contains(number));
+            prop_assert_eq!(port("it", &text).ok().map(u32::from), number);
+        }
+    }
+}

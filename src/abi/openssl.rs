@@ -11,13 +11,13 @@
 //! context can be freed only by the one thread that used it. Where there were
 //! more, it is kept for the TPMs to come, until the process ends.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crate::sync::{Mutex, MutexGuard};
+use super::fork::{self, whole};
+use crate::sync::Mutex;
 use libloading::os::unix::{Library, RTLD_LAZY};
 
 /// Loads nothing: only finds what is loaded.
@@ -30,7 +30,9 @@ type Context = *mut c_void;
 struct Isolated {
     context: Context,
     set_default: unsafe extern "C" fn(Context) -> Context,
+    random: unsafe extern "C" fn(Context, *mut u8, usize, c_uint) -> c_int,
     stop_thread: unsafe extern "C" fn(Context),
+    stop_all: unsafe extern "C" fn(),
     free: unsafe extern "C" fn(Context),
     /// The thread that made it.
     maker: usize,
@@ -44,26 +46,41 @@ unsafe impl Send for Isolated {}
 // SAFETY: as above.
 unsafe impl Sync for Isolated {}
 
-/// The one context of this copy of the library, and how many use it.
-type Shared = (Option<Arc<Isolated>>, usize);
-static SHARED: Mutex<Shared> = Mutex::new((None, 0));
+/// The one context of this copy of the library, how many use it, and in which
+/// process. A child makes its own: another thread of the parent may have been
+/// within the parent's, and hold its locks for ever.
+struct Shared {
+    isolated: Option<Arc<Isolated>>,
+    users: usize,
+    generation: u64,
+}
 
-/// `None` in a child that was forked while another thread of its parent held
-/// the lock: for it there is no end of waiting.
-fn shared() -> Option<MutexGuard<'static, Shared>> {
-    for _ in 0..1000 {
-        if let Some(shared) = SHARED.try_lock() {
-            return Some(shared);
+/// Locked within [`whole`] only, so that no child finds it locked.
+static SHARED: Mutex<Shared> = Mutex::new(Shared {
+    isolated: None,
+    users: 0,
+    generation: 0,
+});
+
+fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
+    whole(|| {
+        let mut shared = SHARED.lock();
+        if shared.generation != fork::current() {
+            // The parent's, which is not freed: what it holds is anybody's guess.
+            std::mem::forget(shared.isolated.take());
+            shared.users = 0;
+            shared.generation = fork::current();
         }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    None
+        change(&mut shared)
+    })
 }
 
 thread_local! {
     /// Its address is the thread's identity; its value says that the thread is
     /// one of ours, which says good-bye ([`Lease::leave`]).
     static OURS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// True once OpenSSL knows this thread.
+    static KNOWN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 fn this_thread() -> usize {
@@ -78,12 +95,13 @@ impl Lease {
     /// `None` where libcrypto is not loaded or is older than 3: libtpms then
     /// uses the program's as it is.
     pub(crate) fn new() -> Option<Self> {
-        let mut shared = shared()?;
-        if shared.0.is_none() {
-            shared.0 = Some(Arc::new(Isolated::new()?));
-        }
-        shared.1 += 1;
-        shared.0.clone().map(Self)
+        with_shared(|shared| {
+            if shared.isolated.is_none() {
+                shared.isolated = Some(Arc::new(Isolated::new()?));
+            }
+            shared.users += 1;
+            shared.isolated.clone().map(Self)
+        })
     }
 
     /// Runs `call` with our context as this thread's default.
@@ -102,6 +120,9 @@ impl Lease {
         if isolated.maker != this_thread() && !OURS.get() {
             isolated.spread.store(true, Ordering::Relaxed);
         }
+        if !KNOWN.replace(true) {
+            self.introduce();
+        }
         // SAFETY: the context lives as long as `self`, and is this thread's
         // default only until `Restore` is dropped.
         let before = unsafe { (isolated.set_default)(isolated.context) };
@@ -117,22 +138,43 @@ impl Lease {
     /// Gives back what OpenSSL keeps for this thread.
     pub(crate) fn leave(&self) {
         // SAFETY: the context lives as long as `self`; this thread is in no call.
-        unsafe { (self.0.stop_thread)(self.0.context) };
+        // The thread is ours, so that all that OpenSSL keeps for it may go; at
+        // its end OpenSSL would take a lock of the whole process's to see to it.
+        whole(|| unsafe {
+            (self.0.stop_thread)(self.0.context);
+            (self.0.stop_all)();
+        });
+    }
+
+    /// Has OpenSSL enter this thread in its list, under a lock of the whole
+    /// process's that a child must not find taken.
+    #[cold]
+    fn introduce(&self) {
+        let mut byte = 0;
+        // SAFETY: the context lives as long as `self`; one byte. Where there
+        // are no random numbers, libtpms says so.
+        whole(|| unsafe { (self.0.random)(self.0.context, &mut byte, 1, 0) });
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(mut shared) = shared() else { return };
-        shared.1 -= 1;
-        let isolated = &*self.0;
-        let only_ours = isolated.maker == this_thread() && !isolated.spread.load(Ordering::Relaxed);
-        if shared.1 == 0 && only_ours {
-            shared.0 = None;
-            // SAFETY: nobody else uses it (the count, under its lock), and no
-            // other thread has state in it.
-            unsafe { (isolated.free)(isolated.context) };
-        }
+        with_shared(|shared| {
+            let isolated = &self.0;
+            let known = shared.isolated.as_ref();
+            if !known.is_some_and(|known| Arc::ptr_eq(known, isolated)) {
+                return;
+            }
+            shared.users -= 1;
+            let only_ours =
+                isolated.maker == this_thread() && !isolated.spread.load(Ordering::Relaxed);
+            if shared.users == 0 && only_ours {
+                shared.isolated = None;
+                // SAFETY: nobody else uses it (the count, under its lock), and no
+                // other thread has state in it.
+                unsafe { (isolated.free)(isolated.context) };
+            }
+        });
     }
 }
 
@@ -146,13 +188,17 @@ impl Isolated {
                 .get::<unsafe extern "C" fn() -> Context>(b"OSSL_LIB_CTX_new\0")
                 .ok()?;
             let set_default = *library.get(b"OSSL_LIB_CTX_set0_default\0").ok()?;
+            let random = *library.get(b"RAND_bytes_ex\0").ok()?;
+            let stop_all = *library.get(b"OPENSSL_thread_stop\0").ok()?;
             let stop_thread = *library.get(b"OPENSSL_thread_stop_ex\0").ok()?;
             let free = *library.get(b"OSSL_LIB_CTX_free\0").ok()?;
             let context = new();
             (!context.is_null()).then(|| Self {
                 context,
                 set_default,
+                random,
                 stop_thread,
+                stop_all,
                 free,
                 maker: this_thread(),
                 spread: AtomicBool::new(false),

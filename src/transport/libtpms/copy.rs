@@ -15,6 +15,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use super::elf::Elf;
 use super::fd::above_stderr;
 use super::ffi::{self, Library};
+use crate::abi::fork;
 use crate::{Error, ErrorKind, Result};
 
 /// True once the plain library's one TPM is somebody's, until that is closed.
@@ -95,9 +96,13 @@ fn private(plain: &ffi::Plain) -> Result<Library> {
     rename(&mut bytes, elf.soname);
     let copy = memory(&bytes).map_err(not_copied)?;
     drop(bytes);
-    let library = ffi::load_private(&name(copy.as_raw_fd()))?;
-    share(&library, &elf, &original, &copy);
-    Ok(library)
+    // In one: a child that was forked in between would have code mapped from
+    // the memfd whose pages `share` gives back, and crash when it exits.
+    fork::whole(|| {
+        let library = ffi::load_private(&name(copy.as_raw_fd()))?;
+        share(&library, &elf, &original, &copy);
+        Ok(library)
+    })
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, OsStr, c_int, c_uchar, c_void};
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use libloading::os::unix as loader;
 use super::super::elf::Segment;
 use super::Library;
 use super::callbacks::Callbacks;
+use crate::abi::fork;
 use crate::{Error, ErrorKind, Result};
 
 type Process =
@@ -30,11 +32,40 @@ pub(super) struct Loaded {
     pub(super) set_state: unsafe extern "C" fn(c_int, *const c_uchar, u32) -> u32,
     pub(super) get_state: unsafe extern "C" fn(c_int, *mut *mut c_uchar, *mut u32) -> u32,
     pub(super) set_debug_fd: unsafe extern "C" fn(c_int),
-    _library: loader::Library,
+    _library: Handle,
+}
+
+/// A library that is loaded until this is dropped. No fork comes between the
+/// steps of either.
+pub(super) struct Handle(ManuallyDrop<loader::Library>);
+
+impl Handle {
+    /// # Safety
+    /// As for dlopen(3): the library's initialisers are run.
+    unsafe fn open(path: &Path, flags: c_int) -> std::result::Result<Self, libloading::Error> {
+        // SAFETY: the caller's.
+        let library = fork::whole(|| unsafe { loader::Library::open(Some(path), flags) });
+        library.map(|library| Self(ManuallyDrop::new(library)))
+    }
+}
+
+impl std::ops::Deref for Handle {
+    type Target = loader::Library;
+
+    fn deref(&self) -> &loader::Library {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: it is not used again.
+        fork::whole(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
 }
 
 impl Loaded {
-    pub(super) fn new(library: loader::Library) -> Result<Self> {
+    pub(super) fn new(library: Handle) -> Result<Self> {
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: the type is the function's in libtpms/tpm_library.h,
@@ -116,7 +147,7 @@ impl Library {
 pub(in super::super) fn load_private(path: &Path) -> Result<Library> {
     let flags = libc::RTLD_NOW | libc::RTLD_LOCAL | libc::RTLD_DEEPBIND;
     // SAFETY: libtpms's initialisers do nothing but their own set-up.
-    let library = unsafe { loader::Library::open(Some(path), flags) };
+    let library = unsafe { Handle::open(path, flags) };
     Library::new(library.map_err(|error| Error::new(ErrorKind::NotSupported, error))?)
 }
 
@@ -126,13 +157,13 @@ pub(in super::super) fn use_plain(plain: Plain) -> Result<Library> {
 }
 
 /// The plain library, loaded and not used.
-pub(in super::super) struct Plain(loader::Library);
+pub(in super::super) struct Plain(Handle);
 
 /// Loads the plain library by its name.
 pub(in super::super) fn load_plain() -> Result<Plain> {
     const NAME: &str = "libtpms.so.0";
     // SAFETY: libtpms's initialisers do nothing but their own set-up.
-    let library = unsafe { loader::Library::open(Some(NAME), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    let library = unsafe { Handle::open(Path::new(NAME), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
     library.map(Plain).map_err(|error| {
         Error::with_source(
             ErrorKind::NotSupported,

@@ -14,10 +14,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 
-use libloading::os::unix as loader;
-
 use self::callbacks::{CALLBACKS, CURRENT, Host, TPM_FAIL};
-use self::load::Loaded;
+use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
 use crate::abi::openssl::Lease;
 use crate::{Error, ErrorKind, Result};
@@ -74,7 +72,7 @@ unsafe impl Send for Library {}
 
 impl Library {
     /// A TPM in a library that was just loaded, not running.
-    fn new(library: loader::Library) -> Result<Self> {
+    fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
         let library = Self {
             openssl: Lease::new(),

@@ -30,7 +30,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 REMAP := --remap-path-prefix=$(CURDIR)=. \
          --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 
-.PHONY: all build demo check bench install uninstall header setup new-module check-vm check-tss check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header setup new-module check-vm check-tss check-asan check-cinstall clean help
 
 all: build
 
@@ -85,6 +85,9 @@ check-vm: ## run the device transport in a guest kernel
 
 check-tss: ## run tpm2-tss's own integration programs over this module
 	@scripts/check-tss.sh
+
+check-asan: ## run the tests of the C boundary under the address sanitizer
+	@scripts/check-asan.sh
 
 check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
 	@scripts/check-cinstall.sh

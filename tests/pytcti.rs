@@ -3,12 +3,13 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::commands::get_random;
 use common::scripted::{Scripted, answer, put};
 use common::vtable::{Vtable, rc};
-use rusttcti::{Context, ErrorKind, Magic, PollHandle, Result, Tcti};
+use rusttcti::{Cancel, Context, Error, ErrorKind, Magic, Native, PollHandle, Result, Tcti};
 
 /// The two required methods, and no more.
 struct Minimal;
@@ -114,6 +115,94 @@ fn poll_handles_may_be_several() {
         handles.iter().map(|handle| handle.fd).collect::<Vec<_>>(),
         [10, 11, 12, 13, 14]
     );
+}
+
+#[test]
+fn poll_handles_are_cached_between_their_count_and_their_copy() {
+    let mut asked = 0;
+    let context = Context::new(Scripted {
+        // One more each time that it is asked.
+        poll_handles: Box::new(move |()| {
+            asked += 1;
+            Ok((0..asked).map(PollHandle::readable).collect())
+        }),
+        ..Scripted::default()
+    });
+    let c = Vtable(context.as_ptr());
+    let copied = |places| {
+        let (code, count, handles) = c.poll_handles(places);
+        assert_eq!(code, rc::SUCCESS);
+        handles[..count].iter().map(|handle| handle.fd).collect()
+    };
+    for count in [1, 2, 3] {
+        assert_eq!(c.poll_handles(0).1, count, "to count is to ask anew");
+    }
+    let (code, count, _) = c.poll_handles(1);
+    assert_eq!((code, count), (rc::INSUFFICIENT_BUFFER, 3));
+    let copy: Vec<i32> = copied(3);
+    assert_eq!(copy, [0, 1, 2], "those that were counted");
+    let copy: Vec<i32> = copied(9);
+    assert_eq!(copy, [0, 1, 2, 3], "they are given once");
+
+    // What happens in between makes them others.
+    assert_eq!(c.poll_handles(0).1, 5);
+    assert_eq!(c.transmit(&get_random(2)), rc::SUCCESS);
+    let copy: Vec<i32> = copied(9);
+    assert_eq!(copy, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn errors_are_retained_across_the_native_boundary() {
+    #[derive(Debug, PartialEq)]
+    struct Unplugged(u32);
+    impl std::fmt::Display for Unplugged {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "line {} is unplugged", self.0)
+        }
+    }
+    impl std::error::Error for Unplugged {}
+    fn fail<T>(line: u32) -> Result<T> {
+        Err(Error::new(ErrorKind::NoConnection, Unplugged(line)))
+    }
+    struct Plugged;
+    impl Cancel for Plugged {
+        fn cancel(&self) -> Result<()> {
+            fail(6)
+        }
+    }
+
+    let mut fails = true;
+    let context = Context::new(Scripted {
+        transmit: Box::new(move |_| {
+            if std::mem::take(&mut fails) {
+                fail(1)
+            } else {
+                Ok(())
+            }
+        }),
+        receive: Box::new(|_, _| fail(2)),
+        poll_handles: Box::new(|()| fail(3)),
+        set_locality: Box::new(|_| fail(4)),
+        make_sticky: Box::new(|_| fail(5)),
+        canceller: Some(Arc::new(Plugged)),
+        ..Scripted::default()
+    });
+    // SAFETY: a context of ours, used by this test alone, which outlives it.
+    let mut native = unsafe { Native::from_raw(context.as_ptr()) }.expect("a context");
+    let line = |result: Result<()>| {
+        let error = result.expect_err("it fails");
+        assert_eq!(error.kind(), ErrorKind::NoConnection);
+        let own = error.get_ref().and_then(|own| own.downcast_ref());
+        own.map(|Unplugged(line)| *line)
+    };
+    assert_eq!(line(native.transmit(&get_random(2))), Some(1));
+    assert_eq!(line(native.poll_handles().map(drop)), Some(3));
+    assert_eq!(line(native.set_locality(1)), Some(4));
+    assert_eq!(line(native.make_sticky(1, true).map(drop)), Some(5));
+    native.transmit(&get_random(2)).expect("the second time");
+    let canceller = native.canceller().expect("it has one");
+    assert_eq!(line(canceller.cancel()), Some(6));
+    assert_eq!(line(native.receive(&mut [0; 64], None).map(drop)), Some(2));
 }
 
 #[test]

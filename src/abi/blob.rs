@@ -4,8 +4,8 @@
 
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
+use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::{ptr, slice};
 
 use crate::sync::Mutex;
 use tss_esapi_sys::{
@@ -255,24 +255,27 @@ unsafe extern "C" fn get_poll_handles(
     // SAFETY: the C interface's contract: a context of ours or a foreign one.
     unsafe {
         call("getPollHandles", context, |bridge| {
-            let found = bridge.poll_handles(num_handles.is_null())?;
-            // SAFETY: not NULL, as the bridge made sure; so a size_t by the
-            // C interface's contract.
-            let given = ptr::replace(num_handles, found.len() as size_t);
-            if handles.is_null() {
+            // SAFETY: a size_t by the C interface's contract, where there is an
+            // array for it to be the size of.
+            let counts = !handles.is_null() && !num_handles.is_null();
+            let places = counts.then(|| *num_handles as usize);
+            let found = bridge.poll_handles(num_handles.is_null(), places)?;
+            // SAFETY: not NULL, as the bridge made sure.
+            num_handles.write(found.len() as size_t);
+            let Some(places) = places else {
                 return Ok(());
-            }
-            if (given as usize) < found.len() {
+            };
+            if places < found.len() {
                 return Err(Error::new(
                     ErrorKind::InsufficientBuffer,
                     format!(
-                        "{} poll handles, the caller's array has {given}",
+                        "{} poll handles, the caller's array has {places}",
                         found.len()
                     ),
                 ));
             }
             for (at, handle) in found.iter().enumerate() {
-                // SAFETY: the array has `given` places, and `at` is below that.
+                // SAFETY: the array has `places` places, and `at` is below that.
                 handles.add(at).write(TSS2_TCTI_POLL_HANDLE {
                     fd: handle.fd,
                     events: handle.events,

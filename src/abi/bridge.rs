@@ -55,6 +55,9 @@ struct Session {
     response: Vec<u8>,
     /// The length of a response that is in there and not yet with the caller.
     kept: Option<usize>,
+    /// The poll handles that the caller was told the number of: those that it
+    /// gets when it comes back with an array, lest there be more by then.
+    counted: Option<Vec<PollHandle>>,
 }
 
 impl Bridge {
@@ -67,6 +70,7 @@ impl Bridge {
                 transport: Some(transport),
                 response: vec![0; max_size],
                 kept: None,
+                counted: None,
             }),
             canceller: Mutex::new(None),
             cancellable: AtomicBool::new(false),
@@ -112,9 +116,18 @@ impl Bridge {
         }
     }
 
-    /// The session, for a call that `state` allows.
+    /// The session, for a call that `state` allows, and after which the poll
+    /// handles may be others.
     #[inline]
     fn enter(&self, call: &str, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
+        let mut session = self.look(call, allowed)?;
+        session.counted = None;
+        Ok(session)
+    }
+
+    /// The session, for a call that `state` allows.
+    #[inline]
+    fn look(&self, call: &str, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         self.check_process()?;
         let session = self.session.try_lock().ok_or_else(|| {
             Error::new(
@@ -217,14 +230,28 @@ impl Bridge {
         }
     }
 
-    /// The descriptors to poll, in the transport's order.
-    pub(super) fn poll_handles(&self, number_is_null: bool) -> Result<Vec<PollHandle>> {
-        let mut session = self.enter("getPollHandles", |state| state != State::Final)?;
+    /// The descriptors to poll, in the transport's order, for an array with so
+    /// many places; `None` only counts them.
+    pub(super) fn poll_handles(
+        &self,
+        number_is_null: bool,
+        places: Option<usize>,
+    ) -> Result<Vec<PollHandle>> {
+        let mut session = self.look("getPollHandles", |state| state != State::Final)?;
         if number_is_null {
             return Err(null("getPollHandles", "num_handles"));
         }
-        let transport = session.transport()?;
-        guarded(|| transport.poll_handles())
+        let handles = match (places, session.counted.take()) {
+            (Some(_), Some(counted)) => counted,
+            _ => {
+                let transport = session.transport()?;
+                guarded(|| transport.poll_handles())?
+            }
+        };
+        if places.is_none_or(|places| places < handles.len()) {
+            session.counted = Some(handles.clone());
+        }
+        Ok(handles)
     }
 
     pub(super) fn set_locality(&self, locality: u8) -> Result<()> {

@@ -387,6 +387,35 @@ fn a_full_disk_fails_commands_until_there_is_room_and_keeps_the_old_state() {
 }
 
 #[test]
+fn nothing_is_lost_by_kills_of_two_processes_that_take_turns() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    provision(&path);
+    let mut dice = Dice(11);
+    let mut told = 1;
+    let mut all = 0;
+    for round in 0..40 {
+        let mut others = [Other::start("turns", &path), Other::start("turns", &path)];
+        let first = others[0].number().expect("its turn came");
+        assert!(first > told, "round {round}: {told} was told, then {first}");
+        std::thread::sleep(Duration::from_micros(dice.below(40_000)));
+        for other in &mut others {
+            other.kill();
+        }
+        told = first;
+        for other in &mut others {
+            while let Some(number) = other.number() {
+                told = told.max(number);
+                all += 1;
+            }
+        }
+    }
+    let kept = nv_read_counter(&mut open(&path));
+    assert!(kept >= told, "{told} was answered, {kept} is kept");
+    assert!(all > 0, "each kill came before the second increment");
+}
+
+#[test]
 fn a_new_tpm_on_a_full_disk_leaves_nothing_behind() {
     let disk = SmallDisk::new();
     disk.fill();

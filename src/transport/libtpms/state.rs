@@ -8,7 +8,8 @@
 //!
 //! All numbers are big-endian. Without the trailer it is tpm2-tss's format,
 //! whose reader looks at no byte behind the volatile state. A file of tpm2-tss
-//! has no trailer, and zeros at the end after a crash.
+//! has no trailer, and zeros at the end after a crash. So a file that lost just
+//! its trailer's bytes is taken for one of tpm2-tss's, without the CRC's check.
 
 #![forbid(unsafe_code)]
 

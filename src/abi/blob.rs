@@ -136,6 +136,7 @@ impl KnownMagics {
 /// `context` is NULL, or points to at least a `TSS2_TCTI_CONTEXT_COMMON_V1`; if
 /// it begins with a magic of this library's it is a context that this library
 /// initialised and whose memory is still there.
+#[inline]
 unsafe fn blob<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Result<&'a Blob> {
     let blob = context.cast::<Blob>().cast_const();
     if blob.is_null() {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Exclusive<T> {
+pub(crate) struct Exclusive<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,
 }
@@ -19,7 +19,7 @@ pub(super) struct Exclusive<T> {
 unsafe impl<T: Send> Sync for Exclusive<T> {}
 
 impl<T> Exclusive<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self {
             taken: AtomicBool::new(false),
             value: UnsafeCell::new(value),
@@ -28,13 +28,13 @@ impl<T> Exclusive<T> {
 
     /// `None` while another call has it.
     #[inline]
-    pub(super) fn try_lock(&self) -> Option<Guard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
         (!self.taken.swap(true, Ordering::Acquire)).then(|| Guard(self))
     }
 
     /// Waits for as long as another call has it. Nobody is woken when it is let
     /// go, which only finalize waits for, and seldom.
-    pub(super) fn lock(&self) -> Guard<'_, T> {
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
         loop {
             if let Some(guard) = self.try_lock() {
                 return guard;
@@ -46,7 +46,7 @@ impl<T> Exclusive<T> {
 
 /// The use of an [`Exclusive`], until it is dropped.
 #[derive(Debug)]
-pub(super) struct Guard<'a, T>(&'a Exclusive<T>);
+pub(crate) struct Guard<'a, T>(&'a Exclusive<T>);
 
 impl<T> Deref for Guard<'_, T> {
     type Target = T;

@@ -117,8 +117,16 @@ fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
 }
 
 /// The response code of `result`, its error kept and logged.
+#[inline]
 pub(super) fn answer(what: &str, result: Result<(), Error>) -> u32 {
-    let Err(error) = result else { return 0 };
+    match result {
+        Ok(()) => 0,
+        Err(error) => failure(what, error),
+    }
+}
+
+#[cold]
+fn failure(what: &str, error: Error) -> u32 {
     let rc = error.rc();
     let text = words(&error);
     record(&error, &text);

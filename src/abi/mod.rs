@@ -5,7 +5,7 @@ mod blob;
 mod bridge;
 mod context;
 mod esys;
-mod exclusive;
+pub(crate) mod exclusive;
 pub(crate) mod fork;
 mod last_error;
 mod ldr;

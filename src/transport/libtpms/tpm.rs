@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::ffi::Canceller;
 use super::mailbox::Mailbox;
-use crate::abi::{Thread, openssl::Lease};
+use crate::abi::{Thread, exclusive::Exclusive, openssl::Lease};
 use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
@@ -30,7 +30,7 @@ const DEAF: Duration = Duration::from_millis(1);
 /// A TPM that several contexts may use.
 pub(super) struct Tpm {
     /// None once it is closed.
-    core: Mutex<Option<Core>>,
+    core: Exclusive<Option<Core>>,
     queue: Mutex<Queue>,
     /// Something changed in the queue that the worker looks for.
     wake: Condvar,
@@ -68,7 +68,7 @@ impl Tpm {
     pub(super) fn new(core: Core) -> Self {
         Self {
             canceller: core.canceller(),
-            core: Mutex::new(Some(core)),
+            core: Exclusive::new(Some(core)),
             queue: Mutex::default(),
             wake: Condvar::new(),
         }

@@ -257,6 +257,7 @@ unsafe fn init_with<M: Module>(
 ///
 /// ```
 /// #[cfg(feature = "module")]
+/// # #[cfg(not(feature = "capi"))]
 /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
 /// ```
 ///

@@ -257,7 +257,6 @@ unsafe fn init_with<M: Module>(
 ///
 /// ```
 /// #[cfg(feature = "module")]
-/// # #[cfg(not(feature = "capi"))]
 /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
 /// ```
 ///
@@ -277,6 +276,7 @@ unsafe fn init_with<M: Module>(
 /// #     const CONFIG_HELP: &'static CStr = c"";
 /// #     fn init(_: Option<&str>) -> Result<Self> { Ok(Self) }
 /// # }
+/// # #[cfg(not(feature = "capi"))]
 /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
 /// # fn main() {}
 /// ```

@@ -94,7 +94,7 @@ fn without_tss2_log_errors_are_told_and_timeouts_and_successes_are_not() {
         "{line}"
     );
     assert!(
-        line.ends_with(":answer() transmit: the cable?is cut "),
+        line.ends_with(":failure() transmit: the cable?is cut "),
         "{line}"
     );
     assert!(lines_of(&mut again::only("scene_success")).is_empty());

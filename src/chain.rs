@@ -89,7 +89,7 @@ fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
             ));
         }
     }
-    match TctiLdr::new(name, conf) {
+    match TctiLdr::shielded(name, conf) {
         Ok(tcti) => Ok(Box::new(tcti)),
         Err(error) if TctiLdr::is_available(name) => Err(error),
         // The loader's own failures have codes of the TCTI layer, but for the

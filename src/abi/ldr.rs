@@ -107,6 +107,14 @@ impl TctiLdr {
         })
     }
 
+    /// The same as a part of a chain, which a C program may use: without
+    /// SIGPIPE, whatever the module does.
+    pub(crate) fn shielded(name: &str, conf: Option<&str>) -> Result<Self> {
+        let mut tcti = sigpipe::shielded(|| Self::new(name, conf))?;
+        tcti.native.shield();
+        Ok(tcti)
+    }
+
     /// Loads what `name:conf` names. Without a colon there is no configuration;
     /// everything behind the first one is it, more colons included.
     ///

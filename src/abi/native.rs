@@ -38,6 +38,8 @@ pub struct Native {
     shared: Arc<Shared>,
     /// Whom to ask for words when a call fails.
     peer: Option<Peer>,
+    /// SIGPIPE is kept from its calls.
+    shielded: bool,
 }
 
 /// The context, until it is finalized; shared with the cancellers.
@@ -81,6 +83,7 @@ impl Native {
         Ok(Self {
             shared: Arc::new(Shared(Mutex::new(Pointer(context)))),
             peer: None,
+            shielded: false,
         })
     }
 
@@ -95,10 +98,18 @@ impl Native {
         Self { peer, ..self }
     }
 
-    /// Makes a call, and says of its failure what can be said. A C module may
-    /// write to a pipe which nobody reads; that is no signal to the program.
+    /// Keeps SIGPIPE from the calls to come: the module may write to a pipe which
+    /// nobody reads, in a program that the signal would end.
+    pub(super) fn shield(&mut self) {
+        self.shielded = true;
+    }
+
+    /// Makes a call, and says of its failure what can be said.
     fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
-        catch(self.peer.as_ref(), || sigpipe::shielded(call))
+        catch(self.peer.as_ref(), || match self.shielded {
+            true => sigpipe::shielded(call),
+            false => call(),
+        })
     }
 
     fn pointer(&self) -> *mut TSS2_TCTI_CONTEXT_COMMON_V1 {

@@ -6,25 +6,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::commands::get_random;
-use common::hostile::{Act, RESPONSE, Way, gate, in_all_ways};
+use common::hostile::{Act, RESPONSE, Way, assert_works, gate, in_all_ways, send};
 use common::vtable::{Vtable, rc};
 
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(4);
-
-fn send(tcti: Vtable) {
-    assert_eq!(tcti.transmit(&get_random(2)), rc::SUCCESS);
-}
-
-fn assert_works(way: Way, tcti: Vtable) {
-    send(tcti);
-    assert_eq!(
-        tcti.receive(-1),
-        (rc::SUCCESS, RESPONSE.to_vec()),
-        "{way:?}"
-    );
-}
 
 /// Each of `acts` brings `code` at once, and the context works afterwards.
 fn assert_each_brings(code: u32, acts: impl Fn(Way) -> Vec<Act> + Sync) {

@@ -7,6 +7,8 @@ mod common;
 use std::path::Path;
 use std::process::Output;
 
+use common::proc::printed;
+
 /// Runs openssl over the TPM of a state file, keys and random numbers from the
 /// TPM before all else.
 fn openssl(folder: &Path, arguments: &[&str]) -> Output {
@@ -20,20 +22,11 @@ fn openssl(folder: &Path, arguments: &[&str]) -> Output {
         .expect("openssl runs")
 }
 
-fn ok(output: Output) -> String {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{out}{err}");
-    out.into_owned()
-}
-
 #[test]
 fn openssl_takes_its_random_numbers_from_a_tpm_that_computes_with_openssl() {
     let folder = tempfile::tempdir().expect("a folder");
-    let first = ok(openssl(folder.path(), &["rand", "-hex", "32"]));
-    let second = ok(openssl(folder.path(), &["rand", "-hex", "32"]));
+    let first = printed(openssl(folder.path(), &["rand", "-hex", "32"]));
+    let second = printed(openssl(folder.path(), &["rand", "-hex", "32"]));
     assert_eq!((first.trim().len(), second.trim().len()), (64, 64));
     assert_ne!(first, second);
 }
@@ -41,7 +34,7 @@ fn openssl_takes_its_random_numbers_from_a_tpm_that_computes_with_openssl() {
 #[test]
 fn a_key_in_the_tpm_signs_for_openssl() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = |arguments: &[&str]| ok(openssl(folder.path(), arguments));
+    let run = |arguments: &[&str]| printed(openssl(folder.path(), arguments));
     std::fs::write(folder.path().join("message"), "signed in a TPM").expect("written");
     run(&[
         "genpkey",
@@ -75,5 +68,5 @@ fn a_key_in_the_tpm_signs_for_openssl() {
         .current_dir(folder.path())
         .output()
         .expect("openssl runs");
-    assert!(ok(verified).contains("Signature Verified Successfully"));
+    assert!(printed(verified).contains("Signature Verified Successfully"));
 }

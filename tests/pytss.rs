@@ -5,19 +5,12 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+
+use common::proc::printed;
 
 /// The version that was tried; a newer one is a change to make on purpose.
 const PYTSS: &str = "tpm2-pytss==3.0.0";
-
-fn ok(output: Output) -> String {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{out}{err}");
-    out.into_owned()
-}
 
 /// The environment's Python, made at the first run and kept.
 fn python() -> PathBuf {
@@ -30,11 +23,11 @@ fn python() -> PathBuf {
         // Not the python3 of the PATH: the one whose headers are a Debian package.
         let mut venv = Command::new("/usr/bin/python3");
         let made = venv.args(["-m", "venv", "--clear"]).arg(&folder);
-        ok(made.output().expect("python3 runs"));
+        printed(made.output().expect("python3 runs"));
         let pip = Command::new(&python)
             .args(["-m", "pip", "install", "-q", PYTSS])
             .output();
-        ok(pip.expect("pip runs"));
+        printed(pip.expect("pip runs"));
     }
     python
 }
@@ -46,7 +39,7 @@ fn pytss_loads_the_module_puts_esapi_on_it_and_wraps_it_in_a_pytcti() {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytss/check.py"))
         .env("TSS2_LOG", "all+none")
         .output();
-    let told = ok(checked.expect("python runs"));
+    let told = printed(checked.expect("python runs"));
     for check in [
         "loads_and_names",
         "errors_are_exceptions",

@@ -10,25 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::commands::get_random;
-use common::hostile::{Act, RESPONSE, Way, gate, in_all_ways, ways};
+use common::hostile::{Act, RESPONSE, assert_works, gate, in_all_ways, send, ways};
 use common::vtable::{Vtable, rc};
 use common::{again, signals};
 use rustix::event::{PollFd, PollFlags, poll};
 
 const LONG: Duration = Duration::from_secs(10);
-
-fn send(tcti: Vtable) {
-    assert_eq!(tcti.transmit(&get_random(2)), rc::SUCCESS);
-}
-
-fn assert_works(way: Way, tcti: Vtable) {
-    send(tcti);
-    assert_eq!(
-        tcti.receive(-1),
-        (rc::SUCCESS, RESPONSE.to_vec()),
-        "{way:?}"
-    );
-}
 
 fn poll_fd(tcti: Vtable) -> RawFd {
     assert_eq!(tcti.poll_handles(0).1, 1);

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rusttcti::{Context, Tcti, open};
 
+use super::commands::get_random;
 use super::peer::{Conn, Handler, Pair};
+use super::vtable::{Vtable, rc};
 
 /// A way to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,4 +171,19 @@ pub fn in_all_ways(test: impl Fn(Way) + Sync) {
                 .expect("a thread");
         }
     });
+}
+
+/// Sends a command.
+pub fn send(tcti: Vtable) {
+    assert_eq!(tcti.transmit(&get_random(2)), rc::SUCCESS);
+}
+
+/// A command is sent and answered.
+pub fn assert_works(way: Way, tcti: Vtable) {
+    send(tcti);
+    assert_eq!(
+        tcti.receive(-1),
+        (rc::SUCCESS, RESPONSE.to_vec()),
+        "{way:?}"
+    );
 }

@@ -72,3 +72,13 @@ pub fn children_of(pid: i32) -> Vec<i32> {
 pub fn group(group: i32) -> Vec<i32> {
     with_field(2, group, false)
 }
+
+/// What a program printed, once it ended well.
+pub fn printed(output: std::process::Output) -> String {
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{out}{err}");
+    out.into_owned()
+}

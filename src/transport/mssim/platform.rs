@@ -131,28 +131,25 @@ impl Channel {
         let who = &self.endpoint;
         self.endpoint.send(stream, &[], &code.to_be_bytes())?;
         let mut answer = [0; 4];
-        let mut filled = 0;
-        while filled < answer.len() {
-            match stream.recv(&mut answer[filled..], deadline) {
-                Ok(0) => {
-                    return Err(Error::new(
-                        ErrorKind::NoConnection,
-                        format!("{who} closed its platform channel without an answer to {name}"),
-                    ));
-                }
-                Ok(count) => filled += count,
-                Err(Fault::TimedOut) => {
-                    return Err(Error::new(
-                        ErrorKind::IoError,
-                        format!(
-                            "{who} did not answer {name} on its platform channel within {} s \
-                             (it serves one client at a time)",
-                            PATIENCE.as_secs()
-                        ),
-                    ));
-                }
-                Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
+        match stream.recv_whole(&mut answer, deadline) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Error::new(
+                    ErrorKind::NoConnection,
+                    format!("{who} closed its platform channel without an answer to {name}"),
+                ));
             }
+            Err(Fault::TimedOut) => {
+                return Err(Error::new(
+                    ErrorKind::IoError,
+                    format!(
+                        "{who} did not answer {name} on its platform channel within {} s \
+                         (it serves one client at a time)",
+                        PATIENCE.as_secs()
+                    ),
+                ));
+            }
+            Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
         }
         match u32::from_be_bytes(answer) {
             0 => Ok(()),

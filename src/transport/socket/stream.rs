@@ -281,6 +281,22 @@ impl Stream {
         }
     }
 
+    /// Fills `into`; false where the stream ends before.
+    pub(in crate::transport) fn recv_whole(
+        &self,
+        into: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.recv(&mut into[filled..], deadline)? {
+                0 => return Ok(false),
+                count => filled += count,
+            }
+        }
+        Ok(true)
+    }
+
     /// True where nothing has come and nobody has hung up.
     pub(in crate::transport) fn is_quiet(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;

@@ -42,29 +42,26 @@ impl Control {
         let deadline = Deadline::after(Some(PATIENCE));
         let stream = self.0.dial(None, &code.to_be_bytes(), payload)?;
         let mut answer = [0; 4];
-        let mut filled = 0;
-        while filled < answer.len() {
-            let who = &self.0;
-            match stream.recv(&mut answer[filled..], deadline) {
-                Ok(0) => {
-                    return Err(Error::new(
-                        ErrorKind::IoError,
-                        format!("{who} closed its control channel without an answer to {name}"),
-                    ));
-                }
-                Ok(count) => filled += count,
-                Err(Fault::TimedOut) => {
-                    return Err(Error::new(
-                        ErrorKind::TryAgain,
-                        format!(
-                            "{who} did not answer {name} on its control channel within {} s \
-                             (is it stopped, or busy with a long command?)",
-                            PATIENCE.as_secs()
-                        ),
-                    ));
-                }
-                Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
+        let who = &self.0;
+        match stream.recv_whole(&mut answer, deadline) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Error::new(
+                    ErrorKind::IoError,
+                    format!("{who} closed its control channel without an answer to {name}"),
+                ));
             }
+            Err(Fault::TimedOut) => {
+                return Err(Error::new(
+                    ErrorKind::TryAgain,
+                    format!(
+                        "{who} did not answer {name} on its control channel within {} s \
+                         (is it stopped, or busy with a long command?)",
+                        PATIENCE.as_secs()
+                    ),
+                ));
+            }
+            Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
         }
         match u32::from_be_bytes(answer) {
             0 => Ok(()),

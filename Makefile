@@ -8,6 +8,7 @@ PREFIX       ?= /usr/local
 LIBDIR       ?= $(PREFIX)/lib$(if $(MULTIARCH),/$(MULTIARCH))
 INCLUDEDIR   ?= $(PREFIX)/include
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+MANDIR       ?= $(PREFIX)/share/man
 DESTDIR      ?=
 
 INSTALL ?= install
@@ -26,11 +27,14 @@ BUILT   := $(TARGET)/module/release/librusttcti.so
 MODULE  ?= $(BUILT)
 SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 
+PAGES3 := $(wildcard man/*.3)
+PAGES7 := $(wildcard man/*.7)
+
 # The same bytes wherever the sources lie.
 REMAP := --remap-path-prefix=$(CURDIR)=. \
          --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 
-.PHONY: all build demo check bench install uninstall header setup new-module check-vm check-tss check-asan check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-tss check-asan check-cinstall clean help
 
 all: build
 
@@ -63,12 +67,17 @@ install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	    pkgconfig/tss2-tcti-rusttcti.pc.in > "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
 	chmod 644 "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
+	$(INSTALL) -d "$(DESTDIR)$(MANDIR)/man3" "$(DESTDIR)$(MANDIR)/man7"
+	$(INSTALL) -m 644 $(PAGES3) "$(DESTDIR)$(MANDIR)/man3/"
+	$(INSTALL) -m 644 $(PAGES7) "$(DESTDIR)$(MANDIR)/man7/"
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
 uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(LIBDIR)/$(REAL)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/$(LIBRARY).so" \
 	      "$(DESTDIR)$(INCLUDEDIR)/tss2/tss2_tcti_rusttcti.h" \
-	      "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc"
+	      "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc" \
+	      $(patsubst man/%,"$(DESTDIR)$(MANDIR)/man3/%",$(PAGES3)) \
+	      $(patsubst man/%,"$(DESTDIR)$(MANDIR)/man7/%",$(PAGES7))
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
 new-module: ## make a crate for a transport of your own: NAME=foo [DIR=../foo] [GIT=URL]
@@ -76,6 +85,9 @@ new-module: ## make a crate for a transport of your own: NAME=foo [DIR=../foo] [
 
 header: ## make the C header anew from src/capi.rs
 	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test header
+
+man: ## make the version and the options in the manual pages anew from the sources
+	RUSTTCTI_UPDATE_MAN=1 $(CARGO) test --locked --lib manual_pages
 
 setup: ## install the Debian packages that check needs
 	@scripts/setup.sh check

@@ -30,6 +30,8 @@ describe() {
     echo "symbols:"
     nm -D --defined-only --format=posix "$library" | cut -d ' ' -f 1
     echo "header: $(sha256sum <usr/include/tss2/tss2_tcti_rusttcti.h)"
+    echo "manual:"
+    find usr/share/man -type f -exec sha256sum {} + | sort -k 2
     echo "pkg-config:"
     local variable
     export PKG_CONFIG_PATH="$root/usr/lib/pkgconfig"

@@ -26,6 +26,8 @@ check=(
     libtss2-tcti-pcap0
     libtss2-tcti-swtpm0
     libtss2-tcti-tabrmd0
+    man-db
+    mandoc
     openssh-client
     openssh-server
     python3-dev

@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 
 use crate::layer::{self, Options};
-use crate::transport;
+use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
+use crate::usage::Setting;
+#[cfg(any(feature = "capi", test))]
+use crate::usage::Text;
 use crate::{Error, ErrorKind, Module, Result, Tcti, TctiLdr};
 
 /// What a transport is opened from: its CONF.
@@ -13,28 +16,64 @@ type OpenTransport = fn(Option<&str>) -> Result<Box<dyn Tcti>>;
 /// What a layer is opened from: its options, and what it is put on.
 type OpenLayer = fn(Options, Box<dyn Tcti>) -> Result<Box<dyn Tcti>>;
 
-const TRANSPORTS: &[(&str, OpenTransport)] = &[
-    ("device", boxed::<transport::device::Device>),
-    ("swtpm", boxed::<transport::swtpm::Swtpm>),
-    ("mssim", boxed::<transport::mssim::Mssim>),
-    ("cmd", boxed::<transport::cmd::Cmd>),
-    ("libtpms", boxed::<transport::libtpms::Libtpms>),
-    ("null", boxed::<transport::null::Null>),
+/// A transport or a layer.
+pub(crate) struct Entry<Open: 'static> {
+    pub(crate) name: &'static str,
+    /// What its CONF, or its options, can say.
+    #[cfg_attr(not(any(feature = "capi", test)), allow(dead_code))]
+    pub(crate) settings: &'static [Setting],
+    open: Open,
+}
+
+pub(crate) const TRANSPORTS: &[Entry<OpenTransport>] = &[
+    transport::<device::Device>("device", device::SETTINGS),
+    transport::<swtpm::Swtpm>("swtpm", swtpm::SETTINGS),
+    transport::<mssim::Mssim>("mssim", mssim::SETTINGS),
+    transport::<cmd::Cmd>("cmd", cmd::SETTINGS),
+    transport::<libtpms::Libtpms>("libtpms", libtpms::SETTINGS),
+    transport::<null::Null>("null", null::SETTINGS),
 ];
 
-const LAYERS: &[(&str, OpenLayer)] = &[("pcap", layer::pcap::open)];
+pub(crate) const LAYERS: &[Entry<OpenLayer>] = &[Entry {
+    name: "pcap",
+    settings: layer::pcap::SETTINGS,
+    open: layer::pcap::open,
+}];
+
+const fn transport<T: Module>(
+    name: &'static str,
+    settings: &'static [Setting],
+) -> Entry<OpenTransport> {
+    Entry {
+        name,
+        settings,
+        open: boxed::<T>,
+    }
+}
 
 /// The configuration, for those who ask the module (`TSS2_TCTI_INFO.config_help`).
-#[cfg(feature = "capi")]
-pub(crate) const HELP: &std::ffi::CStr = c"\
-[LAYER[,key=value...]:]TRANSPORT[:CONF], none is the system's TPM device. Transports: \
-device[:PATH]; \
-swtpm[:host=HOST,port=PORT | path=PATH][,persistent=1]; \
-mssim[:host=HOST,port=PORT | path=PATH]; \
-cmd:COMMAND-LINE; \
-libtpms[:STATE-FILE]; \
-null; \
-any C module's name. Layers: pcap[,file=PATH].";
+#[cfg(any(feature = "capi", test))]
+pub(crate) const HELP: &std::ffi::CStr = HELP_TEXT.as_c_str();
+#[cfg(any(feature = "capi", test))]
+const HELP_TEXT: &Text = &Text::new("[LAYER[,KEY=VALUE...]:]... [TRANSPORT[:CONF]]; ")
+    .and("without a transport, the system's TPM device. Transports and their CONF: ")
+    .and_entries(TRANSPORTS)
+    .and("any C module's name: its own. Layers and their options: ")
+    .and_entries(LAYERS);
+
+#[cfg(any(feature = "capi", test))]
+impl Text {
+    const fn and_entries<Open>(mut self, entries: &[Entry<Open>]) -> Self {
+        let mut at = 0;
+        while at < entries.len() {
+            let entry = &entries[at];
+            self = self.and(entry.name).and(": ");
+            self = self.and_settings(entry.settings).and("; ");
+            at += 1;
+        }
+        self
+    }
+}
 
 fn boxed<T: Module>(conf: Option<&str>) -> Result<Box<dyn Tcti>> {
     Ok(Box::new(T::init(conf)?))
@@ -62,11 +101,9 @@ fn boxed<T: Module>(conf: Option<&str>) -> Result<Box<dyn Tcti>> {
 pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
     let plan = Plan::parse(chain)?;
     let mut tcti = match plan.transport {
-        None => {
-            transport::device::Device::init(None).map(|tcti| Box::new(tcti) as Box<dyn Tcti>)?
-        }
-        Some((name, conf)) => match TRANSPORTS.iter().find(|(known, _)| *known == name) {
-            Some((_, open)) => open(conf)?,
+        None => device::Device::init(None).map(|tcti| Box::new(tcti) as Box<dyn Tcti>)?,
+        Some((name, conf)) => match find(TRANSPORTS, name) {
+            Some(transport) => (transport.open)(conf)?,
             None => foreign(name, conf)?,
         },
     };
@@ -79,7 +116,7 @@ pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
 /// A C module, by tctildr.
 fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
     if let Some((known, _)) = name.split_once(',') {
-        if TRANSPORTS.iter().any(|(transport, _)| *transport == known) {
+        if find(TRANSPORTS, known).is_some() {
             return Err(Error::new(
                 ErrorKind::BadValue,
                 format!(
@@ -112,9 +149,13 @@ fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
     }
 }
 
-fn names<T>(list: &[(&str, T)]) -> String {
+fn find<Open>(list: &'static [Entry<Open>], name: &str) -> Option<&'static Entry<Open>> {
+    list.iter().find(|entry| entry.name == name)
+}
+
+fn names<Open>(list: &[Entry<Open>]) -> String {
     list.iter()
-        .map(|(name, _)| *name)
+        .map(|entry| entry.name)
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -133,11 +174,11 @@ impl<'a> Plan<'a> {
         let mut rest = chain;
         loop {
             let name = &rest[..rest.find([',', ':']).unwrap_or(rest.len())];
-            let Some((_, open)) = LAYERS.iter().find(|(known, _)| *known == name) else {
+            let Some(layer) = find(LAYERS, name) else {
                 break;
             };
             let (options, after) = Options::parse(name, &rest[name.len()..])?;
-            layers.push((*open, options));
+            layers.push((layer.open, options));
             rest = after;
         }
         let transport = match rest.split_once(':') {
@@ -210,11 +251,11 @@ mod tests {
                 text.contains("no transport or layer \"nosuchtpm\""),
                 "{text}"
             );
-            for (name, _) in TRANSPORTS {
-                assert!(text.contains(name), "{text}");
+            for transport in TRANSPORTS {
+                assert!(text.contains(transport.name), "{text}");
             }
-            for (name, _) in LAYERS {
-                assert!(text.contains(name), "{text}");
+            for layer in LAYERS {
+                assert!(text.contains(layer.name), "{text}");
             }
         }
     }

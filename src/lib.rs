@@ -94,6 +94,7 @@ mod log;
 mod sync;
 mod tcti;
 pub mod transport;
+mod usage;
 
 #[cfg(feature = "capi")]
 mod capi;

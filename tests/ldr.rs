@@ -65,7 +65,7 @@ fn what_is_available_is_told_with_what_it_says_of_itself() {
     let info = TctiLdr::info(file).expect("ours");
     assert_eq!((info.version, info.name.as_str()), (2, "rusttcti"));
     assert!(
-        info.config_help.contains("libtpms[:STATE-FILE]"),
+        info.config_help.contains("; libtpms: PATH ("),
         "{}",
         info.config_help
     );

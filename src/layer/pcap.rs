@@ -25,12 +25,24 @@ use std::time::Duration;
 use self::frames::{Direction, Frames};
 use self::output::Output;
 use super::Options;
+use crate::usage::Setting;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// The variable that names the file where no option does, as tpm2-tss has it.
 const VARIABLE: &str = "TCTI_PCAP_FILE";
 /// The file where nothing names one.
 const DEFAULT_FILE: &str = "tpm2_log.pcap";
+
+/// Its options.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "file",
+    value: "PATH",
+    default: "$TCTI_PCAP_FILE, then tpm2_log.pcap",
+    text: "Where the recording goes: a file, which is appended to and, if it is new, is for its \
+           user alone (mode 0600), or a named pipe. Each %p in it becomes the process's number; \
+           \"-\" and \"stdout\" are the program's standard output, \"stderr\" is its standard \
+           error. It must not be empty; an empty TCTI_PCAP_FILE counts as none.",
+}];
 
 /// The layer as a chain opens it.
 pub(crate) fn open(mut options: Options, mut inner: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {

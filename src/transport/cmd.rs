@@ -19,11 +19,23 @@ use rustix::io::Errno;
 
 use super::assembly::Assembly;
 use crate::io::{Deadline, PATIENCE};
+use crate::usage::{self, Setting, Text};
 use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
 use child::{Child, Manner};
 
 /// How long the exit status may be behind the end of the output.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "COMMAND",
+    default: "",
+    text: "A command line for /bin/sh -c, which must not be empty. It reads TPM commands from \
+           its standard input and writes the responses to its standard output, and nothing \
+           else; what it writes to its standard error goes to the program's.",
+}];
+const HELP: &Text = &usage::help(SETTINGS);
 
 /// A TPM at the other end of a command's pipes.
 ///
@@ -45,7 +57,7 @@ pub struct Cmd {
 impl Module for Cmd {
     const NAME: &'static CStr = c"cmd";
     const DESCRIPTION: &'static CStr = c"a command that reads TPM commands and writes responses";
-    const CONFIG_HELP: &'static CStr = c"a command line for /bin/sh -c";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
         let command = conf.unwrap_or_default().to_owned();

@@ -26,11 +26,22 @@ use rustix::io::Errno;
 
 use super::assembly::Assembly;
 use crate::io::{Deadline, PATIENCE};
+use crate::usage::{self, Setting, Text};
 use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
 use node::Node;
 
 /// What is tried where no device is named, in this order.
 const DEFAULTS: [&str; 3] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcm0"];
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "PATH",
+    default: "/dev/tpmrm0, /dev/tpm0, /dev/tcm0",
+    text: "A TPM's character device. Without one, those named are tried in this order, \
+           and the first that opens is taken.",
+}];
+const HELP: &Text = &usage::help(SETTINGS);
 
 /// A TPM behind the kernel's driver.
 ///
@@ -52,8 +63,7 @@ pub struct Device {
 impl Module for Device {
     const NAME: &'static CStr = c"device";
     const DESCRIPTION: &'static CStr = c"the Linux kernel's TPM driver";
-    const CONFIG_HELP: &'static CStr =
-        c"the path of a TPM device; by default /dev/tpmrm0, /dev/tpm0 or /dev/tcm0";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
         let (path, node) = match conf {
@@ -193,5 +203,13 @@ impl Tcti for Device {
     fn finalize(&mut self) -> Result<()> {
         self.node = None;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_default_that_users_are_told_is_what_is_tried() {
+        assert_eq!(super::SETTINGS[0].default, super::DEFAULTS.join(", "));
     }
 }

@@ -19,14 +19,19 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::socket::{Endpoint, Fault, Inbox, Place, Stream};
+use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, Place, Stream};
 use crate::abi::fork;
 use crate::header::Header;
 use crate::io::{Deadline, PATIENCE};
+use crate::usage::{self, Setting, Text};
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti, conf, log};
 use platform::{Platform, SESSION_END};
 
 const WHO: &str = "mssim";
+
+/// What CONF can say.
+pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH];
+const HELP: &Text = &usage::help(SETTINGS);
 
 const SEND_COMMAND: u32 = 8;
 
@@ -60,13 +65,13 @@ pub struct Mssim {
 impl Module for Mssim {
     const NAME: &'static CStr = c"mssim";
     const DESCRIPTION: &'static CStr = c"Microsoft's TPM simulator, over TCP or a unix socket";
-    const CONFIG_HELP: &'static CStr = c"host=HOST,port=PORT (localhost, 2321) or path=PATH";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
         let mut place = Place::default();
         for (key, value) in conf::pairs(conf.unwrap_or(""))? {
             if !place.take(WHO, key, value)? {
-                return Err(conf::unknown_key(WHO, key, &["host", "port", "path"]));
+                return Err(conf::unknown_key(WHO, key, &usage::keys(SETTINGS)));
             }
         }
         let (endpoint, platform) = place.resolve(WHO)?;

@@ -7,7 +7,17 @@
 use std::ffi::CStr;
 use std::time::Duration;
 
+use crate::usage::{self, Setting, Text};
 use crate::{Error, ErrorKind, Module, Result, Tcti};
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "ANYTHING",
+    default: "",
+    text: "Ignored.",
+}];
+const HELP: &Text = &usage::help(SETTINGS);
 
 /// The transport that goes nowhere, as tpm2-tss's `null`.
 ///
@@ -24,7 +34,7 @@ pub struct Null(());
 impl Module for Null {
     const NAME: &'static CStr = c"null";
     const DESCRIPTION: &'static CStr = c"no TPM: opens, and refuses every command";
-    const CONFIG_HELP: &'static CStr = c"CONF is ignored";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(_conf: Option<&str>) -> Result<Self> {
         Ok(Self(()))

@@ -9,6 +9,6 @@ mod endpoint;
 mod inbox;
 mod stream;
 
-pub(super) use endpoint::{Endpoint, Place};
+pub(super) use endpoint::{Endpoint, HOST, PATH, PORT, Place};
 pub(super) use inbox::Inbox;
 pub(super) use stream::{Fault, Stream};

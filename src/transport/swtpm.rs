@@ -24,15 +24,33 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket::{Endpoint, Inbox, Place, Stream};
+use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, Place, Stream};
 use crate::abi::fork;
 use crate::header::Header;
 use crate::io::{Deadline, PATIENCE};
+use crate::usage::{self, Setting, Text};
 use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti, conf, log};
 use control::Control;
 use shared::Shared;
 
 const WHO: &str = "swtpm";
+
+/// What CONF can say.
+pub(crate) const SETTINGS: &[Setting] = &[
+    HOST,
+    PORT,
+    PATH,
+    Setting {
+        key: "persistent",
+        value: "0|1",
+        default: "0",
+        text: "With 0, each command has a connection of its own, and several processes share \
+               one swtpm. With 1, the connection is kept while a context is open: a command \
+               takes about half the time, and no other process is served meanwhile. The \
+               contexts of one process share the connection.",
+    },
+];
+const HELP: &Text = &usage::help(SETTINGS);
 
 /// The transport to swtpm.
 ///
@@ -61,8 +79,7 @@ pub struct Swtpm {
 impl Module for Swtpm {
     const NAME: &'static CStr = c"swtpm";
     const DESCRIPTION: &'static CStr = c"a TPM in a process of swtpm, over TCP or a unix socket";
-    const CONFIG_HELP: &'static CStr =
-        c"host=HOST,port=PORT (localhost, 2321) or path=PATH; persistent=1 keeps the connection";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
         let (place, persistent) = parse(conf.unwrap_or(""))?;
@@ -104,10 +121,7 @@ fn parse(conf: &str) -> Result<(Place, bool)> {
             ("persistent", "1") => persistent = true,
             ("persistent", _) => return Err(conf::bad_value(WHO, key, value, "0 or 1")),
             _ if place.take(WHO, key, value)? => {}
-            _ => {
-                let known = ["host", "port", "path", "persistent"];
-                return Err(conf::unknown_key(WHO, key, &known));
-            }
+            _ => return Err(conf::unknown_key(WHO, key, &usage::keys(SETTINGS))),
         }
     }
     Ok((place, persistent))

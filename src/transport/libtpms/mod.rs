@@ -40,7 +40,19 @@ use self::mailbox::Mailbox;
 use self::registry::Share;
 use self::tpm::{Job, Tpm, closed};
 use crate::abi::fork;
+use crate::usage::{self, Setting, Text};
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "PATH",
+    default: "none, a TPM in memory",
+    text: "The TPM's state file, which is made if there is none; the folder must be there. A \
+           symbolic link is followed. Without a path each context has a new TPM of its own, \
+           which is gone with it.",
+}];
+const HELP: &Text = &usage::help(SETTINGS);
 
 /// The transport to a TPM inside this process.
 ///
@@ -224,8 +236,7 @@ impl Builder {
 impl Module for Libtpms {
     const NAME: &'static CStr = c"libtpms";
     const DESCRIPTION: &'static CStr = c"a TPM inside this process, by libtpms";
-    const CONFIG_HELP: &'static CStr =
-        c"path of the TPM's state file, which is made if there is none; nothing: a TPM in memory";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
         match conf {

@@ -11,7 +11,30 @@ use rustix::net::SocketAddrUnix;
 
 use super::stream::{Address, Fault, Stream};
 use crate::io::{Deadline, PATIENCE};
+use crate::usage::Setting;
 use crate::{Error, ErrorKind, Result, conf};
+
+/// The keys that say where a peer listens.
+pub(in crate::transport) const HOST: Setting = Setting {
+    key: "host",
+    value: "HOST",
+    default: "localhost",
+    text: "A host name, or an IPv4 or IPv6 address, the latter in brackets or not.",
+};
+pub(in crate::transport) const PORT: Setting = Setting {
+    key: "port",
+    value: "PORT",
+    default: "2321",
+    text: "The TCP port of the data channel, 1 to 65534. The control channel is at the next one.",
+};
+pub(in crate::transport) const PATH: Setting = Setting {
+    key: "path",
+    value: "PATH",
+    default: "",
+    text: "A unix socket instead of a host and a port, at most 107 bytes with the .ctrl of the \
+           control channel's path, which is this one and .ctrl. Of a host and a path, what \
+           comes last counts.",
+};
 
 /// A place in a configuration: `host=HOST,port=PORT` or `path=PATH`. Of a host
 /// and a path, what comes last counts, and so it is where a key comes twice.
@@ -25,7 +48,7 @@ pub(in crate::transport) struct Place {
 impl Default for Place {
     fn default() -> Self {
         Self {
-            host: "localhost".to_owned(),
+            host: HOST.default.to_owned(),
             port: 2321,
             path: None,
         }

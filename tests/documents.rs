@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the documents name is there: files, tests, targets of make, versions.
+
+use std::path::Path;
+
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "VERSIONING.md",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// What stands between backticks in the text, outside of code blocks.
+fn quoted(text: &str) -> Vec<String> {
+    let outside: Vec<&str> = text.split("```").step_by(2).collect();
+    let quoted = outside
+        .iter()
+        .flat_map(|text| text.split('`').skip(1).step_by(2));
+    quoted.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            assert!(root().join(target).exists(), "{document}: {target}");
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_promise_names_is_there() {
+    let (mut file, mut tests) = (String::new(), 0);
+    for word in quoted(&read("SECURITY.md")) {
+        if let Some(name) = word.strip_suffix(".rs") {
+            file = match name.contains('/') {
+                true => read(&word),
+                false => read(&format!("tests/{word}")),
+            };
+        } else if word.matches('_').count() >= 3 && !word.contains(['=', ' ', '.']) {
+            assert!(
+                file.contains(&format!("fn {word}(")),
+                "SECURITY.md names {word}, which is not in the file named before it"
+            );
+            tests += 1;
+        }
+    }
+    assert!(tests > 30, "only {tests}");
+    // A promise without a test is none.
+    let text = read("SECURITY.md");
+    let (_, rest) = text.split_once("## What is promised").expect("promises");
+    let (promises, _) = rest.split_once("\n## ").expect("the next heading");
+    for promise in promises.lines().filter(|line| line.starts_with("- ")) {
+        assert!(promise.contains(".rs`: `"), "no test holds: {promise}");
+    }
+}
+
+#[test]
+fn every_target_of_make_that_is_named_is_there() {
+    let makefile = read("Makefile");
+    for document in DOCUMENTS {
+        for word in quoted(&read(document)) {
+            let Some(rest) = word.strip_prefix("make ") else {
+                continue;
+            };
+            let target = rest.split(' ').next().unwrap_or_default();
+            assert!(
+                makefile.contains(&format!("\n{target}:")),
+                "{document}: make {target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn contributors_are_sent_to_files_that_are_there() {
+    for word in quoted(&read("CONTRIBUTING.md")) {
+        let is_path = word.contains('/') && !word.contains([' ', ':', '=']);
+        // The transport of its example is one that isn't.
+        if is_path && !word.to_lowercase().contains("serial") {
+            assert!(root().join(&word).exists(), "CONTRIBUTING.md: {word}");
+        }
+    }
+}
+
+#[test]
+fn the_documents_and_the_manifest_agree_on_versions() {
+    let readme = read("README.md");
+    let versioning = read("VERSIONING.md");
+    let rust = env!("CARGO_PKG_RUST_VERSION");
+    assert!(readme.contains(&format!("{rust} or newer, edition 2024")));
+    assert!(versioning.contains(&format!("| Rust, to build | {rust} |")));
+    let glibc = readme
+        .split("needs glibc ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .expect("which glibc");
+    assert!(versioning.contains(&format!("built on Debian 12 | {glibc} |")));
+    let changes = read("CHANGELOG.md");
+    let version = env!("CARGO_PKG_VERSION");
+    let first = changes.lines().find(|line| line.starts_with("## ["));
+    let first = first.expect("a heading");
+    assert!(
+        first == "## [Unreleased]" || first.starts_with(&format!("## [{version}] - ")),
+        "CHANGELOG.md begins with {first}, the version is {version}"
+    );
+}

@@ -4,6 +4,7 @@
 mod blob;
 mod bridge;
 mod context;
+mod end;
 mod esys;
 pub(crate) mod exclusive;
 pub(crate) mod fork;
@@ -18,6 +19,7 @@ pub(crate) mod spawn;
 mod thread;
 mod words;
 
+pub(crate) use end::{at_end, before_end};
 pub(crate) use fork::ParentsOnly;
 pub(crate) use thread::Thread;
 

@@ -270,6 +270,18 @@ impl Core {
             None => Ok(()),
         }
     }
+
+    /// The same at the end of the process, where OpenSSL may be gone. The
+    /// library stays as it is: it goes with the process.
+    pub(super) fn end(self) -> Result<()> {
+        let mut core = std::mem::ManuallyDrop::new(self);
+        core.copy.library.forget_openssl();
+        let Some(storage) = core.storage.take() else {
+            return Ok(());
+        };
+        let state = core.snapshot()?;
+        storage.place.replace(&state, storage.sync)
+    }
 }
 
 /// What a state that comes from no file is called.

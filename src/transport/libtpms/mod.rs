@@ -5,7 +5,8 @@
 //! Without CONF the TPM lives in memory, each context has its own, and it is
 //! gone with the context. CONF is the path of a state file, in tpm2-tss's
 //! format. A clean close suspends the TPM and the next one who opens the file
-//! goes on from there; a crash is a power loss.
+//! goes on from there; so does an exit(3) without a close. A crash is a power
+//! loss.
 //!
 //! A software TPM protects nothing against its own user: the state file and
 //! the process's memory hold all its keys. Its seeds come from the system's

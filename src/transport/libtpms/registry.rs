@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use super::core::{Core, Startup, Storage};
 use super::file::{Identity, Place};
 use super::tpm::Tpm;
 use crate::Result;
-use crate::abi::fork;
+use crate::abi::{at_end, before_end, fork};
 use crate::sync::Mutex;
 
 /// A list for each generation of forked children: a child must not wait for a
@@ -37,6 +38,7 @@ pub(super) struct Share {
 /// # Errors
 /// The file is another process's, or cannot be used.
 pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
+    at_end(suspend_all);
     let place = Place::find(path)?;
     let share = Share::new(place.identity()?);
     let mut slot = share.slot.lock();
@@ -115,5 +117,77 @@ impl Share {
 }
 
 fn files() -> &'static Files {
-    &FILES[(fork::generation() % FILES.len() as u64) as usize]
+    &FILES[place(fork::generation())]
+}
+
+/// The TPMs that have a worker, or had one; a list for each generation.
+static WORKING: [Mutex<Vec<Weak<Tpm>>>; 64] = [const { Mutex::new(Vec::new()) }; 64];
+
+/// How long the end of the process is put off at most.
+const LONGEST_END: Duration = Duration::from_secs(2);
+
+/// To be called when a TPM's worker is started.
+pub(super) fn has_worker(tpm: &Arc<Tpm>) {
+    // libtpms has long set OpenSSL up, whose own clean-up thus comes after this.
+    before_end(rest_all);
+    let mut working = WORKING[place(fork::generation())].lock();
+    working.retain(|other| other.strong_count() > 0);
+    if !working
+        .iter()
+        .any(|other| other.as_ptr() == Arc::as_ptr(tpm))
+    {
+        working.push(Arc::downgrade(tpm));
+    }
+}
+
+/// Ends all workers, which OpenSSL's clean-up at the end of the process would
+/// pull the rug from under.
+fn rest_all() {
+    let deadline = Instant::now() + LONGEST_END;
+    let list = &WORKING[place(fork::current())];
+    let tpms = patiently(deadline, || list.try_lock()).map(|mut list| std::mem::take(&mut *list));
+    for tpm in tpms.iter().flatten().filter_map(Weak::upgrade) {
+        tpm.rest(deadline);
+    }
+}
+
+/// Suspends the TPMs that nobody finalized: many a program, systemd's among
+/// them, frees its contexts or just exits. A TPM in hardware stays on then, so
+/// that is no power loss here.
+///
+/// Whoever is within a call now never gets out of it, or finds its TPM closed.
+fn suspend_all() {
+    let deadline = Instant::now() + LONGEST_END;
+    let list = &FILES[place(fork::current())];
+    let Some(files) = patiently(deadline, || list.try_lock()) else {
+        return;
+    };
+    let slots: Vec<_> = files.iter().map(|(_, slot)| slot.clone()).collect();
+    drop(files);
+    for slot in slots {
+        let Some(mut slot) = patiently(deadline, || slot.try_lock()) else {
+            continue;
+        };
+        if let Some((tpm, _)) = slot.take() {
+            if let Err(error) = tpm.end(deadline) {
+                crate::log::error!("libtpms: {}", error.report());
+            }
+        }
+    }
+}
+
+/// Tries until the deadline.
+pub(super) fn patiently<T>(deadline: Instant, attempt: impl Fn() -> Option<T>) -> Option<T> {
+    loop {
+        let result = attempt();
+        if result.is_some() || Instant::now() >= deadline {
+            return result;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A generation's place in the lists.
+fn place(generation: u64) -> usize {
+    (generation % 64) as usize
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::ffi::Canceller;
 use super::mailbox::Mailbox;
+use super::registry::{self, patiently};
 use crate::abi::{Thread, exclusive::Exclusive, openssl::Lease};
 use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
@@ -32,6 +33,8 @@ pub(super) struct Tpm {
     /// None once it is closed.
     core: Exclusive<Option<Core>>,
     queue: Mutex<Queue>,
+    /// The process that opened it.
+    process: u32,
     /// Something changed in the queue that the worker looks for.
     wake: Condvar,
     canceller: Canceller,
@@ -43,7 +46,8 @@ struct Queue {
     running: Option<Running>,
     /// Started with the first job.
     worker: Option<Thread>,
-    closed: bool,
+    /// The worker is to end when nothing is left to do.
+    resting: bool,
 }
 
 /// A command for the worker.
@@ -70,6 +74,7 @@ impl Tpm {
             canceller: core.canceller(),
             core: Exclusive::new(Some(core)),
             queue: Mutex::default(),
+            process: std::process::id(),
             wake: Condvar::new(),
         }
     }
@@ -109,6 +114,7 @@ impl Tpm {
             queue.worker = Some(worker.map_err(|error| {
                 Error::from(error).context("cannot start a thread for a long command")
             })?);
+            registry::has_worker(self);
         }
         job.mailbox.expect();
         queue.waiting.push_back(job);
@@ -145,7 +151,7 @@ impl Tpm {
             if let Some(job) = queue.waiting.front() {
                 return Some(job.clone());
             }
-            if queue.closed {
+            if queue.resting {
                 return None;
             }
             queue = self
@@ -196,12 +202,50 @@ impl Tpm {
     pub(super) fn close(&self) -> Result<()> {
         let worker = {
             let mut queue = self.queue.lock();
-            queue.closed = true;
+            queue.resting = true;
             self.wake.notify_one();
             queue.worker.take()
         };
         drop(worker);
         let core = self.core.lock().take();
         core.map_or(Ok(()), Core::suspend)
+    }
+
+    /// Cancels the worker's commands and ends it, if that can be done until the
+    /// deadline; the next long command starts another. Its contexts need not
+    /// know. For the end of the process.
+    pub(super) fn rest(&self, deadline: Instant) -> bool {
+        // A child that was made behind the back of our fork handlers.
+        if self.process != std::process::id() {
+            return false;
+        }
+        let idle = patiently(deadline, || {
+            let mut queue = self.queue.try_lock()?;
+            queue.resting = true;
+            self.wake.notify_one();
+            for job in &mut queue.waiting {
+                job.cancelled = true;
+            }
+            if queue.running.is_some() {
+                self.canceller.cancel();
+            }
+            (queue.running.is_none() && queue.waiting.is_empty()).then(|| queue.worker.take())
+        });
+        let Some(worker) = idle else { return false };
+        drop(worker);
+        self.queue.lock().resting = false;
+        true
+    }
+
+    /// At the end of the process, or of this library: stores the state, if that
+    /// can be done until the deadline.
+    pub(super) fn end(&self, deadline: Instant) -> Result<()> {
+        if !self.rest(deadline) {
+            return Ok(());
+        }
+        match patiently(deadline, || self.core.try_lock()) {
+            Some(mut core) => core.take().map_or(Ok(()), Core::end),
+            None => Ok(()),
+        }
     }
 }

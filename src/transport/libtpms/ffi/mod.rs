@@ -119,6 +119,12 @@ impl Library {
         }
     }
 
+    /// From now on this value does nothing with OpenSSL, which may be gone
+    /// where the process ends. Reading the state needs none.
+    pub(super) fn forget_openssl(&mut self) {
+        std::mem::forget(self.openssl.take());
+    }
+
     /// Where libtpms prints to: a file, or nowhere.
     pub(super) fn print_to(&self, file: Option<&OwnedFd>) {
         let fd = file.map_or(NOWHERE, |file| file.as_raw_fd());

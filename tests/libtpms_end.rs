@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A program that ends, or unloads the module, without finalizing its context
+//! (tests/c/unfinalized.c) loses nothing of the TPM in its state file.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::stage::{Stage, output};
+use common::tpm::{DEBUG_PCR, ok, pcr_extend, pcr_read};
+use rusttcti::transport::libtpms::Libtpms;
+
+/// Runs the program on a new state file, and looks for what it did.
+fn nothing_is_lost(way: &str) {
+    let stage = Stage::new();
+    let program = stage.path().join("unfinalized");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/unfinalized.c");
+    output(
+        Command::new("cc")
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-o"])
+            .args([&program, &source])
+            .args(stage.pkg_config("--cflags"))
+            .arg("-ldl"),
+    );
+    let state = stage.path().join("state");
+    let began = Instant::now();
+    output(
+        common::module::program(program.to_str().expect("UTF-8"))
+            .arg(way)
+            .arg(format!("libtpms:{}", state.display())),
+    );
+    assert!(began.elapsed() < Duration::from_secs(30), "it hung");
+    assert!(
+        !stage.path().join("state.lock").exists(),
+        "it kept the lock"
+    );
+
+    let mut tpm = Libtpms::builder().path(&state).open().expect("a TPM");
+    let mut other = Libtpms::builder().open().expect("a TPM");
+    for _ in 0..2 {
+        ok(&mut other, &pcr_extend(DEBUG_PCR, 1));
+    }
+    let wanted = pcr_read(&mut other, DEBUG_PCR);
+    assert_eq!(pcr_read(&mut tpm, DEBUG_PCR), wanted);
+}
+
+#[test]
+fn a_program_that_just_exits_is_no_power_loss() {
+    nothing_is_lost("exit");
+}
+
+#[test]
+fn a_program_that_unloads_the_module_may_load_it_and_open_the_file_again() {
+    nothing_is_lost("unload");
+}
+
+#[test]
+fn the_same_where_the_tpm_has_a_thread() {
+    nothing_is_lost("worker-unload");
+}
+
+#[test]
+fn an_exit_in_the_middle_of_a_long_command_ends_it() {
+    nothing_is_lost("busy");
+}
+
+#[test]
+fn what_a_program_registered_with_atexit_still_reaches_the_tpm() {
+    nothing_is_lost("handler");
+}
+
+#[test]
+fn an_exit_after_openssl_s_own_cleanup_stores_the_state() {
+    nothing_is_lost("openssl");
+}
+
+#[test]
+fn children_that_exit_leave_the_parent_s_tpm_alone() {
+    nothing_is_lost("children");
+}

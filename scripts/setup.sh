@@ -20,6 +20,8 @@ check=(
     dbus-bin
     dbus-daemon
     g++
+    libtpm2-pkcs11-1
+    libtss2-fapi1
     libtss2-tcti-cmd0
     libtss2-tcti-device0
     libtss2-tcti-mssim0
@@ -28,6 +30,7 @@ check=(
     libtss2-tcti-tabrmd0
     man-db
     mandoc
+    opensc
     openssh-client
     openssh-server
     python3-dev

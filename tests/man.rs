@@ -196,14 +196,95 @@ fn the_examples_in_the_manual_work() {
             "tpm2-openssl" => {
                 script(&format!("{text}grep -q 'BEGIN TSS2 PRIVATE KEY' key.pem"));
             }
-            // They need another machine, a C compiler, a configuration, a token
-            // or a bus: other tests run the same.
-            "The TPM of another machine" | "ESYS" | "FAPI" | "tpm2-pkcs11" | "tpm2-abrmd" => {
-                continue;
+            "The TPM of another machine" => {
+                let random = script(&format!("{SSH}{text}"));
+                assert!(is_16_bytes(&random), "{random}");
+            }
+            "ESYS" => compile_and_run(&text),
+            "FAPI" => {
+                script(&fapi(&text));
+            }
+            "tpm2-pkcs11" => {
+                let told = script(&text);
+                assert!(told.contains("Key pair generated"), "{told}");
+            }
+            "tpm2-abrmd" => {
+                let random = script(&on_a_bus(&text));
+                assert!(is_16_bytes(&random), "{random}");
             }
             heading => panic!("no test runs the examples of \"{heading}\""),
         }
         ran.push(heading);
     }
-    assert_eq!(ran.len(), 5, "{ran:?}");
+    assert_eq!(ran.len(), 10, "{ran:?}");
+}
+
+/// An ssh whose other machine is this one, with a TPM.
+const SSH: &str = "mkdir bin
+printf '#!/bin/sh\\nshift\\nTPM2TOOLS_TCTI=rusttcti:libtpms exec \"$@\"\\n' >bin/ssh
+chmod +x bin/ssh
+export PATH=$PWD/bin:$PATH
+";
+
+/// Lines of ESYS, in a program that fails where they do.
+fn compile_and_run(lines: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("program");
+    let source = program.with_extension("c");
+    let text = format!(
+        "#include <tss2/tss2_esys.h>\n#include <tss2/tss2_tctildr.h>\nint main(void)\n{{\n\
+         {lines}int failed = esys == NULL;\n\
+         Esys_Finalize(&esys);\nTss2_TctiLdr_Finalize(&tcti);\nreturn failed;\n}}\n"
+    );
+    std::fs::write(&source, text).expect("a file");
+    stage::output(
+        Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-o"])
+            .args([&program, &source])
+            .args(["-ltss2-esys", "-ltss2-tctildr"]),
+    );
+    stage::output(&mut module::program(&program.display().to_string()));
+}
+
+/// A script that provisions FAPI with these lines in Debian's configuration,
+/// all folders and files in $HOME.
+fn fapi(lines: &str) -> String {
+    let lines = lines.replace("/var/lib/my/tpm.state", "$HOME/tpm.state");
+    format!(
+        "mkdir user system log
+sed -e \"s|~/.local/share/tpm2-tss/user/keystore|$HOME/user|\" \\
+    -e \"s|/var/lib/tpm2-tss/system/keystore|$HOME/system|\" \\
+    -e \"s|/run/tpm2-tss/eventlog/|$HOME/log|\" \\
+    -e '/\"tcti\":/d' -e '/^{{/d' /etc/tpm2-tss/fapi-config.json >rest
+{{ echo '{{'; cat <<END
+{lines}END
+cat rest; }} >fapi.json
+export TSS2_FAPICONF=$HOME/fapi.json
+tss2_provision
+test -s tpm.state
+"
+    )
+}
+
+/// A script that runs tpm2-abrmd on a bus of its own, and the second line once
+/// it is there.
+fn on_a_bus(text: &str) -> String {
+    let (daemon, client) = text.split_once('\n').expect("two lines");
+    let daemon = daemon.replace("tpm2-abrmd ", "tpm2-abrmd --allow-root ");
+    let client = client.trim_end();
+    format!(
+        "cat >session <<'END'
+{daemon}
+tries=300
+until {client} 2>said; do
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] || {{ cat said; break; }}
+    sleep 0.1
+done
+kill $!
+wait
+END
+dbus-run-session -- sh -u session
+"
+    )
 }

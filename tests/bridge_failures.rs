@@ -190,7 +190,7 @@ fn what_the_bridge_itself_finds_wrong_has_words_too() {
     let error = rust
         .receive(&mut [0; 64], None)
         .expect_err("nothing was sent");
-    assert_eq!(error.to_string(), "receive: no command was sent");
+    assert_eq!(error.to_string(), "no command was sent");
     let error = rust.transmit(&[0; 4]).expect_err("too short");
     assert_eq!(
         error.to_string(),

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::ptr;
 
 use common::again;
 use common::commands::get_random;
@@ -38,6 +39,32 @@ fn scene_failure() {
         Vtable(context.as_ptr()).transmit(&get_random(8)),
         rc::IO_ERROR
     );
+}
+
+/// Every mistake that the bridge itself tells a C caller of.
+#[test]
+#[ignore = "a scene of other tests"]
+fn scene_mistakes() {
+    let context = Context::new(Scripted::default());
+    let vtable = Vtable(context.as_ptr());
+    let (mut size, mut byte) = (1, 0);
+    vtable.transmit_raw(10, ptr::null());
+    vtable.receive(0);
+    vtable.cancel();
+    vtable.poll_handles_raw(ptr::null_mut(), ptr::null_mut());
+    vtable.make_sticky(ptr::null_mut(), 1);
+    assert_eq!(vtable.transmit(&get_random(8)), rc::SUCCESS);
+    vtable.transmit(&get_random(8));
+    vtable.receive_raw(ptr::null_mut(), ptr::null_mut(), 0);
+    vtable.receive_raw(&mut size, &mut byte, -2);
+    vtable.set_locality(0);
+    vtable.make_sticky(&mut 0, 1);
+    vtable.finalize();
+    vtable.transmit(&get_random(8));
+    vtable.receive(0);
+    vtable.cancel();
+    vtable.poll_handles(0);
+    vtable.set_locality(0);
 }
 
 /// A command that succeeds.
@@ -98,6 +125,18 @@ fn without_tss2_log_errors_are_told_and_timeouts_and_successes_are_not() {
         "{line}"
     );
     assert!(lines_of(&mut again::only("scene_success")).is_empty());
+}
+
+#[test]
+fn a_line_says_which_call_failed_and_says_it_once() {
+    let lines = lines_of(&mut again::only("scene_mistakes"));
+    assert_eq!(lines.len(), 15, "{lines:#?}");
+    for line in lines {
+        let (_, message) = line.split_once("() ").expect("a function's name");
+        let (call, words) = message.split_once(": ").expect("a call's name");
+        assert!(!words.contains(&format!("{call}: ")), "{line}");
+        assert!(!words.is_empty(), "{line}");
+    }
 }
 
 #[test]

@@ -119,33 +119,33 @@ impl Bridge {
     /// The session, for a call that `state` allows, and after which the poll
     /// handles may be others.
     #[inline]
-    fn enter(&self, call: &str, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
-        let mut session = self.look(call, allowed)?;
+    fn enter(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
+        let mut session = self.look(allowed)?;
         session.counted = None;
         Ok(session)
     }
 
     /// The session, for a call that `state` allows.
     #[inline]
-    fn look(&self, call: &str, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
+    fn look(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         self.check_process()?;
         let session = self.session.try_lock().ok_or_else(|| {
             Error::new(
                 ErrorKind::BadSequence,
-                format!("{call}: another thread is in a call on this context"),
+                "another thread is in a call on this context",
             )
         })?;
         let state = self.state();
         if allowed(state) {
             return Ok(session);
         }
-        Err(bad_sequence(call, state))
+        Err(bad_sequence(state))
     }
 
     /// `command` is `None` for a NULL pointer.
     pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
-        let mut session = self.enter("transmit", |state| state == State::Transmit)?;
-        let command = command.ok_or_else(|| null("transmit", "command"))?;
+        let mut session = self.enter(|state| state == State::Transmit)?;
+        let command = command.ok_or_else(|| null("command"))?;
         check_command(command)?;
         crate::log::trace_bytes!("transmit", command);
         if self.cancellable.load(Ordering::Relaxed) {
@@ -176,8 +176,8 @@ impl Bridge {
         response: Option<&mut [MaybeUninit<u8>]>,
         timeout: i32,
     ) -> Result<()> {
-        let mut session = self.enter("receive", |state| state == State::Receive)?;
-        let size = size.ok_or_else(|| null("receive", "size"))?;
+        let mut session = self.enter(|state| state == State::Receive)?;
+        let size = size.ok_or_else(|| null("size"))?;
         let timeout = duration(timeout)?;
         let Some(response) = response else {
             *size = session.kept.unwrap_or(self.max_size);
@@ -219,7 +219,7 @@ impl Bridge {
         let canceller = self.canceller.lock();
         match self.state() {
             State::Receive => {}
-            state => return Err(bad_sequence("cancel", state)),
+            state => return Err(bad_sequence(state)),
         }
         match &*canceller {
             Some(canceller) => self.guarded(|| canceller.cancel()),
@@ -237,9 +237,9 @@ impl Bridge {
         number_is_null: bool,
         places: Option<usize>,
     ) -> Result<Vec<PollHandle>> {
-        let mut session = self.look("getPollHandles", |state| state != State::Final)?;
+        let mut session = self.look(|state| state != State::Final)?;
         if number_is_null {
-            return Err(null("getPollHandles", "num_handles"));
+            return Err(null("num_handles"));
         }
         let handles = match (places, session.counted.take()) {
             (Some(_), Some(counted)) => counted,
@@ -255,7 +255,7 @@ impl Bridge {
     }
 
     pub(super) fn set_locality(&self, locality: u8) -> Result<()> {
-        let mut session = self.enter("setLocality", |state| state == State::Transmit)?;
+        let mut session = self.enter(|state| state == State::Transmit)?;
         if matches!(locality, 5..=31) {
             return Err(Error::new(
                 ErrorKind::BadValue,
@@ -267,8 +267,8 @@ impl Bridge {
     }
 
     pub(super) fn make_sticky(&self, handle: Option<&mut u32>, sticky: bool) -> Result<()> {
-        let mut session = self.enter("makeSticky", |state| state == State::Transmit)?;
-        let handle = handle.ok_or_else(|| null("makeSticky", "handle"))?;
+        let mut session = self.enter(|state| state == State::Transmit)?;
+        let handle = handle.ok_or_else(|| null("handle"))?;
         let transport = session.transport()?;
         *handle = self.guarded(|| transport.make_sticky(*handle, sticky))?;
         Ok(())
@@ -276,7 +276,7 @@ impl Bridge {
 
     #[cfg_attr(not(feature = "capi"), allow(dead_code))]
     pub(super) fn reset(&self) -> Result<()> {
-        let mut session = self.enter("Reset", |state| state == State::Transmit)?;
+        let mut session = self.enter(|state| state == State::Transmit)?;
         let transport = session.transport()?;
         self.guarded(|| transport.reset())
     }
@@ -323,7 +323,7 @@ impl Session {
     fn transport(&mut self) -> Result<&mut Box<dyn Tcti>> {
         self.transport
             .as_mut()
-            .ok_or_else(|| bad_sequence("this call", State::Final))
+            .ok_or_else(|| bad_sequence(State::Final))
     }
 
     /// The length of a well-formed response from the transport.
@@ -334,7 +334,7 @@ impl Session {
             ..
         } = self
         else {
-            return Err(bad_sequence("receive", State::Final));
+            return Err(bad_sequence(State::Final));
         };
         let deadline = Deadline::after(timeout);
         let mut received = guarded(|| transport.receive(response, timeout));
@@ -420,18 +420,15 @@ fn duration(timeout: i32) -> Result<Option<Duration>> {
     }
 }
 
-fn null(call: &str, argument: &str) -> Error {
-    Error::new(
-        ErrorKind::BadReference,
-        format!("{call}: {argument} is NULL"),
-    )
+fn null(argument: &str) -> Error {
+    Error::new(ErrorKind::BadReference, format!("{argument} is NULL"))
 }
 
-fn bad_sequence(call: &str, state: State) -> Error {
+fn bad_sequence(state: State) -> Error {
     let why = match state {
         State::Transmit => "no command was sent",
         State::Receive => "a command was sent and its response not yet received",
         State::Final => "the context was finalized",
     };
-    Error::new(ErrorKind::BadSequence, format!("{call}: {why}"))
+    Error::new(ErrorKind::BadSequence, why)
 }

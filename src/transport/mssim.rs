@@ -131,7 +131,7 @@ impl Tcti for Mssim {
         let (Some(stream), true) = (&self.stream, self.pending) else {
             return Err(Error::new(
                 ErrorKind::BadSequence,
-                "receive: no command was sent to the simulator",
+                "no command was sent to the simulator",
             ));
         };
         let capacity = response.len();

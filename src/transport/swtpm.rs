@@ -156,7 +156,7 @@ impl Tcti for Swtpm {
         let Some(stream) = &self.stream else {
             return Err(Error::new(
                 ErrorKind::BadSequence,
-                "receive: no command was sent to swtpm",
+                "no command was sent to swtpm",
             ));
         };
         let deadline = Deadline::after(timeout);

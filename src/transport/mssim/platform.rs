@@ -86,7 +86,7 @@ impl Cancel for Platform {
         if channel.closed {
             return Err(Error::new(
                 ErrorKind::BadSequence,
-                "cancel: the context was finalized",
+                "the context was finalized",
             ));
         }
         // Before it is sent: whatever becomes of it, it must be taken back.

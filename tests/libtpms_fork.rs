@@ -13,11 +13,8 @@ use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
 
 const CHILDREN: usize = 200;
-/// How many children may hang. There should be none: about one in 1000 was seen
-/// to, on a busy machine, where it is not known yet.
-const HANGING: usize = 2;
 /// What a child may take, in seconds. It takes some milliseconds.
-const LONGEST: u32 = 10;
+const LONGEST: u32 = 60;
 
 /// Opens a TPM, uses it and closes it.
 fn one_tpm(command: &[u8]) {
@@ -48,7 +45,6 @@ fn child(number: usize) -> ! {
 fn scene_forks_among_threads_that_open_and_close() {
     let stop = AtomicBool::new(false);
     let mut failed = Vec::new();
-    let mut hung = 0;
     thread::scope(|scope| {
         for command in [get_random(16), create_primary_ecc()] {
             let stop = &stop;
@@ -58,6 +54,14 @@ fn scene_forks_among_threads_that_open_and_close() {
                 }
             });
         }
+        // A power cycle is nearly all libtpms's own start.
+        let stop = &stop;
+        scope.spawn(move || {
+            let mut tpm = Libtpms::builder().open().expect("a TPM");
+            while !stop.load(Ordering::Relaxed) {
+                tpm.reset().expect("a power cycle");
+            }
+        });
         for number in 0..CHILDREN {
             // SAFETY: that a child may then go on as a process of its own is
             // what is tested.
@@ -68,16 +72,14 @@ fn scene_forks_among_threads_that_open_and_close() {
             let mut status = 0;
             // SAFETY: waits for the child that was just made.
             assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-            if libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGALRM {
-                hung += 1;
-            } else if status != 0 {
+            if status != 0 {
                 failed.push((number, status));
             }
         }
         stop.store(true, Ordering::Relaxed);
     });
+    // 0xe: it hung, and SIGALRM ended it.
     assert!(failed.is_empty(), "child and status: {failed:x?}");
-    assert!(hung <= HANGING, "{hung} children hung");
 }
 
 #[test]

@@ -4,10 +4,10 @@
 //!
 //! A handler that fork(2) runs in the child counts a number up; whoever keeps
 //! the number that was there when it began knows whether it crossed a fork.
-//! Other handlers hold a lock from before the fork until after it, in both
-//! processes, so that no other thread is within [`whole`] then. glibc forgets
-//! the handlers when this library is unloaded.
+//! Other handlers keep all other threads out of [`whole`] from before the fork
+//! until after it. glibc forgets the handlers when this library is unloaded.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -54,13 +54,10 @@ pub(crate) fn check(generation: u64) -> Result<()> {
     ))
 }
 
-/// The thread (its pthread_t) that is within [`whole`] or forks, or 0. An atomic
-/// and no mutex, because handlers take and release it.
-static HOLDER: AtomicUsize = AtomicUsize::new(0);
-/// How many times over it is; the holder's alone.
-static DEPTH: AtomicUsize = AtomicUsize::new(0);
-/// How many threads wait in order to fork. They come before others, who may
-/// follow each other without a gap.
+/// How many threads are within [`whole`].
+static WITHIN: AtomicUsize = AtomicUsize::new(0);
+/// How many threads fork, or wait in order to. They come before those who enter
+/// [`whole`], who may follow each other without a gap.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
 /// How often one who waits only yields, before it sleeps.
 const YIELDS: u32 = 100;
@@ -71,48 +68,54 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// these handlers are called.
 const LONGEST: u32 = 10_000;
 
+thread_local! {
+    /// How many times over this thread is within [`whole`].
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Makes a change that a child must never find half done, such as one to the
-/// loader's lists: no fork comes in between. To be kept short.
+/// loader's lists: no fork comes in between. Other threads may make theirs at
+/// the same time. To be kept short.
 pub(crate) fn whole<T>(change: impl FnOnce() -> T) -> T {
-    struct Release;
-    impl Drop for Release {
+    struct Leave;
+    impl Drop for Leave {
         fn drop(&mut self) {
-            release();
+            DEPTH.set(DEPTH.get() - 1);
+            if DEPTH.get() == 0 {
+                WITHIN.fetch_sub(1, Ordering::SeqCst);
+            }
         }
     }
 
     generation();
-    let mut waited = 0;
-    while !try_hold(|| FORKING.load(Ordering::Relaxed) == 0) {
-        pause(&mut waited);
+    if DEPTH.get() == 0 {
+        enter();
     }
-    let _release = Release;
+    DEPTH.set(DEPTH.get() + 1);
+    let _leave = Leave;
     change()
 }
 
-/// Takes the lock, once more where this thread has it.
-fn try_hold(may: impl FnOnce() -> bool) -> bool {
-    let this = this_thread();
-    if HOLDER.load(Ordering::Relaxed) == this {
-        DEPTH.fetch_add(1, Ordering::Relaxed);
-        return true;
+/// Counts this thread in, when nobody forks. One who forks says so before it
+/// looks who is within, and one who enters the other way round, so that never
+/// both go on.
+fn enter() {
+    let mut waited = 0;
+    loop {
+        WITHIN.fetch_add(1, Ordering::SeqCst);
+        if FORKING.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        WITHIN.fetch_sub(1, Ordering::SeqCst);
+        while FORKING.load(Ordering::SeqCst) != 0 {
+            pause(&mut waited);
+        }
     }
-    let held = may()
-        && HOLDER
-            .compare_exchange(0, this, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok();
-    if held {
-        DEPTH.store(1, Ordering::Relaxed);
-    }
-    held
 }
 
-/// Gives the lock back, where this thread has it.
-fn release() {
-    if HOLDER.load(Ordering::Relaxed) == this_thread() && DEPTH.fetch_sub(1, Ordering::Relaxed) == 1
-    {
-        HOLDER.store(0, Ordering::Release);
-    }
+/// What this thread adds to [`WITHIN`].
+fn own() -> usize {
+    DEPTH.get().min(1)
 }
 
 fn pause(waited: &mut u32) {
@@ -124,33 +127,22 @@ fn pause(waited: &mut u32) {
     }
 }
 
-/// The same in a child as in the thread that forked it.
-fn this_thread() -> usize {
-    // SAFETY: no arguments, no failure.
-    unsafe { libc::pthread_self() as usize }
-}
-
 unsafe extern "C" fn before() {
-    FORKING.fetch_add(1, Ordering::Relaxed);
+    FORKING.fetch_add(1, Ordering::SeqCst);
     let mut waited = 0;
-    while waited < LONGEST && !try_hold(|| true) {
+    while waited < LONGEST && WITHIN.load(Ordering::SeqCst) > own() {
         pause(&mut waited);
     }
 }
 
 unsafe extern "C" fn in_parent() {
-    FORKING.fetch_sub(1, Ordering::Relaxed);
-    release();
+    FORKING.fetch_sub(1, Ordering::SeqCst);
 }
 
 unsafe extern "C" fn in_child() {
     // No other thread lives on here.
-    FORKING.store(0, Ordering::Relaxed);
-    if HOLDER.load(Ordering::Relaxed) == this_thread() {
-        release();
-    } else {
-        HOLDER.store(0, Ordering::Relaxed);
-    }
+    FORKING.store(0, Ordering::SeqCst);
+    WITHIN.store(own(), Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     for place in &PARENTS_ONLY {
         let fd = place.swap(-1, Ordering::Relaxed);

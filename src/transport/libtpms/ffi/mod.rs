@@ -17,7 +17,7 @@ use std::sync::Arc;
 use self::callbacks::{CALLBACKS, CURRENT, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
-use crate::abi::openssl::Lease;
+use crate::abi::{fork, openssl::Lease};
 use crate::{Error, ErrorKind, Result};
 
 /// `TPMLIB_TPM_VERSION_2`.
@@ -188,8 +188,12 @@ impl Library {
     /// # Errors
     /// libtpms's result code.
     pub(super) fn power_on(&mut self) -> Called<()> {
-        // SAFETY: the library is loaded, and its TPM is off.
-        let rc = self.enter(|loaded| unsafe { (loaded.main_init)() });
+        // It calls srand(3) and rand(3), under a lock of glibc's that a child,
+        // if it were forked then, would find taken for ever.
+        let rc = fork::whole(|| {
+            // SAFETY: the library is loaded, and its TPM is off.
+            self.enter(|loaded| unsafe { (loaded.main_init)() })
+        });
         self.running = true;
         if rc == 0 { Ok(()) } else { Err(rc) }
     }

@@ -19,3 +19,22 @@ pub fn only(name: &str) -> Command {
     }
     command
 }
+
+/// The same as one who may mount what it likes, root or not: its mounts are for
+/// itself and its children, and gone with them.
+pub fn with_own_mounts(name: &str) -> Command {
+    let again = only(name);
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg(again.get_program()).args(again.get_args());
+    for (variable, value) in again.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    command
+}

@@ -6,6 +6,7 @@
 pub mod again;
 pub mod alloc;
 pub mod commands;
+pub mod counter;
 pub mod hostile;
 pub mod module;
 pub mod mssim;

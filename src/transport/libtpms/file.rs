@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::fd::above_stderr;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// No state is larger: libtpms's permanent state is under 200 KB.
 const LARGEST: u64 = 16 << 20;
@@ -136,7 +136,8 @@ impl Place {
     /// Puts `bytes` in the file's place: all of them, or the old ones stay.
     ///
     /// # Errors
-    /// Any step failed; the old file is whole.
+    /// [`ErrorKind::IoError`]: a step failed, and the file that is there, the
+    /// old one but for a failure of the very last step, is whole.
     pub(super) fn replace(&self, bytes: &[u8], sync: bool) -> Result<()> {
         let temporary = self.temporary();
         let written = self
@@ -150,7 +151,10 @@ impl Place {
             });
         written.map_err(|error| {
             self.clean();
-            cannot("write", &self.path, error)
+            // Whatever the reason: no caller is to wait, or to think that it
+            // gave a wrong value.
+            let message = format!("cannot write the state file {}", self.path.display());
+            Error::with_source(ErrorKind::IoError, message, error)
         })
     }
 

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,9 +63,19 @@ impl Lock {
 
     fn attempt(place: &Place) -> rustix::io::Result<Attempt> {
         let name = place.beside("", ".lock");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Not for writing: a file system that has such a file open could not
+        // be made read-only while the TPM is in use.
+        match Self::try_with(place, &name, OFlags::RDONLY) {
+            // NFS locks for itself alone only what may be written.
+            Err(Errno::BADF) => Self::try_with(place, &name, OFlags::RDWR),
+            attempt => attempt,
+        }
+    }
+
+    fn try_with(place: &Place, name: &OsStr, access: OFlags) -> rustix::io::Result<Attempt> {
+        let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
-        let fd = above_stderr(rustix::fs::openat(place.folder(), &name, flags, mode)?)?;
+        let fd = above_stderr(rustix::fs::openat(place.folder(), name, flags, mode)?)?;
         let parents_only = ParentsOnly::new(fd.as_raw_fd());
         let locked = loop {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
@@ -76,7 +86,7 @@ impl Lock {
         let lock = Self {
             folder: above_stderr(rustix::io::fcntl_dupfd_cloexec(place.folder(), 3)?)?,
             fd,
-            name,
+            name: name.to_owned(),
             parents_only: Some(parents_only),
         };
         match locked {
@@ -95,14 +105,21 @@ impl Lock {
                 Ok(Attempt::Again)
             }
             Ok(()) => {
-                let pid = format!("{}\n", std::process::id());
-                rustix::fs::ftruncate(&lock.fd, 0)?;
                 // Only a help for those who wait: a full disk is no reason to
                 // refuse the lock.
-                let _ = rustix::io::pwrite(&lock.fd, pid.as_bytes(), 0);
+                let _ = lock.sign();
                 Ok(Attempt::Got(lock))
             }
         }
+    }
+
+    /// Writes into the lock's file who has it.
+    fn sign(&self) -> rustix::io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?;
+        let pid = format!("{}\n", std::process::id());
+        rustix::io::write(above_stderr(file)?, pid.as_bytes())?;
+        Ok(())
     }
 
     /// Who wrote the lock's file.

@@ -65,12 +65,13 @@ impl SmallDisk {
     /// cannot be made so.
     fn try_read_only(&self) -> bool {
         let mut remount = Command::new("mount");
-        remount.args(["-o", "remount,ro"]).arg(self.0.path());
+        // "bind", because a user namespace may change no more than its mount.
+        remount.args(["-o", "remount,bind,ro"]).arg(self.0.path());
         remount.output().expect("mount runs").status.success()
     }
 
     fn writable(&self) {
-        mount("remount,rw", &[], &self.0);
+        mount("remount,bind,rw", &[], &self.0);
     }
 }
 

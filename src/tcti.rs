@@ -77,6 +77,10 @@ pub trait Tcti: Send {
     /// A handle that cancels the command under way, from any thread, also while
     /// another one waits in [`receive`](Self::receive). It is asked for after
     /// each `transmit`. `None`, the default, where commands cannot be cancelled.
+    ///
+    /// A transport that gives one before the first `transmit`, and none after a
+    /// later one, has executed that command already: to cancel it then does
+    /// nothing, and is no failure.
     fn canceller(&self) -> Option<Arc<dyn Cancel>> {
         None
     }

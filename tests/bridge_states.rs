@@ -175,7 +175,7 @@ fn a_cancel_that_fails_leaves_the_command_pending() {
 }
 
 #[test]
-fn cancel_is_not_implemented_where_the_transport_has_no_canceller() {
+fn cancel_is_not_implemented_where_the_transport_never_has_a_canceller() {
     let (_context, c, _) = context(Scripted::default());
     assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
     assert_eq!(c.cancel(), rc::NOT_IMPLEMENTED);

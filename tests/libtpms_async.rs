@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use common::commands::{command, get_random, response_code};
 use common::tpm::*;
+use common::vtable::{Vtable, rc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::libtpms::Libtpms;
-use rusttcti::{ErrorKind, Tcti};
+use rusttcti::{Context, ErrorKind, Tcti};
 
 const CANCELED: u32 = 0x909;
 const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
@@ -191,6 +192,19 @@ fn short_commands_have_no_canceller() {
     let mut tpm = new();
     transmit(&mut tpm, &get_random(8));
     assert!(tpm.canceller().is_none());
+}
+
+#[test]
+fn a_cancel_of_a_short_command_comes_too_late_and_is_no_failure() {
+    let context = Context::new(new());
+    let tcti = Vtable(context.as_ptr());
+    for _ in 0..2 {
+        assert_eq!(tcti.transmit(&get_random(8)), rc::SUCCESS);
+        assert_eq!(tcti.cancel(), rc::SUCCESS);
+        let (code, response) = tcti.receive(-1);
+        assert_eq!((code, response_code(&response)), (rc::SUCCESS, 0));
+        assert_eq!(tcti.cancel(), rc::BAD_SEQUENCE, "there is none");
+    }
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub(super) struct Bridge {
     /// There may be one in there. Written and read in `transmit` only, so that
     /// a command which cannot be cancelled pays for no lock.
     cancellable: AtomicBool,
+    /// The transport cancels commands. One that gave no canceller is over, and
+    /// its cancel comes too late.
+    cancels: bool,
     /// SIGPIPE is kept from the transport's calls: it is somebody else's, and
     /// may write to pipes.
     shielded: bool,
@@ -62,6 +65,7 @@ struct Session {
 
 impl Bridge {
     pub(super) fn new(transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
+        let cancels = guarded(|| Ok(transport.canceller().is_some()));
         Self {
             generation: fork::generation(),
             max_size,
@@ -74,6 +78,7 @@ impl Bridge {
             }),
             canceller: Mutex::new(None),
             cancellable: AtomicBool::new(false),
+            cancels: cancels.unwrap_or(false),
             shielded,
         }
     }
@@ -223,6 +228,7 @@ impl Bridge {
         }
         match &*canceller {
             Some(canceller) => self.guarded(|| canceller.cancel()),
+            None if self.cancels => Ok(()),
             None => Err(Error::new(
                 ErrorKind::NotImplemented,
                 "this transport cannot cancel a command",

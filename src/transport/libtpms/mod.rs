@@ -294,8 +294,9 @@ impl Tcti for Libtpms {
         received
     }
 
+    /// None for a short command, which `transmit` has executed.
     fn canceller(&self) -> Option<Arc<dyn Cancel>> {
-        (self.pending == Pending::Mailbox).then(|| self.mailbox.clone() as Arc<dyn Cancel>)
+        (self.pending != Pending::Here).then(|| self.mailbox.clone() as Arc<dyn Cancel>)
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {

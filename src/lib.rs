@@ -26,6 +26,9 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
+//! In a test, its methods can be called as they are; [`Native`] over a
+//! [`Context`] calls them as C does, with all the bridge's checks between.
+//!
 //! # Load one
 //!
 //! [`open`] takes a chain, the string behind `rusttcti:`; [`TctiLdr`] any C
@@ -58,7 +61,14 @@
 //! other C module tss2-rc's words for the code. An error of one's own type is
 //! found behind those that say what was being done by walking
 //! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a
-//! transport is a [`ErrorKind::GeneralFailure`] with its message.
+//! transport is a [`ErrorKind::GeneralFailure`] with its message; what the
+//! program's panic hook prints, it prints as well.
+//!
+//! What a call fails with is in the log, so that a transport writes none: where
+//! `TSS2_LOG` says (module `tcti`), at the level error, or debug for
+//! [`TryAgain`](ErrorKind::TryAgain), [`NotImplemented`](ErrorKind::NotImplemented)
+//! and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer); at the level trace
+//! so are all commands and responses.
 //!
 //! # Threads and fork
 //!

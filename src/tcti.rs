@@ -16,7 +16,10 @@ use crate::{ErrorKind, Result};
 /// calls, keeps responses that did not fit, and catches panics, so that a
 /// transport repeats none of that: `transmit` gets a whole, well-formed
 /// command, `receive` is called only between a `transmit` that succeeded and
-/// the response, and no two calls run at once.
+/// the response, and no two calls run at once. They may come from one thread
+/// after another. In a forked child none is made, nor is the value dropped: a
+/// descriptor that must not stay open there is one to close in the child by
+/// other means (those that std opens are closed on exec).
 ///
 /// A whole transport, a TPM at the other end of a TCP connection:
 ///
@@ -53,22 +56,31 @@ use crate::{ErrorKind, Result};
 /// }
 /// ```
 pub trait Tcti: Send {
-    /// Sends one whole command.
+    /// Sends one whole command, of whatever length the caller's is. It may wait
+    /// for its peer to take the bytes, within reason, but not for the response:
+    /// the caller has no timeout here.
     ///
     /// # Errors
     /// Any; the context then stays as it was, and another command may be sent.
+    /// A signal that comes in between is this method's to see to (as `write_all`
+    /// does).
     fn transmit(&mut self, command: &[u8]) -> Result<()>;
 
     /// Receives the response to the command sent last, and returns its length
     /// in bytes.
     ///
-    /// `response` is as long as the largest response (`MAX_SIZE`). `timeout`
-    /// is as in the standard library: `None` waits for ever,
-    /// `Some(Duration::ZERO)` only looks.
+    /// `response` is as long as the largest response
+    /// ([`MAX_SIZE`](crate::Module::MAX_SIZE)). `timeout` is as in the standard
+    /// library: `None` waits for ever, `Some(Duration::ZERO)` only looks.
     ///
     /// # Errors
-    /// [`ErrorKind::TryAgain`] when the time runs out first: nothing is lost
-    /// and `receive` will be called again. After any other error the command
+    /// [`ErrorKind::TryAgain`] when the time runs out first: what has come of
+    /// the response is the transport's to keep, and `receive` will be called
+    /// again. An error made from one of std's of the kind `Interrupted` is a
+    /// signal that came in between: the bridge calls again at once, with the time
+    /// that is left. After any other error but
+    /// [`BadValue`](ErrorKind::BadValue), [`BadReference`](ErrorKind::BadReference)
+    /// and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer) the command
     /// counts as failed, and the next call is a `transmit`: bytes of the failed
     /// one's response that come late are the transport's to drain, or to lose
     /// with the connection, lest they be taken for the next response.
@@ -86,7 +98,8 @@ pub trait Tcti: Send {
     }
 
     /// The descriptors that an event loop polls to learn when
-    /// [`receive`](Self::receive) makes progress.
+    /// [`receive`](Self::receive) makes progress. They may be asked for at any
+    /// time, also before the first command.
     ///
     /// # Errors
     /// [`ErrorKind::NotImplemented`], the default, where there are none to give.
@@ -95,7 +108,9 @@ pub trait Tcti: Send {
     }
 
     /// Sets the locality of the commands to come: 0 to 4, or 32 to 255
-    /// (extended localities). The bridge lets no other value through.
+    /// (extended localities). The bridge lets no other value through, and none
+    /// while a response is awaited; nor does it [`make_sticky`](Self::make_sticky)
+    /// or [`reset`](Self::reset) then.
     ///
     /// # Errors
     /// [`ErrorKind::NotImplemented`], the default; [`ErrorKind::BadValue`] for
@@ -123,7 +138,8 @@ pub trait Tcti: Send {
         Err(ErrorKind::NotImplemented.into())
     }
 
-    /// Ends the connection. Called once, last; dropping follows.
+    /// Ends the connection. Called once, last; dropping follows, also after a
+    /// failure. A response may still be awaited.
     ///
     /// # Errors
     /// Any. C cannot be told (`finalize` returns nothing there); the log is.

@@ -124,15 +124,18 @@ pub trait Module: Tcti + Sized + 'static {
     const NAME: &'static CStr;
     /// What it is, in a line.
     const DESCRIPTION: &'static CStr;
-    /// What CONF may be.
+    /// What CONF may be, in a line: users and programs read it.
     const CONFIG_HELP: &'static CStr;
     /// The magic value of its contexts.
     const MAGIC: Magic = Magic::new(b"RUSTTCTI");
-    /// The size of the largest response in bytes.
+    /// The size of the largest response in bytes: how long the buffer of
+    /// [`receive`](Tcti::receive) is. TPMs mostly have 4096.
     const MAX_SIZE: usize = 4096;
 
-    /// Opens the transport. `conf` is what stands behind the name's colon;
-    /// `None` where there is no colon.
+    /// Opens the transport, once for each context; a caller who only asks for
+    /// the context's size opens nothing. `conf` is what stands behind the name's
+    /// colon, colons and commas included; `None` where there is no colon. How it
+    /// is written is the module's own choice.
     ///
     /// # Errors
     /// Any; no context is made then. The log puts NAME in front of the

@@ -34,6 +34,10 @@ PAGES7 := $(wildcard man/*.7)
 REMAP := --remap-path-prefix=$(CURDIR)=. \
          --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 
+# A source package brings its crates (make dist): nothing is downloaded then.
+VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config.toml)
+
+.PHONY: deb dist sbom check-deb check-reproducible
 .PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-tss check-asan check-cinstall clean help
 
 all: build
@@ -41,7 +45,7 @@ all: build
 build: $(MODULE) ## build the module (the default)
 
 $(BUILT): $(SOURCES)
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --lib --features capi --locked \
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --lib --features capi --locked $(VENDORED) \
 	    --target-dir "$(TARGET)/module"
 	@touch -c $@
 
@@ -91,6 +95,23 @@ man: ## make the version and the options in the manual pages anew from the sourc
 
 setup: ## install the Debian packages that check needs
 	@scripts/setup.sh check
+
+deb: ## build the Debian packages, and have lintian judge them, into target/deb
+	@scripts/setup.sh deb
+	@scripts/deb.sh
+
+dist: ## make the source package, crates included, into target/dist
+	@scripts/setup.sh deb
+	@scripts/dist.sh
+
+sbom: ## print the module's bill of materials (CycloneDX)
+	@scripts/sbom.py $(VENDORED)
+
+check-deb: ## install the packages in a clean Debian 12, use them, and remove them
+	@scripts/check-deb.sh
+
+check-reproducible: ## build the packages twice, elsewhere and otherwise: the same bytes
+	@scripts/check-reproducible.sh
 
 check-vm: ## run the device transport in a guest kernel
 	@scripts/check-vm.sh

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Installs the Debian packages that are missing: `setup.sh demo` for the demo,
 # `setup.sh check` for the tests as well, `setup.sh bench` for what make bench
-# measures. Says which where it may not.
+# measures, `setup.sh deb` for packages. Says which where it may not.
 set -euo pipefail
 
 demo=(
@@ -51,6 +51,21 @@ vm=(
     qemu-system-x86
     swtpm
 )
+deb=(
+    "${demo[@]}"
+    binutils
+    debhelper
+    debian-archive-keyring
+    dpkg-dev
+    lintian
+    mmdebstrap
+    pkgconf
+    python3
+    python3-rpm
+    rpm
+    rpmlint
+    xz-utils
+)
 bench=(
     "${check[@]}"
     libtpms-dev
@@ -60,9 +75,10 @@ case "${1:-}" in
     demo) wanted=("${demo[@]}") ;;
     check) wanted=("${check[@]}") ;;
     vm) wanted=("${vm[@]}") ;;
+    deb) wanted=("${deb[@]}") ;;
     bench) wanted=("${bench[@]}") ;;
     *)
-        echo "usage: $0 demo|check|vm|bench" >&2
+        echo "usage: $0 demo|check|vm|deb|bench" >&2
         exit 2
         ;;
 esac

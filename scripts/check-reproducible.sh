@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Two builds in two folders, with another HOME, time zone, language, umask and
+# number of jobs, give the same bytes: the module of `make build`, and the
+# packages of `make deb`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh deb
+
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+unset RUSTFLAGS DEB_BUILD_OPTIONS SOURCE_DATE_EPOCH CARGO_BUILD_JOBS
+
+# A home of its own, that finds the same compiler and crates in it by links.
+home="$work/another/home/of/somebody-else"
+mkdir -p "$home/.cargo" "$work/one" "$work/another/much/longer/path"
+for part in "${CARGO_HOME:-$HOME/.cargo}"/{registry,config.toml}; do
+    if [ -e "$part" ]; then
+        ln -s "$part" "$home/.cargo/"
+    fi
+done
+otherwise() (
+    umask 077
+    export RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
+    export HOME="$home" CARGO_HOME="$home/.cargo" TMPDIR="$work/another/much/longer/path"
+    export TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 LANGUAGE=de CARGO_BUILD_JOBS=1
+    export DEB_BUILD_OPTIONS=parallel=1 RUSTTCTI_LINTIAN=no
+    exec "$@"
+)
+one() (
+    umask 022
+    export TMPDIR="$work/one" TZ=UTC LC_ALL=C RUSTTCTI_LINTIAN=no
+    exec "$@"
+)
+
+same() {
+    if ! cmp "$1" "$2"; then
+        echo "check-reproducible: FAILED: two builds of $(basename "$1") differ" >&2
+        return 1
+    fi
+    sha256sum "$1" | sed "s|$work/||"
+}
+
+one scripts/copy-tree.sh "$work/one/rusttcti"
+otherwise scripts/copy-tree.sh "$work/another/much/longer/path/rusttcti"
+unset CARGO_TARGET_DIR
+one make --no-print-directory -s -C "$work/one/rusttcti" build
+otherwise make --no-print-directory -s -C "$work/another/much/longer/path/rusttcti" build
+built=target/module/release/librusttcti.so
+same "$work/one/rusttcti/$built" "$work/another/much/longer/path/rusttcti/$built"
+
+one scripts/deb.sh "$work/debs" >/dev/null
+otherwise scripts/deb.sh "$work/debs-otherwise" >/dev/null
+failed=0
+for package in "$work"/debs/*.deb; do
+    other="$work/debs-otherwise/$(basename "$package")"
+    if ! same "$package" "$other"; then
+        failed=1
+        dpkg-deb -R "$package" "$work/unpacked"
+        dpkg-deb -R "$other" "$work/unpacked-otherwise"
+        diff -r "$work/unpacked" "$work/unpacked-otherwise" >&2 || true
+        rm -rf "$work/unpacked" "$work/unpacked-otherwise"
+    fi
+done
+[ "$failed" = 0 ]
+echo "check-reproducible: the same bytes"

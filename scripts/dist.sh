@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Makes the source package, from which a builder without network can build:
+# `dist.sh [FOLDER]`, by default target/dist. The sources and the crates are two
+# tarballs; the same tree gives the same bytes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out="$(realpath -m "${1:-${CARGO_TARGET_DIR:-target}/dist}")"
+version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
+epoch="$(dpkg-parsechangelog -S Timestamp)"
+# What the crates are needed for: the architectures that Debian releases.
+targets=(
+    aarch64-unknown-linux-gnu
+    armv7-unknown-linux-gnueabihf
+    i686-unknown-linux-gnu
+    powerpc64le-unknown-linux-gnu
+    riscv64gc-unknown-linux-gnu
+    s390x-unknown-linux-gnu
+    x86_64-unknown-linux-gnu
+)
+
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+tree="$work/rusttcti-$version"
+scripts/copy-tree.sh "$tree"
+cd "$tree"
+
+cargo vendor --quiet --locked vendor >/dev/null </dev/null
+for target in "${targets[@]}"; do
+    cargo tree --quiet --locked --features capi --edges normal,build \
+        --target "$target" --prefix none --format '{p}'
+done | awk '{ sub(/^v/, "", $2); print $1, $2 }' | sort -u >"$work/needed"
+
+# Of a crate that is not needed its Cargo.toml stays: cargo wants to know every
+# crate of Cargo.lock.
+for crate in vendor/*; do
+    name="$(sed -n '/^\[package\]/,/^\[[^p]/s/^name = "\(.*\)"/\1/p' "$crate/Cargo.toml" | head -n 1)"
+    found="$(sed -n '/^\[package\]/,/^\[[^p]/s/^version = "\(.*\)"/\1/p' "$crate/Cargo.toml" | head -n 1)"
+    if ! grep -qxF "$name $found" "$work/needed"; then
+        find "$crate" -mindepth 1 ! -path "$crate/Cargo.toml" \
+            ! -path "$crate/.cargo-checksum.json" -delete
+        sed -i 's/"files":{[^}]*}/"files":{}/' "$crate/.cargo-checksum.json"
+        mkdir "$crate/src"
+        : >"$crate/src/lib.rs"
+    fi
+done
+cat >vendor/config.toml <<'END'
+[source.crates-io]
+replace-with = "vendor"
+
+[source.vendor]
+directory = "vendor"
+END
+
+pack() {
+    local to=$1
+    shift
+    tar -c --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner \
+        --mode=u=rwX,go=rX --format=gnu "$@" | xz -T1 -6 >"$to"
+}
+cd "$work"
+pack "rusttcti_$version.orig.tar.xz" --exclude="rusttcti-$version/debian" \
+    --exclude="rusttcti-$version/vendor" "rusttcti-$version"
+pack "rusttcti_$version.orig-vendor.tar.xz" -C "$tree" vendor
+if ! dpkg-source -b "$tree" >log 2>&1; then
+    cat log >&2
+    exit 1
+fi
+
+rm -rf "$out"
+mkdir -p "$out"
+cp ./*.tar.xz ./*.dsc "$out/"
+cd "$out"
+ls -s --block-size=K -- *
+echo "dist: in $out"

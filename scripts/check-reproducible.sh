@@ -41,16 +41,19 @@ same() {
     sha256sum "$1" | sed "s|$work/||"
 }
 
-one scripts/copy-tree.sh "$work/one/rusttcti"
-otherwise scripts/copy-tree.sh "$work/another/much/longer/path/rusttcti"
+# One copy of the other: what is edited meanwhile makes no difference.
+here="$work/one/rusttcti"
+there="$work/another/much/longer/path/somewhere"
+one scripts/copy-tree.sh "$here"
+otherwise "$here/scripts/copy-tree.sh" "$there"
 unset CARGO_TARGET_DIR
-one make --no-print-directory -s -C "$work/one/rusttcti" build
-otherwise make --no-print-directory -s -C "$work/another/much/longer/path/rusttcti" build
+one make --no-print-directory -s -C "$here" build
+otherwise make --no-print-directory -s -C "$there" build
 built=target/module/release/librusttcti.so
-same "$work/one/rusttcti/$built" "$work/another/much/longer/path/rusttcti/$built"
+same "$here/$built" "$there/$built"
 
-one scripts/deb.sh "$work/debs" >/dev/null
-otherwise scripts/deb.sh "$work/debs-otherwise" >/dev/null
+one "$here/scripts/deb.sh" "$work/debs" >/dev/null
+otherwise "$there/scripts/deb.sh" "$work/debs-otherwise" >/dev/null
 failed=0
 for package in "$work"/debs/*.deb; do
     other="$work/debs-otherwise/$(basename "$package")"

@@ -57,6 +57,7 @@ deb=(
     debhelper
     debian-archive-keyring
     dpkg-dev
+    fakeroot
     lintian
     mmdebstrap
     pkgconf

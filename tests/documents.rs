@@ -100,6 +100,49 @@ fn contributors_are_sent_to_files_that_are_there() {
     }
 }
 
+/// The environment variables that the sources read, by their names in quotes.
+fn variables() -> std::collections::BTreeSet<String> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let literals = text.split('"').filter(|literal| {
+                ["TSS2_", "TCTI_", "RUSTTCTI_"]
+                    .iter()
+                    .any(|start| literal.starts_with(start))
+                    && literal
+                        .bytes()
+                        .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'2')
+            });
+            found.extend(literals.map(str::to_owned));
+        }
+    }
+    // For those who work on the sources.
+    found.remove("RUSTTCTI_UPDATE_MAN");
+    found
+}
+
+#[test]
+fn every_environment_variable_that_is_read_is_documented() {
+    let page = read("man/tss2-tcti-rusttcti.7");
+    let readme = read("README.md");
+    let variables = variables();
+    assert!(variables.len() >= 4, "{variables:?}");
+    for variable in variables {
+        assert!(
+            page.contains(&format!(".TP\n.B {variable}\n")),
+            "{variable}"
+        );
+        assert!(readme.contains(&format!("`{variable}`")), "{variable}");
+    }
+}
+
 #[test]
 fn the_documents_and_the_manifest_agree_on_versions() {
     let readme = read("README.md");

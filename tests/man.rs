@@ -117,6 +117,60 @@ fn every_function_has_a_page_and_every_page_a_function() {
     }
 }
 
+/// Declarations of functions, each in one line with single spaces.
+fn declarations(text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut found: Vec<String> = words
+        .join(" ")
+        .split_inclusive(';')
+        .map(|declaration| declaration.trim().to_owned())
+        .filter(|declaration| declaration.contains("Tss2_Tcti_"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn the_synopsis_is_what_the_header_declares() {
+    let header = include_str!("../include/tss2/tss2_tcti_rusttcti.h");
+    let code: String = header
+        .split("*/")
+        .filter_map(|part| part.split("/*").next())
+        .collect();
+    let code: Vec<&str> = code
+        .lines()
+        .filter(|line| !line.starts_with(['#', '}']) && !line.starts_with("extern"))
+        .collect();
+    let declared = declarations(&code.join("\n"));
+
+    let text = page(FUNCTIONS);
+    let (_, rest) = text.split_once(".SH SYNOPSIS\n").expect("a synopsis");
+    let (synopsis, _) = rest.split_once(".fi\n").expect("its end");
+    // .BI sets its arguments, which may be quoted, without spaces between.
+    let shown: Vec<String> = synopsis
+        .lines()
+        .filter(|line| !line.contains("#include"))
+        .filter_map(|line| match line.strip_prefix(".BI ") {
+            Some(arguments) => Some(arguments),
+            None => line.strip_prefix(".B "),
+        })
+        .map(|line| match line.contains('"') {
+            true => {
+                let quoted = |at: usize| at % 2 == 1;
+                let parts = line.split('"').enumerate();
+                let parts = parts.map(|(at, part)| match quoted(at) {
+                    true => part.to_owned(),
+                    false => part.replace(' ', ""),
+                });
+                parts.collect()
+            }
+            false => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(declarations(&shown.join("\n")), declared);
+    assert!(declared.len() > 9, "{declared:?}");
+}
+
 #[test]
 fn the_program_in_the_manual_compiles_and_runs() {
     let stage = stage::Stage::new();

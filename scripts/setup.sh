@@ -67,6 +67,29 @@ deb=(
     rpmlint
     xz-utils
 )
+apps=(
+    "${demo[@]}"
+    apache2-bin
+    clevis-luks
+    clevis-tpm2
+    cryptsetup-bin
+    curl
+    dbus-bin
+    dbus-daemon
+    libstrongswan-extra-plugins
+    libstrongswan-standard-plugins
+    libtpm2-pkcs11-1
+    libtpm2-pkcs11-tools
+    libtss2-tcti-tabrmd0
+    opensc
+    openssl
+    strongswan-pki
+    swtpm
+    systemd
+    tpm2-abrmd
+    tpm2-initramfs-tool
+    tpm2-openssl
+)
 bench=(
     "${check[@]}"
     libtpms-dev
@@ -77,9 +100,10 @@ case "${1:-}" in
     check) wanted=("${check[@]}") ;;
     vm) wanted=("${vm[@]}") ;;
     deb) wanted=("${deb[@]}") ;;
+    apps) wanted=("${apps[@]}") ;;
     bench) wanted=("${bench[@]}") ;;
     *)
-        echo "usage: $0 demo|check|vm|deb|bench" >&2
+        echo "usage: $0 demo|check|apps|vm|deb|bench" >&2
         exit 2
         ;;
 esac

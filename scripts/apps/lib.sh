@@ -1,0 +1,133 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-2-Clause
+# What the scripts of this folder share; check-apps.sh has set LD_LIBRARY_PATH.
+set -euo pipefail
+
+# shellcheck disable=SC2034 # a script's
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+work="$(mktemp -d)"
+cd "$work"
+unset "${!TPM2@}" "${!TSS2@}" "${!TCTI@}" OPENSSL_CONF STRONGSWAN_CONF
+# Whatever a program leaves behind, it leaves here.
+export TMPDIR="$work" HOME="$work" RUSTTCTI_FSYNC=0 LC_ALL=C
+
+daemons=()
+cleanup() {
+    local pid
+    for pid in "${daemons[@]}"; do stop "$pid"; done
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+# Starts a daemon, whose process id is then in $daemon, and whose output in the
+# file $1.
+start() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    daemon=$!
+    daemons+=("$daemon")
+}
+
+# Ends a daemon and waits for its end.
+stop() {
+    local pid rest=()
+    for pid in "${daemons[@]}"; do
+        if [ "$pid" != "$1" ]; then rest+=("$pid"); fi
+    done
+    daemons=("${rest[@]}")
+    kill "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
+
+fail() {
+    echo "   NOT SO: $1"
+    if [ $# -gt 1 ]; then sed 's/^/      | /' "$2"; fi
+    exit 1
+}
+
+# A command that must succeed.
+ok() {
+    local what=$1
+    shift
+    "$@" >"$work/.out" 2>&1 </dev/null || fail "$what ($*: $?)" "$work/.out"
+    echo "   $what"
+}
+
+# A command that must fail, and say why.
+refused() {
+    local what=$1 why=$2
+    shift 2
+    if "$@" >"$work/.out" 2>&1 </dev/null; then fail "$what ($* succeeded)" "$work/.out"; fi
+    grep -q -e "$why" "$work/.out" || fail "$what ($* says nothing of $why)" "$work/.out"
+    echo "   $what"
+}
+
+# A file that must have been printed to or written.
+says() {
+    grep -q -e "$3" "$2" || fail "$1 ($2 does not have $3)" "$2"
+    echo "   $1"
+}
+
+same() {
+    cmp -s "$2" "$3" || fail "$1 ($2 and $3 differ)"
+    echo "   $1"
+}
+
+# Waits for a condition, half a minute at most.
+await() {
+    local what=$1
+    shift
+    for _ in $(seq 600); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.05
+    done
+    fail "$what did not happen"
+}
+
+listens() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# The TCTI of a TPM of its own, in $tpm: "libtpms" in a state file, or "swtpm"
+# as a process, at the port $swtpm_port. Before OPENSSL_CONF is set: swtpm, too,
+# computes with OpenSSL.
+new_tpm() {
+    local folder
+    folder="$(mktemp -d "$work/tpm.XXXX")"
+    case $1 in
+        libtpms) tpm="rusttcti:libtpms:$folder/state" ;;
+        swtpm)
+            for _ in 1 2 3 4 5 6 7 8 9 10; do
+                # Below the ports that the kernel hands out.
+                swtpm_port=$((RANDOM % 10000 * 2 + 10000))
+                start "$folder/log" swtpm socket --tpm2 --tpmstate "dir=$folder" \
+                    --server "type=tcp,port=$swtpm_port" --ctrl "type=tcp,port=$((swtpm_port + 1))" \
+                    --flags not-need-init,startup-clear
+                for _ in $(seq 200); do
+                    if ! kill -0 "$daemon" 2>/dev/null; then break; fi
+                    if listens $((swtpm_port + 1)); then
+                        # By the default host, because the comma before another
+                        # option ends this one in /etc/crypttab.
+                        tpm="rusttcti:swtpm:port=$swtpm_port"
+                        return
+                    fi
+                    sleep 0.05
+                done
+                stop "$daemon"
+            done
+            fail "swtpm does not start" "$folder/log"
+            ;;
+    esac
+}
+
+# Changes PCR 16 of $tpm.
+extend() {
+    tpm2_pcrextend -T "$tpm" "16:sha256=$(printf '%064x' 1)"
+}
+
+# What programs left in $tpm: no resource manager stands in front of it.
+flush() {
+    tpm2_flushcontext -T "$tpm" --transient-object
+    tpm2_flushcontext -T "$tpm" --loaded-session
+}

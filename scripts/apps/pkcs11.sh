@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# tpm2-pkcs11 by OpenSC's pkcs11-tool; with tpm2_ptool: see abrmd.sh.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+module="$(find /usr/lib -name libtpm2_pkcs11.so.1 -print -quit)"
+[ -n "$module" ] || fail "there is no libtpm2_pkcs11.so.1"
+export TPM2_PKCS11_LOG_LEVEL=0
+echo "signed in a TPM" >message
+
+for kind in libtpms swtpm; do
+    new_tpm "$kind"
+    export TPM2_PKCS11_TCTI="$tpm" TPM2_PKCS11_STORE="$work/$kind.store"
+    mkdir "$TPM2_PKCS11_STORE"
+    tool=(pkcs11-tool --module "$module" --token-label office)
+    ok "$kind: a token" pkcs11-tool --module "$module" --slot-index 0 --init-token \
+        --label office --so-pin officer
+    ok "$kind: a PIN" "${tool[@]}" --login --so-pin officer --init-pin --pin first
+    tool+=(--login --pin first)
+    ok "$kind: an RSA key" "${tool[@]}" --keypairgen --key-type rsa:2048 --label rsa --id 01
+    ok "$kind: an EC key" "${tool[@]}" --keypairgen --key-type EC:prime256v1 --label ec --id 02
+    ok "$kind: both are listed" "${tool[@]}" --list-objects
+    says "$kind: with the RSA one" .out "Private Key Object; RSA"
+    says "$kind: and the EC one" .out "Private Key Object; EC"
+    for id in 01 02; do
+        case $id in 01) mechanism=SHA256-RSA-PKCS ;; 02) mechanism=ECDSA-SHA256 ;; esac
+        ok "$kind: key $id signs" "${tool[@]}" --sign --mechanism "$mechanism" \
+            --signature-format openssl --id "$id" --input-file message --output-file signature
+        ok "$kind: key $id is read" "${tool[@]}" --read-object --type pubkey --id "$id" \
+            --output-file "$id.der"
+        ok "$kind: OpenSSL alone verifies key $id's signature" openssl dgst -sha256 \
+            -verify "$id.der" -keyform DER -signature signature message
+    done
+    ok "$kind: OpenSSL encrypts" openssl pkeyutl -encrypt -pubin -inkey 01.der -keyform DER \
+        -pkeyopt rsa_padding_mode:oaep -in message -out encrypted
+    ok "$kind: the TPM decrypts" "${tool[@]}" --decrypt --mechanism RSA-PKCS-OAEP \
+        --hash-algorithm SHA-1 --id 01 --input-file encrypted --output-file decrypted
+    same "$kind: it is what was encrypted" decrypted message
+    ok "$kind: the PIN is changed" "${tool[@]}" --change-pin --new-pin second
+    refused "$kind: the old one is no good" CKR_PIN_INCORRECT "${tool[@]}" --list-objects
+    ok "$kind: the new one is" pkcs11-tool --module "$module" --token-label office \
+        --login --pin second --sign --mechanism SHA256-RSA-PKCS --id 01 \
+        --input-file message --output-file signature
+    ok "$kind: OpenSSL verifies what it signed" openssl dgst -sha256 \
+        -verify 01.der -keyform DER -signature signature message
+done

@@ -38,7 +38,7 @@ REMAP := --remap-path-prefix=$(CURDIR)=. \
 VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config.toml)
 
 .PHONY: deb dist sbom check-deb check-reproducible
-.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-tss check-asan check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-cinstall clean help
 
 all: build
 
@@ -115,6 +115,9 @@ check-reproducible: ## build the packages twice, elsewhere and otherwise: the sa
 
 check-vm: ## run the device transport in a guest kernel
 	@scripts/check-vm.sh
+
+check-apps: ## run real programs over the module (WORDS="clevis fapi": only these)
+	@scripts/check-apps.sh $(WORDS)
 
 check-tss: ## run tpm2-tss's own integration programs over this module
 	@scripts/check-tss.sh

@@ -69,7 +69,8 @@ step format cargo fmt --check
 step "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
 step "clippy, without them" cargo clippy --locked --lib -- -D warnings
-step shellcheck shellcheck --severity=warning scripts/*.sh .ci/run
+step shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
+    scripts/*.sh scripts/apps/*.sh .ci/run
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 must build make --no-print-directory build
 
@@ -81,6 +82,7 @@ export RUSTTCTI_MODULE_DIR="$stage/usr/lib"
 
 step tests run_tests
 step "documentation's examples" cargo test --locked --doc --quiet
+step "real programs over the module" scripts/check-apps.sh
 cinstall
 guest
 finish

@@ -6,18 +6,18 @@
 . "$(dirname "$0")/lib.sh"
 
 new_tpm libtpms
-start bus dbus-daemon --session --nofork --nopidfile --print-address \
+start bus.log dbus-daemon --session --nofork --nopidfile --print-address \
     "--address=unix:dir=$work"
-await "a bus" grep -q '^unix:' bus
-DBUS_SESSION_BUS_ADDRESS="$(head -n 1 bus)"
+await "a bus" grep -q '^unix:' bus.log
+DBUS_SESSION_BUS_ADDRESS="$(head -n 1 bus.log)"
 export DBUS_SESSION_BUS_ADDRESS
 is_there() {
     dbus-send --session --print-reply --dest=org.freedesktop.DBus / \
         org.freedesktop.DBus.NameHasOwner string:com.intel.tss2.Tabrmd | grep -q true
 }
 abrmd() {
-    start abrmd tpm2-abrmd --session --allow-root "--tcti=$tpm"
-    await "tpm2-abrmd's name on the bus ($(cat abrmd))" is_there
+    start abrmd.log tpm2-abrmd --session --allow-root "--tcti=$tpm"
+    await "tpm2-abrmd's name on the bus" is_there
 }
 abrmd
 export TPM2TOOLS_TCTI="tabrmd:bus_type=session"

@@ -64,8 +64,8 @@ SSLSessionCache none
 END
     : >error.log
     # At its end it ends its process group: one of its own.
-    start told setsid env OPENSSL_CONF="$work/openssl.cnf" apache2 "$1" -f "$work/httpd.conf"
-    await "a listening Apache ($(cat told error.log))" listens "$port"
+    start apache.log setsid env OPENSSL_CONF="$work/openssl.cnf" apache2 "$1" -f "$work/httpd.conf"
+    await "a listening Apache" listens "$port"
 }
 
 get() {

@@ -24,7 +24,9 @@ trap cleanup EXIT
 start() {
     local log=$1
     shift
-    "$@" >"$log" 2>&1 </dev/null &
+    # At once, so that nobody reads what another one left there.
+    : >"$log"
+    "$@" >>"$log" 2>&1 </dev/null &
     daemon=$!
     daemons+=("$daemon")
 }
@@ -82,7 +84,8 @@ await() {
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.05
     done
-    fail "$what did not happen"
+    tail -n 10 "$work"/*.log >"$work/.out" 2>/dev/null || true
+    fail "$what did not happen" "$work/.out"
 }
 
 listens() {

@@ -45,25 +45,25 @@ END
 # A connection of plain s_client to a server with a key in the TPM.
 connection() {
     local kind=$1 version=$2 name="$1 $2" port
-    start server env OPENSSL_CONF=openssl.cnf openssl s_server -accept 127.0.0.1:0 \
+    start server.log env OPENSSL_CONF=openssl.cnf openssl s_server -accept 127.0.0.1:0 \
         -cert "$kind.crt" -key "$kind.pem" "-$version" -rev -naccept 1
     local server=$daemon
-    await "$name: a listening server" grep -q '^ACCEPT .*:' server
-    port="$(sed -n 's/^ACCEPT .*://p' server)"
+    await "$name: a listening server" grep -q '^ACCEPT .*:' server.log
+    port="$(sed -n 's/^ACCEPT .*://p' server.log)"
     rm -f to from
     mkfifo to
     timeout 30 openssl s_client -connect "127.0.0.1:$port" -CAfile "$kind.crt" -brief \
-        -verify_return_error -servername localhost -verify_hostname localhost <to >from 2>told &
+        -verify_return_error -servername localhost -verify_hostname localhost <to >from 2>client.log &
     local client=$!
     exec 4>to
     echo "to the server and back" >&4
-    await "$name: an answer ($(cat server told))" grep -q "kcab dna revres eht ot" from
+    await "$name: an answer" grep -q "kcab dna revres eht ot" from
     exec 4>&-
-    wait "$client" || fail "$name: s_client failed" told
-    says "$name: the server's certificate is verified" told "Verification: OK"
+    wait "$client" || fail "$name: s_client failed" client.log
+    says "$name: the server's certificate is verified" client.log "Verification: OK"
     case $version in
-        tls1_2) says "$name: data went both ways" told "Protocol version: TLSv1.2" ;;
-        tls1_3) says "$name: data went both ways" told "Protocol version: TLSv1.3" ;;
+        tls1_2) says "$name: data went both ways" client.log "Protocol version: TLSv1.2" ;;
+        tls1_3) says "$name: data went both ways" client.log "Protocol version: TLSv1.3" ;;
     esac
     await "$name: the server's end" eval "! kill -0 $server"
 }

@@ -85,6 +85,8 @@ fn boxed<T: Module>(conf: Option<&str>) -> Result<Box<dyn Tcti>> {
 /// CHAIN = { LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]
 /// ```
 ///
+/// The transports and their CONFs are those of [`transport`](crate::transport), the
+/// layers and their options those of [`layer`](crate::layer).
 /// CONF is verbatim, in the syntax of tpm2-tss's module of the same name. No
 /// transport at all is the system's TPM device. A name that is neither a layer
 /// nor a transport of this crate is loaded as a C module, through tctildr. In a

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Layers: each is a [`Tcti`](crate::Tcti) around another one.
 //!
+//! | name | options |
+//! | --- | --- |
+//! | [`pcap`] | `file=PATH`: where the recording goes |
+//!
 //! A chain string knows those of this module and no other. A layer of one's own
 //! is a type that holds a `Tcti` and is one: it wraps what
 //! [`rusttcti::open`](crate::open) returns, and goes from there to

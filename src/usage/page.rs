@@ -172,19 +172,29 @@ fn every_key_that_is_documented_is_taken_and_no_other() {
 }
 
 #[test]
-fn config_help_and_the_readme_name_every_transport_layer_and_option() -> Result<()> {
+fn config_help_and_the_tables_name_every_transport_layer_and_option() -> Result<()> {
     let help = chain::HELP.to_str().expect("ASCII");
-    let readme = std::fs::read_to_string(path("../README.md")).expect("README.md");
+    let table = |file: &str| std::fs::read_to_string(path(file)).expect("a file with a table");
+    let readme = table("../README.md");
+    let rustdoc = table("../src/transport/mod.rs") + &table("../src/layer/mod.rs");
     for (name, settings) in entries() {
         assert!(help.contains(&format!(" {name}: ")), "{help}");
-        let row = readme
-            .lines()
-            .find(|line| line.starts_with(&format!("| `{name}` |")));
-        let row = row.unwrap_or_else(|| panic!("README.md has no row for {name}"));
-        for setting in settings.iter().filter(|setting| !setting.key.is_empty()) {
-            let key = format!("{}=", setting.key);
-            assert!(help.contains(&format!("{key}{}", setting.value)), "{help}");
-            assert!(row.contains(&key), "{key} in {row}");
+        let rows = [
+            (format!("| `{name}` |"), &readme, "README.md"),
+            (
+                format!("//! | [`{name}`] |"),
+                &rustdoc,
+                "mod.rs beside its source",
+            ),
+        ];
+        for (start, text, file) in rows {
+            let row = text.lines().find(|line| line.starts_with(&start));
+            let row = row.unwrap_or_else(|| panic!("{file} has no row for {name}"));
+            for setting in settings.iter().filter(|setting| !setting.key.is_empty()) {
+                let key = format!("{}=", setting.key);
+                assert!(help.contains(&format!("{key}{}", setting.value)), "{help}");
+                assert!(row.contains(&key), "{key} in {row}");
+            }
         }
     }
     Ok(())

@@ -58,8 +58,9 @@ pub(crate) const HELP: &std::ffi::CStr = HELP_TEXT.as_c_str();
 const HELP_TEXT: &Text = &Text::new("[LAYER[,KEY=VALUE...]:]... [TRANSPORT[:CONF]]; ")
     .and("without a transport, the system's TPM device. Transports and their CONF: ")
     .and_entries(TRANSPORTS)
-    .and("any C module's name: its own. Layers and their options: ")
-    .and_entries(LAYERS);
+    .and("; any C module's name: its own. Layers and their options: ")
+    .and_entries(LAYERS)
+    .and(".");
 
 #[cfg(any(feature = "capi", test))]
 impl Text {
@@ -67,8 +68,9 @@ impl Text {
         let mut at = 0;
         while at < entries.len() {
             let entry = &entries[at];
+            self = self.and(if at > 0 { "; " } else { "" });
             self = self.and(entry.name).and(": ");
-            self = self.and_settings(entry.settings).and("; ");
+            self = self.and_settings(entry.settings);
             at += 1;
         }
         self

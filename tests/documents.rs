@@ -100,6 +100,33 @@ fn contributors_are_sent_to_files_that_are_there() {
     }
 }
 
+#[test]
+fn contributors_are_told_of_every_check_there_is() {
+    let named = quoted(&read("CONTRIBUTING.md"));
+    for line in read("Makefile").lines() {
+        let Some((target, _)) = line.split_once(':') else {
+            continue;
+        };
+        if target.starts_with("check") && line.contains("## ") {
+            assert!(
+                named.contains(&format!("make {target}")),
+                "CONTRIBUTING.md names no make {target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_package_s_symbols_are_the_exported_functions() {
+    let symbols = read("debian/libtss2-tcti-rusttcti0.symbols");
+    let symbols: Vec<&str> = symbols
+        .lines()
+        .filter_map(|line| line.strip_prefix(' ')?.split('@').next())
+        .collect();
+    let exported: Vec<&str> = include_str!("exports.txt").lines().collect();
+    assert_eq!(symbols, exported);
+}
+
 /// The environment variables that the sources read, by their names in quotes.
 fn variables() -> std::collections::BTreeSet<String> {
     let mut found = std::collections::BTreeSet::new();

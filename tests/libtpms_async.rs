@@ -4,15 +4,14 @@
 
 mod common;
 
-use std::os::fd::BorrowedFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::commands::{command, get_random, response_code};
+use common::poll::polls;
 use common::tpm::*;
 use common::vtable::{Vtable, rc};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{Context, ErrorKind, Tcti};
 
@@ -26,24 +25,6 @@ fn new() -> Libtpms {
 /// TPM2_SelfTest of everything.
 fn self_test() -> Vec<u8> {
     command(0x143, &[1])
-}
-
-/// True where the poll handle is readable within `wait`.
-fn polls(tpm: &mut Libtpms, wait: Duration) -> bool {
-    let handles = tpm.poll_handles().expect("poll handles");
-    assert_eq!(handles.len(), 1);
-    // SAFETY: the transport keeps its descriptor open while it is borrowed.
-    let fd = unsafe { BorrowedFd::borrow_raw(handles[0].fd) };
-    let deadline = Instant::now() + wait;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).expect("a time");
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
-            Ok(ready) => return ready == 1,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("poll: {error}"),
-        }
-    }
 }
 
 fn receive(tpm: &mut Libtpms) -> Vec<u8> {

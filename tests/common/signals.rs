@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Signals that interrupt every system call that waits.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::mem;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Scope;
 use std::time::Duration;
 
@@ -40,4 +42,56 @@ pub fn storm_on_this_thread<'scope, 'env>(
         }
     });
     Storm(done)
+}
+
+/// SIGALRM to the calling thread a thousand times a second, handled without
+/// SA_RESTART, until this goes.
+pub struct Alarms(libc::timer_t);
+
+static ALARMS: AtomicUsize = AtomicUsize::new(0);
+
+impl Alarms {
+    pub fn on_this_thread() -> Self {
+        extern "C" fn count(_: libc::c_int) {
+            ALARMS.fetch_add(1, Ordering::Relaxed);
+        }
+        let millisecond = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        };
+        let interval = libc::itimerspec {
+            it_interval: millisecond,
+            it_value: millisecond,
+        };
+        let mut timer = ptr::null_mut();
+        // SAFETY: a handler that uses an atomic; structs of zeros are valid,
+        // and the timer is one once it was made.
+        unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            action.sa_sigaction = count as *const () as usize;
+            assert_eq!(libc::sigaction(libc::SIGALRM, &action, ptr::null_mut()), 0);
+            let mut event: libc::sigevent = mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = libc::SIGALRM;
+            event.sigev_notify_thread_id = libc::gettid();
+            assert_eq!(
+                libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer),
+                0
+            );
+            assert_eq!(libc::timer_settime(timer, 0, &interval, ptr::null_mut()), 0);
+        }
+        Self(timer)
+    }
+
+    /// How many came so far.
+    pub fn count() -> usize {
+        ALARMS.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Alarms {
+    fn drop(&mut self) {
+        // SAFETY: a timer that was made, and is deleted once.
+        unsafe { libc::timer_delete(self.0) };
+    }
 }

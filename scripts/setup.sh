@@ -82,6 +82,7 @@ apps=(
     libtpm2-pkcs11-tools
     libtss2-tcti-tabrmd0
     opensc
+    openssh-client
     openssl
     strongswan-pki
     swtpm

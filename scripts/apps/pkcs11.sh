@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# tpm2-pkcs11 by OpenSC's pkcs11-tool; with tpm2_ptool: see abrmd.sh.
+# tpm2-pkcs11 by OpenSC's pkcs11-tool and by ssh-agent; with tpm2_ptool: see abrmd.sh.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -13,6 +13,7 @@ for kind in libtpms swtpm; do
     new_tpm "$kind"
     export TPM2_PKCS11_TCTI="$tpm" TPM2_PKCS11_STORE="$work/$kind.store"
     mkdir "$TPM2_PKCS11_STORE"
+    if [ "$kind" = libtpms ]; then first="$tpm"; fi
     tool=(pkcs11-tool --module "$module" --token-label office)
     ok "$kind: a token" pkcs11-tool --module "$module" --slot-index 0 --init-token \
         --label office --so-pin officer
@@ -45,3 +46,24 @@ for kind in libtpms swtpm; do
     ok "$kind: OpenSSL verifies what it signed" openssl dgst -sha256 \
         -verify 01.der -keyform DER -signature signature message
 done
+
+# ssh-agent is setgid and has its own idea of where libraries are: a TCTI by its
+# path. There is just room for what it loads.
+cat >askpass <<'END'
+#!/bin/sh
+echo second
+END
+chmod 755 askpass
+export TPM2_PKCS11_STORE="$work/libtpms.store" SSH_ASKPASS="$work/askpass" SSH_ASKPASS_REQUIRE=force
+tpm="$first"
+flush
+export TPM2_PKCS11_TCTI="${LD_LIBRARY_PATH%%:*}/libtss2-tcti-rusttcti.so.0:${tpm#rusttcti:}"
+export SSH_AUTH_SOCK="$work/agent"
+start agent.log ssh-agent -D -a "$SSH_AUTH_SOCK" -P '/usr/lib/*,/lib/*'
+await "ssh-agent's socket" test -S "$SSH_AUTH_SOCK"
+ok "ssh-agent takes the token" ssh-add -s "$module"
+ssh-add -L | grep ecdsa >ec.pub
+ok "ssh-agent signs with the EC key" ssh-keygen -Y sign -f ec.pub -n file message
+echo "somebody $(cut -d ' ' -f 1,2 ec.pub)" >signers
+verify() { ssh-keygen -Y verify -f signers -I somebody -n file -s message.sig <message; }
+ok "ssh-keygen verifies the signature" verify

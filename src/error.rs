@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What can go wrong: a kind, a sentence and a cause, and the TSS2_RC that says it to C.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;

@@ -127,10 +127,11 @@ fn the_package_s_symbols_are_the_exported_functions() {
     assert_eq!(symbols, exported);
 }
 
-/// The environment variables that the sources read, by their names in quotes.
-fn variables() -> std::collections::BTreeSet<String> {
-    let mut found = std::collections::BTreeSet::new();
-    let mut folders = vec![root().join("src")];
+/// The files of src/, each by its path from there.
+fn sources() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![src.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -138,17 +139,48 @@ fn variables() -> std::collections::BTreeSet<String> {
                 folders.push(path);
                 continue;
             }
+            let name = path.strip_prefix(&src).expect("below").display();
             let text = std::fs::read_to_string(&path).expect("a source");
-            let literals = text.split('"').filter(|literal| {
-                ["TSS2_", "TCTI_", "RUSTTCTI_"]
-                    .iter()
-                    .any(|start| literal.starts_with(start))
-                    && literal
-                        .bytes()
-                        .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'2')
-            });
-            found.extend(literals.map(str::to_owned));
+            found.push((name.to_string(), text));
         }
+    }
+    found
+}
+
+#[test]
+fn unsafe_is_where_it_is_said_to_be() {
+    for (name, text) in sources() {
+        let allowed = ["abi/", "capi.rs", "transport/libtpms/ffi/"];
+        if allowed.iter().any(|place| name.starts_with(place)) || name.ends_with(".md") {
+            continue;
+        }
+        let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+        for line in code {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(!words.any(|word| word == "unsafe"), "src/{name}: {line}");
+        }
+        // What has children that may use it cannot forbid it for them.
+        let parents = ["lib.rs", "transport/mod.rs", "transport/libtpms/mod.rs"];
+        assert!(
+            parents.contains(&name.as_str()) || text.contains("#![forbid(unsafe_code)]"),
+            "src/{name} does not forbid unsafe code"
+        );
+    }
+}
+
+/// The environment variables that the sources read, by their names in quotes.
+fn variables() -> std::collections::BTreeSet<String> {
+    let mut found = std::collections::BTreeSet::new();
+    for (_, text) in sources() {
+        let literals = text.split('"').filter(|literal| {
+            ["TSS2_", "TCTI_", "RUSTTCTI_"]
+                .iter()
+                .any(|start| literal.starts_with(start))
+                && literal
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'2')
+        });
+        found.extend(literals.map(str::to_owned));
     }
     // For those who work on the sources.
     found.remove("RUSTTCTI_UPDATE_MAN");

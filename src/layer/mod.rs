@@ -36,6 +36,8 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod options;
 pub mod pcap;
 

@@ -39,7 +39,7 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
     value: "PATH",
     default: "$TCTI_PCAP_FILE, then tpm2_log.pcap",
     text: "Where the recording goes: a file, which is appended to and, if it is new, is for its \
-           user alone (mode 0600), or a named pipe. Each %p in it becomes the process's number; \
+           user alone (mode 0600), or a named pipe. Each %p in it becomes the process's ID; \
            \"-\" and \"stdout\" are the program's standard output, \"stderr\" is its standard \
            error. It must not be empty; an empty TCTI_PCAP_FILE counts as none.",
 }];

@@ -27,6 +27,44 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(std::io::Error::from)?)
 }
 
+/// Copies a response, whose place is as long. Most are short: they go in blocks
+/// that follow each other, and not, as memcpy(3) has them, in two that overlap,
+/// which makes whoever reads them next wait for both to be in memory.
+#[inline(never)] // where registers are its own
+pub(crate) fn copy<T>(from: &[u8], to: &mut [T], write: impl Fn(u8) -> T) {
+    const SHORT: usize = 64;
+    if from.len() >= SHORT {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = write(*from);
+        }
+        return;
+    }
+    let (from, to) = copy_block::<32, T>(from, to, &write);
+    let (from, to) = copy_block::<16, T>(from, to, &write);
+    let (from, to) = copy_block::<8, T>(from, to, &write);
+    let (from, to) = copy_block::<4, T>(from, to, &write);
+    let (from, to) = copy_block::<2, T>(from, to, &write);
+    copy_block::<1, T>(from, to, &write);
+}
+
+/// Copies the first `N` bytes, if there are so many, and returns what is left.
+#[inline(always)]
+fn copy_block<'a, 'b, const N: usize, T>(
+    from: &'a [u8],
+    to: &'b mut [T],
+    write: &impl Fn(u8) -> T,
+) -> (&'a [u8], &'b mut [T]) {
+    if from.len() < N || to.len() < N {
+        return (from, to);
+    }
+    let (bytes, from) = from.split_at(N);
+    let (places, to) = to.split_at_mut(N);
+    for (place, byte) in places.iter_mut().zip(bytes) {
+        *place = write(*byte);
+    }
+    (from, to)
+}
+
 /// A point in time to be done by, or none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadline {
@@ -82,6 +120,21 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Deadline) -> 
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(errno) => return Err(std::io::Error::from(errno).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy;
+
+    #[test]
+    fn a_copy_of_any_length_is_the_same_bytes() {
+        for length in 0..200 {
+            let from: Vec<u8> = (0..length).map(|n| n as u8 + 1).collect();
+            let mut to = vec![0; from.len()];
+            copy(&from, &mut to, |byte| byte);
+            assert_eq!(from, to);
         }
     }
 }

@@ -16,7 +16,7 @@ use tss_esapi_sys::{
 use super::bridge::Bridge;
 use super::last_error::answer;
 use super::module::Magic;
-use super::panic::guarded;
+use super::panic::{caught, guarded};
 use super::sigpipe;
 use crate::{Error, ErrorKind, Result, Tcti};
 
@@ -120,6 +120,12 @@ impl KnownMagics {
 
     #[inline]
     fn has(magic: u64) -> bool {
+        // Most programs have contexts of one magic.
+        (magic != 0 && KNOWN.places[0].load(Ordering::Relaxed) == magic) || Self::lists(magic)
+    }
+
+    #[cold]
+    fn lists(magic: u64) -> bool {
         let used = KNOWN.used.load(Ordering::Acquire);
         match KNOWN.places.get(..used) {
             Some(places) => places
@@ -130,48 +136,45 @@ impl KnownMagics {
     }
 }
 
-/// The blob behind a pointer that C gave.
+/// The blob behind a pointer that C gave; `None` for a pointer that [`refused`]
+/// says why.
 ///
 /// # Safety
 /// `context` is NULL, or points to at least a `TSS2_TCTI_CONTEXT_COMMON_V1`; if
 /// it begins with a magic of this library's it is a context that this library
 /// initialised and whose memory is still there.
 #[inline]
-unsafe fn blob<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Result<&'a Blob> {
+unsafe fn blob<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Option<&'a Blob> {
     let blob = context.cast::<Blob>().cast_const();
-    if blob.is_null() {
-        return Err(Error::new(
-            ErrorKind::BadReference,
-            "the TCTI context is NULL",
-        ));
-    }
-    let foreign = || {
-        Error::new(
-            ErrorKind::BadContext,
-            "the TCTI context is not one of this module (wrong magic, or another's)",
-        )
-    };
-    if !blob.is_aligned() {
-        return Err(foreign());
+    if blob.is_null() || !blob.is_aligned() {
+        return None;
     }
     // SAFETY: not NULL, aligned, and by the contract above long enough for its
     // public part. The magic is read without a reference, since C may write it.
     let magic = unsafe { (&raw const (*blob).common.v1.magic).read() };
     if !KnownMagics::has(magic) {
-        return Err(foreign());
+        return None;
     }
     // SAFETY: a context with a known magic is one of a copy of this library, and
     // reaches as far as here; only what this copy made is looked at as a whole.
     if unsafe { (&raw const (*blob).maker).read() } != &raw const KNOWN {
-        return Err(foreign());
+        return None;
     }
     // SAFETY: by the contract above a known magic means a whole blob of ours.
     // No reference to `common`, the part that C may write, is ever used here.
     let blob = unsafe { &*blob };
-    if magic != blob.magic {
-        return Err(foreign());
+    (magic == blob.magic).then_some(blob)
+}
+
+#[cold]
+fn refused(context: *mut TSS2_TCTI_CONTEXT) -> Error {
+    if context.is_null() {
+        return Error::new(ErrorKind::BadReference, "the TCTI context is NULL");
     }
-    Ok(blob)
+    Error::new(
+        ErrorKind::BadContext,
+        "the TCTI context is not one of this module (wrong magic, or another's)",
+    )
 }
 
 /// Runs one call on the bridge behind `context`, and answers.
@@ -184,9 +187,18 @@ unsafe fn call(
     context: *mut TSS2_TCTI_CONTEXT,
     run: impl FnOnce(&Bridge) -> Result<()>,
 ) -> TSS2_RC {
-    // SAFETY: passed on to the caller.
-    let result = guarded(|| unsafe { blob(context) }.and_then(|blob| run(&blob.bridge)));
-    answer(what, result)
+    let answered = caught(|| {
+        // SAFETY: passed on to the caller.
+        let result = match unsafe { blob(context) } {
+            Some(blob) => run(&blob.bridge),
+            None => Err(refused(context)),
+        };
+        answer(what, result)
+    });
+    match answered {
+        Ok(rc) => rc,
+        Err(panic) => answer(what, Err(panic)),
+    }
 }
 
 unsafe extern "C" fn transmit(

@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::exclusive::{Exclusive, Guard};
-use super::{fork, panic::guarded, sigpipe};
+use super::panic::{caught, guarded};
+use super::{fork, sigpipe};
 use crate::header::Header;
-use crate::io::Deadline;
+use crate::io::{Deadline, copy};
 use crate::sync::Mutex;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -126,7 +127,9 @@ impl Bridge {
     #[inline]
     fn enter(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         let mut session = self.look(allowed)?;
-        session.counted = None;
+        if session.counted.is_some() {
+            session.counted = None;
+        }
         Ok(session)
     }
 
@@ -134,12 +137,9 @@ impl Bridge {
     #[inline]
     fn look(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         self.check_process()?;
-        let session = self.session.try_lock().ok_or_else(|| {
-            Error::new(
-                ErrorKind::BadSequence,
-                "another thread is in a call on this context",
-            )
-        })?;
+        let Some(session) = self.session.try_lock() else {
+            return Err(busy());
+        };
         let state = self.state();
         if allowed(state) {
             return Ok(session);
@@ -150,8 +150,12 @@ impl Bridge {
     /// `command` is `None` for a NULL pointer.
     pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
         let mut session = self.enter(|state| state == State::Transmit)?;
-        let command = command.ok_or_else(|| null("command"))?;
-        check_command(command)?;
+        let Some(command) = command else {
+            return Err(null("command"));
+        };
+        if !Header::fits(command) {
+            return Err(bad_command(command));
+        }
         crate::log::trace_bytes!("transmit", command);
         if self.cancellable.load(Ordering::Relaxed) {
             // Waits for a cancel of the command before, if one is under way.
@@ -160,9 +164,11 @@ impl Bridge {
         }
         session.kept = None;
         let transport = session.transport()?;
-        let canceller = self.guarded(|| {
+        let mut canceller = None;
+        self.guarded(|| {
             transport.transmit(command)?;
-            Ok(transport.canceller())
+            canceller = transport.canceller();
+            Ok(())
         })?;
         if canceller.is_some() {
             *self.canceller.lock() = canceller;
@@ -182,7 +188,9 @@ impl Bridge {
         timeout: i32,
     ) -> Result<()> {
         let mut session = self.enter(|state| state == State::Receive)?;
-        let size = size.ok_or_else(|| null("size"))?;
+        let Some(size) = size else {
+            return Err(null("size"));
+        };
         let timeout = duration(timeout)?;
         let Some(response) = response else {
             *size = session.kept.unwrap_or(self.max_size);
@@ -190,29 +198,23 @@ impl Bridge {
         };
         let length = match session.kept {
             Some(length) => length,
-            None => {
-                let received = session.receive(timeout);
-                if let Err(error) = &received {
+            None => match session.receive(timeout) {
+                Ok(length) => length,
+                Err(error) => {
                     if !leaves_the_command_pending(error.kind()) {
                         self.set_state(State::Transmit);
                     }
+                    return Err(error);
                 }
-                *session.kept.insert(received?)
-            }
+            },
         };
         if *size < length {
+            session.kept = Some(length);
             let given = std::mem::replace(size, length);
-            return Err(Error::new(
-                ErrorKind::InsufficientBuffer,
-                format!("the response has {length} bytes, the caller's buffer {given}"),
-            ));
+            return Err(too_small(length, given));
         }
-        for (to, from) in response[..length]
-            .iter_mut()
-            .zip(&session.response[..length])
-        {
-            to.write(*from);
-        }
+        let to = &mut response[..length];
+        copy(&session.response[..length], to, MaybeUninit::new);
         *size = length;
         session.kept = None;
         self.set_state(State::Transmit);
@@ -327,9 +329,10 @@ impl Bridge {
 
 impl Session {
     fn transport(&mut self) -> Result<&mut Box<dyn Tcti>> {
-        self.transport
-            .as_mut()
-            .ok_or_else(|| bad_sequence(State::Final))
+        match &mut self.transport {
+            Some(transport) => Ok(transport),
+            None => Err(bad_sequence(State::Final)),
+        }
     }
 
     /// The length of a well-formed response from the transport.
@@ -343,30 +346,44 @@ impl Session {
             return Err(bad_sequence(State::Final));
         };
         let deadline = Deadline::after(timeout);
-        let mut received = guarded(|| transport.receive(response, timeout));
-        // A signal is no reason to come back before the time is up.
-        while matches!(&received, Err(error) if error.is_interruption()) {
-            let left = deadline.remaining();
-            if left == Some(Duration::ZERO) {
-                break;
+        let mut left = timeout;
+        let length = loop {
+            // Taken apart at once: a whole Result is slow to move.
+            let (mut length, mut failure) = (0, None);
+            caught(|| match transport.receive(response, left) {
+                Ok(received) => length = received,
+                Err(error) => failure = Some(error),
+            })?;
+            let Some(error) = failure else {
+                break length;
+            };
+            // A signal is no reason to come back before the time is up.
+            if error.is_interruption() {
+                left = deadline.remaining();
             }
-            received = guarded(|| transport.receive(response, left));
-        }
-        let length = received?;
+            if !error.is_interruption() || left == Some(Duration::ZERO) {
+                return Err(error);
+            }
+        };
         match response.get(..length) {
             Some(bytes) if Header::fits(bytes) => {
                 crate::log::trace_bytes!("receive", bytes);
                 Ok(length)
             }
             Some(bytes) => Err(malformed(bytes)),
-            None => Err(Error::new(
-                ErrorKind::MalformedResponse,
-                format!(
-                    "the transport claims a response of {length} bytes in a buffer of {}",
-                    response.len()
-                ),
-            )),
+            None => Err(beyond(length, response.len())),
         }
+    }
+}
+
+/// The timeout of the C interface: milliseconds, -1 for ever.
+#[inline]
+fn duration(timeout: i32) -> Result<Option<Duration>> {
+    match timeout {
+        -1 => Ok(None),
+        0 => Ok(Some(Duration::ZERO)),
+        1.. => Ok(Some(Duration::from_millis(timeout.unsigned_abs().into()))),
+        _ => Err(bad_timeout(timeout)),
     }
 }
 
@@ -381,10 +398,10 @@ fn leaves_the_command_pending(kind: ErrorKind) -> bool {
     )
 }
 
-fn check_command(command: &[u8]) -> Result<()> {
-    if Header::fits(command) {
-        return Ok(());
-    }
+// What follows is out of the way of commands that go well.
+
+#[cold]
+fn bad_command(command: &[u8]) -> Error {
     let text = match Header::parse(command) {
         None => format!(
             "a command of {} bytes is shorter than its header",
@@ -396,9 +413,10 @@ fn check_command(command: &[u8]) -> Result<()> {
             header.size
         ),
     };
-    Err(Error::new(ErrorKind::BadValue, text))
+    Error::new(ErrorKind::BadValue, text)
 }
 
+#[cold]
 fn malformed(response: &[u8]) -> Error {
     let text = match Header::parse(response) {
         None => format!(
@@ -414,22 +432,44 @@ fn malformed(response: &[u8]) -> Error {
     Error::new(ErrorKind::MalformedResponse, text)
 }
 
-/// The timeout of the C interface: milliseconds, -1 for ever.
-fn duration(timeout: i32) -> Result<Option<Duration>> {
-    match u64::try_from(timeout) {
-        Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
-        Err(_) if timeout == -1 => Ok(None),
-        Err(_) => Err(Error::new(
-            ErrorKind::BadValue,
-            format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
-        )),
-    }
+#[cold]
+fn beyond(length: usize, place: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("the transport claims a response of {length} bytes in a buffer of {place}"),
+    )
 }
 
+#[cold]
+fn too_small(length: usize, given: usize) -> Error {
+    Error::new(
+        ErrorKind::InsufficientBuffer,
+        format!("the response has {length} bytes, the caller's buffer {given}"),
+    )
+}
+
+#[cold]
+fn bad_timeout(timeout: i32) -> Error {
+    Error::new(
+        ErrorKind::BadValue,
+        format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
+    )
+}
+
+#[cold]
 fn null(argument: &str) -> Error {
     Error::new(ErrorKind::BadReference, format!("{argument} is NULL"))
 }
 
+#[cold]
+fn busy() -> Error {
+    Error::new(
+        ErrorKind::BadSequence,
+        "another thread is in a call on this context",
+    )
+}
+
+#[cold]
 fn bad_sequence(state: State) -> Error {
     let why = match state {
         State::Transmit => "no command was sent",

@@ -44,14 +44,19 @@ pub(crate) fn current() -> u64 {
 /// opened there is the parent's.
 #[inline]
 pub(crate) fn check(generation: u64) -> Result<()> {
-    if generation == current() {
-        return Ok(());
+    match generation == current() {
+        true => Ok(()),
+        false => Err(inherited()),
     }
-    Err(Error::new(
+}
+
+#[cold]
+fn inherited() -> Error {
+    Error::new(
         ErrorKind::BadContext,
         "this context was opened before fork() and belongs to the parent process; \
          open one of its own in the child",
-    ))
+    )
 }
 
 /// How many threads are within [`whole`].

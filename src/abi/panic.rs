@@ -9,12 +9,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::{Error, ErrorKind, Result};
 
 /// Runs `call`; a panic in it becomes a general failure that tells its message.
+#[inline]
 pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // Whatever the call left half done belongs to a transport, whose methods
-    // are what may be called next; the bridge's own state is set after it.
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(error(payload)))
+    match caught(call) {
+        Ok(result) => result,
+        Err(panic) => Err(panic),
+    }
 }
 
+/// The same for a call that has no other failure than a panic.
+#[inline]
+pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T> {
+    // Whatever the call left half done belongs to a transport, whose methods
+    // are what may be called next; the bridge's own state is set after it.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => Ok(value),
+        Err(payload) => Err(error(payload)),
+    }
+}
+
+#[cold]
 fn error(payload: Box<dyn Any + Send>) -> Error {
     let message = match (
         payload.downcast_ref::<&str>(),

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::commands::{get_random, response_code};
+use common::commands::{command, get_random, response_code};
 use common::tpm::*;
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{ErrorKind, Tcti};
@@ -47,6 +47,37 @@ fn a_short_command_allocates_nothing() {
         }
     });
     assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_response_is_not_lost_to_what_comes_before_it_is_received() {
+    let mut tpm = new();
+    let snapshot = tpm.snapshot().expect("a state");
+    let mut response = [0; 4096];
+    let between: [&dyn Fn(&mut Libtpms); 4] = [
+        &|tpm| drop(tpm.snapshot().expect("a state")),
+        &|tpm| tpm.reset().expect("a power cycle"),
+        &|tpm| tpm.restore(&snapshot).expect("the state of before"),
+        &|tpm| drop(tpm.poll_handles().expect("a handle")),
+    ];
+    for between in between {
+        tpm.transmit(&get_random(24)).expect("sent");
+        between(&mut tpm);
+        let received = tpm.receive(&mut response, None).expect("a response");
+        assert_eq!((received, response_code(&response[..received])), (36, 0));
+    }
+}
+
+#[test]
+fn short_and_long_commands_of_a_context_take_turns() {
+    let mut tpm = new();
+    for _ in 0..20 {
+        ok(&mut tpm, &get_random(16));
+        ok(&mut tpm, &create_primary_ecc());
+        ok(&mut tpm, &get_random(16));
+        ok(&mut tpm, &command(0x165, &[0x80, 0, 0, 0])); // TPM2_FlushContext
+        ok(&mut tpm, &pcr_extend(DEBUG_PCR, 1));
+    }
 }
 
 #[test]

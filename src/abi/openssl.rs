@@ -11,6 +11,7 @@
 //! context can be freed only by the one thread that used it. Where there were
 //! more, it is kept for the TPMs to come, until the process ends.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -75,16 +76,25 @@ fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
     })
 }
 
+/// What is known of a thread. Its address is the thread's identity.
+struct Thread {
+    /// The thread is one of ours, which says good-bye ([`Lease::leave`]).
+    ours: Cell<bool>,
+    /// OpenSSL knows this thread.
+    known: Cell<bool>,
+}
+
 thread_local! {
-    /// Its address is the thread's identity; its value says that the thread is
-    /// one of ours, which says good-bye ([`Lease::leave`]).
-    static OURS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// True once OpenSSL knows this thread.
-    static KNOWN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static THREAD: Thread = const {
+        Thread {
+            ours: Cell::new(false),
+            known: Cell::new(false),
+        }
+    };
 }
 
 fn this_thread() -> usize {
-    OURS.with(|ours| ptr::from_ref(ours).addr())
+    THREAD.with(|thread| ptr::from_ref(thread).addr())
 }
 
 /// The use of an OpenSSL of our own.
@@ -104,6 +114,17 @@ impl Lease {
         })
     }
 
+    /// Another use of the same.
+    pub(crate) fn again(&self) -> Self {
+        with_shared(|shared| {
+            let known = shared.isolated.as_ref();
+            if known.is_some_and(|known| Arc::ptr_eq(known, &self.0)) {
+                shared.users += 1;
+            }
+        });
+        Self(self.0.clone())
+    }
+
     /// Runs `call` with our context as this thread's default.
     #[inline]
     pub(crate) fn enter<T>(&self, call: impl FnOnce() -> T) -> T {
@@ -117,10 +138,13 @@ impl Lease {
         }
 
         let isolated = &*self.0;
-        if isolated.maker != this_thread() && !OURS.get() {
-            isolated.spread.store(true, Ordering::Relaxed);
-        }
-        if !KNOWN.replace(true) {
+        let known = THREAD.with(|thread| {
+            if isolated.maker != ptr::from_ref(thread).addr() && !thread.ours.get() {
+                isolated.spread.store(true, Ordering::Relaxed);
+            }
+            thread.known.replace(true)
+        });
+        if !known {
             self.introduce();
         }
         // SAFETY: the context lives as long as `self`, and is this thread's
@@ -132,7 +156,7 @@ impl Lease {
 
     /// To be called first on a thread that calls [`leave`](Self::leave) last.
     pub(crate) fn join() {
-        OURS.set(true);
+        THREAD.with(|thread| thread.ours.set(true));
     }
 
     /// Gives back what OpenSSL keeps for this thread.

@@ -93,6 +93,8 @@ int main(int argc, char **argv)
         free(context);
         module_close(&module);
         begin(argv[2]);
+    } else if (strcmp(way, "worker") == 0) {
+        run(create, sizeof(create));
     } else if (strcmp(way, "children") == 0) {
         child_exits(fork());
         child_exits((pid_t)syscall(SYS_fork));

@@ -6,11 +6,13 @@
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::copy::Copy;
+use super::duration::Work;
 use super::fd::above_stderr;
 use super::ffi::{Canceller, Library, Part};
 use super::file::Place;
 use super::lock::Lock;
 use super::state::{Condition, State};
+use crate::abi::openssl::Lease;
 use crate::header::Header;
 use crate::{Error, ErrorKind, Result};
 
@@ -158,12 +160,9 @@ impl Core {
             Startup::None => return Ok(()),
         };
         let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, kind];
-        let response = self
-            .copy
-            .library
-            .process(&command, 0)
-            .map_err(no_response)?;
-        match Header::parse(response).map(|header| header.code) {
+        let library = &mut self.copy.library;
+        library.process(&command, 0).map_err(no_response)?;
+        match Header::parse(library.response()).map(|header| header.code) {
             Some(0 | RC_INITIALIZE) => Ok(()),
             code => Err(Error::new(
                 ErrorKind::GeneralFailure,
@@ -172,9 +171,9 @@ impl Core {
         }
     }
 
-    /// To be called last on a thread that made a call here and is about to end.
-    pub(super) fn leave_thread(&self) {
-        self.copy.library.leave_thread();
+    /// The OpenSSL that libtpms computes with, where it has one of its own.
+    pub(super) fn openssl(&self) -> Option<Lease> {
+        self.copy.library.openssl()
     }
 
     /// Runs a command. When this returns, all that it changed for good is in
@@ -183,19 +182,22 @@ impl Core {
     /// # Errors
     /// The state file cannot be written: the command failed, and so will all
     /// that follow, unexecuted, until it can.
-    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Result<&[u8]> {
+    #[inline(always)]
+    pub(super) fn process(&mut self, command: &[u8], locality: u8, work: Work) -> Result<()> {
+        self.catch_up()?;
         let library = &mut self.copy.library;
-        let Some(storage) = &mut self.storage else {
-            return library.process(command, locality).map_err(no_response);
+        let processed = match work {
+            Work::Plain => library.process_plain(command, locality),
+            Work::Short | Work::Long => library.process(command, locality),
         };
-        if storage.stores != library.stores() {
-            storage.commit(library)?;
-        }
-        library.process(command, locality).map_err(no_response)?;
-        if storage.stores != library.stores() {
-            storage.commit(library)?;
-        }
-        Ok(library.response())
+        processed.map_err(no_response)?;
+        self.catch_up()
+    }
+
+    /// The response to the last command.
+    #[inline]
+    pub(super) fn response(&self) -> &[u8] {
+        self.copy.library.response()
     }
 
     pub(super) fn canceller(&self) -> Canceller {
@@ -249,6 +251,17 @@ impl Core {
         boot(library, Some(state), false, GIVEN)?;
         self.start()?;
         self.commit()
+    }
+
+    /// Brings the file up to date, where the TPM asked to.
+    #[inline]
+    fn catch_up(&mut self) -> Result<()> {
+        match &mut self.storage {
+            Some(storage) if storage.stores != self.copy.library.stores() => {
+                storage.commit(&self.copy.library)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn commit(&mut self) -> Result<()> {
@@ -371,6 +384,7 @@ fn version(library: &Library) -> String {
     format!("{major}.{minor}.{micro}")
 }
 
+#[cold]
 fn no_response(rc: u32) -> Error {
     Error::new(
         ErrorKind::GeneralFailure,

@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::fd::above_stderr;
 use super::tpm::Tpm;
-use crate::io::Deadline;
+use crate::io::{self, Deadline};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 
@@ -190,16 +190,22 @@ impl Cancel for Mailbox {
 }
 
 /// Copies a response to the caller's place.
+#[inline]
 pub(super) fn copy(response: &[u8], place: &mut [u8]) -> Result<usize> {
     let length = response.len();
-    let place = place.get_mut(..length).ok_or_else(|| {
-        Error::new(
-            ErrorKind::MalformedResponse,
-            format!("a response of {length} bytes, more than TPMs give"),
-        )
-    })?;
-    place.copy_from_slice(response);
+    match place.get_mut(..length) {
+        Some(place) => io::copy(response, place, |byte| byte),
+        None => return Err(too_long(length)),
+    }
     Ok(length)
+}
+
+#[cold]
+fn too_long(length: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("a response of {length} bytes, more than TPMs give"),
+    )
 }
 
 /// A descriptor that is readable exactly while a response is there.

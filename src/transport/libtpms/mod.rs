@@ -36,10 +36,10 @@ use std::time::Duration;
 
 use self::core::Core;
 pub use self::core::Startup;
-use self::duration::is_long;
+use self::duration::Work;
 use self::mailbox::Mailbox;
 use self::registry::Share;
-use self::tpm::{Job, Tpm, closed};
+use self::tpm::{Held, Job, Tpm, closed};
 use crate::abi::fork;
 use crate::usage::{self, Setting, Text};
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
@@ -76,10 +76,14 @@ pub struct Libtpms {
     generation: u64,
     /// None once finalized.
     tpm: Option<Arc<Tpm>>,
+    /// The TPM, from one short command to the next, where no other context has
+    /// it: a lock less for each.
+    held: Option<Held>,
     /// None for a TPM in memory.
     share: Option<Share>,
     locality: u8,
-    /// The response to a short command, run by `transmit`.
+    /// The response to a short command, run by `transmit`, unless it still is
+    /// with the TPM that is held.
     response: Vec<u8>,
     pending: Pending,
     mailbox: Arc<Mailbox>,
@@ -108,7 +112,7 @@ impl Libtpms {
     /// # Errors
     /// libtpms's own, which leave the TPM as it is.
     pub fn snapshot(&mut self) -> Result<Vec<u8>> {
-        self.tpm()?.with(Core::snapshot)
+        self.with(Core::snapshot)
     }
 
     /// Puts the TPM back to where it was when the [`snapshot`](Self::snapshot)
@@ -119,26 +123,85 @@ impl Libtpms {
     /// [`ErrorKind::BadValue`] for bytes that are no state, which leave the TPM
     /// as it is; [`ErrorKind::IoError`] where the state file cannot be written.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        self.tpm()?.with(|core| core.restore(state))
+        self.with(|core| core.restore(state))
+    }
+
+    /// Calls the TPM, when nobody else does.
+    fn with<T>(&mut self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
+        self.release();
+        self.tpm()?.with(call)
+    }
+
+    /// Leaves the TPM to whoever calls it next, the response to its last
+    /// command taken out.
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            if self.pending == Pending::Here {
+                self.response.clear();
+                self.response.extend_from_slice(response_of(&held));
+            }
+        }
     }
 
     /// The TPM, which a forked child has no thread, no lock and no business of.
+    #[inline]
     fn tpm(&self) -> Result<&Arc<Tpm>> {
-        if self.is_inherited() {
-            return Err(Error::new(
-                ErrorKind::BadContext,
-                "this TPM was opened before fork() and belongs to the parent process",
-            ));
+        match &self.tpm {
+            Some(tpm) if !self.is_inherited() => Ok(tpm),
+            _ => Err(self.no_tpm()),
         }
-        self.tpm.as_ref().ok_or_else(closed)
+    }
+
+    #[cold]
+    fn no_tpm(&self) -> Error {
+        if !self.is_inherited() {
+            return closed();
+        }
+        Error::new(
+            ErrorKind::BadContext,
+            "this TPM was opened before fork() and belongs to the parent process",
+        )
     }
 
     fn is_inherited(&self) -> bool {
         self.generation != fork::current()
     }
 
+    /// Runs a short command here; false where the TPM is busy with another one.
+    #[inline]
+    fn run(&mut self, command: &[u8], work: Work) -> Result<bool> {
+        let tpm = self.tpm()?;
+        if self.share.is_some() {
+            return self.run_in_turn(command, work);
+        }
+        if self.held.is_none() {
+            self.held = tpm.try_own();
+        }
+        let Some(held) = &mut self.held else {
+            return Ok(false);
+        };
+        let core = held.as_mut().ok_or_else(closed)?;
+        core.process(command, self.locality, work)?;
+        Ok(true)
+    }
+
+    /// The same, where other contexts have the TPM in between.
+    fn run_in_turn(&mut self, command: &[u8], work: Work) -> Result<bool> {
+        let mut response = std::mem::take(&mut self.response);
+        let run = |core: &mut Core| {
+            core.process(command, self.locality, work)?;
+            response.clear();
+            response.extend_from_slice(core.response());
+            Ok(())
+        };
+        let result = self.tpm().map(|tpm| tpm.try_with(run));
+        self.response = response;
+        Ok(result?.transpose()?.is_some())
+    }
+
     /// Gives the command to the worker.
-    fn send(&self, command: &[u8]) -> Result<()> {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        self.release();
         self.tpm()?.send(Job {
             mailbox: self.mailbox.clone(),
             command: command.into(),
@@ -226,12 +289,25 @@ impl Builder {
             generation: fork::generation(),
             mailbox: Mailbox::new(&tpm),
             tpm: Some(tpm),
+            held: None,
             share,
             locality: self.locality,
             response: Vec::new(),
             pending: Pending::Nothing,
         })
     }
+}
+
+#[cold]
+fn not_received() -> Error {
+    Error::new(
+        ErrorKind::BadSequence,
+        "the response to the command before was not received yet",
+    )
+}
+
+fn response_of(held: &Held) -> &[u8] {
+    held.as_ref().map_or(&[], Core::response)
 }
 
 impl Module for Libtpms {
@@ -252,40 +328,32 @@ impl Tcti for Libtpms {
     /// is busy with another context's, by the TPM's worker.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         if self.pending != Pending::Nothing {
-            return Err(Error::new(
-                ErrorKind::BadSequence,
-                "the response to the command before was not received yet",
-            ));
+            return Err(not_received());
         }
-        if !is_long(command) {
-            let mut response = std::mem::take(&mut self.response);
-            let run = |core: &mut Core| {
-                response.clear();
-                response.extend_from_slice(core.process(command, self.locality)?);
-                Ok(())
-            };
-            let result = self.tpm().map(|tpm| tpm.try_with(run));
-            self.response = response;
-            if let Some(result) = result? {
-                result?;
-                self.pending = Pending::Here;
-                self.mailbox.set_event();
-                return Ok(());
-            }
+        let work = Work::of(command);
+        if work != Work::Long && self.run(command, work)? {
+            self.pending = Pending::Here;
+            self.mailbox.set_event();
+        } else {
+            self.send(command)?;
+            self.pending = Pending::Mailbox;
         }
-        self.send(command)?;
-        self.pending = Pending::Mailbox;
         Ok(())
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let received = match self.pending {
-            Pending::Nothing => Err(Error::new(ErrorKind::BadSequence, "no command was sent")),
             Pending::Here => {
+                self.pending = Pending::Nothing;
                 self.mailbox.clear_event();
-                mailbox::copy(&self.response, response)
+                let from = match &self.held {
+                    Some(held) => response_of(held),
+                    None => &self.response,
+                };
+                return mailbox::copy(from, response);
             }
             Pending::Mailbox => self.mailbox.take(response, timeout),
+            Pending::Nothing => Err(Error::new(ErrorKind::BadSequence, "no command was sent")),
         };
         match &received {
             Err(error) if error.kind() == ErrorKind::TryAgain => {}
@@ -316,19 +384,20 @@ impl Tcti for Libtpms {
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.tpm()?.with(Core::reset)
+        self.with(Core::reset)
     }
 
     /// A command under way is cancelled; the last context on a TPM suspends it.
     fn finalize(&mut self) -> Result<()> {
         if self.is_inherited() {
             // The parent goes on with it.
-            std::mem::forget((self.tpm.take(), self.share.take()));
+            std::mem::forget((self.held.take(), self.tpm.take(), self.share.take()));
             return Ok(());
         }
         let Some(tpm) = self.tpm.take() else {
             return Ok(());
         };
+        self.held = None;
         self.mailbox.abandon();
         self.pending = Pending::Nothing;
         match self.share.take() {

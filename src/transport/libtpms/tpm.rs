@@ -10,10 +10,12 @@ use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::duration::Work;
 use super::ffi::Canceller;
 use super::mailbox::Mailbox;
 use super::registry::{self, patiently};
-use crate::abi::{Thread, exclusive::Exclusive, openssl::Lease};
+use crate::abi::exclusive::{Exclusive, Owned};
+use crate::abi::{Thread, openssl::Lease};
 use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,14 +33,19 @@ const DEAF: Duration = Duration::from_millis(1);
 /// A TPM that several contexts may use.
 pub(super) struct Tpm {
     /// None once it is closed.
-    core: Exclusive<Option<Core>>,
+    core: Arc<Exclusive<Option<Core>>>,
     queue: Mutex<Queue>,
     /// The process that opened it.
     process: u32,
     /// Something changed in the queue that the worker looks for.
     wake: Condvar,
     canceller: Canceller,
+    /// For the worker to say good-bye with, whoever holds the TPM then.
+    openssl: Option<Lease>,
 }
+
+/// A TPM that one context keeps to itself between its commands.
+pub(super) type Held = Owned<Option<Core>>;
 
 #[derive(Default)]
 struct Queue {
@@ -64,6 +71,19 @@ struct Running {
     since: Instant,
 }
 
+/// Tries to get at a TPM, whose other context's short command may be about to
+/// end.
+fn attempt<T>(get: impl Fn() -> Option<T>) -> Option<T> {
+    for _ in 0..ATTEMPTS {
+        if let Some(got) = get() {
+            return Some(got);
+        }
+        yield_now();
+    }
+    None
+}
+
+#[cold]
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::BadSequence, "the TPM was closed")
 }
@@ -72,7 +92,8 @@ impl Tpm {
     pub(super) fn new(core: Core) -> Self {
         Self {
             canceller: core.canceller(),
-            core: Exclusive::new(Some(core)),
+            openssl: core.openssl(),
+            core: Arc::new(Exclusive::new(Some(core))),
             queue: Mutex::default(),
             process: std::process::id(),
             wake: Condvar::new(),
@@ -92,13 +113,14 @@ impl Tpm {
         &self,
         call: impl FnOnce(&mut Core) -> Result<T>,
     ) -> Option<Result<T>> {
-        for _ in 0..ATTEMPTS {
-            if let Some(mut core) = self.core.try_lock() {
-                return Some(core.as_mut().map_or_else(|| Err(closed()), call));
-            }
-            yield_now();
-        }
-        None
+        let mut core = attempt(|| self.core.try_lock())?;
+        Some(core.as_mut().map_or_else(|| Err(closed()), call))
+    }
+
+    /// The TPM, for as long as nobody else is to call it; `None` while it is
+    /// busy.
+    pub(super) fn try_own(&self) -> Option<Held> {
+        attempt(|| self.core.try_own())
     }
 
     /// Gives a command to the worker, which puts the response in the job's
@@ -130,7 +152,9 @@ impl Tpm {
             let response = match self.begin(&job) {
                 false => Ok(&CANCELED[..]),
                 true => match core.as_mut() {
-                    Some(core) => core.process(&job.command, job.locality),
+                    Some(core) => core
+                        .process(&job.command, job.locality, Work::Long)
+                        .map(|()| core.response()),
                     None => Err(closed()),
                 },
             };
@@ -139,8 +163,8 @@ impl Tpm {
             self.queue.lock().running = None;
             job.mailbox.deliver(response);
         }
-        if let Some(core) = self.core.lock().as_ref() {
-            core.leave_thread();
+        if let Some(openssl) = &self.openssl {
+            openssl.leave();
         }
     }
 

@@ -42,13 +42,26 @@ pub(super) struct Host {
 
 thread_local! {
     /// The TPM in whose copy of the library this thread is, or NULL.
-    pub(super) static CURRENT: Cell<*const Host> = const { Cell::new(ptr::null()) };
+    static CURRENT: Cell<*const Host> = const { Cell::new(ptr::null()) };
+}
+
+impl Host {
+    /// Makes a call into a copy of the library, whose callbacks then find this.
+    #[inline(always)]
+    pub(super) fn called<T>(&self, call: impl FnOnce() -> T) -> T {
+        CURRENT.with(|current| {
+            let outer = current.replace(ptr::from_ref(self));
+            let result = call();
+            current.set(outer);
+            result
+        })
+    }
 }
 
 /// Runs `answer` with the TPM that is being called; without one, fails.
 fn with_host(answer: impl FnOnce(&Host) -> u32) -> u32 {
     let host = CURRENT.get();
-    // SAFETY: NULL, or set by `Library::enter` to a Host that outlives the call
+    // SAFETY: NULL, or set by `Host::called` to a Host that outlives the call
     // that this callback is part of, on this very thread.
     match unsafe { host.as_ref() } {
         Some(host) => answer(host),

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 
-use self::callbacks::{CALLBACKS, CURRENT, Host, TPM_FAIL};
+use self::callbacks::{CALLBACKS, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
 use crate::abi::{fork, openssl::Lease};
@@ -22,6 +22,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// `TPMLIB_TPM_VERSION_2`.
 const TPM_VERSION_2: c_int = 1;
+/// The newest version whose code is known to keep to what
+/// [`Work::Plain`](super::duration::Work) says.
+const KNOWN: (u8, u8) = (0, 9);
 /// What libtpms is told to print to: no descriptor has this number.
 const NOWHERE: c_int = c_int::MAX;
 
@@ -59,29 +62,28 @@ pub(super) struct Library {
     host: Box<Host>,
     /// The command, because libtpms decrypts parameters where they lie.
     command: Vec<u8>,
-    /// libtpms's own, from malloc(3), reused by each command.
-    response: *mut c_uchar,
-    response_capacity: u32,
-    response_size: usize,
+    /// Reused by each command.
+    response: Response,
     running: bool,
+    /// What is plain is so in this version of the library.
+    knows_plain: bool,
 }
 
-// SAFETY: libtpms keeps nothing per thread, and all that `response` points to
-// is this value's.
+// SAFETY: libtpms keeps nothing per thread, and what `response` points to is
+// this value's.
 unsafe impl Send for Library {}
 
 impl Library {
     /// A TPM in a library that was just loaded, not running.
     fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
-        let library = Self {
+        let mut library = Self {
             openssl: Lease::new(),
             host: Box::default(),
             command: Vec::new(),
-            response: ptr::null_mut(),
-            response_capacity: 0,
-            response_size: 0,
+            response: Response::NONE,
             running: false,
+            knows_plain: false,
             loaded,
         };
         // SAFETY: these take numbers and a pointer to a static that is copied.
@@ -98,25 +100,22 @@ impl Library {
                 format!("this libtpms has no TPM 2 (TPMLIB_ChooseTPMVersion: 0x{rc:x})"),
             ));
         }
+        let (major, minor, _) = library.version();
+        library.knows_plain = (major, minor) <= KNOWN;
         Ok(library)
     }
 
-    /// Makes a call, whose callbacks then find this TPM.
+    /// Makes a call, with an OpenSSL of its own and its callbacks served.
     fn enter<T>(&self, call: impl FnOnce(&Loaded) -> T) -> T {
-        let outer = CURRENT.replace(&raw const *self.host);
-        let result = match &self.openssl {
+        self.host.called(|| match &self.openssl {
             Some(openssl) => openssl.enter(|| call(&self.loaded)),
             None => call(&self.loaded),
-        };
-        CURRENT.set(outer);
-        result
+        })
     }
 
-    /// Gives back what OpenSSL keeps for this thread, which is about to end.
-    pub(super) fn leave_thread(&self) {
-        if let Some(openssl) = &self.openssl {
-            openssl.leave();
-        }
+    /// The OpenSSL that it computes with, where it has one of its own.
+    pub(super) fn openssl(&self) -> Option<Lease> {
+        self.openssl.as_ref().map(Lease::again)
     }
 
     /// From now on this value does nothing with OpenSSL, which may be gone
@@ -216,52 +215,108 @@ impl Library {
         read(&self.host.permanent.borrow())
     }
 
-    /// Runs a command, and returns the response.
+    /// Runs a command, whose response is then [`response`](Self::response).
     ///
     /// # Errors
     /// libtpms's result code, where there is no response at all.
-    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<&[u8]> {
-        self.host.locality.set(locality);
+    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
         self.command.clear();
         self.command.extend_from_slice(command);
-        let length = self.command.len() as u32;
-        let bytes = self.command.as_mut_ptr();
-        let mut response = self.response;
-        let mut capacity = self.response_capacity;
-        let mut size = 0;
-        self.response_size = 0;
-        // SAFETY: `length` writable bytes; a buffer from malloc(3), or NULL, of
-        // `capacity` bytes, which libtpms makes larger as it needs.
-        let rc = self.enter(|loaded| unsafe {
-            (loaded.process)(&mut response, &mut size, &mut capacity, bytes, length)
-        });
+        self.host.locality.set(locality);
+        let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());
+        let mut response = std::mem::replace(&mut self.response, Response::NONE);
+        // SAFETY: so many bytes, for libtpms to write to.
+        let rc = self.enter(|loaded| unsafe { response.fill(loaded, bytes, length) });
         self.response = response;
-        self.response_capacity = capacity;
-        if rc != 0 {
-            return Err(rc);
-        }
-        if response.is_null() || size > capacity {
-            return Err(TPM_FAIL);
-        }
-        self.response_size = size as usize;
-        Ok(self.response())
+        if rc == 0 { Ok(()) } else { Err(rc) }
     }
 
-    /// The response to the last command, once more.
+    /// The same for a command that is [`Work::Plain`](super::duration::Work).
+    ///
+    /// # Errors
+    /// As for [`process`](Self::process).
+    #[inline(always)]
+    pub(super) fn process_plain(&mut self, command: &[u8], locality: u8) -> Called<()> {
+        if !self.knows_plain {
+            return self.process(command, locality);
+        }
+        self.host.locality.set(locality);
+        let (bytes, length) = (command.as_ptr().cast_mut(), command.len());
+        let response = &mut self.response;
+        // SAFETY: so many bytes, which this version of libtpms does not write to.
+        let rc = self
+            .host
+            .called(|| unsafe { response.fill(&self.loaded, bytes, length) });
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// The response to the last command; empty where there is none.
+    #[inline]
     pub(super) fn response(&self) -> &[u8] {
-        if self.response.is_null() {
+        self.response.bytes()
+    }
+}
+
+/// Where libtpms puts responses.
+struct Response {
+    /// From malloc(3), or NULL; made, and made larger, by libtpms.
+    place: *mut c_uchar,
+    capacity: u32,
+    /// 0 where there is no response.
+    size: u32,
+}
+
+impl Response {
+    const NONE: Self = Self {
+        place: ptr::null_mut(),
+        capacity: 0,
+        size: 0,
+    };
+
+    /// Has libtpms run a command.
+    ///
+    /// # Safety
+    /// `command` has `length` bytes, for libtpms to write to where it would.
+    #[inline(always)]
+    unsafe fn fill(&mut self, loaded: &Loaded, command: *mut c_uchar, length: usize) -> u32 {
+        let Self {
+            place,
+            capacity,
+            size,
+        } = self;
+        *size = 0;
+        // SAFETY: the caller's; a buffer of `capacity` bytes as libtpms wants it.
+        let rc = unsafe { (loaded.process)(place, size, capacity, command, length as u32) };
+        let rc = match rc {
+            0 if place.is_null() || *size > *capacity => TPM_FAIL,
+            rc => rc,
+        };
+        if rc != 0 {
+            *size = 0;
+        }
+        rc
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        if self.size == 0 {
             return &[];
         }
-        // SAFETY: `process` made sure that the buffer has so many bytes; libtpms
-        // touches them in the next command only, which takes `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.response, self.response_size) }
+        // SAFETY: `fill` made sure that there are so many; libtpms touches them
+        // in the next command only, which takes `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.place, self.size as usize) }
+    }
+}
+
+impl Drop for Response {
+    fn drop(&mut self) {
+        // SAFETY: NULL or from malloc(3), and freed once.
+        unsafe { libc::free(self.place.cast()) };
     }
 }
 
 impl Drop for Library {
     fn drop(&mut self) {
         self.power_off();
-        // SAFETY: NULL or from malloc(3), and freed once.
-        unsafe { libc::free(self.response.cast()) };
     }
 }

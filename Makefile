@@ -38,7 +38,7 @@ REMAP := --remap-path-prefix=$(CURDIR)=. \
 VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config.toml)
 
 .PHONY: deb dist sbom check-deb check-reproducible
-.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-arch check-cinstall clean help
 
 all: build
 
@@ -124,6 +124,9 @@ check-tss: ## run tpm2-tss's own integration programs over this module
 
 check-asan: ## run the tests of the C boundary under the address sanitizer
 	@scripts/check-asan.sh
+
+check-arch: ## build with Rust 1.85, for 32-bit x86 and aarch64 too, and run tests there
+	@scripts/check-arch.sh
 
 check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
 	@scripts/check-cinstall.sh

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Installs the Debian packages that are missing: `setup.sh demo` for the demo,
 # `setup.sh check` for the tests as well, `setup.sh bench` for what make bench
-# measures, `setup.sh deb` for packages. Says which where it may not.
+# measures, `setup.sh deb` for packages, `setup.sh arch` for other processors.
+# Says which where it may not.
 set -euo pipefail
 
 demo=(
@@ -95,6 +96,11 @@ bench=(
     "${check[@]}"
     libtpms-dev
 )
+arch=(
+    arch-test
+    ca-certificates
+    mmdebstrap
+)
 
 case "${1:-}" in
     demo) wanted=("${demo[@]}") ;;
@@ -103,8 +109,9 @@ case "${1:-}" in
     deb) wanted=("${deb[@]}") ;;
     apps) wanted=("${apps[@]}") ;;
     bench) wanted=("${bench[@]}") ;;
+    arch) wanted=("${arch[@]}") ;;
     *)
-        echo "usage: $0 demo|check|apps|vm|deb|bench" >&2
+        echo "usage: $0 demo|check|apps|vm|deb|bench|arch" >&2
         exit 2
         ;;
 esac
@@ -118,7 +125,7 @@ missing_packages() {
 }
 
 if ! command -v cargo >/dev/null; then
-    echo "setup: there is no cargo. Rust 1.85 or newer is needed: https://rustup.rs" >&2
+    echo "setup: there is no cargo. Rust 1.85 or newer is needed: https://rustup.rs, or Debian 12's packages cargo-web and rustc-web" >&2
     exit 1
 fi
 

@@ -12,7 +12,7 @@ use common::scripted::{Scripted, answer, put};
 use common::vtable::{Vtable, rc};
 use rusttcti::header::Header;
 use rusttcti::{Context, ErrorKind, Magic, PollHandle};
-use tss_esapi_sys::{TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2};
+use tss_esapi_sys::{TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, size_t};
 
 fn context(scripted: Scripted) -> (Context<Scripted>, Vtable) {
     let context = Context::new(scripted);
@@ -28,7 +28,7 @@ fn a_null_context_is_a_bad_reference_everywhere() {
     let null = ptr::null_mut();
     // SAFETY: NULL is what each function checks first.
     unsafe {
-        let size = command.len() as u64;
+        let size = command.len() as size_t;
         assert_eq!(
             v1.transmit.unwrap()(null, size, command.as_ptr()),
             rc::BAD_REFERENCE
@@ -331,7 +331,7 @@ fn a_size_beyond_all_memory_is_no_harm() {
     let (_context, c) = context(Scripted::default());
     assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
     let mut buffer = vec![0; 4096];
-    let mut size = u64::MAX;
+    let mut size = size_t::MAX;
     assert_eq!(
         c.receive_raw(&mut size, buffer.as_mut_ptr(), -1),
         rc::SUCCESS

@@ -263,7 +263,7 @@ impl Storm {
         Self
     }
 
-    fn every(microseconds: i64) {
+    fn every(microseconds: libc::suseconds_t) {
         let interval = libc::timeval {
             tv_sec: 0,
             tv_usec: microseconds,

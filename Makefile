@@ -58,7 +58,7 @@ check: ## install what is missing and run every test
 bench: ## measure what the README claims
 	@scripts/bench.sh
 
-install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR; honours DESTDIR
+install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR, MANDIR; honours DESTDIR
 	@nm -D --defined-only "$(MODULE)" | grep -q ' Tss2_Tcti_Info$$' || { \
 	    echo 'make install: $(MODULE) exports no Tss2_Tcti_Info, so that no program could load it' >&2; \
 	    echo '(it was built without --features capi? make build builds the module)' >&2; exit 1; }

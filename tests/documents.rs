@@ -29,8 +29,22 @@ fn quoted(text: &str) -> Vec<String> {
     quoted.map(str::to_owned).collect()
 }
 
+/// The names that a document's headings can be linked by.
+fn anchors(text: &str) -> std::collections::BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|heading| heading.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| {
+            let kept = heading
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
 #[test]
-fn every_link_to_a_file_leads_to_one() {
+fn every_link_to_a_file_or_a_heading_leads_to_one() {
     for document in DOCUMENTS {
         let text = read(document);
         let targets = text
@@ -39,9 +53,17 @@ fn every_link_to_a_file_leads_to_one() {
             .filter_map(|rest| rest.split(')').next());
         let folder = root().join(document);
         let folder = folder.parent().expect("a folder");
-        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
-            let file = target.split('#').next().unwrap_or_default();
-            assert!(folder.join(file).exists(), "{document}: {target}");
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => root().join(document),
+                file => folder.join(file),
+            };
+            assert!(file.exists(), "{document}: {target}");
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&file).expect("a document");
+                assert!(anchors(&text).contains(heading), "{document}: {target}");
+            }
         }
     }
 }

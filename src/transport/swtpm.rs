@@ -5,9 +5,9 @@
 //! connection at a time, the others wait in its backlog. So by default each
 //! command has a connection of its own, and several processes share one swtpm.
 //!
-//! `persistent=1` keeps the connection, which takes about half the time of a
-//! command. As long as a context has it open, no other process is served by
-//! this swtpm; the contexts of one process share it, one command at a time.
+//! `persistent=1` keeps the connection: a command takes less than half the time.
+//! As long as a context has it open, no other process is served by this swtpm;
+//! the contexts of one process share it, one command at a time.
 //!
 //! The control channel (TCP: the next port; unix: the path with `.ctrl`) sets
 //! the locality and resets the TPM. swtpm has one locality for all who use it:
@@ -46,7 +46,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         default: "0",
         text: "With 0, each command has a connection of its own, and several processes share \
                one swtpm. With 1, the connection is kept while a context is open: a command \
-               takes about half the time, and no other process is served meanwhile. The \
+               takes less than half the time, and no other process is served meanwhile. The \
                contexts of one process share the connection.",
     },
 ];

@@ -115,10 +115,14 @@ impl Bridge {
     /// from it.
     #[inline]
     fn guarded<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.shielded {
-            sigpipe::shielded(|| guarded(call))
-        } else {
-            guarded(call)
+        self.shield(|| guarded(call))
+    }
+
+    #[inline]
+    fn shield<T>(&self, call: impl FnOnce() -> T) -> T {
+        match self.shielded {
+            true => sigpipe::shielded(call),
+            false => call(),
         }
     }
 
@@ -198,7 +202,7 @@ impl Bridge {
         };
         let length = match session.kept {
             Some(length) => length,
-            None => match session.receive(timeout) {
+            None => match self.shield(|| session.receive(timeout)) {
                 Ok(length) => length,
                 Err(error) => {
                     if !leaves_the_command_pending(error.kind()) {
@@ -253,7 +257,7 @@ impl Bridge {
             (Some(_), Some(counted)) => counted,
             _ => {
                 let transport = session.transport()?;
-                guarded(|| transport.poll_handles())?
+                self.guarded(|| transport.poll_handles())?
             }
         };
         if places.is_none_or(|places| places < handles.len()) {

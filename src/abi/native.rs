@@ -177,7 +177,7 @@ impl Tcti for Native {
         let context = self.pointer().cast();
         let mut size = response.len() as size_t;
         // SAFETY: `from_raw`'s contract; a slice is what its length says.
-        catch(self.peer.as_ref(), || unsafe {
+        self.call(|| unsafe {
             receive(
                 context,
                 &mut size,

@@ -37,6 +37,7 @@ REMAP := --remap-path-prefix=$(CURDIR)=. \
 # A source package brings its crates (make dist): nothing is downloaded then.
 VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config.toml)
 
+.PHONY: fuzz
 .PHONY: deb dist sbom check-deb check-reproducible
 .PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-arch check-cinstall clean help
 
@@ -127,6 +128,9 @@ check-asan: ## run the tests of the C boundary under the address sanitizer
 
 check-arch: ## build with Rust 1.85, for 32-bit x86 and aarch64 too, and run tests there
 	@scripts/check-arch.sh
+
+fuzz: ## fuzz each target for S seconds (60), or those of TARGETS
+	@scripts/setup.sh check && scripts/fuzz.sh "$(or $(S),60)" $(TARGETS)
 
 check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
 	@scripts/check-cinstall.sh

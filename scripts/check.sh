@@ -47,6 +47,14 @@ run_tests() {
     fi
 }
 
+# In fuzz/, where the flags are that it needs.
+fuzz_regressions() (
+    target="$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz-plain"
+    cd fuzz
+    options=(--locked --quiet --no-default-features --target-dir "$target")
+    cargo clippy "${options[@]}" --all-targets -- -D warnings && cargo test "${options[@]}"
+)
+
 cinstall() {
     if cargo cinstall --version >/dev/null 2>&1; then
         step "cargo cinstall and make install give the same tree" scripts/check-cinstall.sh
@@ -66,6 +74,7 @@ guest() {
 
 must setup scripts/setup.sh check
 step format cargo fmt --check
+step "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
 step "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
 step "clippy, without them" cargo clippy --locked --lib -- -D warnings
@@ -82,6 +91,8 @@ export RUSTTCTI_MODULE_DIR="$stage/usr/lib"
 
 step tests run_tests
 step "documentation's examples" cargo test --locked --doc --quiet
+step "what the fuzzer once found" fuzz_regressions
+step "fuzzing, a few seconds each" scripts/fuzz.sh --check 3
 step "real programs over the module" scripts/check-apps.sh
 cinstall
 guest

@@ -153,6 +153,26 @@ fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
     }
 }
 
+/// A chain, read to the last of its options by whoever reads them, and not
+/// opened: the files of its layers, from the outermost inwards, and the
+/// transport.
+#[cfg(fuzzing)]
+pub(crate) fn read(chain: &str) -> Result<crate::fuzzing::Chain> {
+    let plan = Plan::parse(chain)?;
+    let place = match plan.transport {
+        Some((name, conf)) => crate::transport::read(name, conf.unwrap_or(""))?,
+        None => None,
+    };
+    let transport = plan.transport;
+    let layers = plan.layers.into_iter();
+    let files = layers.map(|(_, options)| crate::layer::pcap::read(options));
+    Ok(crate::fuzzing::Chain {
+        files: files.collect::<Result<_>>()?,
+        transport: transport.map(|(name, conf)| (name.to_owned(), conf.map(str::to_owned))),
+        place,
+    })
+}
+
 fn find<Open>(list: &'static [Entry<Open>], name: &str) -> Option<&'static Entry<Open>> {
     list.iter().find(|entry| entry.name == name)
 }

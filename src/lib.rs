@@ -97,6 +97,8 @@ mod abi;
 mod chain;
 mod conf;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod header;
 mod io;
 pub mod layer;

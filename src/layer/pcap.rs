@@ -18,6 +18,7 @@
 mod frames;
 mod output;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,8 +59,19 @@ pub(crate) fn open(mut options: Options, mut inner: Box<dyn Tcti>) -> Result<Box
 }
 
 fn named_output(file: Option<String>, options: Options) -> Result<Output> {
+    let name = name(file, options)?;
+    match name.to_str() {
+        Some("-" | "stdout") => Output::stdout(),
+        Some("stderr") => Output::stderr(),
+        Some(text) => Output::append(text.replace("%p", &std::process::id().to_string())),
+        None => Output::append(name),
+    }
+}
+
+/// The name of the file, before what `%p` in it becomes.
+fn name(file: Option<String>, options: Options) -> Result<OsString> {
     options.finish()?;
-    let name = match file {
+    Ok(match file {
         Some(file) if file.is_empty() => {
             return Err(Error::new(
                 ErrorKind::BadValue,
@@ -70,13 +82,13 @@ fn named_output(file: Option<String>, options: Options) -> Result<Output> {
         None => std::env::var_os(VARIABLE)
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| DEFAULT_FILE.into()),
-    };
-    match name.to_str() {
-        Some("-" | "stdout") => Output::stdout(),
-        Some("stderr") => Output::stderr(),
-        Some(text) => Output::append(text.replace("%p", &std::process::id().to_string())),
-        None => Output::append(name),
-    }
+    })
+}
+
+/// Reads the options, and opens nothing.
+#[cfg(fuzzing)]
+pub(crate) fn read(mut options: Options) -> Result<OsString> {
+    name(options.take("file"), options)
 }
 
 /// The child of a layer that could not be opened: its failure is no news.

@@ -11,6 +11,10 @@
 
 mod child;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use child::stand_in;
+
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -24,7 +28,7 @@ use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
 use child::{Child, Manner};
 
 /// How long the exit status may be behind the end of the output.
-const AFTER_THE_END: Duration = Duration::from_secs(1);
+const AFTER_THE_END: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
 
 /// What CONF is.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {

@@ -68,13 +68,7 @@ impl Module for Mssim {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
-        let mut place = Place::default();
-        for (key, value) in conf::pairs(conf.unwrap_or(""))? {
-            if !place.take(WHO, key, value)? {
-                return Err(conf::unknown_key(WHO, key, &usage::keys(SETTINGS)));
-            }
-        }
-        let (endpoint, platform) = place.resolve(WHO)?;
+        let (endpoint, platform) = parse(conf.unwrap_or(""))?.resolve(WHO)?;
         let mut mssim = Self {
             endpoint,
             platform: Arc::new(Platform::new(platform)),
@@ -88,6 +82,16 @@ impl Module for Mssim {
         mssim.stream = Some(mssim.connect()?);
         Ok(mssim)
     }
+}
+
+pub(super) fn parse(conf: &str) -> Result<Place> {
+    let mut place = Place::default();
+    for (key, value) in conf::pairs(conf)? {
+        if !place.take(WHO, key, value)? {
+            return Err(conf::unknown_key(WHO, key, &usage::keys(SETTINGS)));
+        }
+    }
+    Ok(place)
 }
 
 impl Tcti for Mssim {

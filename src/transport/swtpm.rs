@@ -112,7 +112,7 @@ impl Module for Swtpm {
     }
 }
 
-fn parse(conf: &str) -> Result<(Place, bool)> {
+pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
     let mut place = Place::default();
     let mut persistent = false;
     for (key, value) in conf::pairs(conf)? {

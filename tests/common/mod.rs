@@ -9,6 +9,7 @@ pub mod commands;
 pub mod counter;
 pub mod hostile;
 pub mod long;
+pub mod model;
 pub mod module;
 pub mod mssim;
 pub mod peer;

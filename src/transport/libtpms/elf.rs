@@ -52,39 +52,45 @@ impl Elf {
         let mut segments = Vec::new();
         let mut dynamic = None;
         for header in headers {
-            let header = header?;
+            let header = from(file, header?)?;
             let segment = Segment {
-                flags: word(file, header + 4)?,
-                offset: number(file, header + 8)?,
-                address: number(file, header + 16)?,
-                size: number(file, header + 32)?,
+                flags: word(header, 4)?,
+                offset: number(header, 8)?,
+                address: number(header, 16)?,
+                size: number(header, 32)?,
             };
-            match word(file, header)? {
+            match word(header, 0)? {
                 LOAD => segments.push(segment),
                 DYNAMIC => dynamic = Some(segment),
                 _ => {}
             }
         }
         let dynamic = dynamic?;
-        let entry = |tag: u64| {
-            (0..dynamic.size / 16).find_map(|at| {
-                let entry = dynamic.offset + at * 16;
-                (number(file, entry)? == tag).then(|| number(file, entry + 8))?
-            })
+        // As much of it as there is, whatever its size is said to be.
+        let table = from(file, dynamic.offset)?;
+        let size = usize::try_from(dynamic.size).ok()?.min(table.len());
+        let entry = |tag| {
+            let mut entries = table[..size].chunks_exact(16);
+            let found = entries.find(|entry| number(entry, 0) == Some(tag));
+            found.and_then(|entry| number(entry, 8))
         };
         let strings = entry(STRING_TABLE)?;
         let holder = segments
             .iter()
             .find(|s| (s.address..s.address.saturating_add(s.size)).contains(&strings))?;
-        let strings = strings - holder.address + holder.offset;
+        let strings = (strings - holder.address).checked_add(holder.offset)?;
         let soname = strings.checked_add(entry(SONAME)?)?;
         Some(Self { segments, soname })
     }
 }
 
+/// The file from there on.
+fn from(file: &[u8], at: u64) -> Option<&[u8]> {
+    file.get(usize::try_from(at).ok()?..)
+}
+
 fn bytes<const N: usize>(file: &[u8], at: u64) -> Option<[u8; N]> {
-    let at = usize::try_from(at).ok()?;
-    file.get(at..)?.first_chunk::<N>().copied()
+    from(file, at)?.first_chunk::<N>().copied()
 }
 
 fn half(file: &[u8], at: u64) -> Option<u64> {
@@ -117,6 +123,42 @@ mod tests {
         assert!(file[elf.soname as usize..].starts_with(b"libc.so.6\0"));
         assert!(elf.segments.iter().any(|segment| segment.is_constant()));
         assert!(elf.segments.iter().any(|segment| segment.holds(elf.soname)));
+    }
+
+    /// A file of two segments, the dynamic one as it is said to be.
+    fn library(dynamic_offset: u64, dynamic_size: u64, address: u64, soname: u64) -> Vec<u8> {
+        let mut file = vec![0; 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[5] = if cfg!(target_endian = "little") { 1 } else { 2 };
+        file[32..40].copy_from_slice(&64_u64.to_ne_bytes());
+        file[54..56].copy_from_slice(&56_u16.to_ne_bytes());
+        file[56..58].copy_from_slice(&2_u16.to_ne_bytes());
+        for (kind, offset, address, size) in [
+            (LOAD, 0, 0x1000, 300),
+            (DYNAMIC, dynamic_offset, 0, dynamic_size),
+        ] {
+            file.extend(kind.to_ne_bytes());
+            file.extend(0_u32.to_ne_bytes());
+            for number in [offset, address, address, size, size, 1_u64] {
+                file.extend(number.to_ne_bytes());
+            }
+        }
+        for number in [STRING_TABLE, address, SONAME, soname] {
+            file.extend(number.to_ne_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn a_dynamic_section_is_read_to_the_file_s_end_and_no_further() {
+        let whole = Elf::parse(&library(176, 32, 0x1010, 5)).expect("a library");
+        assert_eq!(whole.soname, 0x15);
+        // Found by the fuzzer: it read on for as long as that size.
+        let long = Elf::parse(&library(176, u64::MAX, 0x1010, 5)).expect("the same");
+        assert_eq!(long.soname, 0x15);
+        assert!(Elf::parse(&library(192, u64::MAX, 0x1010, 5)).is_none());
+        assert!(Elf::parse(&library(u64::MAX, u64::MAX, 0x1010, 5)).is_none());
+        assert!(Elf::parse(&library(176, 32, 0x1010, u64::MAX)).is_none());
     }
 
     proptest! {

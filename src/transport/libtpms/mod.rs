@@ -23,6 +23,8 @@ mod fd;
 #[allow(unsafe_code)]
 mod ffi;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod lock;
 mod mailbox;
 mod registry;

@@ -88,6 +88,12 @@ impl Place {
         Ok(true)
     }
 
+    #[cfg(fuzzing)]
+    pub(in crate::transport) fn read(self) -> crate::fuzzing::Place {
+        let Self { host, port, path } = self;
+        crate::fuzzing::Place { host, port, path }
+    }
+
     /// The addresses of the data channel of `who` and of the channel beside it.
     ///
     /// # Errors

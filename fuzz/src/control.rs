@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The other channel of a peer, which is asked and must answer while the client
+//! waits: so it has a thread, and answers that were laid out for it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::wire::{Conn, Listener};
+
+/// What a request is answered with. Where there is none left: with success.
+pub(crate) enum Answer {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// These bytes, and the end of the connection.
+    Last(Vec<u8>),
+    /// Nothing, for as long as the client likes.
+    Silence,
+}
+
+/// A server for one client after the other.
+#[derive(Clone, Default)]
+pub(crate) struct Control(Arc<Mutex<VecDeque<Answer>>>);
+
+/// What the simulator's client says good-bye with, for which there is no answer.
+const SESSION_END: [u8; 4] = [0, 0, 0, 20];
+
+impl Control {
+    /// Serves this listener until the process ends.
+    pub(crate) fn serve(listener: Listener) -> Self {
+        let control = Self::default();
+        let answers = control.clone();
+        std::thread::spawn(move || {
+            while let Ok(conn) = listener.accept() {
+                answers.answer(conn);
+            }
+        });
+        control
+    }
+
+    fn answer(&self, mut conn: Conn) {
+        let mut request = [0; 64];
+        while let Ok(length @ 1..) = conn.read(&mut request) {
+            if request[..length] == SESSION_END {
+                continue;
+            }
+            let next = self.answers(VecDeque::pop_front);
+            let done = match next.unwrap_or(Answer::Bytes(vec![0; 4])) {
+                Answer::Bytes(bytes) => conn.write(&bytes).is_err(),
+                Answer::Last(bytes) => {
+                    let _ = conn.write(&bytes);
+                    true
+                }
+                Answer::Silence => false,
+            };
+            if done {
+                return;
+            }
+        }
+    }
+
+    fn answers<T>(&self, change: impl FnOnce(&mut VecDeque<Answer>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lays out one more answer.
+    pub(crate) fn push(&self, answer: Answer) {
+        self.answers(|answers| answers.push_back(answer));
+    }
+
+    /// From now on, everything is granted.
+    pub(crate) fn consent(&self) {
+        self.answers(VecDeque::clear);
+    }
+}

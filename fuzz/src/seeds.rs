@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where the fuzzer starts from: for each target a few inputs that get far. They
+//! are the same each time.
+
+#![forbid(unsafe_code)]
+
+/// The seeds of a target.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "vtable" => vtable(),
+        "libtpms" => libtpms(),
+        "chain" => chain(),
+        "swtpm_peer" | "mssim_peer" => sockets(),
+        "cmd_peer" => cmd(),
+        "state" => state(),
+        "pcap" => pcap(),
+        "elf" => elf(),
+        _ => Vec::new(),
+    }
+}
+
+fn vtable() -> Vec<Vec<u8>> {
+    vec![
+        // Three commands and their responses, as large as can be.
+        vec![0, 0, 0, 5, 0, 5, 0, 5],
+        // A buffer that is too small, and then one that is not.
+        vec![
+            0, 1, 0, 40, 0, 8, 1, 12, 0, 0, 0, 0, 0, 8, 1, 64, 0, 0, 0, 0, 0,
+        ],
+        // A failure, a panic, lies; localities, handles, the sticky bit.
+        vec![
+            8, 6, 3, 8, 6, 4, 12, 5, 0, 2, 7, 0, 99, 0, 0, 0, 5, 0, 5, 9, 10, 3, 10, 7, 11, 1, 1,
+            0, 11, 0, 0, 12, 1, 0x80, 0, 0, 1, 1, 14, 3, 15, 1, 0, 0, 0, 0, 0, 0, 0, 1, 13, 0,
+        ],
+        // Commands with mistakes.
+        vec![28, 0, 4, 0, 4, 1, 9, 4, 2, 0, 0, 0, 13, 4, 3, 16, 0, 5, 0],
+        // Init: too little memory, enough, and what is no text.
+        vec![0xff, 0, 10, 0, b'a'],
+        vec![0xff, 8, 0, 0, b'a', b'b'],
+        vec![0xff, 8, 0, 0, 0xff, 0xfe],
+        vec![0xff, 8, 0, 1],
+    ]
+}
+
+fn libtpms() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    // A command's number in the list, with its parameters.
+    let plain: [(u8, &[u8]); 9] = [
+        (0, &[0, 0]),
+        (1, &[0, 1]),
+        (2, &[1]),
+        (3, &[0, 16]),
+        (4, &[0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 8]),
+        (5, &[0, 0, 0, 1, 0, 0x0b, 3, 1, 0, 0]),
+        (
+            8,
+            &[
+                0x40, 0, 0, 7, 0x40, 0, 0, 7, 0, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+                15, 16, 0, 0, 1, 0, 0x10, 0, 0x0b,
+            ],
+        ),
+        (21, &[0, 3, b'a', b'b', b'c', 0, 0x0b, 0x40, 0, 0, 7]),
+        (22, &[]),
+    ];
+    for (code, body) in plain {
+        let mut seed = vec![0, code, body.len() as u8];
+        seed.extend_from_slice(body);
+        seed.extend_from_slice(&[9, 0, 3, 2, 0, 4, 12, 4, 3, 9]);
+        seeds.push(seed);
+    }
+    // With a session: a handle in front of it.
+    let extend = [&[0, 0, 0, 1, 0, 0x0b][..], &[7; 32]].concat();
+    let primary = [
+        0, 4, 0, 0, 0, 0, 0, 26, 0, 0x23, 0, 0x0b, 0, 3, 4, 0x72, 0, 0, 0, 6, 0, 0x80, 0, 0x43, 0,
+        0x10, 0, 3, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let space = [0, 0, 0, 14, 1, 0x80, 0, 1, 0, 0x0b, 0, 4, 0, 4, 0, 0, 0, 8];
+    let sessions: [(u8, u32, &[u8]); 4] = [
+        (6, 16, &extend),
+        (10, 0x4000_0001, &primary),
+        (14, 0x4000_0001, &space),
+        (17, 0x4000_000c, &[]),
+    ];
+    for (code, handle, body) in sessions {
+        let mut seed = vec![5, code];
+        seed.extend_from_slice(&handle.to_be_bytes());
+        seed.push(body.len() as u8);
+        seed.extend_from_slice(body);
+        // Looked at, cancelled, received; a reset, another locality.
+        seed.extend_from_slice(&[13, 2, 1, 12, 64, 2, 13, 0, 9, 13, 3, 14, 3]);
+        seeds.push(seed);
+    }
+    seeds
+}
+
+fn chain() -> Vec<Vec<u8>> {
+    let texts = [
+        "",
+        "null",
+        "libtpms:/tmp/my.tpm",
+        "device:/dev/tpmrm0",
+        "swtpm:host=localhost,port=2321",
+        "swtpm:path=/run/swtpm.sock,persistent=1",
+        "mssim:host=[::1],port=65534",
+        "mssim:path=/run/sim",
+        "cmd:ssh host tpm2_send",
+        r"pcap,file=/tmp/a\,b\:c\\d-%p.pcapng:swtpm:port=2321",
+        "pcap:pcap,file=stderr:null",
+        "tabrmd:bus_type=session",
+        "Lall+debug,tcti+TRACE",
+        "Ltcti+none,esys+error,+,all+INFO",
+        "S\x01\x05a,b\\c\x01\x02\x03abc\x00\x02hi\x01",
+        "S\x02\x01-\x06stderr\x02\x03\x01x\x02\x01y\x01\x01z\x00",
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+/// What the client and the peer do, in the numbers of `step`.
+fn sockets() -> Vec<Vec<u8>> {
+    // Unix by default, unix and persistent, TCP, TCP and persistent; and with
+    // answers laid out for the other channel.
+    let kinds: [&[u8]; 6] = [
+        &[0],
+        &[0x20],
+        &[0x1f],
+        &[0x3f],
+        &[0x40, 0],
+        &[0xc0, 0, 10, 12, 1, 2, 3],
+    ];
+    let steps: [&[u8]; 9] = [
+        // Sent, answered, received: twice.
+        &[0, 2, 15, 12, 5, 0, 9, 15, 99, 5],
+        // In parts, with looks in between.
+        &[
+            0, 2, 12, 4, 0x80, 1, 0, 0, 5, 12, 8, 0, 12, 0, 0, 0, 0, 1, 2, 5, 12, 4, 0, 0, 0, 0, 8,
+        ],
+        // Too small a buffer.
+        &[0, 2, 11, 15, 60, 9, 20, 11, 9, 80],
+        // Sizes that lie.
+        &[
+            0, 2, 18, 0, 0, 0, 12, 0, 0, 0, 13, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5,
+        ],
+        &[
+            0, 2, 18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 5,
+        ],
+        // The largest response, and one that is larger.
+        &[0, 2, 19, 0x10, 0, 5, 0, 2, 19, 0x10, 1, 5],
+        // The end, in the middle and before anything.
+        &[0, 2, 12, 3, 0x80, 1, 0, 20, 10, 0, 2, 20, 10, 0, 2, 22, 5],
+        // Localities, cancel, reset, descriptors, with refusals.
+        &[
+            27, 7, 0, 0, 0, 1, 24, 3, 0, 2, 23, 25, 1, 27, 15, 15, 12, 5, 26, 24, 0,
+        ],
+        // Much at once, unasked.
+        &[15, 20, 0, 2, 15, 12, 15, 12, 5, 31, 200, 30, 5],
+    ];
+    let mut seeds = Vec::new();
+    for kind in kinds {
+        for steps in steps {
+            seeds.push([kind, steps].concat());
+        }
+    }
+    seeds
+}
+
+fn cmd() -> Vec<Vec<u8>> {
+    let steps: [&[u8]; 9] = [
+        &[0, 0, 2, 17, 12, 6, 0, 9, 17, 99, 6],
+        &[
+            1, 0, 2, 14, 4, 0x80, 1, 0, 0, 6, 14, 8, 0, 12, 0, 0, 0, 0, 1, 2, 6,
+        ],
+        &[0, 0, 2, 17, 60, 11, 20, 13, 11, 80],
+        &[0, 0, 2, 21, 0xff, 0xff, 0xff, 0xff, 20, 6],
+        &[0, 0, 2, 21, 0, 0, 0, 11, 20, 6],
+        &[0, 0, 2, 20, 0x10, 0, 6, 0, 2, 20, 0x10, 1, 6],
+        &[1, 0, 2, 14, 3, 0x80, 1, 0, 22, 12, 0, 2, 17, 12, 6],
+        &[0, 17, 12, 0, 2, 24, 0, 2, 25, 26, 3, 27, 1, 28],
+        &[1, 31, 200, 31, 200, 29, 31, 200, 22, 6, 0, 2],
+    ];
+    steps.iter().map(|steps| steps.to_vec()).collect()
+}
+
+fn state() -> Vec<Vec<u8>> {
+    let steps: [&[u8]; 12] = [
+        // Three valid ones, ours and tpm2-tss's.
+        &[3],
+        &[1],
+        &[2],
+        &[0x81],
+        &[0x82],
+        &[0x83],
+        // Padded with zeros, cut, with a byte changed in each part.
+        &[0x81, 5, 8, 0],
+        &[1, 2, 0x48],
+        &[1, 0, 0x50, 1],
+        &[2, 1, 0x90, 4, 7],
+        &[1, 6, 0, 0, 0, 0, 9, 7],
+        // Plain bytes.
+        &[0, 0, 0, 0, 1, 5, 0, 0, 0, 0],
+    ];
+    steps.iter().map(|steps| steps.to_vec()).collect()
+}
+
+fn pcap() -> Vec<Vec<u8>> {
+    let get_random = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 2];
+    let response = [0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0];
+    let exchange = [&[0, 12][..], &get_random, &[10], &response].concat();
+    vec![
+        exchange.clone(),
+        [exchange.clone(), exchange].concat(),
+        vec![255, 64, 2, 1, 2, 1, 0],
+        vec![255, 255, 0, 0],
+        vec![0, 0, 0],
+    ]
+}
+
+/// The smallest library that can be copied, and one with mistakes in it.
+fn elf() -> Vec<Vec<u8>> {
+    let mut file = vec![0; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[32] = 64;
+    file[54] = 56;
+    file[56] = 2;
+    let mut segment = |kind: u8, flags: u8, offset: u64, address: u64, size: u64| {
+        file.extend_from_slice(&[kind, 0, 0, 0, flags, 0, 0, 0]);
+        for number in [offset, address, address, size, size, 4096] {
+            file.extend_from_slice(&number.to_le_bytes());
+        }
+    };
+    segment(1, 5, 0, 0x1000, 300);
+    segment(2, 6, 176, 0x10b0, 48);
+    for entry in [[5_u64, 0x10e0], [14, 1], [0, 0]] {
+        for number in entry {
+            file.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    file.extend_from_slice(b"\0libfoo.so.0\0");
+    let cut = file[..200].to_vec();
+    vec![file, cut, b"\x7fELF\x02\x01".to_vec()]
+}

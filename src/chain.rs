@@ -34,11 +34,18 @@ pub(crate) const TRANSPORTS: &[Entry<OpenTransport>] = &[
     transport::<null::Null>("null", null::SETTINGS),
 ];
 
-pub(crate) const LAYERS: &[Entry<OpenLayer>] = &[Entry {
-    name: "pcap",
-    settings: layer::pcap::SETTINGS,
-    open: layer::pcap::open,
-}];
+pub(crate) const LAYERS: &[Entry<OpenLayer>] = &[
+    Entry {
+        name: "pcap",
+        settings: layer::pcap::SETTINGS,
+        open: layer::pcap::open,
+    },
+    Entry {
+        name: "flush",
+        settings: layer::flush::SETTINGS,
+        open: layer::flush::open,
+    },
+];
 
 const fn transport<T: Module>(
     name: &'static str,
@@ -70,7 +77,10 @@ impl Text {
             let entry = &entries[at];
             self = self.and(if at > 0 { "; " } else { "" });
             self = self.and(entry.name).and(": ");
-            self = self.and_settings(entry.settings);
+            self = match entry.settings {
+                [] => self.and("no options"),
+                settings => self.and_settings(settings),
+            };
             at += 1;
         }
         self

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # tpm2-abrmd, the resource manager, on a TPM in a state file: many clients at
-# once, a restart, and tpm2_ptool, which needs a resource manager.
+# once, a restart, and tpm2-pkcs11 over it.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

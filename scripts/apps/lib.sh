@@ -128,9 +128,3 @@ new_tpm() {
 extend() {
     tpm2_pcrextend -T "$tpm" "16:sha256=$(printf '%064x' 1)"
 }
-
-# What programs left in $tpm: no resource manager stands in front of it.
-flush() {
-    tpm2_flushcontext -T "$tpm" --transient-object
-    tpm2_flushcontext -T "$tpm" --loaded-session
-}

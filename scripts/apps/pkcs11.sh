@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# tpm2-pkcs11 by OpenSC's pkcs11-tool and by ssh-agent; with tpm2_ptool: see abrmd.sh.
+# tpm2-pkcs11 by tpm2_ptool, OpenSC's pkcs11-tool and ssh-agent.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -47,17 +47,36 @@ for kind in libtpms swtpm; do
         -verify 01.der -keyform DER -signature signature message
 done
 
+# tpm2_ptool is many programs of tpm2-tools, and counts on a resource manager.
+new_tpm libtpms
+export TPM2TOOLS_TCTI="rusttcti:flush:${tpm#rusttcti:}" TPM2_PKCS11_STORE="$work/ptool.store"
+export TPM2_PKCS11_TCTI="$TPM2TOOLS_TCTI"
+mkdir "$TPM2_PKCS11_STORE"
+ok "tpm2_ptool makes a store" tpm2_ptool init
+ok "a token" tpm2_ptool addtoken --pid=1 --label=office --sopin=officer --userpin=first
+ok "an RSA key" tpm2_ptool addkey --algorithm=rsa2048 --label=office --key-label=rsa --userpin=first
+ok "an EC key" tpm2_ptool addkey --algorithm=ecc256 --label=office --key-label=ec --userpin=first
+ok "lists both" tpm2_ptool listobjects --label=office
+says "the RSA one" .out "CKA_LABEL: rsa"
+says "the EC one" .out "CKA_LABEL: ec"
+ok "changes the PIN" tpm2_ptool changepin --label=office --user=user --old=first --new=second
+tool=(pkcs11-tool --module "$module" --token-label office --login --pin second)
+ok "pkcs11-tool signs" "${tool[@]}" --sign --mechanism SHA256-RSA-PKCS --label rsa \
+    --input-file message --output-file signature
+ok "reads the key" "${tool[@]}" --read-object --type pubkey --label rsa --output-file rsa.der
+ok "OpenSSL alone verifies the signature" openssl dgst -sha256 \
+    -verify rsa.der -keyform DER -signature signature message
+unset TPM2TOOLS_TCTI
+
 # ssh-agent is setgid and has its own idea of where libraries are: a TCTI by its
-# path. There is just room for what it loads.
+# path.
 cat >askpass <<'END'
 #!/bin/sh
 echo second
 END
 chmod 755 askpass
 export TPM2_PKCS11_STORE="$work/libtpms.store" SSH_ASKPASS="$work/askpass" SSH_ASKPASS_REQUIRE=force
-tpm="$first"
-flush
-export TPM2_PKCS11_TCTI="${LD_LIBRARY_PATH%%:*}/libtss2-tcti-rusttcti.so.0:${tpm#rusttcti:}"
+export TPM2_PKCS11_TCTI="${LD_LIBRARY_PATH%%:*}/libtss2-tcti-rusttcti.so.0:flush:${first#rusttcti:}"
 export SSH_AUTH_SOCK="$work/agent"
 start agent.log ssh-agent -D -a "$SSH_AUTH_SOCK" -P '/usr/lib/*,/lib/*'
 await "ssh-agent's socket" test -S "$SSH_AUTH_SOCK"

@@ -14,14 +14,13 @@ sign='fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|sign'
 
 for kind in libtpms swtpm; do
     new_tpm "$kind"
+    tpm="rusttcti:flush:${tpm#rusttcti:}"
     ok "$kind: an RSA key for the CA" tpm2_createprimary -T "$tpm" -Q -C o -G rsa2048:rsassa:null \
         -a "$sign" -c ca.ctx
     ok "$kind: is kept" tpm2_evictcontrol -T "$tpm" -Q -C o -c ca.ctx 0x81010001
-    flush
     ok "$kind: an EC key for the gateway" tpm2_createprimary -T "$tpm" -Q -C o -G ecc256:ecdsa-sha256 \
         -a "$sign" -c vpn.ctx
     ok "$kind: is kept" tpm2_evictcontrol -T "$tpm" -Q -C o -c vpn.ctx 0x81010002
-    flush
     cat >strongswan.conf <<END
 pki {
     load = pem pkcs1 pkcs8 pubkey x509 sha1 sha2 random nonce gmp openssl tpm

@@ -4,6 +4,7 @@
 //! | name | options |
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
+//! | [`flush`] | none: it makes room in a TPM that has no resource manager |
 //!
 //! A chain string knows those of this module and no other. A layer of one's own
 //! is a type that holds a `Tcti` and is one: it wraps what
@@ -38,6 +39,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod flush;
 mod options;
 pub mod pcap;
 

@@ -39,7 +39,7 @@ VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config
 
 .PHONY: fuzz
 .PHONY: deb dist sbom check-deb check-reproducible
-.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-arch check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-arch check-supply check-cinstall clean help
 
 all: build
 
@@ -128,6 +128,9 @@ check-asan: ## run the tests of the C boundary under the address sanitizer
 
 check-arch: ## build with Rust 1.85, for 32-bit x86 and aarch64 too, and run tests there
 	@scripts/check-arch.sh
+
+check-supply: ## licences, sources and oldest versions of the crates (cargo-deny)
+	@scripts/check-supply.sh
 
 fuzz: ## fuzz each target for S seconds (60), or those of TARGETS
 	@scripts/setup.sh check && scripts/fuzz.sh "$(or $(S),60)" $(TARGETS)

@@ -282,7 +282,12 @@ impl Storm {
                 0
             );
             assert_eq!(
-                libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()),
+                libc::syscall(
+                    libc::SYS_setitimer,
+                    libc::ITIMER_REAL,
+                    &timer,
+                    std::ptr::null_mut::<libc::itimerval>()
+                ),
                 0
             );
         }

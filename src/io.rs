@@ -34,36 +34,38 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
 #[inline(never)] // where registers are its own
 pub(crate) fn copy<T>(from: &[u8], to: &mut [T], write: impl Fn(u8) -> T) {
     const SHORT: usize = 64;
+    assert!(from.len() == to.len(), "a place as long as the response");
     if from.len() >= SHORT {
         for (to, from) in to.iter_mut().zip(from) {
             *to = write(*from);
         }
         return;
     }
-    let (from, to) = copy_block::<32, T>(from, to, &write);
-    let (from, to) = copy_block::<16, T>(from, to, &write);
-    let (from, to) = copy_block::<8, T>(from, to, &write);
-    let (from, to) = copy_block::<4, T>(from, to, &write);
-    let (from, to) = copy_block::<2, T>(from, to, &write);
-    copy_block::<1, T>(from, to, &write);
+    // Each bit of the length is a block.
+    let mut at = 0;
+    at += copy_block::<32, T>(at, from, to, &write);
+    at += copy_block::<16, T>(at, from, to, &write);
+    at += copy_block::<8, T>(at, from, to, &write);
+    at += copy_block::<4, T>(at, from, to, &write);
+    at += copy_block::<2, T>(at, from, to, &write);
+    copy_block::<1, T>(at, from, to, &write);
 }
 
-/// Copies the first `N` bytes, if there are so many, and returns what is left.
+/// Copies `N` bytes, if that bit of the length is set, and returns how many.
 #[inline(always)]
-fn copy_block<'a, 'b, const N: usize, T>(
-    from: &'a [u8],
-    to: &'b mut [T],
+fn copy_block<const N: usize, T>(
+    at: usize,
+    from: &[u8],
+    to: &mut [T],
     write: &impl Fn(u8) -> T,
-) -> (&'a [u8], &'b mut [T]) {
-    if from.len() < N || to.len() < N {
-        return (from, to);
+) -> usize {
+    if from.len() & N == 0 {
+        return 0;
     }
-    let (bytes, from) = from.split_at(N);
-    let (places, to) = to.split_at_mut(N);
-    for (place, byte) in places.iter_mut().zip(bytes) {
-        *place = write(*byte);
+    for (to, from) in to[at..at + N].iter_mut().zip(&from[at..at + N]) {
+        *to = write(*from);
     }
-    (from, to)
+    N
 }
 
 /// A point in time to be done by, or none.

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 
-use self::callbacks::{CALLBACKS, Host, TPM_FAIL};
+use self::callbacks::{AT_LOCALITY_0, CALLBACKS, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
 use crate::abi::{fork, openssl::Lease};
@@ -23,7 +23,8 @@ use crate::{Error, ErrorKind, Result};
 /// `TPMLIB_TPM_VERSION_2`.
 const TPM_VERSION_2: c_int = 1;
 /// The newest version whose code is known to keep to what
-/// [`Work::Plain`](super::duration::Work) says.
+/// [`Work::Plain`](super::duration::Work) says, and to take a locality that
+/// nobody tells for 0.
 const KNOWN: (u8, u8) = (0, 9);
 /// What libtpms is told to print to: no descriptor has this number.
 const NOWHERE: c_int = c_int::MAX;
@@ -102,7 +103,28 @@ impl Library {
         }
         let (major, minor, _) = library.version();
         library.knows_plain = (major, minor) <= KNOWN;
+        library.change_locality(0);
         Ok(library)
+    }
+
+    /// Where the commands from now on come from.
+    #[inline]
+    fn set_locality(&mut self, locality: u8) {
+        if self.host.locality.get() != locality {
+            self.change_locality(locality);
+        }
+    }
+
+    #[cold]
+    fn change_locality(&mut self, locality: u8) {
+        self.host.locality.set(locality);
+        // Other versions may count on being told.
+        let callbacks = match self.knows_plain && locality == 0 {
+            true => &AT_LOCALITY_0,
+            false => &CALLBACKS,
+        };
+        // SAFETY: a static that is copied, in no call.
+        unsafe { (self.loaded.register)(callbacks) };
     }
 
     /// Makes a call, with an OpenSSL of its own and its callbacks served.
@@ -222,7 +244,7 @@ impl Library {
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
         self.command.clear();
         self.command.extend_from_slice(command);
-        self.host.locality.set(locality);
+        self.set_locality(locality);
         let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());
         let mut response = std::mem::replace(&mut self.response, Response::NONE);
         // SAFETY: so many bytes, for libtpms to write to.
@@ -240,7 +262,7 @@ impl Library {
         if !self.knows_plain {
             return self.process(command, locality);
         }
-        self.host.locality.set(locality);
+        self.set_locality(locality);
         let (bytes, length) = (command.as_ptr().cast_mut(), command.len());
         let response = &mut self.response;
         // SAFETY: so many bytes, which this version of libtpms does not write to.

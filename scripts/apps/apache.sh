@@ -23,7 +23,7 @@ default = active
 [active]
 activate = 1
 [algorithms]
-default_properties = ?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes
+default_properties = ?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes
 END
 
 mkdir pages

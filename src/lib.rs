@@ -90,7 +90,7 @@
 //! Coming from Python? [`coming_from_pytcti`] has each name beside its
 //! counterpart here.
 
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
 #![warn(unreachable_pub)]
 
 mod abi;

@@ -233,3 +233,26 @@ fn the_examples_run() {
     assert!(table.contains("0x17b     100"), "{table}");
     assert!(table.contains("0x181     100"), "{table}");
 }
+
+#[test]
+fn two_of_esys_over_one_context_take_turns_and_none_disturbs_the_others_command() {
+    let tcti = tpm();
+    let (one, other) = (tcti.esys().expect("ESYS"), tcti.esys().expect("ESYS"));
+    let random = |esys: &Esys<'_>| {
+        let mut random = ptr::null_mut();
+        // SAFETY: a context, and a place.
+        let code = unsafe { Esys_GetRandom(esys.as_ptr(), TR, TR, TR, 16, &mut random) };
+        (code == 0).then(|| taken(random)).ok_or(code)
+    };
+    assert_ne!(random(&one), random(&other));
+    // SAFETY: a context.
+    let code = unsafe { Esys_GetRandom_Async(one.as_ptr(), TR, TR, TR, 16) };
+    assert_eq!(code, 0);
+    assert_eq!(random(&other), Err(common::vtable::rc::BAD_SEQUENCE));
+    let mut late = ptr::null_mut();
+    // SAFETY: a context, and a place.
+    let code = unsafe { Esys_GetRandom_Finish(one.as_ptr(), &mut late) };
+    assert_eq!(code, 0);
+    assert_eq!(taken(late).len(), 16, "it was not disturbed");
+    assert!(random(&one).is_ok());
+}

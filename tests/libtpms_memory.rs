@@ -166,7 +166,7 @@ fn where_the_library_cannot_be_copied_the_first_tpm_works_and_the_second_says_wh
         for _ in 0..2 {
             let mut first = new();
             ok(&mut first, &create_primary_ecc());
-            let error = Libtpms::builder().open().err().expect("no second one");
+            let error = Libtpms::builder().open().expect_err("no second one");
             let report = error.report();
             assert!(report.contains("a second TPM in one process"), "{report}");
             assert!(report.contains("File too large"), "{report}");

@@ -193,13 +193,9 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
         b"#!/bin/sh\necho a script, by mistake\n",
         "cannot be used",
     );
-    let error = try_open(folder.path())
-        .err()
-        .expect("a folder is no state file");
+    let error = try_open(folder.path()).expect_err("a folder is no state file");
     assert!(error.report().contains("directory"), "{}", error.report());
-    let error = try_open(&folder.path().join("none/state"))
-        .err()
-        .expect("no such folder");
+    let error = try_open(&folder.path().join("none/state")).expect_err("no such folder");
     assert!(
         error.report().contains("No such file"),
         "{}",
@@ -208,7 +204,7 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
     let fifo = folder.path().join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.expect("mkfifo runs").success());
-    let error = try_open(&fifo).err().expect("a FIFO is no state file");
+    let error = try_open(&fifo).expect_err("a FIFO is no state file");
     assert!(
         error.report().contains("regular file"),
         "{}",

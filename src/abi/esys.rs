@@ -4,6 +4,7 @@
 //! All of it is generic, and so compiled in the program that uses it: the module
 //! itself does not link to ESYS.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -48,7 +49,11 @@ use crate::{Result, Tcti};
 /// esys.as_ptr();
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
-#[derive(Debug)]
+///
+/// Have one at a time over a context. A second one works for as long as their
+/// calls never overlap, on threads or between an `_Async` call and its `_Finish`:
+/// the later one then fails with `TSS2_TCTI_RC_BAD_SEQUENCE`, after which ESYS
+/// does not let it go on. The first is not disturbed.
 pub struct Esys<'a, T: Tcti + 'static = Box<dyn Tcti>> {
     context: *mut ESYS_CONTEXT,
     tcti: PhantomData<&'a Context<T>>,
@@ -79,6 +84,13 @@ impl<T: Tcti> Esys<'_, T> {
     /// The context for ESYS's functions: valid until this value is dropped.
     pub fn as_ptr(&self) -> *mut ESYS_CONTEXT {
         self.context
+    }
+}
+
+// Not derived, which would ask the transport for it.
+impl<T: Tcti> fmt::Debug for Esys<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Esys").field(&self.context).finish()
     }
 }
 

@@ -66,6 +66,8 @@ pub struct TctiLdr {
 // SAFETY: the context is used through `native`, which is Send, and the loader's
 // own finalize has no thread of its own.
 unsafe impl Send for TctiLdr {}
+// SAFETY: `&TctiLdr` gives the strings, the pointer, and cancellers, which lock.
+unsafe impl Sync for TctiLdr {}
 
 impl TctiLdr {
     /// Loads the module `name` (`swtpm`, `libtss2-tcti-swtpm.so.0`, …) with its

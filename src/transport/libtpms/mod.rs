@@ -32,6 +32,7 @@ mod state;
 mod tpm;
 
 use std::ffi::CStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,15 @@ pub struct Libtpms {
     response: Vec<u8>,
     pending: Pending,
     mailbox: Arc<Mailbox>,
+}
+
+// Not derived: a response may hold a secret.
+impl fmt::Debug for Libtpms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Libtpms")
+            .field("locality", &self.locality)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the response to the last command is, or will be.

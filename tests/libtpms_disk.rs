@@ -16,6 +16,7 @@ use std::time::Duration;
 use common::again;
 use common::commands::get_random;
 use common::counter::{count, kill_rounds, open, provision, role};
+use common::strace;
 use common::tpm::*;
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{ErrorKind, Tcti};
@@ -179,8 +180,7 @@ fn scene_read_only() {
     let error = Libtpms::builder()
         .path(disk.state())
         .open()
-        .err()
-        .expect("it cannot be locked");
+        .expect_err("it cannot be locked");
     assert!(
         error.report().contains("Read-only file system"),
         "{}",
@@ -201,11 +201,7 @@ fn scene_new_and_full() {
     let disk = SmallDisk::new();
     disk.fill();
     let path = disk.state();
-    let error = Libtpms::builder()
-        .path(&path)
-        .open()
-        .err()
-        .expect("no room");
+    let error = Libtpms::builder().path(&path).open().expect_err("no room");
     assert!(
         error.report().contains("No space left"),
         "{}",
@@ -263,4 +259,29 @@ fn scene_kills_and_a_read_only_disk() {
 #[test]
 fn nothing_is_lost_by_a_kill_while_the_disk_becomes_read_only_and_writable() {
     run("scene_kills_and_a_read_only_disk");
+}
+
+#[test]
+#[ignore = "a scene of another test"]
+fn scene_commands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    provision(&path);
+    let mut tpm = open(&path);
+    strace::mark();
+    ok(&mut tpm, &get_random(8));
+    ok(&mut tpm, &pcr_extend(DEBUG_PCR, 1));
+    ok(&mut tpm, &nv_increment());
+    strace::mark();
+}
+
+#[test]
+fn a_change_is_on_disk_when_it_is_answered_unless_told_otherwise() {
+    // The increment's alone: what changes nothing for good writes nothing. The
+    // file comes before its name, and its name before the answer.
+    let written = ["openat", "write", "fsync", "close", "renameat", "fsync"];
+    assert_eq!(strace::calls("scene_commands", &[]), written);
+    let quick = [("RUSTTCTI_FSYNC", "0")];
+    let unsynced = ["openat", "write", "close", "renameat"];
+    assert_eq!(strace::calls("scene_commands", &quick), unsynced);
 }

@@ -10,7 +10,7 @@ use std::process::Output;
 
 use common::commands::{command, get_random, response_code};
 use common::proc::printed;
-use common::tpm::{DEBUG_PCR, call, ok, pcr_extend};
+use common::tpm::{DEBUG_PCR, call, create_primary_ecc, ok, pcr_extend};
 use libloading::os::unix::Library;
 use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
@@ -106,6 +106,7 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
     // SAFETY: libcrypto's initialisers do nothing but their own set-up.
     let libcrypto = unsafe { Library::new("libcrypto.so.3") }.expect("libcrypto");
     let mut tpm = Libtpms::builder().open().expect("a TPM");
+    ok(&mut tpm, &create_primary_ecc());
     break_openssl(&libcrypto);
 
     type Random = unsafe extern "C" fn(*mut u8, c_int) -> c_int;
@@ -116,7 +117,6 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
     };
     assert!(drawn <= 0, "this thread's OpenSSL is not broken");
 
-    let two_octets = [0, 2, 1, 2];
     let commands = [
         // These are run with this thread's OpenSSL as it is.
         get_random(1),
@@ -127,8 +127,9 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
         command(0x17a, &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 127]), // ... curves
         command(0x17e, &[0, 0, 0, 1, 0, 0x0b, 3, 7, 0, 0]),      // PCR_Read
         command(0x181, &[]),                                     // ReadClock
-        // These with one of the TPM's own: the first one needs its random numbers.
-        command(0x146, &two_octets), // StirRandom
+        // These with one of the TPM's own, which the first one encrypts with.
+        command(0x162, &[0x80, 0, 0, 0]), // ContextSave
+        command(0x146, &[0, 2, 1, 2]),    // StirRandom
         pcr_extend(DEBUG_PCR, 1),
     ];
     for _ in 0..100 {

@@ -164,8 +164,7 @@ fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
 }
 
 /// A chain, read to the last of its options by whoever reads them, and not
-/// opened: the files of its layers, from the outermost inwards, and the
-/// transport.
+/// opened: its layers, from the outermost inwards, and the transport.
 #[cfg(fuzzing)]
 pub(crate) fn read(chain: &str) -> Result<crate::fuzzing::Chain> {
     let plan = Plan::parse(chain)?;
@@ -175,9 +174,9 @@ pub(crate) fn read(chain: &str) -> Result<crate::fuzzing::Chain> {
     };
     let transport = plan.transport;
     let layers = plan.layers.into_iter();
-    let files = layers.map(|(_, options)| crate::layer::pcap::read(options));
+    let layers = layers.map(|(_, options)| crate::layer::read(options));
     Ok(crate::fuzzing::Chain {
-        files: files.collect::<Result<_>>()?,
+        layers: layers.collect::<Result<_>>()?,
         transport: transport.map(|(name, conf)| (name.to_owned(), conf.map(str::to_owned))),
         place,
     })

@@ -14,8 +14,8 @@ pub use crate::transport::libtpms::fuzzing::{State, elf, sha1};
 /// A chain that was read and not opened.
 #[derive(Debug)]
 pub struct Chain {
-    /// The file of each layer `pcap`.
-    pub files: Vec<OsString>,
+    /// Its layers, and the file of each that has one.
+    pub layers: Vec<Option<OsString>>,
     /// Its name and CONF.
     pub transport: Option<(String, Option<String>)>,
     /// Where the transport's peer is, of one that has one.

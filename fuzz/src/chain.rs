@@ -4,8 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
-
 use rusttcti::fuzzing::{Chain, chain, log_level};
 use rusttcti::{ErrorKind, Result};
 
@@ -38,7 +36,8 @@ fn look(text: &str, read: &Result<Chain>) {
             return;
         }
     };
-    assert!(chain.files.iter().all(|file| !file.is_empty()), "{text:?}");
+    let mut files = chain.layers.iter().flatten();
+    assert!(files.all(|file| !file.is_empty()), "{text:?}");
     if let Some((name, conf)) = &chain.transport {
         assert!(!name.is_empty() && !name.contains(':'), "{text:?}");
         let tail = match conf {
@@ -46,7 +45,7 @@ fn look(text: &str, read: &Result<Chain>) {
             None => name.clone(),
         };
         assert!(text.ends_with(&tail), "{text:?}: CONF is not verbatim");
-        if chain.files.is_empty() {
+        if chain.layers.is_empty() {
             assert_eq!(*text, tail);
         }
     }
@@ -106,8 +105,8 @@ fn spelt(input: &mut Input<'_>) {
         return;
     }
     let read = read.unwrap_or_else(|error| panic!("{text:?} is a chain: {error:?}"));
-    let files: Vec<_> = files.into_iter().map(OsString::from).collect();
-    assert_eq!(read.files, files, "{text:?}");
+    let files: Vec<_> = files.into_iter().map(|file| Some(file.into())).collect();
+    assert_eq!(read.layers, files, "{text:?}");
     assert_eq!(read.transport, Some((name.to_owned(), Some(conf))));
     if let Some(place) = read.place {
         assert_eq!((place.host, place.port, place.path), (host, port, path));

@@ -106,6 +106,7 @@ fn chain() -> Vec<Vec<u8>> {
         "cmd:ssh host tpm2_send",
         r"pcap,file=/tmp/a\,b\:c\\d-%p.pcapng:swtpm:port=2321",
         "pcap:pcap,file=stderr:null",
+        "flush:pcap:device:/dev/tpm0",
         "tabrmd:bus_type=session",
         "Lall+debug,tcti+TRACE",
         "Ltcti+none,esys+error,+,all+INFO",

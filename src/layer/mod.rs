@@ -44,3 +44,13 @@ mod options;
 pub mod pcap;
 
 pub(crate) use options::Options;
+
+/// Reads the options of a layer, and opens nothing, for the fuzzer: its file, of
+/// one that has one. A layer whose options are not `pcap`'s needs an arm here.
+#[cfg(fuzzing)]
+pub(crate) fn read(options: Options) -> crate::Result<Option<std::ffi::OsString>> {
+    match options.layer() {
+        "pcap" => pcap::read(options).map(Some),
+        _ => options.finish().map(|()| None),
+    }
+}

@@ -76,6 +76,11 @@ impl Options {
         ))
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn layer(&self) -> &str {
+        &self.layer
+    }
+
     /// Takes the value of `key` out, if it was given.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<String> {
         self.known.push(key);

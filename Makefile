@@ -31,14 +31,15 @@ PAGES3 := $(wildcard man/*.3)
 PAGES7 := $(wildcard man/*.7)
 
 # The same bytes wherever the sources lie.
-REMAP := --remap-path-prefix=$(CURDIR)=. \
-         --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)
+REMAP := --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CRATES)=cargo \
+         $(addprefix --remap-path-prefix=,$(addsuffix =cargo/registry,$(realpath $(CRATES)/registry)))
 
 # A source package brings its crates (make dist): nothing is downloaded then.
 VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config.toml)
 
 .PHONY: fuzz
-.PHONY: deb dist sbom check-deb check-reproducible
+.PHONY: deb dist sbom check-deb check-rpm check-dist check-reproducible
 .PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-arch check-supply check-cinstall clean help
 
 all: build
@@ -111,6 +112,12 @@ sbom: ## print the module's bill of materials (CycloneDX)
 check-deb: ## install the packages in a clean Debian 12, use them, and remove them
 	@scripts/check-deb.sh
 
+check-rpm: ## build the RPM packages, and compare them with make install
+	@scripts/check-rpm.sh
+
+check-dist: ## build the source package in a clean Debian 12, offline
+	@scripts/check-dist.sh
+
 check-reproducible: ## build the packages twice, elsewhere and otherwise: the same bytes
 	@scripts/check-reproducible.sh
 
@@ -143,4 +150,4 @@ clean: ## remove what was built
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
-	while IFS=@ read -r target text; do printf '  make %-15s %s\n' "$$target" "$$text"; done
+	while IFS=@ read -r target text; do printf '  make %-18s %s\n' "$$target" "$$text"; done

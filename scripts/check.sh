@@ -63,6 +63,14 @@ cinstall() {
     fi
 }
 
+packages() {
+    if command -v dpkg >/dev/null; then
+        step "Debian packages" scripts/check-deb.sh quick
+    else
+        echo "== Debian packages: NOT RUN (no dpkg)"
+    fi
+}
+
 # The guest needs qemu and a Debian kernel: where they are, or can be had.
 guest() {
     if command -v qemu-system-x86_64 >/dev/null || command -v apt-get >/dev/null; then
@@ -79,7 +87,7 @@ step "format of examples/own-module" cargo fmt --check --manifest-path examples/
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
 step "clippy, without them" cargo clippy --locked --lib -- -D warnings
 step shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
-    scripts/*.sh scripts/apps/*.sh .ci/run
+    scripts/*.sh scripts/apps/*.sh debian/tests/{compile,getrandom} .ci/run
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 must build make --no-print-directory build
 
@@ -95,5 +103,6 @@ step "what the fuzzer once found" fuzz_regressions
 step "fuzzing, a few seconds each" scripts/fuzz.sh --check 3
 step "real programs over the module" scripts/check-apps.sh
 cinstall
+packages
 guest
 finish

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 to="$1"
 mkdir -p "$to"
 to="$(realpath "$to")"
-if git rev-parse --git-dir >/dev/null 2>&1; then
+if [ -e .git ]; then
     git ls-files -z --cached --others --exclude-standard --deduplicate |
         tar -c --null --files-from=- | tar -x -C "$to"
 else

@@ -8,14 +8,11 @@ cd "$(dirname "$0")/.."
 out="$(realpath -m "${1:-${CARGO_TARGET_DIR:-target}/dist}")"
 version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
 epoch="$(dpkg-parsechangelog -S Timestamp)"
-# What the crates are needed for: the architectures that Debian releases.
+# Those of debian/control.
 targets=(
     aarch64-unknown-linux-gnu
+    arm-unknown-linux-gnueabi
     armv7-unknown-linux-gnueabihf
-    i686-unknown-linux-gnu
-    powerpc64le-unknown-linux-gnu
-    riscv64gc-unknown-linux-gnu
-    s390x-unknown-linux-gnu
     x86_64-unknown-linux-gnu
 )
 
@@ -59,8 +56,7 @@ pack() {
         --mode=u=rwX,go=rX --format=gnu "$@" | xz -T1 -6 >"$to"
 }
 cd "$work"
-pack "rusttcti_$version.orig.tar.xz" --exclude="rusttcti-$version/debian" \
-    --exclude="rusttcti-$version/vendor" "rusttcti-$version"
+pack "rusttcti_$version.orig.tar.xz" --exclude="rusttcti-$version/vendor" "rusttcti-$version"
 pack "rusttcti_$version.orig-vendor.tar.xz" -C "$tree" vendor
 if ! dpkg-source -b "$tree" >log 2>&1; then
     cat log >&2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bill of materials (`make sbom`) that the Debian package ships, held
-//! against cargo and against the module itself.
+//! What packages say of the module: the bill of materials (`make sbom`) is held
+//! against cargo and the module itself, the rest against the sources.
 
 mod common;
 
@@ -12,6 +12,11 @@ use common::{module, stage::output};
 
 fn here(command: &mut Command) -> String {
     output(command.current_dir(env!("CARGO_MANIFEST_DIR")))
+}
+
+fn read(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn sbom() -> String {
@@ -86,8 +91,7 @@ fn the_sbom_has_the_standard_library_of_the_compiler() {
 
 #[test]
 fn the_packages_copyright_speaks_of_every_crate_in_the_sbom() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("debian/copyright");
-    let copyright = std::fs::read_to_string(file).expect("debian/copyright");
+    let copyright = read("debian/copyright");
     for entry in crates(&sbom()) {
         let (name, _) = entry.split_once(' ').expect("a name and a version");
         let pattern = format!("vendor/{name}/*");
@@ -96,4 +100,30 @@ fn the_packages_copyright_speaks_of_every_crate_in_the_sbom() {
             "debian/copyright has no {pattern}"
         );
     }
+}
+
+#[test]
+fn the_packages_are_of_the_version_of_the_manifest() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = read("debian/changelog");
+    assert!(
+        changelog.starts_with(&format!("rusttcti ({version}-")),
+        "debian/changelog begins with another version than {version}"
+    );
+    let spec = read("packaging/rusttcti.spec");
+    let found = spec.lines().find_map(|line| line.strip_prefix("Version:"));
+    assert_eq!(
+        found.map(str::trim),
+        Some(version),
+        "packaging/rusttcti.spec"
+    );
+}
+
+#[test]
+fn the_module_is_bound_at_once_and_read_only_after() {
+    let readelf = output(Command::new("readelf").arg("-ldW").arg(module::file()));
+    assert!(readelf.contains("GNU_RELRO"), "{readelf}");
+    assert!(readelf.contains("BIND_NOW"), "{readelf}");
+    let stack = readelf.lines().find(|line| line.contains("GNU_STACK"));
+    assert!(stack.is_some_and(|line| !line.contains("RWE")), "{readelf}");
 }

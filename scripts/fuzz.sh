@@ -91,6 +91,7 @@ while read -r name longest; do
         "$(stat average_exec_per_sec)" "$(progress cov)" "$(progress corp)"
     if [ "$status" != 0 ]; then
         failed+=("$name")
+        grep -A 3 'panicked at' "$log" || true
         grep -v '^#\|^INFO: \|^stat::\|^\tNEW_FUNC' "$log" | tail -60 || true
         finding="$(sed -n 's/^.*Test unit written to //p' "$log" | tail -1)"
         if [ -n "$finding" ]; then

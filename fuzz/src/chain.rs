@@ -87,7 +87,7 @@ fn spelt(input: &mut Input<'_>) {
                 conf.push_str(&format!("host={host},"));
             }
             1 => {
-                port = 1 + value.len() as u16 * 256;
+                port = 1 + (value.len() % 255) as u16 * 256;
                 conf.push_str(&format!("port={port},"));
             }
             _ => {

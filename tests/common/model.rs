@@ -315,7 +315,8 @@ impl Model {
                 Behaviour::Works(size) if size <= self.max_size => self.kept = Some(size),
                 Behaviour::Fails(failure) => {
                     let base = failure & 0xffff;
-                    if failure < 0x10000 || ![5, 6, 9, 11].contains(&base) {
+                    // Layer 0 is the TPM's own codes.
+                    if failure & 0x00ff_0000 == 0 || ![5, 6, 9, 11].contains(&base) {
                         self.state = State::Transmit;
                     }
                     return code(failure);

@@ -92,6 +92,14 @@ impl Deadline {
         }
     }
 
+    /// This deadline, or the one after so much time where that is earlier.
+    pub(crate) fn or_after(self, time: Duration) -> Self {
+        match self.remaining() {
+            Some(left) if left <= time => self,
+            _ => Self::after(Some(time)),
+        }
+    }
+
     /// The time that is left: `None` is for ever, zero is up.
     pub(crate) fn remaining(self) -> Option<Duration> {
         match self {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::ToSocketAddrs;
+use std::time::Duration;
 
 use rustix::net::SocketAddrUnix;
 
@@ -35,6 +36,11 @@ pub(in crate::transport) const PATH: Setting = Setting {
            control channel's path, which is this one and .ctrl. Of a host and a path, what \
            comes last counts.",
 };
+
+/// How long a peer on this machine may leave a connection unanswered until it
+/// is tried anew. The kernel itself would ask again after 1, 3 and 7 s, and in
+/// between others take each place in the peer's backlog that becomes free.
+const REDIAL: Duration = Duration::from_millis(10);
 
 /// A place in a configuration: `host=HOST,port=PORT` or `path=PATH`. Of a host
 /// and a path, what comes last counts, and so it is where a key comes twice.
@@ -150,6 +156,41 @@ impl Place {
     }
 }
 
+/// Connects, and does what comes `first` over the connection: by the time that
+/// it is given, if there is none until then. Where `redial` is set it may come
+/// to be another socket.
+fn reach(
+    to: &Address,
+    mut stream: Stream,
+    redial: bool,
+    deadline: Deadline,
+    first: impl Fn(&Stream, Deadline) -> std::result::Result<(), Fault>,
+) -> (Stream, std::result::Result<(), Fault>) {
+    let redial = redial && to.answers_at_once();
+    loop {
+        let answered = match redial {
+            true => deadline.or_after(REDIAL),
+            false => deadline,
+        };
+        let done = stream
+            .start(to, deadline)
+            .and_then(|()| first(&stream, answered));
+        let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
+        if done != Err(Fault::TimedOut) || !redial || is_over() {
+            return (stream, done);
+        }
+        if stream.is_connected() {
+            // It was answered after all, in this moment.
+            let done = first(&stream, deadline);
+            return (stream, done);
+        }
+        match Stream::new(to) {
+            Ok(other) => stream = other,
+            Err(fault) => return (stream, Err(fault)),
+        }
+    }
+}
+
 /// A peer, resolved: the addresses it may have, the best one in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::transport) struct Endpoint {
@@ -181,12 +222,12 @@ impl Endpoint {
         let mut last = last;
         for at in from..self.addresses.len() {
             let to = &self.addresses[at];
-            let attempt = Stream::new(to).and_then(|mut stream| {
-                stream.start(to, deadline)?;
-                stream.established(deadline)?;
-                Ok(stream)
+            let attempt = Stream::new(to).map(|stream| {
+                reach(to, stream, true, deadline, |stream, answered| {
+                    stream.established(answered)
+                })
             });
-            match attempt {
+            match attempt.and_then(|(stream, reached)| reached.map(|()| stream)) {
                 Ok(stream) => {
                     self.addresses.swap(0, at);
                     return Ok(stream);
@@ -217,7 +258,9 @@ impl Endpoint {
         body: &[u8],
     ) -> Result<Stream> {
         let deadline = Deadline::after(Some(PATIENCE));
-        let mut stream = match socket {
+        // One whose descriptor somebody waits on is not exchanged for another.
+        let redial = socket.is_none();
+        let stream = match socket {
             Some(socket) => socket,
             None => self.socket()?,
         };
@@ -227,11 +270,11 @@ impl Endpoint {
         // A longer one has more than one packet on an ethernet, of which the
         // last would wait for an answer to those before.
         let long = head.len() + body.len() > 1200;
-        let attempt = stream.start(to, deadline).and_then(|()| {
+        let (stream, attempt) = reach(to, stream, redial, deadline, |stream, answered| {
             if long {
                 stream.set_nodelay();
             }
-            stream.send(head, body, deadline)
+            stream.send_once_connected(head, body, answered, deadline)
         });
         match attempt {
             Ok(()) => Ok(stream),

@@ -117,8 +117,14 @@ impl Address {
     /// connect(2) lacks. It saves the poll(2) before each read. Used on
     /// loopback alone, so that no middlebox ever sees the TCP option.
     fn connects_aside(&self) -> bool {
+        self.answers_at_once() && !NO_FAST_OPEN.load(Ordering::Relaxed)
+    }
+
+    /// True where no answer to a connection means that the peer's backlog has
+    /// no room for it at this moment.
+    pub(super) fn answers_at_once(&self) -> bool {
         match self {
-            Self::Tcp(to) => to.ip().is_loopback() && !NO_FAST_OPEN.load(Ordering::Relaxed),
+            Self::Tcp(to) => to.ip().is_loopback(),
             Self::Unix(_) => false,
         }
     }
@@ -228,6 +234,23 @@ impl Stream {
         body: &[u8],
         deadline: Deadline,
     ) -> Result<()> {
+        self.send_once_connected(head, body, deadline, deadline)
+            .inspect_err(|fault| {
+                if *fault == Fault::TimedOut {
+                    self.discard();
+                }
+            })
+    }
+
+    /// The same, where nothing is sent if the first byte cannot be by
+    /// `connected`.
+    pub(super) fn send_once_connected(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        connected: Deadline,
+        deadline: Deadline,
+    ) -> Result<()> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let mut sent = 0;
         while sent < head.len() + body.len() {
@@ -243,14 +266,20 @@ impl Stream {
             match done {
                 Ok(count) => sent += count,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => wait(self, PollFlags::OUT, deadline).inspect_err(|_| {
-                    // Nor would the peer read the end of what it does not read.
-                    let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
-                })?,
+                Err(Errno::AGAIN) if sent == 0 => wait(self, PollFlags::OUT, connected)?,
+                Err(Errno::AGAIN) => {
+                    wait(self, PollFlags::OUT, deadline).inspect_err(|_| self.discard())?
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }
         Ok(())
+    }
+
+    /// Lets what was not sent go when this is dropped: nor would the peer read
+    /// the end of what it does not read.
+    fn discard(&self) {
+        let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
     }
 
     /// True once there is somebody at the other end.

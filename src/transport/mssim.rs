@@ -204,13 +204,22 @@ impl Tcti for Mssim {
 
 impl Mssim {
     /// A command channel to a simulator that has power.
+    ///
+    /// Only whoever is served on the platform channel waits for the other one:
+    /// of two clients that each have one channel, none would go on.
     fn connect(&mut self) -> Result<Stream> {
+        if let Err(error) = self.platform.power_on() {
+            if error.kind() == ErrorKind::NoConnection {
+                // What the user gave is the command channel's place.
+                self.endpoint.connect(Deadline::after(Some(PATIENCE)))?;
+            }
+            return Err(error);
+        }
         let mut stream = self.endpoint.connect(Deadline::after(Some(PATIENCE)))?;
         stream.set_nodelay();
         stream.set_blocking(true).map_err(|fault: Fault| {
             fault.error(format!("cannot set up the connection to {}", self.endpoint))
         })?;
-        self.platform.power_on()?;
         Ok(stream)
     }
 

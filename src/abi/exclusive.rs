@@ -41,13 +41,19 @@ impl<T> Exclusive<T> {
     }
 
     /// Waits for as long as another call has it. Nobody is woken when it is let
-    /// go, which only finalize waits for, and seldom.
+    /// go: who waits looks now and then, at first often.
     pub(crate) fn lock(&self) -> Guard<'_, T> {
+        let mut looks = 0;
         loop {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
-            thread::sleep(Duration::from_micros(200));
+            looks += 1;
+            if looks < 20 {
+                thread::yield_now();
+            } else {
+                thread::sleep(Duration::from_micros(200));
+            }
         }
     }
 }

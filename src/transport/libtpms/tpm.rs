@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(super) struct Tpm {
     queue: Mutex<Queue>,
     /// The process that opened it.
     process: u32,
+    /// How many jobs wait in the queue.
+    queued: AtomicUsize,
     /// Something changed in the queue that the worker looks for.
     wake: Condvar,
     canceller: Canceller,
@@ -96,6 +99,7 @@ impl Tpm {
             core: Arc::new(Exclusive::new(Some(core))),
             queue: Mutex::default(),
             process: std::process::id(),
+            queued: AtomicUsize::new(0),
             wake: Condvar::new(),
         }
     }
@@ -108,11 +112,16 @@ impl Tpm {
             .map_or_else(|| Err(closed()), call)
     }
 
-    /// Calls the TPM, unless it is busy: `None` then.
+    /// Calls the TPM, unless it is busy or awaited by the worker, whose jobs
+    /// would never have their turn beside those who follow each other without a
+    /// gap: `None` then.
     pub(super) fn try_with<T>(
         &self,
         call: impl FnOnce(&mut Core) -> Result<T>,
     ) -> Option<Result<T>> {
+        if self.queued.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
         let mut core = attempt(|| self.core.try_lock())?;
         Some(core.as_mut().map_or_else(|| Err(closed()), call))
     }
@@ -140,6 +149,7 @@ impl Tpm {
         }
         job.mailbox.expect();
         queue.waiting.push_back(job);
+        self.queued.store(queue.waiting.len(), Ordering::Relaxed);
         self.wake.notify_one();
         Ok(())
     }
@@ -189,6 +199,7 @@ impl Tpm {
     fn begin(&self, job: &Job) -> bool {
         let mut queue = self.queue.lock();
         let cancelled = queue.waiting.pop_front().is_some_and(|job| job.cancelled);
+        self.queued.store(queue.waiting.len(), Ordering::Relaxed);
         queue.running = (!cancelled).then(|| Running {
             mailbox: job.mailbox.clone(),
             since: Instant::now(),

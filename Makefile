@@ -57,6 +57,13 @@ demo: ## install what is missing, build, and tour an embedded TPM with tpm2-tool
 check: ## install what is missing and run every test
 	@scripts/check.sh
 
+.PHONY: soak load
+soak: ## open, use and close over every transport, N=100000 times, with nothing left behind
+	@scripts/endure.sh soak "$(or $(N),100000)"
+
+load: ## work shared TPMs with eight threads and many processes, S=60 seconds each
+	@scripts/endure.sh load "$(or $(S),60)"
+
 bench: ## measure what the README claims
 	@scripts/bench.sh
 

@@ -17,6 +17,7 @@ pub mod poll;
 pub mod proc;
 pub mod pty;
 pub mod scripted;
+pub mod sha256;
 pub mod signals;
 pub mod sshd;
 pub mod stage;
@@ -26,6 +27,7 @@ pub mod tpm;
 pub mod tpmlib;
 pub mod tshark;
 pub mod vtable;
+pub mod worker;
 
 /// Gives up all rights that root has, on the calling thread alone.
 pub fn become_nobody_on_this_thread() {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A thread that works a TPM hard through C's functions, and checks each answer
+//! to be the one to its own command.
+
+use std::time::{Duration, Instant};
+
+use super::commands::{command, get_random, response_code};
+use super::sha256::sha256;
+use super::tpm::{create_primary_ecc, create_primary_rsa};
+use super::vtable::{Vtable, rc};
+
+/// No answer takes longer, however loaded the machine is.
+const LONGEST: Duration = Duration::from_secs(60);
+/// TPM_RC_CANCELED, and that there is no room for another key at the moment.
+const CANCELED: u32 = 0x909;
+const OBJECT_MEMORY: u32 = 0x902;
+
+/// Numbers that look random, the same in each run.
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub commands: u64,
+    pub keys: u64,
+    pub cancelled: u64,
+    /// How often a timeout ran out before the answer came.
+    pub early: u64,
+    pub slowest: Duration,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.commands += other.commands;
+        self.keys += other.keys;
+        self.cancelled += other.cancelled;
+        self.early += other.early;
+        self.slowest = self.slowest.max(other.slowest);
+    }
+}
+
+/// One of several who work at the same time.
+#[derive(Debug)]
+pub struct Worker {
+    /// Stands in all that is sent.
+    number: u64,
+    sent: u64,
+    pub dice: Dice,
+    pub tally: Tally,
+    /// Of how many commands one is the making of an ECC key, or of an RSA key.
+    pub ecc: u64,
+    pub rsa: u64,
+    /// The transport can cancel.
+    pub cancels: bool,
+}
+
+impl Worker {
+    pub fn new(number: u64) -> Self {
+        Self {
+            number,
+            sent: 0,
+            dice: Dice(number),
+            tally: Tally::default(),
+            ecc: 500,
+            rsa: 5000,
+            cancels: false,
+        }
+    }
+
+    /// Sends one command, whichever the dice say, and checks the answer.
+    pub fn work(&mut self, c: Vtable) {
+        if self.dice.below(self.rsa) == 0 {
+            self.make_key(c, &create_primary_rsa(2048), self.cancels);
+        } else if self.dice.below(self.ecc) == 0 {
+            self.make_key(c, &create_primary_ecc(), false);
+        } else if self.dice.below(8) == 0 {
+            let bytes = 1 + self.dice.below(32) as u16;
+            let response = self.exchange(c, &get_random(bytes), false);
+            assert_eq!(response_code(&response), 0);
+            assert_eq!(response.len(), 12 + usize::from(bytes));
+        } else {
+            self.hash(c);
+        }
+    }
+
+    /// TPM2_Hash of what nobody else sends.
+    fn hash(&mut self, c: Vtable) {
+        self.sent += 1;
+        let length = self.dice.below(900) as usize;
+        let mut data = [self.number.to_be_bytes(), self.sent.to_be_bytes()].concat();
+        data.resize(16 + length, self.number as u8);
+        let size = (data.len() as u16).to_be_bytes();
+        // SHA-256, in the hierarchy TPM_RH_NULL.
+        let parameters = [&size[..], &data, &[0, 0x0b, 0x40, 0, 0, 7]].concat();
+        let response = self.exchange(c, &command(0x17d, &parameters), false);
+        assert_eq!(response_code(&response), 0);
+        assert_eq!(response[10..12], [0, 32]);
+        assert_eq!(response[12..44], sha256(&data), "another one's answer");
+    }
+
+    fn make_key(&mut self, c: Vtable, create: &[u8], cancel: bool) {
+        let response = self.exchange(c, create, cancel);
+        match response_code(&response) {
+            0 => {
+                self.tally.keys += 1;
+                let handle = &response[10..14];
+                assert_eq!(handle[0], 0x80, "a transient object's handle");
+                let flushed = self.exchange(c, &command(0x165, handle), false);
+                assert_eq!(response_code(&flushed), 0);
+            }
+            CANCELED if cancel => self.tally.cancelled += 1,
+            code => assert_eq!(code, OBJECT_MEMORY),
+        }
+    }
+
+    /// A command and its answer, waited for in one of several ways.
+    pub fn exchange(&mut self, c: Vtable, command: &[u8], cancel: bool) -> Vec<u8> {
+        let begun = Instant::now();
+        assert_eq!(c.transmit(command), rc::SUCCESS);
+        if cancel {
+            std::thread::sleep(Duration::from_micros(self.dice.below(20_000)));
+            assert_eq!(c.cancel(), rc::SUCCESS);
+        }
+        let timeout = [-1, 0, 1, 10][self.dice.below(4) as usize];
+        let response = loop {
+            let (code, response) = c.receive(timeout);
+            if code == rc::SUCCESS {
+                break response;
+            }
+            assert_eq!(code, rc::TRY_AGAIN);
+            assert!(begun.elapsed() < LONGEST, "no answer to {command:02x?}");
+            self.tally.early += 1;
+            std::thread::yield_now();
+        };
+        self.tally.commands += 1;
+        self.tally.slowest = self.tally.slowest.max(begun.elapsed());
+        response
+    }
+}

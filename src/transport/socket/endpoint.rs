@@ -112,7 +112,7 @@ impl Place {
     fn endpoint(&self, who: &'static str, port_offset: u16, suffix: &str) -> Result<Endpoint> {
         if let Some(path) = &self.path {
             let path = format!("{path}{suffix}");
-            let address = SocketAddrUnix::new(path.as_str()).map_err(|_| {
+            let address = unix_address(&path).map_err(|_| {
                 conf::bad_value(
                     who,
                     "path",
@@ -154,6 +154,15 @@ impl Place {
             addresses,
         })
     }
+}
+
+/// The address of a socket, which stays the same when the program goes to
+/// another folder; unless only the path as it is given is short enough.
+fn unix_address(path: &str) -> rustix::io::Result<SocketAddrUnix> {
+    let absolute = std::path::absolute(path).map_err(|_| rustix::io::Errno::INVAL);
+    absolute
+        .and_then(SocketAddrUnix::new)
+        .or_else(|_| SocketAddrUnix::new(path))
 }
 
 /// Connects, and does what comes `first` over the connection: by the time that
@@ -208,7 +217,8 @@ impl fmt::Display for Endpoint {
 impl Endpoint {
     /// True where both name the same peer, whichever address is in front.
     pub(in crate::transport) fn is(&self, other: &Self) -> bool {
-        (self.who, &self.name) == (other.who, &other.name)
+        let known = |address| other.addresses.contains(address);
+        (self.who, &self.name) == (other.who, &other.name) && self.addresses.iter().all(known)
     }
 
     /// A connection, which is there when this returns. The address that it was

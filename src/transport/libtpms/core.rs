@@ -166,7 +166,10 @@ impl Core {
             Some(0 | RC_INITIALIZE) => Ok(()),
             code => Err(Error::new(
                 ErrorKind::GeneralFailure,
-                format!("TPM2_Startup failed (response code {code:x?})"),
+                format!(
+                    "TPM2_Startup failed (response code 0x{:x})",
+                    code.unwrap_or_default()
+                ),
             )),
         }
     }

@@ -184,7 +184,7 @@ impl Libtpms {
     fn run(&mut self, command: &[u8], work: Work) -> Result<bool> {
         let tpm = self.tpm()?;
         if self.share.is_some() {
-            return self.run_in_turn(command, work);
+            return self.run_in_turn(command, work, false);
         }
         if self.held.is_none() {
             self.held = tpm.try_own();
@@ -197,8 +197,9 @@ impl Libtpms {
         Ok(true)
     }
 
-    /// The same, where other contexts have the TPM in between.
-    fn run_in_turn(&mut self, command: &[u8], work: Work) -> Result<bool> {
+    /// The same, where other contexts have the TPM in between, and may be
+    /// waited for.
+    fn run_in_turn(&mut self, command: &[u8], work: Work, wait: bool) -> Result<bool> {
         let mut response = std::mem::take(&mut self.response);
         let run = |core: &mut Core| {
             core.process(command, self.locality, work)?;
@@ -206,20 +207,23 @@ impl Libtpms {
             response.extend_from_slice(core.response());
             Ok(())
         };
-        let result = self.tpm().map(|tpm| tpm.try_with(run));
+        let result = self.tpm().map(|tpm| match wait {
+            true => Some(tpm.with(run)),
+            false => tpm.try_with(run),
+        });
         self.response = response;
         Ok(result?.transpose()?.is_some())
     }
 
-    /// Gives the command to the worker.
-    fn send(&mut self, command: &[u8]) -> Result<()> {
+    /// Gives the command to the worker; false where there can be none.
+    fn send(&mut self, command: &[u8]) -> Result<bool> {
         self.release();
-        self.tpm()?.send(Job {
+        Ok(self.tpm()?.send(Job {
             mailbox: self.mailbox.clone(),
             command: command.into(),
             locality: self.locality,
             cancelled: false,
-        })
+        }))
     }
 }
 
@@ -337,19 +341,22 @@ impl Module for Libtpms {
 
 impl Tcti for Libtpms {
     /// Short commands are run here; long ones, and those that meet a TPM that
-    /// is busy with another context's, by the TPM's worker.
+    /// is busy with another context's, by the TPM's worker; all of them here
+    /// where the process can have no more threads.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         if self.pending != Pending::Nothing {
             return Err(not_received());
         }
         let work = Work::of(command);
-        if work != Work::Long && self.run(command, work)? {
-            self.pending = Pending::Here;
-            self.mailbox.set_event();
-        } else {
-            self.send(command)?;
-            self.pending = Pending::Mailbox;
+        if work == Work::Long || !self.run(command, work)? {
+            if self.send(command)? {
+                self.pending = Pending::Mailbox;
+                return Ok(());
+            }
+            self.run_in_turn(command, work, true)?;
         }
+        self.pending = Pending::Here;
+        self.mailbox.set_event();
         Ok(())
     }
 

@@ -133,25 +133,28 @@ impl Tpm {
     }
 
     /// Gives a command to the worker, which puts the response in the job's
-    /// mailbox.
-    ///
-    /// # Errors
-    /// There is no thread to be had; the command was not run.
-    pub(super) fn send(self: &Arc<Self>, job: Job) -> Result<()> {
+    /// mailbox; false, and nothing is done, where there is no thread to be had.
+    pub(super) fn send(self: &Arc<Self>, job: Job) -> bool {
         let mut queue = self.queue.lock();
         if queue.worker.is_none() {
             let tpm = self.clone();
-            let worker = Thread::spawn(STACK, move || tpm.work());
-            queue.worker = Some(worker.map_err(|error| {
-                Error::from(error).context("cannot start a thread for a long command")
-            })?);
+            match Thread::spawn(STACK, move || tpm.work()) {
+                Ok(worker) => queue.worker = Some(worker),
+                Err(error) => {
+                    crate::log::warning!(
+                        "libtpms: a long command keeps its caller waiting, \
+                         because no thread can be started for it: {error}"
+                    );
+                    return false;
+                }
+            }
             registry::has_worker(self);
         }
         job.mailbox.expect();
         queue.waiting.push_back(job);
         self.queued.store(queue.waiting.len(), Ordering::Relaxed);
         self.wake.notify_one();
-        Ok(())
+        true
     }
 
     /// The worker: one job after the other, until the TPM is closed.

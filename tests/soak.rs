@@ -8,23 +8,18 @@
 
 mod common;
 
-use std::ffi::{CString, c_char};
 use std::path::Path;
-use std::ptr;
 use std::time::Instant;
 
 use common::commands::{command, get_random, response_code};
+use common::loaded::{Loaded, Opened};
 use common::mssim::Simulator;
 use common::proc;
 use common::pty::Pty;
 use common::swtpm::Swtpm;
 use common::tpm::{STARTUP, ok};
-use common::vtable::{Vtable, rc};
+use common::vtable::rc;
 use common::{again, module};
-use libloading::os::unix::Library;
-use tss_esapi_sys::{TSS2_TCTI_CONTEXT, size_t};
-
-type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut size_t, *const c_char) -> u32;
 
 const ROUNDS: &str = "RUSTTCTI_SOAK";
 const CHAIN: &str = "RUSTTCTI_SOAK_CHAIN";
@@ -92,87 +87,35 @@ impl Footprint {
     }
 }
 
-/// A context in memory of its own, as a C program has it.
-struct Opened {
-    memory: Vec<u64>,
-    c: Vtable,
-}
-
-impl Opened {
-    fn new(init: Init, chain: &CString) -> Self {
-        let mut size = 0;
-        // SAFETY: a size, and NULL for "how large".
-        let asked = unsafe { init(ptr::null_mut(), &mut size, ptr::null()) };
-        assert_eq!(asked, rc::SUCCESS);
-        let mut memory = vec![0_u64; (size as usize).div_ceil(8)];
-        let context = memory.as_mut_ptr().cast();
-        // SAFETY: memory as large as it wants.
-        let opened = unsafe { init(context, &mut size, chain.as_ptr()) };
-        assert_eq!(opened, rc::SUCCESS, "{chain:?}");
-        let c = Vtable(context);
-        Self { memory, c }
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.c.finalize();
-        self.memory.clear();
-    }
-}
-
 /// One command, and what comes of it: other bytes than the time before.
-fn use_once(c: Vtable, before: &mut Vec<u8>) {
-    let sent = c.transmit(&get_random(10));
-    if sent == rc::NOT_IMPLEMENTED {
+fn use_once(context: &Opened, before: &mut Vec<u8>) {
+    let (code, response) = context.call(&get_random(10));
+    if code == rc::NOT_IMPLEMENTED {
         return; // the transport `null`
     }
-    assert_eq!(sent, rc::SUCCESS);
-    let (received, response) = c.receive(60_000);
-    assert_eq!(received, rc::SUCCESS);
+    assert_eq!(code, rc::SUCCESS);
     assert_eq!(response.len(), 22);
     assert_eq!(response_code(&response), 0);
     assert_ne!(response, *before, "an old response");
     *before = response;
 }
 
-/// TPM2_SelfTest, which the embedded TPM runs on a thread of its own.
-fn use_thread(c: Vtable) {
-    assert_eq!(c.transmit(&command(0x143, &[0])), rc::SUCCESS);
-    let (received, response) = c.receive(60_000);
-    assert_eq!(received, rc::SUCCESS);
-    assert_eq!(response_code(&response), 0);
-}
-
 /// The `rounds` of one process.
-fn repeat(rounds: u64, way: &str, chain: &CString, before: &mut Vec<u8>) {
-    let has_thread = chain.as_bytes().starts_with(b"libtpms");
-    let mut round = |number, init| {
-        let context = Opened::new(init, chain);
-        use_once(context.c, before);
+fn repeat(rounds: u64, way: &str, chain: &str, before: &mut Vec<u8>) {
+    let has_thread = chain.starts_with("libtpms");
+    let mut round = |number, module: &Loaded| {
+        let context = module.open(chain);
+        use_once(&context, before);
         if has_thread && number % 10 == 0 {
-            use_thread(context.c);
+            // TPM2_SelfTest, which runs on a thread of its own.
+            context.ok(&command(0x143, &[0]));
         }
-    };
-    let load = || {
-        // SAFETY: our own module.
-        let module = unsafe { Library::new(module::file()) }.expect("the module");
-        // SAFETY: its function has this signature.
-        let init = *unsafe { module.get::<Init>(b"Tss2_Tcti_Rusttcti_Init") }.expect("Init");
-        (module, init)
     };
     match way {
-        "load" => {
-            for number in 0..rounds {
-                let (_module, init) = load();
-                round(number, init);
-            }
-        }
+        "load" => (0..rounds).for_each(|number| round(number, &Loaded::new())),
         _ => {
-            let (_module, init) = load();
-            for number in 0..rounds {
-                round(number, init);
-            }
+            let module = Loaded::new();
+            (0..rounds).for_each(|number| round(number, &module));
         }
     }
 }
@@ -183,7 +126,6 @@ fn scene_soak() {
     let (Ok(chain), Ok(way)) = (std::env::var(CHAIN), std::env::var(WAY)) else {
         return;
     };
-    let chain = CString::new(chain).expect("no NUL");
     let rounds = rounds();
     let mut response = Vec::with_capacity(4096);
     repeat((rounds / 10).min(1000), &way, &chain, &mut response);

@@ -8,6 +8,7 @@ pub mod alloc;
 pub mod commands;
 pub mod counter;
 pub mod hostile;
+pub mod loaded;
 pub mod long;
 pub mod model;
 pub mod module;

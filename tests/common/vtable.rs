@@ -23,6 +23,7 @@ pub mod rc {
     pub const BAD_VALUE: u32 = 0xa000b;
     pub const NOT_PERMITTED: u32 = 0xa000c;
     pub const MALFORMED_RESPONSE: u32 = 0xa0011;
+    pub const NOT_SUPPORTED: u32 = 0xa0015;
 }
 
 /// A pointer to a context, whose owner outlives it.

@@ -168,12 +168,17 @@ impl Bridge {
         }
         session.kept = None;
         let transport = session.transport()?;
-        let mut canceller = None;
-        self.guarded(|| {
-            transport.transmit(command)?;
-            canceller = transport.canceller();
-            Ok(())
+        // Taken apart at once: a whole Result is slow to move.
+        let (mut canceller, mut failure) = (None, None);
+        self.shield(|| {
+            caught(|| match transport.transmit(command) {
+                Ok(()) => canceller = transport.canceller(),
+                Err(error) => failure = Some(error),
+            })
         })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
         if canceller.is_some() {
             *self.canceller.lock() = canceller;
             self.cancellable.store(true, Ordering::Relaxed);
@@ -352,7 +357,6 @@ impl Session {
         let deadline = Deadline::after(timeout);
         let mut left = timeout;
         let length = loop {
-            // Taken apart at once: a whole Result is slow to move.
             let (mut length, mut failure) = (0, None);
             caught(|| match transport.receive(response, left) {
                 Ok(received) => length = received,

@@ -18,7 +18,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// The same for a call that has no other failure than a panic.
-#[inline]
+#[inline(always)]
 pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T> {
     // Whatever the call left half done belongs to a transport, whose methods
     // are what may be called next; the bridge's own state is set after it.

@@ -12,11 +12,11 @@ use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
 
 #[test]
-fn of_forty_processes_each_gets_its_turn_or_is_told_who_has_the_file() {
+fn of_two_hundred_processes_each_gets_its_turn_or_is_told_who_has_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
     let chain = format!("rusttcti:libtpms:{}", path.display());
-    let children: Vec<_> = (0..40)
+    let children: Vec<_> = (0..200)
         .map(|_| {
             program("timeout")
                 .args(["-s", "KILL", "60"])

@@ -34,13 +34,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 scripts/setup.sh arch
 
-# Where this system has its packages from; security updates have a later Rust.
-# shellcheck disable=SC2016 # apt's own
-mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)"
-if [ -z "$mirror" ]; then
-    echo "check-arch: apt has no list of Debian 12 (bookworm): this check needs such a system" >&2
-    exit 1
-fi
+# Security updates, which have a later Rust, are elsewhere.
+mirror="$(scripts/debian-mirror.sh)"
 
 # A Debian 12 in $target/$1, made once; the rest is mmdebstrap's.
 system() {

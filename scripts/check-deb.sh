@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 how="${1:-full}"
-mirror="${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+mirror="$(scripts/debian-mirror.sh)"
 
 # dpkg wants ldconfig.
 export PATH="$PATH:/usr/sbin:/sbin"

@@ -6,7 +6,7 @@
 # Without the security team's updates that Rust is 1.85.0, the oldest supported.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mirror="${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+mirror="$(scripts/debian-mirror.sh)"
 
 if [ "$(id -u)" != 0 ]; then
     echo "check-dist: only root may make a new Debian: run it by sudo, or in a container" >&2

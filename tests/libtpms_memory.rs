@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::commands::{command, get_random, response_code};
 use common::tpm::*;
 use rusttcti::transport::libtpms::Libtpms;
@@ -101,6 +103,45 @@ fn localities_are_felt_by_the_tpm() {
     }
     let mut other = Libtpms::builder().locality(4).open().expect("a TPM");
     assert_eq!(code(&mut other), 0, "each TPM has its own");
+}
+
+/// TPM2_ReadClock: the milliseconds since the TPM was powered on, and how often
+/// that was.
+fn clock(tpm: &mut Libtpms) -> (u64, u32) {
+    let response = ok(tpm, &command(0x181, &[]));
+    let time = response[10..18].try_into().expect("8 bytes");
+    let resets = response[26..30].try_into().expect("4 bytes");
+    (u64::from_be_bytes(time), u32::from_be_bytes(resets))
+}
+
+#[test]
+fn each_tpm_has_its_own_time() {
+    let mut first = new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while clock(&mut first).0 < 100 {
+        assert!(Instant::now() < deadline, "the TPM's time stands still");
+        std::thread::yield_now();
+    }
+    let mut second = new();
+    let (younger, resets) = clock(&mut second);
+    let (older, resets_of_first) = clock(&mut first);
+    assert!(younger + 100 <= older, "{younger} ms, {older} ms");
+    assert_eq!(resets, resets_of_first);
+
+    first.reset().expect("a power cycle");
+    assert!(clock(&mut first).0 < older, "it begins at its power cycle");
+    assert_eq!(clock(&mut first).1, resets + 1);
+    assert!(clock(&mut second).0 >= younger, "and only its own");
+    assert_eq!(clock(&mut second).1, resets);
+}
+
+#[test]
+fn nobody_is_physically_present() {
+    let mut tpm = new();
+    // TPM2_PP_Commands by the platform, with no commands to add or to take out.
+    let pp_commands = authorized(0x12d, &[0x4000_000c], 1, &[0; 8]);
+    let response = call(&mut tpm, &pp_commands).expect("a response");
+    assert_eq!(response_code(&response), 0x990, "TPM_RC_PP, of session 1");
 }
 
 #[test]

@@ -58,8 +58,14 @@ pack() {
 cd "$work"
 pack "rusttcti_$version.orig.tar.xz" --exclude="rusttcti-$version/vendor" "rusttcti-$version"
 pack "rusttcti_$version.orig-vendor.tar.xz" -C "$tree" vendor
+chmod -R u=rwX,go=rX "$tree"
 if ! dpkg-source -b "$tree" >log 2>&1; then
     cat log >&2
+    exit 1
+fi
+if ! lintian --display-info --pedantic --tag-display-limit 0 \
+    --fail-on error,warning,info,pedantic ./*.dsc; then
+    echo "dist: lintian found fault: mend it, or say in debian/source/lintian-overrides why not" >&2
     exit 1
 fi
 

@@ -282,6 +282,23 @@ fn a_restarted_simulator_is_found_again_and_given_power() {
 }
 
 #[test]
+fn a_simulator_that_lost_its_power_is_told_and_given_it_again() {
+    for simulator in [Simulator::tcp(), Simulator::unix()] {
+        let mut tcti = Transport::init(Some(&simulator.conf())).expect("it is there");
+        let mut response = [0; 4096];
+        tcti.transmit(common::tpm::STARTUP).expect("sent");
+        tcti.receive(&mut response, None).expect("received");
+        simulator.lose_power();
+        tcti.transmit(&get_random(1)).expect("sent");
+        let error = tcti.receive(&mut response, None).expect_err("no power");
+        assert_eq!(error.kind(), ErrorKind::MalformedResponse);
+        assert!(error.to_string().contains("has no power"), "{error}");
+        let code = common::tpm::call(&mut tcti, common::tpm::STARTUP).expect("power");
+        assert_eq!(response_code(&code), 0);
+    }
+}
+
+#[test]
 fn a_reset_is_a_power_cycle() {
     for simulator in [Simulator::tcp(), Simulator::unix()] {
         let mut tcti = Transport::init(Some(&simulator.conf())).expect("it is there");
@@ -320,4 +337,13 @@ fn tpm2_tools_work_over_the_module() {
     let first = tool("tpm2_getrandom", &["--hex", "16"]);
     assert_eq!(first.len(), 32);
     assert_ne!(tool("tpm2_getrandom", &["--hex", "16"]), first);
+}
+
+/// For scripts/check-tss.sh: a simulator, not a test.
+#[test]
+#[ignore = "serves other programs"]
+fn serves_other_programs_until_its_input_ends() {
+    let simulator = Simulator::tcp();
+    println!("\nconf {}", simulator.conf());
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("read");
 }

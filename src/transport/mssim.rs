@@ -253,6 +253,14 @@ fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>
     if (Header::SIZE..=capacity).contains(&size) {
         return Ok(Some(4 + size + 4));
     }
+    if size == 0 {
+        return Err(Error::new(
+            ErrorKind::MalformedResponse,
+            format!(
+                "{who} answered with nothing: its TPM has no power (the next command gives it)"
+            ),
+        ));
+    }
     Err(Error::new(
         ErrorKind::MalformedResponse,
         format!(

@@ -2,7 +2,9 @@
 //! A server that speaks the protocol of Microsoft's TPM simulator over a TPM of
 //! libtpms, as the simulator does it: one client at a time on each channel, an
 //! answer in three writes with Nagle's algorithm on, no answer but an empty
-//! one without power, a cancel that stays until it is taken back.
+//! one without power, no NV memory until it is switched on with power, a cancel
+//! that stays until it is taken back, a deaf ear for signals without power, and
+//! the end of the connection for what it doesn't know.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -10,6 +12,9 @@ use std::sync::{Arc, Mutex};
 
 use super::peer::{Conn, Pair, Place};
 use super::tpmlib::Tpm;
+
+/// The longest command that the simulator takes.
+const MAX_BUFFER: u32 = 1 << 20;
 
 /// What the server was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,7 @@ pub struct Simulator {
 struct State {
     tpm: Tpm,
     powered: AtomicBool,
+    nv: AtomicBool,
     cancel: AtomicBool,
     locality: Arc<AtomicU8>,
     events: Mutex<Vec<Event>>,
@@ -67,11 +73,18 @@ impl Simulator {
         let place = pair.place.clone();
         drop(pair);
         self.state.power_off();
+        self.state.nv.store(false, Ordering::SeqCst);
         self.pair = Some(Pair::at(
             &place,
             commands(&self.state),
             platform(&self.state),
         ));
+    }
+
+    /// Takes the power away, and the NV memory with it, behind the client's back.
+    pub fn lose_power(&self) {
+        self.state.power_off();
+        self.state.nv.store(false, Ordering::SeqCst);
     }
 
     /// What has happened since the last call of this.
@@ -86,6 +99,7 @@ impl State {
         Arc::new(Self {
             tpm: Tpm::new(locality.clone()),
             powered: AtomicBool::new(false),
+            nv: AtomicBool::new(false),
             cancel: AtomicBool::new(false),
             locality,
             events: Mutex::new(Vec::new()),
@@ -106,6 +120,10 @@ impl State {
     fn execute(&self, locality: u8, command: &[u8]) -> Vec<u8> {
         if !self.powered.load(Ordering::SeqCst) {
             return Vec::new();
+        }
+        if !self.nv.load(Ordering::SeqCst) {
+            // TPM_RC_NV_UNAVAILABLE. A real one gives it where it would write.
+            return vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x23];
         }
         if self.cancel.load(Ordering::SeqCst) {
             // TPM_RC_CANCELED. A real one finds out in the middle.
@@ -133,6 +151,9 @@ fn commands(state: &Arc<State>) -> super::peer::Handler {
                         return;
                     };
                     let Some(size) = word(&mut conn) else { return };
+                    if size > MAX_BUFFER {
+                        return;
+                    }
                     let mut command = vec![0; size as usize];
                     let Ok(()) = conn.read_exact(&mut command) else {
                         return;
@@ -164,11 +185,16 @@ fn platform(state: &Arc<State>) -> super::peer::Handler {
                 10 => Event::CancelOff,
                 11 => Event::NvOn,
                 20 => return state.note(Event::PlatformSessionEnd),
-                _ => return,
+                _ => {
+                    let _ = conn.write_all(&[0, 0, 0, 1]);
+                    return;
+                }
             });
             match code {
                 1 if !state.powered.swap(true, Ordering::SeqCst) => state.tpm.power_on(),
                 2 => state.power_off(),
+                _ if !state.powered.load(Ordering::SeqCst) => {}
+                11 => state.nv.store(true, Ordering::SeqCst),
                 9 => {
                     state.cancel.store(true, Ordering::SeqCst);
                     state.tpm.cancel();

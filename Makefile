@@ -40,7 +40,7 @@ VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config
 
 .PHONY: fuzz
 .PHONY: deb dist sbom check-deb check-rpm check-dist check-reproducible
-.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-asan check-arch check-supply check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-suites check-asan check-arch check-supply check-cinstall clean help
 
 all: build
 
@@ -136,6 +136,9 @@ check-apps: ## run real programs over the module (WORDS="clevis fapi": only thes
 
 check-tss: ## run tpm2-tss's own integration programs over this module
 	@scripts/check-tss.sh
+
+check-suites: ## run the test suites of tpm2-pytss, tss-esapi and tpm2-pkcs11 over this module: [SUITES="pytss"]
+	@scripts/check-suites.sh $(SUITES)
 
 check-asan: ## run the tests of the C boundary under the address sanitizer
 	@scripts/check-asan.sh

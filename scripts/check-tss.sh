@@ -8,11 +8,15 @@
 #
 #   check-tss.sh [WORD...]   only programs with one of these in their name
 #   CHECK_TSS_DIR=FOLDER     build there, and use what was built there before
-#   CHECK_TSS_KINDS="..."    only over these kinds of TPM (see below)
+#   CHECK_TSS_KINDS="..."    only over these kinds of TPM (see below); beside
+#                            the default ones: swtpm-persistent, pcap-swtpm, mssim
 #   CHECK_TSS_SUITES="..."   Debian suites to get the source from, where the
 #                            configured ones don't have it
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# shellcheck source=scripts/suites/common.sh
+. scripts/suites/common.sh
 
 patience=300 # seconds that one program may take
 suites="${CHECK_TSS_SUITES:-trixie}"
@@ -30,8 +34,23 @@ one() {
     # Not local: the trap needs them when this function is done.
     peer=""
     state="$(mktemp -d)"
-    trap 'if [ -n "$peer" ]; then kill "$peer" 2>/dev/null || true; fi; rm -rf "$state"' EXIT
+    # Waited for, because swtpm writes its state at the end.
+    trap 'if [ -n "$peer" ]; then kill "$peer" || true; wait "$peer" || true; fi 2>/dev/null
+        rm -rf "$state"' EXIT
     case $kind in
+        mssim)
+            # It ends with its standard input, a pipe that this shell holds.
+            mkfifo "$state/end"
+            "$simulator" --ignored --exact serves_other_programs_until_its_input_ends --nocapture \
+                <"$state/end" >"$log.mssim" 2>&1 &
+            peer=$!
+            exec 4>"$state/end"
+            for _ in $(seq 500); do
+                if grep -q '^conf ' "$log.mssim"; then break; fi
+                sleep 0.02
+            done
+            tcti="rusttcti:mssim:$(sed -n 's/^conf //p' "$log.mssim")"
+            ;;
         *swtpm*)
             local address
             for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -61,7 +80,11 @@ one() {
                 return 0
             fi
             tcti="rusttcti:swtpm:$address"
-            if [ "$kind" = upstream-swtpm ]; then tcti="swtpm:$address"; fi
+            case $kind in
+                upstream-swtpm) tcti="swtpm:$address" ;;
+                swtpm-persistent) tcti="$tcti,persistent=1" ;;
+                pcap-swtpm) tcti="rusttcti:pcap,file=$state/pcap:swtpm:$address" ;;
+            esac
             ;;
         libtpms) tcti="rusttcti:libtpms" ;;
         libtpms-file) tcti="rusttcti:libtpms:$state/tpm" ;;
@@ -98,69 +121,6 @@ if [ "${1:-}" = --one ]; then
     exit 0
 fi
 
-install_packages() {
-    local missing=() package
-    for package in $packages; do
-        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
-            missing+=("$package")
-    done
-    if [ "${#missing[@]}" -eq 0 ]; then return 0; fi
-    if [ "$(id -u)" != 0 ]; then
-        echo "check-tss: only root may install what is missing:" >&2
-        echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
-        exit 1
-    fi
-    echo "== installing ${missing[*]}"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-        </dev/null >/dev/null
-}
-
-# The source package, from the mirror that this machine installs from.
-get_source() {
-    local suite apt
-    mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
-    apt=(-o "Dir::Etc::sourcelist=$work/apt/list.sources" -o "Dir::Etc::sourceparts=-"
-        -o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache"
-        -o "APT::Sandbox::User=root")
-    for suite in configured $suites; do
-        source_list "$suite" >"$work/apt/list.sources"
-        apt-get "${apt[@]}" update -qq || continue
-        if (cd "$work" && apt-get "${apt[@]}" source -qq --download-only tpm2-tss); then
-            (cd "$work" && dpkg-source --no-check -x "$(newest_dsc)" tpm2-tss >/dev/null)
-            return 0
-        fi
-        rm -f "$work"/tpm2-tss_*
-        echo "check-tss: no source of tpm2-tss in the suites: $suite" >&2
-    done
-    echo "check-tss: name other Debian suites in CHECK_TSS_SUITES" >&2
-    return 1
-}
-
-newest_dsc() {
-    # shellcheck disable=SC2012 # names of Debian source packages are plain
-    ls -t tpm2-tss_*.dsc | head -n 1
-}
-
-# The machine's own list of sources, for source packages, and of another suite.
-source_list() {
-    local files=(/etc/apt/sources.list.d/*.sources)
-    if [ ! -e "${files[0]}" ]; then
-        echo "check-tss: there is no /etc/apt/sources.list.d/*.sources to take the mirror from" >&2
-        return 1
-    fi
-    awk -v suite="$1" '
-        BEGIN { RS = ""; FS = "\n" }
-        /Types:.*deb/ && !/Suites:[^\n]*-security/ {
-            for (i = 1; i <= NF; i++) {
-                if ($i ~ /^Types:/) $i = "Types: deb-src"
-                if ($i ~ /^Suites:/ && suite != "configured") $i = "Suites: " suite
-                print $i
-            }
-            print ""
-        }' "${files[@]}"
-}
-
 build_source() {
     local version
     cd "$build"
@@ -175,15 +135,10 @@ build_source() {
     make -j"$(nproc)" check TESTS=
 }
 
-step() {
-    local what=$1 log="$work/$2.log"
-    shift 2
-    echo "== $what"
-    if ! ("$@") >"$log" 2>&1; then
-        tail -n 30 "$log" >&2
-        echo "check-tss: failed: $what (all of it: $log)" >&2
-        exit 1
-    fi
+build_simulator() {
+    cargo test --locked --test mssim --no-run --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1 >"$work/simulator"
+    test -s "$work/simulator"
 }
 
 if [ -n "${CHECK_TSS_DIR:-}" ]; then
@@ -198,14 +153,23 @@ module="$work/module/usr/lib"
 logs="$work/logs"
 results="$work/results"
 
-install_packages
-if [ ! -d "$build" ]; then step "getting tpm2-tss's source" source get_source; fi
+# shellcheck disable=SC2086 # words
+install_packages $packages
+if [ ! -d "$build" ]; then step "getting tpm2-tss's source" source get_source tpm2-tss "$suites"; fi
 if [ ! -e "$build/.built" ]; then
     step "building tpm2-tss and its integration programs" build build_source
     touch "$build/.built"
 fi
 step "building this module" module make --no-print-directory install \
     DESTDIR="$work/module" PREFIX=/usr LIBDIR=/usr/lib
+
+simulator=""
+case " $kinds " in
+    *" mssim "*)
+        step "building the simulator of our tests" simulator build_simulator
+        simulator="$(cat "$work/simulator")"
+        ;;
+esac
 
 mapfile -t programs < <(find "$build/test/integration" -maxdepth 1 -type f -perm -u+x \
     '(' -name '*.int' -o -name '*.fint' ')' | sort | grep -E "$(IFS='|'; echo "${*:-.}")" || true)
@@ -217,7 +181,7 @@ echo "== ${#programs[@]} programs of tpm2-tss $(cat "$build/VERSION"), each over
 rm -rf "$logs" "$results"
 mkdir -p "$logs"
 touch "$results"
-export build module logs results
+export build module logs results simulator
 for kind in $kinds; do
     for program in "${programs[@]}"; do
         # FAPI opens its TPM several times: one in memory would be new each time.

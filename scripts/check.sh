@@ -87,7 +87,7 @@ step "format of examples/own-module" cargo fmt --check --manifest-path examples/
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
 step "clippy, without them" cargo clippy --locked --lib -- -D warnings
 step shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
-    scripts/*.sh scripts/apps/*.sh debian/tests/{compile,getrandom} .ci/run
+    scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 must build make --no-print-directory build
 

@@ -1,0 +1,304 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Runs the test suites of other parts of the TPM2 software stack over this
+# module, and over tpm2-tss's own swtpm module as the baseline:
+#
+#   pytss   tpm2-pytss's tests, from PyPI
+#   esapi   tss-esapi's integration tests, from crates.io
+#   pkcs11  tpm2-pkcs11's integration programs over tpm2-abrmd, from Debian
+#
+# Every difference from the baseline is printed, and fails unless
+# scripts/suites/differences.txt has a reason for it. It takes some 20 minutes
+# on two idle cores; `make check` doesn't run it. tpm2-tss's own suite is
+# `make check-tss`.
+#
+#   check-suites.sh [pytss] [esapi] [pkcs11]   only these
+#   CHECK_SUITES_DIR=FOLDER     build there, and use what was built there before
+#   CHECK_SUITES_FORMS="..."    only over these TCTIs (see tcti_of below)
+#   CHECK_SUITES_PYTSS=3.0.0    another version of tpm2-pytss
+#   CHECK_SUITES_DEBIAN="..."   Debian suites to get tpm2-pkcs11's source from,
+#                               where the configured ones don't have it
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+# shellcheck source=scripts/suites/common.sh
+. scripts/suites/common.sh
+
+pytss="${CHECK_SUITES_PYTSS:-3.0.0}"
+debian="${CHECK_SUITES_DEBIAN:-trixie forky}"
+all_forms="upstream swtpm swtpm-persistent pcap-swtpm libtpms libtpms-file"
+forms="${CHECK_SUITES_FORMS:-}"
+
+# The TCTI of a form: @CONF@ is where a swtpm is, @DIR@ a folder of the test's.
+tcti_of() {
+    case $1 in
+        upstream) echo "swtpm:@CONF@" ;;
+        swtpm) echo "rusttcti:swtpm:@CONF@" ;;
+        swtpm-persistent) echo "rusttcti:swtpm:@CONF@,persistent=1" ;;
+        pcap-swtpm) echo "rusttcti:pcap,file=@DIR@/pcap:swtpm:@CONF@" ;;
+        libtpms) echo "rusttcti:libtpms" ;;
+        libtpms-file) echo "rusttcti:libtpms:@DIR@/state" ;;
+        *)
+            echo "check-suites: there is no form $1 ($all_forms)" >&2
+            return 1
+            ;;
+    esac
+}
+
+# with_tpm FORM COMMAND...: $tcti, $conf and $dir are there for it.
+with_tpm() (
+    form=$1
+    shift
+    dir="$(mktemp -d "$work/tpm.XXXXXX")"
+    peer=""
+    # Waited for, because swtpm writes its state at the end.
+    trap 'if [ -n "$peer" ]; then kill "$peer" || true; wait "$peer" || true; fi 2>/dev/null
+        rm -rf "$dir"' EXIT
+    conf=""
+    case "$(tcti_of "$form")" in
+        *@CONF@*)
+            start_swtpm
+            conf="host=127.0.0.1,port=$port"
+            ;;
+    esac
+    tcti="$(tcti_of "$form")"
+    tcti="${tcti/@CONF@/$conf}"
+    tcti="${tcti/@DIR@/$dir}"
+    export tcti dir RUSTTCTI_FSYNC=0
+    "$@"
+)
+
+# Sets $peer and $port.
+start_swtpm() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        # Below the ports that the kernel hands out.
+        port=$((RANDOM % 10000 * 2 + 10000))
+        swtpm socket --tpm2 --server "type=tcp,port=$port" \
+            --ctrl "type=tcp,port=$((port + 1))" --flags not-need-init,startup-clear \
+            --tpmstate "dir=$dir" >"$dir/swtpm.log" 2>&1 &
+        peer=$!
+        for _ in $(seq 500); do
+            if ! kill -0 "$peer" 2>/dev/null; then break; fi
+            if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return 0; fi
+            sleep 0.02
+        done
+        kill "$peer" 2>/dev/null || true
+        peer=""
+    done
+    echo "check-suites: swtpm does not start" >&2
+    return 1
+}
+
+# --- tpm2-pytss
+
+setup_pytss() {
+    /usr/bin/python3 -m venv --clear "$work/pytss-venv"
+    local pip=("$work/pytss-venv/bin/python" -m pip)
+    rm -rf "$work"/tpm2_pytss-*
+    "${pip[@]}" install -q pytest pytest-timeout pytest-xdist
+    (cd "$work" && "${pip[@]}" download -q --no-deps --no-binary tpm2-pytss "tpm2-pytss==$pytss" &&
+        tar -xzf "tpm2_pytss-$pytss.tar.gz" && "${pip[@]}" install -q "./tpm2_pytss-$pytss.tar.gz")
+    touch "$work/pytss-venv/$pytss.done"
+}
+
+run_pytss() {
+    local form=$1 xml="$work/pytss.$1.xml"
+    rm -f "$xml"
+    # A failed test is for the comparison to see.
+    (
+        cd "$work/tpm2_pytss-$pytss"
+        export LD_LIBRARY_PATH="$module" PYTHONPATH="$root/scripts/suites" RUSTTCTI_FSYNC=0
+        SUITE_FORM="$form" SUITE_TCTI="$(tcti_of "$form")" "$work/pytss-venv/bin/python" -m pytest \
+            -p no:cacheprovider -p pytss_tpm --import-mode=importlib -q -n "$(nproc)" \
+            --timeout 300 --junitxml "$xml" test
+    ) >"$work/pytss.$form.log" 2>&1 </dev/null || true
+    python3 - "$form" "$xml" <<'END'
+import sys
+import xml.etree.ElementTree as tree
+
+form, xml = sys.argv[1:]
+for case in tree.parse(xml).iter("testcase"):
+    found = {child.tag for child in case}
+    outcome = "failed" if found & {"failure", "error"} else "skipped" if "skipped" in found else "passed"
+    name = case.get("classname").removeprefix("test.") + "." + case.get("name")
+    print(form, name.strip("."), outcome, sep="\t")
+END
+}
+
+# --- tss-esapi
+
+setup_esapi() {
+    local manifest
+    manifest="$(cargo metadata --locked --format-version 1 \
+        --manifest-path examples/tss-esapi/Cargo.toml | python3 -c '
+import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["name"] == "tss-esapi":
+        print(package["manifest_path"])')"
+    rm -rf "$work/tss-esapi"
+    cp -r "$(dirname "$manifest")" "$work/tss-esapi"
+    cd "$work/tss-esapi"
+    CARGO_TARGET_DIR="$work/tss-esapi-target" cargo test --locked --no-run \
+        --test integration_tests --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1 >"$work/tss-esapi.program"
+    test -s "$work/tss-esapi.program"
+    # It knows four names of TCTIs, ours not among them: ours stands in for one.
+    mkdir -p "$work/tss-esapi-module"
+    ln -sf "$module/libtss2-tcti-rusttcti.so.0" "$work/tss-esapi-module/libtss2-tcti-device.so.0"
+}
+
+run_esapi() {
+    with_tpm "$1" esapi "$1" >"$work/esapi.$1.log" 2>&1 || true
+    # A test's log may stand between its name and its outcome; at the end there
+    # is a list of those that failed, unless the program did not get so far.
+    python3 - "$1" "$work/esapi.$1.log" <<'END'
+import re
+import sys
+
+form, log = sys.argv[1:]
+text = open(log, errors="replace").read()
+tests = re.findall(r"^test (\S+) \.\.\. (ignored)?", text, re.M)
+_, listed, end = text.rpartition("\nfailures:\n")
+failed = set(re.findall(r"^    (\S+)$", end, re.M)) if listed else set()
+if not re.search(r"^test result: ", text, re.M):
+    failed.update(name for name, _ in tests[-1:])
+for name, ignored in tests:
+    outcome = "failed" if name in failed else "skipped" if ignored else "passed"
+    print(form, name, outcome, sep="\t")
+END
+}
+
+esapi() {
+    cd "$work/tss-esapi"
+    export TEST_TCTI="$tcti"
+    if [ "$1" != upstream ]; then
+        export TEST_TCTI="device:${tcti#rusttcti:}" LD_LIBRARY_PATH="$work/tss-esapi-module"
+    fi
+    timeout 1800 "$(cat "$work/tss-esapi.program")" --test-threads=1 </dev/null
+}
+
+# --- tpm2-pkcs11
+
+setup_pkcs11() {
+    local test name
+    if [ ! -d "$work/tpm2-pkcs11" ]; then get_source tpm2-pkcs11 "$debian"; fi
+    cd "$work/tpm2-pkcs11"
+    # The Python of Debian's packages, wherever another one is.
+    PATH=/usr/bin:/bin:/usr/sbin:/sbin ./configure --with-fapi=no --disable-hardening CFLAGS="-O1 -w"
+    make -j"$(nproc)"
+    # What --enable-integration builds, without the Java compiler that it wants.
+    for test in test/integration/pkcs-*.c; do
+        name="$(basename "$test" .c)"
+        cc -O1 -w -I. -Isrc -Isrc/lib -Itest/integration "$test" test/integration/test.c \
+            src/.libs/libtpm2_test_pkcs11.a src/.libs/libtpm2_test_internal.a \
+            -ltss2-esys -ltss2-mu -ltss2-rc -ltss2-tctildr -lcmocka -lcrypto -lsqlite3 -lyaml \
+            -o "test/integration/${name%.int}.int"
+    done
+    touch .built
+}
+
+run_pkcs11() {
+    # A bus of its own for tpm2-abrmd; this script once more, inside of it.
+    with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
+        --pkcs11 "$1" >"$work/pkcs11.$1.log" 2>&1 </dev/null || true
+    sed -n 's/^outcome //p' "$work/pkcs11.$1.log"
+}
+
+# On a bus, with $tcti, $dir and $work in the environment.
+pkcs11() {
+    local form=$1 broker test outcome
+    cd "$work/tpm2-pkcs11"
+    LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" \
+        >"$work/pkcs11.$form.abrmd.log" 2>&1 &
+    broker=$!
+    trap 'kill $broker || true; wait $broker || true' EXIT
+    export T="$PWD" TEST_FIXTURES="$PWD/test/integration/fixtures" HOME="$dir"
+    export TPM2TOOLS_TCTI="tabrmd:bus_type=session" TPM2_PKCS11_TCTI="tabrmd:bus_type=session"
+    export PATH="$PWD/tools:/usr/bin:/bin:/usr/sbin:/sbin" PYTHONPATH="$PWD/tools"
+    export TPM2_PKCS11_MODULE="$PWD/src/.libs/libtpm2_pkcs11.so"
+    for _ in $(seq 300); do
+        if ! kill -0 "$broker"; then break; fi
+        if tpm2_getrandom 1 >/dev/null 2>&1; then break; fi
+        sleep 0.1
+    done
+    mkdir "$dir/prepared"
+    outcome=passed
+    bash test/integration/scripts/create_pkcs_store.sh --tmpdir="$dir/prepared" || outcome=failed
+    printf 'outcome %s\t%s\t%s\n' "$form" create_pkcs_store.sh "$outcome"
+    export TPM2_PKCS11_STORE="$dir/store"
+    for test in test/integration/*.int test/integration/{pkcs11-tool,openssl,tls-tests}.sh; do
+        rm -rf "$dir/store"
+        cp -r "$dir/prepared" "$dir/store"
+        outcome=passed
+        timeout 300 "$test" || case $? in 77) outcome=skipped ;; *) outcome=failed ;; esac
+        # The programs may have left their line unfinished.
+        printf '\noutcome %s\t%s\t%s\n' "$form" "$(basename "$test")" "$outcome"
+    done
+}
+
+if [ "${1:-}" = --pkcs11 ]; then
+    pkcs11 "$2"
+    exit 0
+fi
+
+if [ -n "${CHECK_SUITES_DIR:-}" ]; then
+    mkdir -p "$CHECK_SUITES_DIR"
+    work="$(cd "$CHECK_SUITES_DIR" && pwd)"
+else
+    work="$(mktemp -d)"
+    trap 'rm -rf "$work"' EXIT
+fi
+module="$work/module/usr/lib"
+export work module
+
+if [ $# -eq 0 ]; then set -- pytss esapi pkcs11; fi
+packages=(gcc libc6-dev libtpms0 libtss2-dev libtss2-tcti-swtpm0 pkg-config python3 swtpm)
+for suite in "$@"; do
+    case $suite in
+        pytss) packages+=(python3-dev python3-venv) ;;
+        esapi) ;;
+        pkcs11)
+            packages+=(dbus-daemon dpkg-dev expect gnutls-bin libcmocka-dev libp11-kit-dev
+                libsqlite3-dev libssl-dev libtss2-tcti-tabrmd0 libyaml-dev make opensc openssl
+                python3-cryptography python3-pyasn1 python3-pyasn1-modules python3-tpm2-pytss
+                python3-yaml sqlite3 tpm2-abrmd tpm2-openssl tpm2-tools xxd)
+            ;;
+        *)
+            echo "check-suites: there is no suite $suite (pytss, esapi, pkcs11)" >&2
+            exit 2
+            ;;
+    esac
+done
+install_packages "${packages[@]}"
+step "building this module" module make --no-print-directory install \
+    DESTDIR="$work/module" PREFIX=/usr LIBDIR=/usr/lib
+
+verdict=0
+for suite in "$@"; do
+    case $suite in
+        pytss)
+            if [ ! -e "$work/pytss-venv/$pytss.done" ]; then
+                step "getting and building tpm2-pytss $pytss" pytss setup_pytss
+            fi
+            ;;
+        esapi)
+            if [ ! -s "$work/tss-esapi.program" ]; then
+                step "getting and building tss-esapi and its tests" esapi setup_esapi
+            fi
+            ;;
+        pkcs11)
+            if [ ! -e "$work/tpm2-pkcs11/.built" ]; then
+                step "getting and building tpm2-pkcs11 and its tests" pkcs11 setup_pkcs11
+            fi
+            ;;
+    esac
+    results="$work/$suite.results"
+    : >"$results"
+    for form in upstream ${forms:-${all_forms#upstream }}; do
+        echo "== $suite over $(tcti_of "$form")"
+        "run_$suite" "$form" >>"$results"
+    done
+    python3 scripts/suites/compare.py "$suite" "$results" scripts/suites/differences.txt || verdict=1
+done
+if [ -n "${CHECK_SUITES_DIR:-}" ]; then echo "logs: $work/*.log"; fi
+exit "$verdict"

@@ -206,11 +206,11 @@ run_pkcs11() {
 
 # On a bus, with $tcti, $dir and $work in the environment.
 pkcs11() {
-    local form=$1 broker test outcome
+    local form=$1 test outcome
     cd "$work/tpm2-pkcs11"
     LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" \
         >"$work/pkcs11.$form.abrmd.log" 2>&1 &
-    broker=$!
+    broker=$! # not local: the trap needs it
     trap 'kill $broker || true; wait $broker || true' EXIT
     export T="$PWD" TEST_FIXTURES="$PWD/test/integration/fixtures" HOME="$dir"
     export TPM2TOOLS_TCTI="tabrmd:bus_type=session" TPM2_PKCS11_TCTI="tabrmd:bus_type=session"

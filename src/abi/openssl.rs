@@ -9,13 +9,14 @@
 //!
 //! OpenSSL keeps state per thread and context until the thread ends, so that a
 //! context can be freed only by the one thread that used it. Where there were
-//! more, it is kept for the TPMs to come, until the process ends.
+//! more, it is kept for the TPMs to come, until the process ends: in a table of
+//! libcrypto's, where this library finds it again after it was unloaded.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::fork::{self, whole};
 use crate::sync::Mutex;
@@ -35,7 +36,8 @@ struct Isolated {
     stop_thread: unsafe extern "C" fn(Context),
     stop_all: unsafe extern "C" fn(),
     free: unsafe extern "C" fn(Context),
-    /// The thread that made it.
+    table: Table,
+    /// The thread that made it; 0, which is none, where it was found parked.
     maker: usize,
     /// Set once another thread used it and did not say good-bye.
     spread: AtomicBool,
@@ -190,15 +192,90 @@ impl Drop for Lease {
                 return;
             }
             shared.users -= 1;
+            if shared.users > 0 {
+                return;
+            }
             let only_ours =
                 isolated.maker == this_thread() && !isolated.spread.load(Ordering::Relaxed);
-            if shared.users == 0 && only_ours {
+            if only_ours {
                 shared.isolated = None;
                 // SAFETY: nobody else uses it (the count, under its lock), and no
                 // other thread has state in it.
                 unsafe { (isolated.free)(isolated.context) };
+            } else if isolated.table.park(isolated.context) {
+                shared.isolated = None;
             }
         });
+    }
+}
+
+/// libcrypto's table of names (`OBJ_NAME_add` in its objects.h), which lives as
+/// long as the process. Under a name of ours is a place for one context, which
+/// every copy of this library finds.
+#[derive(Debug)]
+struct Table {
+    add: unsafe extern "C" fn(*const c_char, c_int, *const c_char) -> c_int,
+    get: unsafe extern "C" fn(*const c_char, c_int) -> *const c_char,
+}
+
+impl Table {
+    const NAME: &CStr = c"rusttcti: OSSL_LIB_CTX";
+    /// `OBJ_NAME_TYPE_COMP_METH`, of which OpenSSL itself has no names.
+    const TYPE: c_int = 4;
+
+    /// Leaves a context that nobody uses. False where one is there already.
+    fn park(&self, context: Context) -> bool {
+        let free = |place: &AtomicPtr<c_void>| {
+            let none = ptr::null_mut();
+            place
+                .compare_exchange(none, context, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        self.place().or_else(|| self.make_place()).is_some_and(free)
+    }
+
+    /// Takes the context that was left, if there is one.
+    fn take(&self) -> Option<Context> {
+        let context = self.place()?.swap(ptr::null_mut(), Ordering::AcqRel);
+        (!context.is_null()).then_some(context)
+    }
+
+    fn place(&self) -> Option<&'static AtomicPtr<c_void>> {
+        // SAFETY: a C string; under it is nothing but what `make_place` put there.
+        unsafe {
+            (self.get)(Self::NAME.as_ptr(), Self::TYPE)
+                .cast::<AtomicPtr<c_void>>()
+                .as_ref()
+        }
+    }
+
+    #[cold]
+    fn make_place(&self) -> Option<&'static AtomicPtr<c_void>> {
+        const SIZE: usize = 4096;
+        let name = Self::NAME.to_bytes_with_nul();
+        let at = size_of::<AtomicPtr<c_void>>();
+        // SAFETY: never freed, because the table keeps the pointers and outlives
+        // this library. A mapping is aligned for a pointer, begins as a NULL one,
+        // and has room for the name behind. It is none of malloc's memory, so that
+        // tools which look for leaks at exit, after OpenSSL has freed the table,
+        // find the context.
+        unsafe {
+            let place = libc::mmap(
+                ptr::null_mut(),
+                SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            if place == libc::MAP_FAILED {
+                return None;
+            }
+            let copy = place.cast::<u8>().add(at);
+            copy.copy_from_nonoverlapping(name.as_ptr(), name.len());
+            (self.add)(copy.cast(), Self::TYPE, place.cast());
+        }
+        self.place()
     }
 }
 
@@ -216,7 +293,12 @@ impl Isolated {
             let stop_all = *library.get(b"OPENSSL_thread_stop\0").ok()?;
             let stop_thread = *library.get(b"OPENSSL_thread_stop_ex\0").ok()?;
             let free = *library.get(b"OSSL_LIB_CTX_free\0").ok()?;
-            let context = new();
+            let table = Table {
+                add: *library.get(b"OBJ_NAME_add\0").ok()?,
+                get: *library.get(b"OBJ_NAME_get\0").ok()?,
+            };
+            let parked = table.take();
+            let context = parked.unwrap_or_else(|| new());
             (!context.is_null()).then(|| Self {
                 context,
                 set_default,
@@ -224,7 +306,8 @@ impl Isolated {
                 stop_thread,
                 stop_all,
                 free,
-                maker: this_thread(),
+                table,
+                maker: if parked.is_some() { 0 } else { this_thread() },
                 spread: AtomicBool::new(false),
                 _library: library,
             })

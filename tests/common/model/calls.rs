@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The calls of the model, made through a context's functions.
 
-use tss_esapi_sys::TSS2_TCTI_POLL_HANDLE;
+use tss_esapi_sys::{TSS2_TCTI_POLL_HANDLE, size_t};
 
 use super::{Call, Command, Expected, Which, code};
 use crate::common::commands::{command, get_random};
@@ -101,7 +101,7 @@ fn receive(c: Vtable, capacity: Option<usize>, timeout: i32) -> Expected {
         Some(_) => buffer.as_mut_ptr(),
         None => std::ptr::null_mut(),
     };
-    let mut size = given as u64;
+    let mut size = given as size_t;
     let code = c.receive_raw(&mut size, pointer, timeout);
     let beyond = &buffer[given..];
     assert!(
@@ -111,7 +111,7 @@ fn receive(c: Vtable, capacity: Option<usize>, timeout: i32) -> Expected {
     if code == rc::SUCCESS && capacity.is_some() {
         assert_eq!(buffer[..size as usize], answer(size as usize));
     }
-    let told = code == rc::SUCCESS || size != given as u64;
+    let told = code == rc::SUCCESS || size != given as size_t;
     Expected {
         code,
         size: told.then_some(size as usize),
@@ -119,7 +119,7 @@ fn receive(c: Vtable, capacity: Option<usize>, timeout: i32) -> Expected {
 }
 
 fn poll(c: Vtable, places: Option<usize>) -> Expected {
-    let given = places.unwrap_or(0) as u64;
+    let given = places.unwrap_or(0) as size_t;
     let mut count = given;
     let told = |code, count| Expected {
         code,
@@ -159,7 +159,7 @@ fn on_null(c: Vtable, which: Which) -> u32 {
     let (v1, sticky) = (c.common().v1, c.common().makeSticky.unwrap());
     let null = std::ptr::null_mut();
     let (command, mut response) = (get_random(16), [0; 64]);
-    let mut size = response.len() as u64;
+    let mut size = response.len() as size_t;
     // SAFETY: all pointers but the context's are to what they should be to, and
     // a NULL context is what these functions have an answer for.
     unsafe {

@@ -124,7 +124,7 @@ fn these_are_all_the_commands_that_transmit_does_not_run_itself() {
 }
 
 #[test]
-fn another_thread_cancels_each_kind_of_key_search() {
+fn another_thread_cancels_a_search_from_a_seed_and_harms_no_other() {
     let mut tpm = provisioned();
     let _alarms = Alarms::on_this_thread();
     for long in LONG.iter().filter(|long| long.is_search()) {
@@ -145,6 +145,10 @@ fn another_thread_cancels_each_kind_of_key_search() {
             }
             other.join().expect("no panic");
         }
-        assert!(canceled >= 5, "{}: {canceled} of 6", long.name);
+        // The keys of the others are not made from a seed, so that libtpms leaves
+        // the search to OpenSSL, which it cannot interrupt.
+        if long.name == "CreatePrimary" {
+            assert!(canceled >= 5, "{}: {canceled} of 6", long.name);
+        }
     }
 }

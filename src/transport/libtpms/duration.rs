@@ -15,8 +15,8 @@ const NO_SESSIONS: u16 = 0x8001;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// It reads what the TPM has, or draws random numbers: libtpms has no use
-    /// for OpenSSL's library context in it, nor for writing to the command,
-    /// where it would decrypt a parameter.
+    /// for OpenSSL's library context in it, until it seeds them anew, nor for
+    /// writing to the command, where it would decrypt a parameter.
     Plain,
     /// All others, which are done in microseconds.
     Short,

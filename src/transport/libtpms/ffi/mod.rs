@@ -26,6 +26,11 @@ const TPM_VERSION_2: c_int = 1;
 /// [`Work::Plain`](super::duration::Work) says, and to take a locality that
 /// nobody tells for 0.
 const KNOWN: (u8, u8) = (0, 9);
+/// How many commands of a new TPM are surely done before libtpms seeds its
+/// random numbers anew, which it does with OpenSSL's after 2^20 draws.
+const SEEDED_FOR: u32 = 1 << 19;
+/// What a command that is not plain counts for, some of which draw often.
+const MANY_DRAWS: u32 = 64;
 /// What libtpms is told to print to: no descriptor has this number.
 const NOWHERE: c_int = c_int::MAX;
 
@@ -68,6 +73,8 @@ pub(super) struct Library {
     running: bool,
     /// What is plain is so in this version of the library.
     knows_plain: bool,
+    /// How many plain commands may still be run as such.
+    plain_left: u32,
 }
 
 // SAFETY: libtpms keeps nothing per thread, and what `response` points to is
@@ -85,6 +92,7 @@ impl Library {
             response: Response::NONE,
             running: false,
             knows_plain: false,
+            plain_left: 0,
             loaded,
         };
         // SAFETY: these take numbers and a pointer to a static that is copied.
@@ -103,6 +111,9 @@ impl Library {
         }
         let (major, minor, _) = library.version();
         library.knows_plain = (major, minor) <= KNOWN;
+        if library.knows_plain {
+            library.plain_left = SEEDED_FOR;
+        }
         library.change_locality(0);
         Ok(library)
     }
@@ -172,6 +183,8 @@ impl Library {
     pub(super) fn set_state(&mut self, part: Part, state: &[u8]) -> Called<()> {
         let length = u32::try_from(state.len()).map_err(|_| TPM_FAIL)?;
         self.host.has_state.set(true);
+        // How often one that goes on from a state has drawn, nobody knows.
+        self.plain_left = 0;
         if part == Part::Permanent {
             self.host.permanent.borrow_mut().clear();
         }
@@ -222,6 +235,7 @@ impl Library {
     /// Powers the TPM off. What is volatile is lost.
     pub(super) fn power_off(&mut self) {
         if std::mem::take(&mut self.running) {
+            self.plain_left = 0;
             // SAFETY: the library is loaded, and its TPM is on.
             self.enter(|loaded| unsafe { (loaded.terminate)() });
         }
@@ -242,6 +256,7 @@ impl Library {
     /// # Errors
     /// libtpms's result code, where there is no response at all.
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
+        self.plain_left = self.plain_left.saturating_sub(MANY_DRAWS);
         self.command.clear();
         self.command.extend_from_slice(command);
         self.set_locality(locality);
@@ -259,9 +274,10 @@ impl Library {
     /// As for [`process`](Self::process).
     #[inline(always)]
     pub(super) fn process_plain(&mut self, command: &[u8], locality: u8) -> Called<()> {
-        if !self.knows_plain {
+        let Some(left) = self.plain_left.checked_sub(1) else {
             return self.process(command, locality);
-        }
+        };
+        self.plain_left = left;
         self.set_locality(locality);
         let (bytes, length) = (command.as_ptr().cast_mut(), command.len());
         let response = &mut self.response;

@@ -35,7 +35,7 @@ fn chain() -> Option<String> {
     std::env::var(CHAIN).ok()
 }
 
-fn limit(resource: libc::__rlimit_resource_t, soft: u64) {
+fn limit(resource: libc::__rlimit_resource_t, soft: libc::rlim_t) {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -12,19 +12,7 @@ if [ "$(id -u)" = 0 ]; then
     chmod 711 "$work"
 fi
 
-cat >openssl.cnf <<'END'
-openssl_conf = init
-[init]
-providers = providers
-alg_section = algorithms
-[providers]
-tpm2 = active
-default = active
-[active]
-activate = 1
-[algorithms]
-default_properties = ?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes
-END
+openssl_config
 
 mkdir pages
 echo "a page" >pages/index.html

@@ -26,21 +26,7 @@ for kind in rsa ec; do
         openssl verify -CAfile "$kind.crt" "$kind.crt"
 done
 
-# Keys by the TPM, hashes and ciphers not: it has no room for those of a TLS
-# connection; nor random numbers, which OpenSSL has faster. On the command line, -propquery does not reach all of them.
-cat >openssl.cnf <<'END'
-openssl_conf = init
-[init]
-providers = providers
-alg_section = algorithms
-[providers]
-tpm2 = active
-default = active
-[active]
-activate = 1
-[algorithms]
-default_properties = ?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes
-END
+openssl_config
 
 # A connection of plain s_client to a server with a key in the TPM.
 connection() {

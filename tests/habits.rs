@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use common::again;
+use common::chains::Chains;
 use common::commands::{get_random, response_code};
 use common::loaded::{Loaded, Opened};
-use common::mssim::Simulator;
 use common::proc;
 use common::swtpm::Swtpm;
 use common::tpm::*;
@@ -74,24 +74,8 @@ fn scene_all_is_closed() {
 
 #[test]
 fn a_program_that_closes_all_descriptors_gets_errors_and_can_open_again() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (swtpm, unix) = (Swtpm::tcp(), Swtpm::unix());
-    let simulator = Simulator::tcp();
-    let mssim = format!("mssim:{}", simulator.conf());
-    let mut tcti = rusttcti::open(&mssim).expect("a simulator");
-    ok(&mut *tcti, STARTUP);
-    drop(tcti);
-    let cmd = r"cmd:while read line; do
-        printf '\200\001\000\000\000\026\000\000\000\000\000\012%010d' $$; done";
-    for chain in [
-        "libtpms".to_owned(),
-        format!("libtpms:{}", folder.path().join("state").display()),
-        format!("swtpm:{}", swtpm.conf()),
-        format!("swtpm:{},persistent=1", unix.conf()),
-        mssim,
-        cmd.to_owned(),
-        format!("pcap,file={}:libtpms", folder.path().join("log").display()),
-    ] {
+    let chains = Chains::new();
+    for chain in chains.ours() {
         play("scene_all_is_closed", chain);
     }
 }

@@ -7,9 +7,9 @@ mod common;
 use std::os::fd::AsRawFd;
 
 use common::again;
+use common::chains::{Chains, SHELL_TPM};
 use common::commands::get_random;
 use common::loaded::Loaded;
-use common::mssim::Simulator;
 use common::proc;
 use common::swtpm::Swtpm;
 use common::tpm::*;
@@ -17,10 +17,6 @@ use common::vtable::rc;
 
 /// What a scene is about.
 const CHAIN: &str = "RUSTTCTI_TEST_CHAIN";
-
-/// Answers each GetRandom(10), whose last byte ends a line.
-const SHELL_TPM: &str = r"cmd:while read line; do
-    printf '\200\001\000\000\000\026\000\000\000\000\000\012%010d' $$; done";
 
 fn play(scene: &str, chain: &str) {
     let output = again::only(scene)
@@ -35,7 +31,7 @@ fn chain() -> Option<String> {
     std::env::var(CHAIN).ok()
 }
 
-fn limit(resource: libc::__rlimit_resource_t, soft: libc::rlim_t) {
+fn limit(resource: libc::__rlimit_resource_t, soft: u64) {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -43,7 +39,8 @@ fn limit(resource: libc::__rlimit_resource_t, soft: libc::rlim_t) {
     // SAFETY: a place for the limits, and limits.
     unsafe {
         assert_eq!(libc::getrlimit(resource, &mut limit), 0);
-        limit.rlim_cur = soft.min(limit.rlim_max);
+        // 32 bits where addresses have them: no limit is all ones there, too.
+        limit.rlim_cur = (soft as libc::rlim_t).min(limit.rlim_max);
         assert_eq!(libc::setrlimit(resource, &limit), 0);
     }
 }
@@ -110,22 +107,8 @@ fn scene_few_descriptors() {
 
 #[test]
 fn without_descriptors_opening_says_so_and_works_when_there_are_some() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (swtpm, unix) = (Swtpm::tcp(), Swtpm::unix());
-    let simulator = Simulator::tcp();
-    let mssim = format!("mssim:{}", simulator.conf());
-    let mut tcti = rusttcti::open(&mssim).expect("a simulator");
-    ok(&mut *tcti, STARTUP);
-    drop(tcti);
-    for chain in [
-        "libtpms".to_owned(),
-        format!("libtpms:{}", folder.path().join("state").display()),
-        format!("swtpm:{}", swtpm.conf()),
-        format!("swtpm:{},persistent=1", unix.conf()),
-        mssim,
-        SHELL_TPM.to_owned(),
-        format!("pcap,file={}:libtpms", folder.path().join("log").display()),
-    ] {
+    let chains = Chains::new();
+    for chain in chains.ours() {
         play("scene_few_descriptors", &chain);
     }
 }
@@ -256,16 +239,8 @@ fn scene_little_stack() {
 
 #[test]
 fn a_thread_with_a_stack_of_64_kib_may_call_the_module() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let swtpm = Swtpm::tcp();
-    for chain in [
-        "libtpms".to_owned(),
-        format!("libtpms:{}", folder.path().join("state").display()),
-        format!("swtpm:{}", swtpm.conf()),
-        format!("libtss2-tcti-swtpm.so.0:{}", swtpm.conf()),
-        SHELL_TPM.to_owned(),
-        format!("pcap,file={}:libtpms", folder.path().join("log").display()),
-    ] {
+    let chains = Chains::new();
+    for chain in chains.ours().into_iter().chain([chains.c_module()]) {
         play("scene_little_stack", &chain);
     }
 }

@@ -129,11 +129,8 @@ fn eight_threads_share_an_swtpm_s_only_connection() {
 /// its turn, opens, sends some commands, and closes.
 #[test]
 fn eight_threads_take_turns_on_a_simulator() {
-    let simulator = Simulator::tcp();
+    let simulator = Simulator::started();
     let chain = format!("mssim:{}", simulator.conf());
-    let mut tcti = rusttcti::open(&chain).expect("a simulator");
-    ok(&mut *tcti, STARTUP);
-    drop(tcti);
     load("mssim tcp", |worker, go_on| {
         while go_on() {
             let context = open(&chain);

@@ -17,7 +17,6 @@ use common::mssim::Simulator;
 use common::proc;
 use common::pty::Pty;
 use common::swtpm::Swtpm;
-use common::tpm::{STARTUP, ok};
 use common::vtable::rc;
 use common::{again, module};
 
@@ -205,11 +204,8 @@ fn swtpm_with_a_connection_that_persists_leaves_nothing_behind() {
 }
 
 fn soak_mssim(name: &str, simulator: &Simulator) {
-    let chain = format!("mssim:{}", simulator.conf());
-    let mut tcti = rusttcti::open(&chain).expect("a simulator");
-    ok(&mut *tcti, STARTUP);
-    drop(tcti);
-    soak(name, &chain);
+    simulator.start();
+    soak(name, &format!("mssim:{}", simulator.conf()));
 }
 
 #[test]

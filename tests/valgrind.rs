@@ -7,10 +7,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::mssim::Simulator;
+use common::chains::Chains;
 use common::stage::{Stage, output};
-use common::swtpm::Swtpm;
-use common::tpm::{STARTUP, ok};
 
 /// A program of this repository, made with the staged module's header.
 fn build(stage: &Stage, source: &str) -> PathBuf {
@@ -41,51 +39,23 @@ fn valgrind(stage: &Stage, program: &Path) -> Command {
     command
 }
 
-/// A chain of each kind, with those who are at their other ends.
-struct Chains {
-    swtpm: Swtpm,
-    unix: Swtpm,
-    simulator: Simulator,
-    folder: tempfile::TempDir,
-}
-
-impl Chains {
-    fn new() -> Self {
-        let simulator = Simulator::tcp();
-        let mut tcti = rusttcti::open(&format!("mssim:{}", simulator.conf())).expect("mssim");
-        ok(&mut *tcti, STARTUP);
-        Self {
-            swtpm: Swtpm::tcp(),
-            unix: Swtpm::unix(),
-            simulator,
-            folder: tempfile::tempdir().expect("a folder"),
-        }
-    }
-
-    fn list(&self) -> Vec<String> {
-        let folder = self.folder.path().display();
-        vec![
-            format!("libtpms:{folder}/state"),
-            format!("pcap,file={folder}/log:libtpms"),
-            format!("swtpm:{}", self.swtpm.conf()),
-            format!("pcap,file={folder}/log:swtpm:{}", self.unix.conf()),
-            format!("mssim:{}", self.simulator.conf()),
-            // Debian's module, which has the whole of this swtpm meanwhile.
-            format!("libtss2-tcti-swtpm.so.0:{}", self.swtpm.conf()),
-            r"cmd:head -c 12 >/dev/null; printf '\200\001\000\000\000\034\000\000\000\000\000\020'
-              printf '0123456789abcdef'; cat >/dev/null"
-                .to_owned(),
-            // The last one, because it keeps its swtpm to itself.
-            format!("swtpm:{},persistent=1", self.unix.conf()),
-        ]
-    }
-}
-
 #[test]
 fn one_context_over_each_chain_is_clean() {
     let (stage, chains) = (Stage::new(), Chains::new());
     let program = build(&stage, "tests/c/contract.c");
-    for chain in chains.list() {
+    let answers = r"cmd:head -c 12 >/dev/null
+        printf '\200\001\000\000\000\034\000\000\000\000\000\0200123456789abcdef'
+        cat >/dev/null";
+    for chain in [
+        chains.state(),
+        chains.recorded("libtpms"),
+        chains.swtpm(),
+        chains.recorded(&format!("swtpm:{}", chains.unix.conf())),
+        chains.mssim(),
+        chains.c_module(),
+        answers.to_owned(),
+        chains.persistent(),
+    ] {
         // The loader's way: what a context is without a TPM is told elsewhere.
         output(valgrind(&stage, &program).args(["ldr", &chain]));
     }
@@ -99,7 +69,7 @@ fn the_examples_in_c_are_clean() {
     output(valgrind(&stage, &random).arg("rusttcti:libtpms"));
     output(valgrind(&stage, &epoll).args([
         "rusttcti:libtpms".to_owned(),
-        format!("rusttcti:swtpm:{}", chains.swtpm.conf()),
+        format!("rusttcti:{}", chains.swtpm()),
         format!("rusttcti:swtpm:{}", chains.unix.conf()),
         "rusttcti:libtpms".to_owned(),
     ]));
@@ -109,12 +79,9 @@ fn the_examples_in_c_are_clean() {
 fn eight_threads_are_clean() {
     let (stage, chains) = (Stage::new(), Chains::new());
     let program = build(&stage, "tests/c/threads.c");
-    let folder = chains.folder.path().display();
-    output(valgrind(&stage, &program).args([
-        "2",
-        "libtpms",
-        &format!("libtpms:{folder}/state"),
-        &format!("swtpm:{}", chains.swtpm.conf()),
-        &format!("swtpm:{},persistent=1", chains.unix.conf()),
+    output(valgrind(&stage, &program).args(["2", "libtpms"]).args([
+        chains.state(),
+        chains.swtpm(),
+        chains.persistent(),
     ]));
 }

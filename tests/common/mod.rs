@@ -5,6 +5,7 @@
 
 pub mod again;
 pub mod alloc;
+pub mod chains;
 pub mod commands;
 pub mod counter;
 pub mod hostile;

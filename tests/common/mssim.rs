@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::peer::{Conn, Pair, Place};
+use super::tpm::{STARTUP, ok};
 use super::tpmlib::Tpm;
 
 /// The longest command that the simulator takes.
@@ -58,6 +59,20 @@ impl Simulator {
         let pair = Pair::unix(commands(&state), platform(&state));
         let pair = Some(pair);
         Self { pair, state }
+    }
+
+    /// One whose TPM has had its TPM2_Startup.
+    pub fn started() -> Self {
+        let simulator = Self::tcp();
+        simulator.start();
+        simulator
+    }
+
+    /// TPM2_Startup, by our own transport.
+    pub fn start(&self) {
+        let chain = format!("mssim:{}", self.conf());
+        let mut tcti = rusttcti::open(&chain).expect("a simulator");
+        ok(&mut *tcti, STARTUP);
     }
 
     pub fn conf(&self) -> String {

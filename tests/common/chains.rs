@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A chain of each kind, with those who are at their other ends.
+
+use super::mssim::Simulator;
+use super::swtpm::Swtpm;
+
+/// Answers each command whose last byte, and no other, ends a line (as that of
+/// GetRandom(10) does) with ten digits.
+pub const SHELL_TPM: &str = r"cmd:while read line; do
+    printf '\200\001\000\000\000\026\000\000\000\000\000\012%010d' $$; done";
+
+/// What is at the other ends, gone with this value.
+pub struct Chains {
+    pub tcp: Swtpm,
+    pub unix: Swtpm,
+    simulator: Simulator,
+    folder: tempfile::TempDir,
+}
+
+impl Chains {
+    pub fn new() -> Self {
+        Self {
+            tcp: Swtpm::tcp(),
+            unix: Swtpm::unix(),
+            simulator: Simulator::started(),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    pub fn state(&self) -> String {
+        format!("libtpms:{}/state", self.folder.path().display())
+    }
+
+    pub fn swtpm(&self) -> String {
+        format!("swtpm:{}", self.tcp.conf())
+    }
+
+    /// Has the swtpm at the unix socket to itself while it is open.
+    pub fn persistent(&self) -> String {
+        format!("swtpm:{},persistent=1", self.unix.conf())
+    }
+
+    pub fn mssim(&self) -> String {
+        format!("mssim:{}", self.simulator.conf())
+    }
+
+    pub fn recorded(&self, inner: &str) -> String {
+        format!("pcap,file={}/log:{inner}", self.folder.path().display())
+    }
+
+    /// tpm2-tss's own module, by its file's name.
+    pub fn c_module(&self) -> String {
+        format!("libtss2-tcti-swtpm.so.0:{}", self.tcp.conf())
+    }
+
+    /// One of each kind that is ours.
+    pub fn ours(&self) -> [String; 7] {
+        [
+            "libtpms".to_owned(),
+            self.state(),
+            self.swtpm(),
+            self.persistent(),
+            self.mssim(),
+            SHELL_TPM.to_owned(),
+            self.recorded("libtpms"),
+        ]
+    }
+}

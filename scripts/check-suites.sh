@@ -57,8 +57,7 @@ with_tpm() (
     conf=""
     case "$(tcti_of "$form")" in
         *@CONF@*)
-            start_swtpm
-            conf="host=127.0.0.1,port=$port"
+            start_swtpm tcp "$dir" "$dir/swtpm.log" --flags not-need-init,startup-clear
             ;;
     esac
     tcti="$(tcti_of "$form")"
@@ -67,27 +66,6 @@ with_tpm() (
     export tcti dir RUSTTCTI_FSYNC=0
     "$@"
 )
-
-# Sets $peer and $port.
-start_swtpm() {
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        # Below the ports that the kernel hands out.
-        port=$((RANDOM % 10000 * 2 + 10000))
-        swtpm socket --tpm2 --server "type=tcp,port=$port" \
-            --ctrl "type=tcp,port=$((port + 1))" --flags not-need-init,startup-clear \
-            --tpmstate "dir=$dir" >"$dir/swtpm.log" 2>&1 &
-        peer=$!
-        for _ in $(seq 500); do
-            if ! kill -0 "$peer" 2>/dev/null; then break; fi
-            if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return 0; fi
-            sleep 0.02
-        done
-        kill "$peer" 2>/dev/null || true
-        peer=""
-    done
-    echo "check-suites: swtpm does not start" >&2
-    return 1
-}
 
 # --- tpm2-pytss
 
@@ -241,15 +219,7 @@ if [ "${1:-}" = --pkcs11 ]; then
     exit 0
 fi
 
-if [ -n "${CHECK_SUITES_DIR:-}" ]; then
-    mkdir -p "$CHECK_SUITES_DIR"
-    work="$(cd "$CHECK_SUITES_DIR" && pwd)"
-else
-    work="$(mktemp -d)"
-    trap 'rm -rf "$work"' EXIT
-fi
-module="$work/module/usr/lib"
-export work module
+work_in "${CHECK_SUITES_DIR:-}"
 
 if [ $# -eq 0 ]; then set -- pytss esapi pkcs11; fi
 packages=(gcc libc6-dev libtpms0 libtss2-dev libtss2-tcti-swtpm0 pkg-config python3 swtpm)
@@ -270,8 +240,7 @@ for suite in "$@"; do
     esac
 done
 install_packages "${packages[@]}"
-step "building this module" module make --no-print-directory install \
-    DESTDIR="$work/module" PREFIX=/usr LIBDIR=/usr/lib
+build_module
 
 verdict=0
 for suite in "$@"; do

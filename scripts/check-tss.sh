@@ -52,38 +52,17 @@ one() {
             tcti="rusttcti:mssim:$(sed -n 's/^conf //p' "$log.mssim")"
             ;;
         *swtpm*)
-            local address
-            for _ in 1 2 3 4 5 6 7 8 9 10; do
-                # Below the ports that the kernel hands out.
-                local port=$((RANDOM % 10000 * 2 + 10000))
-                case $kind in
-                    *unix)
-                        address="path=$state/socket"
-                        swtpm socket --server "type=unixio,path=$state/socket" \
-                            --ctrl "type=unixio,path=$state/socket.ctrl" "${swtpm_options[@]}" \
-                            --tpmstate "dir=$state" >"$log.swtpm" 2>&1 &
-                        ;;
-                    *)
-                        address="host=127.0.0.1,port=$port"
-                        swtpm socket --server "type=tcp,port=$port" \
-                            --ctrl "type=tcp,port=$((port + 1))" "${swtpm_options[@]}" \
-                            --tpmstate "dir=$state" >"$log.swtpm" 2>&1 &
-                        ;;
-                esac
-                peer=$!
-                if listens "$peer" "$state/socket" "$port"; then break; fi
-                peer=""
-            done
-            if [ -z "$peer" ]; then
+            local socket=tcp
+            if [ "$kind" = swtpm-unix ]; then socket=unix; fi
+            if ! start_swtpm "$socket" "$state" "$log.swtpm" "${swtpm_options[@]}" 2>"$log"; then
                 echo "$kind $name 99" >>"$results"
-                echo "swtpm does not start" >"$log"
                 return 0
             fi
-            tcti="rusttcti:swtpm:$address"
+            tcti="rusttcti:swtpm:$conf"
             case $kind in
-                upstream-swtpm) tcti="swtpm:$address" ;;
+                upstream-swtpm) tcti="swtpm:$conf" ;;
                 swtpm-persistent) tcti="$tcti,persistent=1" ;;
-                pcap-swtpm) tcti="rusttcti:pcap,file=$state/pcap:swtpm:$address" ;;
+                pcap-swtpm) tcti="rusttcti:pcap,file=$state/pcap:swtpm:$conf" ;;
             esac
             ;;
         libtpms) tcti="rusttcti:libtpms" ;;
@@ -102,19 +81,7 @@ one() {
     echo "$kind $name $rc" >>"$results"
 }
 
-# True once swtpm listens, by its Unix socket or its port; false where it ended.
-listens() {
-    local peer=$1 socket=$2 port=$3
-    for _ in $(seq 500); do
-        if ! kill -0 "$peer" 2>/dev/null; then return 1; fi
-        if [ -S "$socket" ]; then return 0; fi
-        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return 0; fi
-        sleep 0.02
-    done
-    return 1
-}
-
-swtpm_options=(--tpm2 --flags not-need-init --locality allow-set-locality)
+swtpm_options=(--flags not-need-init --locality allow-set-locality)
 
 if [ "${1:-}" = --one ]; then
     one "$2" "$3"
@@ -141,15 +108,8 @@ build_simulator() {
     test -s "$work/simulator"
 }
 
-if [ -n "${CHECK_TSS_DIR:-}" ]; then
-    mkdir -p "$CHECK_TSS_DIR"
-    work="$(cd "$CHECK_TSS_DIR" && pwd)"
-else
-    work="$(mktemp -d)"
-    trap 'rm -rf "$work"' EXIT
-fi
+work_in "${CHECK_TSS_DIR:-}"
 build="$work/tpm2-tss"
-module="$work/module/usr/lib"
 logs="$work/logs"
 results="$work/results"
 
@@ -160,8 +120,7 @@ if [ ! -e "$build/.built" ]; then
     step "building tpm2-tss and its integration programs" build build_source
     touch "$build/.built"
 fi
-step "building this module" module make --no-print-directory install \
-    DESTDIR="$work/module" PREFIX=/usr LIBDIR=/usr/lib
+build_module
 
 simulator=""
 case " $kinds " in

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # What check-tss.sh and check-suites.sh share. Both work in the folder $work.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2034,SC2154
 
 me="$(basename "$0" .sh)"
 
@@ -68,6 +68,55 @@ source_list() {
             }
             print ""
         }' "${files[@]}"
+}
+
+# work_in FOLDER: sets $work to it or, without a name, to one that is gone at
+# the end; $module is where build_module puts the module.
+work_in() {
+    if [ -n "$1" ]; then
+        mkdir -p "$1"
+        work="$(cd "$1" && pwd)"
+    else
+        work="$(mktemp -d)"
+        trap 'rm -rf "$work"' EXIT
+    fi
+    module="$work/module/usr/lib"
+    export work module
+}
+
+build_module() {
+    step "building this module" module make --no-print-directory install \
+        DESTDIR="$work/module" PREFIX=/usr LIBDIR=/usr/lib
+}
+
+# start_swtpm tcp|unix FOLDER LOG OPTION...: a swtpm whose state, and socket, is
+# in the folder. Sets $peer to its process and $conf to what a TCTI wants.
+start_swtpm() {
+    local kind=$1 folder=$2 log=$3 port place
+    shift 3
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        # Below the ports that the kernel hands out.
+        port=$((RANDOM % 10000 * 2 + 10000))
+        place=("type=tcp,port=$port" "type=tcp,port=$((port + 1))")
+        conf="host=127.0.0.1,port=$port"
+        if [ "$kind" = unix ]; then
+            place=("type=unixio,path=$folder/socket" "type=unixio,path=$folder/socket.ctrl")
+            conf="path=$folder/socket"
+        fi
+        swtpm socket --tpm2 --server "${place[0]}" --ctrl "${place[1]}" "$@" \
+            --tpmstate "dir=$folder" >"$log" 2>&1 &
+        peer=$!
+        for _ in $(seq 500); do
+            if ! kill -0 "$peer" 2>/dev/null; then break; fi
+            if [ -S "$folder/socket" ]; then return 0; fi
+            if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return 0; fi
+            sleep 0.02
+        done
+        kill "$peer" 2>/dev/null || true
+        peer=""
+    done
+    echo "$me: swtpm does not start: $(cat "$log")" >&2
+    return 1
 }
 
 # step WHAT LOG COMMAND...: with its output in a log, the end of which is shown

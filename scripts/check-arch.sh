@@ -24,6 +24,7 @@ tests=(
     --test esys
     --test layout
     --test libtpms_in_tests
+    --test libtpms_memory
     --test libtpms_state
     --lib
 )

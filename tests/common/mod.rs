@@ -51,3 +51,32 @@ pub fn become_nobody_on_this_thread() {
         );
     }
 }
+
+/// Lets a system call fail with EPERM, on the calling thread and those that it
+/// starts from now on.
+pub fn refuse_system_call_on_this_thread(number: libc::c_long) {
+    // The number is first in what a filter looks at (struct seccomp_data).
+    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    let verdict = (libc::BPF_RET | libc::BPF_K) as u16;
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    // SAFETY: these two make a struct from numbers.
+    let mut filter = unsafe {
+        [
+            libc::BPF_STMT(load, 0),
+            libc::BPF_JUMP(equal, number as u32, 0, 1),
+            libc::BPF_STMT(verdict, refused),
+            libc::BPF_STMT(verdict, libc::SECCOMP_RET_ALLOW),
+        ]
+    };
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: a program of four instructions, which the kernel copies.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program);
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    }
+}

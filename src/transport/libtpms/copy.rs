@@ -91,8 +91,11 @@ fn private(plain: &ffi::Plain) -> Result<Library> {
     let original = open(&path).map_err(not_copied)?;
     let mut bytes = Vec::new();
     (&original).read_to_end(&mut bytes).map_err(not_copied)?;
-    let elf = Elf::parse(&bytes)
-        .ok_or_else(|| not_copied(io::Error::other("it is not a 64-bit library")))?;
+    let elf = Elf::parse(&bytes).ok_or_else(|| {
+        not_copied(io::Error::other(
+            "it is not a library for this kind of processor",
+        ))
+    })?;
     rename(&mut bytes, elf.soname);
     let copy = memory(&bytes).map_err(not_copied)?;
     drop(bytes);
@@ -135,6 +138,9 @@ fn rename(library: &mut [u8], soname: u64) {
 /// or renamed stays the copy's own. Where it can't be done, nothing is lost but
 /// memory.
 fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
+    if elf.has_text_relocations {
+        return;
+    }
     let page = ffi::page_size() as u64;
     for segment in &elf.segments {
         if !segment.is_constant() || segment.holds(elf.soname) {

@@ -7,9 +7,60 @@
 const LOAD: u32 = 1;
 const DYNAMIC: u32 = 2;
 const WRITABLE: u32 = 2;
-/// `DT_STRTAB` and `DT_SONAME`.
+/// `DT_STRTAB`, `DT_SONAME`, `DT_TEXTREL`, and `DT_FLAGS` with `DF_TEXTREL`.
 const STRING_TABLE: u64 = 5;
 const SONAME: u64 = 14;
+const TEXT_RELOCATIONS: u64 = 22;
+const FLAGS: u64 = 30;
+const HAS_TEXT_RELOCATIONS: u64 = 4;
+
+/// Where the fields of one of the two formats are, in bytes.
+struct Layout {
+    class: u8,
+    /// What an address takes, and an offset.
+    wide: u64,
+    // In the file's header: the segments' table, one's size in it, their number.
+    table: u64,
+    segment_size: u64,
+    segments: u64,
+    // In a segment of that table; its kind is first.
+    flags: u64,
+    offset: u64,
+    address: u64,
+    size: u64,
+}
+
+const ELF32: Layout = Layout {
+    class: 1,
+    wide: 4,
+    table: 28,
+    segment_size: 42,
+    segments: 44,
+    flags: 24,
+    offset: 4,
+    address: 8,
+    size: 16,
+};
+
+const ELF64: Layout = Layout {
+    class: 2,
+    wide: 8,
+    table: 32,
+    segment_size: 54,
+    segments: 56,
+    flags: 4,
+    offset: 8,
+    address: 16,
+    size: 32,
+};
+
+const NATIVE: &Layout = if cfg!(target_pointer_width = "64") {
+    &ELF64
+} else {
+    &ELF32
+};
+
+const ENDIAN: u8 = if cfg!(target_endian = "little") { 1 } else { 2 };
 
 /// A part of the file that is loaded to memory, `address` being relative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +72,8 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// True where the loader leaves all bytes as they are in the file.
+    /// True where the loader leaves all bytes as they are in the file, in a
+    /// library without [text relocations](Elf::has_text_relocations).
     pub(super) fn is_constant(self) -> bool {
         self.flags & WRITABLE == 0
     }
@@ -37,27 +89,35 @@ pub(super) struct Elf {
     pub(super) segments: Vec<Segment>,
     /// Where the library's name for other libraries begins.
     pub(super) soname: u64,
+    /// Set where the loader writes to what is not writable, too: libraries for
+    /// 32-bit processors may have it so.
+    pub(super) has_text_relocations: bool,
 }
 
 impl Elf {
-    /// Reads a 64-bit library of this machine; `None` for any other file.
+    /// Reads a library for programs such as this one; `None` for any other file.
     pub(super) fn parse(file: &[u8]) -> Option<Self> {
-        let native = if cfg!(target_endian = "little") { 1 } else { 2 };
-        if !file.starts_with(b"\x7fELF\x02") || file.get(5) != Some(&native) {
+        Self::parse_as(NATIVE, file)
+    }
+
+    fn parse_as(layout: &Layout, file: &[u8]) -> Option<Self> {
+        if !file.starts_with(b"\x7fELF") || file.get(4..6) != Some(&[layout.class, ENDIAN]) {
             return None;
         }
-        let table = number(file, 32)?;
-        let (size, count) = (half(file, 54)?, half(file, 56)?);
+        let number = |file, at| layout.number(file, at);
+        let table = number(file, layout.table)?;
+        let size = half(file, layout.segment_size)?;
+        let count = half(file, layout.segments)?;
         let headers = (0..count).map(|at| table.checked_add(at * size));
         let mut segments = Vec::new();
         let mut dynamic = None;
         for header in headers {
             let header = from(file, header?)?;
             let segment = Segment {
-                flags: word(header, 4)?,
-                offset: number(header, 8)?,
-                address: number(header, 16)?,
-                size: number(header, 32)?,
+                flags: word(header, layout.flags)?,
+                offset: number(header, layout.offset)?,
+                address: number(header, layout.address)?,
+                size: number(header, layout.size)?,
             };
             match word(header, 0)? {
                 LOAD => segments.push(segment),
@@ -70,9 +130,9 @@ impl Elf {
         let table = from(file, dynamic.offset)?;
         let size = usize::try_from(dynamic.size).ok()?.min(table.len());
         let entry = |tag| {
-            let mut entries = table[..size].chunks_exact(16);
+            let mut entries = table[..size].chunks_exact(2 * layout.wide as usize);
             let found = entries.find(|entry| number(entry, 0) == Some(tag));
-            found.and_then(|entry| number(entry, 8))
+            found.and_then(|entry| number(entry, layout.wide))
         };
         let strings = entry(STRING_TABLE)?;
         let holder = segments
@@ -80,7 +140,13 @@ impl Elf {
             .find(|s| (s.address..s.address.saturating_add(s.size)).contains(&strings))?;
         let strings = (strings - holder.address).checked_add(holder.offset)?;
         let soname = strings.checked_add(entry(SONAME)?)?;
-        Some(Self { segments, soname })
+        let flags = entry(FLAGS).unwrap_or(0);
+        Some(Self {
+            segments,
+            soname,
+            has_text_relocations: entry(TEXT_RELOCATIONS).is_some()
+                || flags & HAS_TEXT_RELOCATIONS != 0,
+        })
     }
 }
 
@@ -101,8 +167,14 @@ fn word(file: &[u8], at: u64) -> Option<u32> {
     bytes(file, at).map(u32::from_ne_bytes)
 }
 
-fn number(file: &[u8], at: u64) -> Option<u64> {
-    bytes(file, at).map(u64::from_ne_bytes)
+impl Layout {
+    /// An address, an offset, a size.
+    fn number(&self, file: &[u8], at: u64) -> Option<u64> {
+        match self.wide {
+            4 => word(file, at).map(u64::from),
+            _ => bytes(file, at).map(u64::from_ne_bytes),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -122,43 +194,103 @@ mod tests {
         let elf = Elf::parse(&file).expect("a library of this machine");
         assert!(file[elf.soname as usize..].starts_with(b"libc.so.6\0"));
         assert!(elf.segments.iter().any(|segment| segment.is_constant()));
+        assert!(!elf.has_text_relocations);
         assert!(elf.segments.iter().any(|segment| segment.holds(elf.soname)));
     }
 
-    /// A file of two segments, the dynamic one as it is said to be.
-    fn library(dynamic_offset: u64, dynamic_size: u64, address: u64, soname: u64) -> Vec<u8> {
-        let mut file = vec![0; 64];
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        file[5] = if cfg!(target_endian = "little") { 1 } else { 2 };
-        file[32..40].copy_from_slice(&64_u64.to_ne_bytes());
-        file[54..56].copy_from_slice(&56_u16.to_ne_bytes());
-        file[56..58].copy_from_slice(&2_u16.to_ne_bytes());
-        for (kind, offset, address, size) in [
-            (LOAD, 0, 0x1000, 300),
-            (DYNAMIC, dynamic_offset, 0, dynamic_size),
-        ] {
-            file.extend(kind.to_ne_bytes());
-            file.extend(0_u32.to_ne_bytes());
-            for number in [offset, address, address, size, size, 1_u64] {
-                file.extend(number.to_ne_bytes());
+    impl Layout {
+        fn put(&self, file: &mut [u8], at: u64, number: u64) {
+            let at = at as usize;
+            match self.wide {
+                4 => file[at..at + 4].copy_from_slice(&(number as u32).to_ne_bytes()),
+                _ => file[at..at + 8].copy_from_slice(&number.to_ne_bytes()),
             }
         }
-        for number in [STRING_TABLE, address, SONAME, soname] {
-            file.extend(number.to_ne_bytes());
+
+        /// A file of two segments and a dynamic section of two entries behind
+        /// them, the section being where, and as large as, it is said to be.
+        fn library(&self, dynamic: (u64, u64), address: u64, soname: u64) -> Vec<u8> {
+            let header = 64;
+            let mut file = vec![0; self.entries() as usize];
+            file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', self.class, ENDIAN]);
+            self.put(&mut file, self.table, header);
+            let halves = [(self.segment_size, SEGMENT as u16), (self.segments, 2)];
+            for (at, half) in halves {
+                file[at as usize..][..2].copy_from_slice(&half.to_ne_bytes());
+            }
+            let segments = [(LOAD, 0, 0x1000, 300), (DYNAMIC, dynamic.0, 0, dynamic.1)];
+            for (index, (kind, offset, address, size)) in segments.into_iter().enumerate() {
+                let segment = &mut file[header as usize + index * SEGMENT..];
+                segment[..4].copy_from_slice(&kind.to_ne_bytes());
+                self.put(segment, self.offset, offset);
+                self.put(segment, self.address, address);
+                self.put(segment, self.size, size);
+            }
+            for number in [STRING_TABLE, address, SONAME, soname] {
+                let at = file.len() as u64;
+                file.resize(file.len() + self.wide as usize, 0);
+                self.put(&mut file, at, number);
+            }
+            file
         }
-        file
+
+        /// Where the dynamic section begins.
+        fn entries(&self) -> u64 {
+            64 + 2 * SEGMENT as u64
+        }
     }
+
+    /// What each segment takes in the table, in either format.
+    const SEGMENT: usize = 56;
 
     #[test]
     fn a_dynamic_section_is_read_to_the_file_s_end_and_no_further() {
-        let whole = Elf::parse(&library(176, 32, 0x1010, 5)).expect("a library");
-        assert_eq!(whole.soname, 0x15);
-        // Found by the fuzzer: it read on for as long as that size.
-        let long = Elf::parse(&library(176, u64::MAX, 0x1010, 5)).expect("the same");
-        assert_eq!(long.soname, 0x15);
-        assert!(Elf::parse(&library(192, u64::MAX, 0x1010, 5)).is_none());
-        assert!(Elf::parse(&library(u64::MAX, u64::MAX, 0x1010, 5)).is_none());
-        assert!(Elf::parse(&library(176, 32, 0x1010, u64::MAX)).is_none());
+        for layout in [&ELF32, &ELF64] {
+            let (at, pair) = (layout.entries(), 2 * layout.wide);
+            let read = |offset, size, address, soname| {
+                let file = layout.library((offset, size), address, soname);
+                Elf::parse_as(layout, &file).map(|elf| elf.soname)
+            };
+            assert_eq!(read(at, 2 * pair, 0x1010, 5), Some(0x15));
+            assert_eq!(read(at, pair, 0x1010, 5), None, "the name is cut off");
+            // Found by the fuzzer: it read on for as long as that size.
+            assert_eq!(read(at, u64::MAX, 0x1010, 5), Some(0x15));
+            assert_eq!(read(at + pair, u64::MAX, 0x1010, 5), None);
+            assert_eq!(read(u64::MAX, u64::MAX, 0x1010, 5), None);
+        }
+        let overflow = ELF64.library((ELF64.entries(), 32), 0x1010, u64::MAX);
+        assert!(Elf::parse_as(&ELF64, &overflow).is_none());
+    }
+
+    #[test]
+    fn relocations_in_code_are_told_of() {
+        for layout in [&ELF32, &ELF64] {
+            let told = |extra: [u64; 2]| {
+                let size = 6 * layout.wide;
+                let mut file = layout.library((layout.entries(), size), 0x1010, 5);
+                for number in extra {
+                    let at = file.len() as u64;
+                    file.resize(file.len() + layout.wide as usize, 0);
+                    layout.put(&mut file, at, number);
+                }
+                let elf = Elf::parse_as(layout, &file).expect("a library");
+                elf.has_text_relocations
+            };
+            assert!(told([TEXT_RELOCATIONS, 0]));
+            assert!(told([FLAGS, 0xc]));
+            assert!(!told([FLAGS, 0x8]));
+        }
+    }
+
+    #[test]
+    fn a_library_for_other_programs_is_none_of_ours() {
+        let file = |layout: &Layout| layout.library((layout.entries(), 32), 0x1010, 5);
+        assert!(Elf::parse_as(&ELF64, &file(&ELF32)).is_none());
+        assert!(Elf::parse_as(&ELF32, &file(&ELF64)).is_none());
+        assert!(Elf::parse(&file(NATIVE)).is_some());
+        let mut other_end = file(NATIVE);
+        other_end[5] ^= 3;
+        assert!(Elf::parse(&other_end).is_none());
     }
 
     proptest! {
@@ -166,8 +298,10 @@ mod tests {
         fn no_bytes_are_too_odd_to_be_refused(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
         ) {
-            let library = [b"\x7fELF\x02\x01", &bytes[..]].concat();
-            let _ = Elf::parse(&library);
+            for layout in [&ELF32, &ELF64] {
+                let library = [b"\x7fELF", &[layout.class, ENDIAN][..], &bytes].concat();
+                let _ = Elf::parse_as(layout, &library);
+            }
             prop_assert!(Elf::parse(&bytes).is_none() || bytes.starts_with(b"\x7fELF"));
         }
     }

@@ -235,13 +235,21 @@ impl Error {
         }
     }
 
-    /// True where a signal came in between, and no time ran out.
+    /// True where a signal came in between, and no time ran out: said by the
+    /// I/O error, whatever a layer put in front of it.
     pub(crate) fn is_interruption(&self) -> bool {
-        let Some(source) = self.get_ref() else {
+        if self.kind() != ErrorKind::TryAgain {
             return false;
-        };
-        let source = source.downcast_ref::<io::Error>();
-        source.is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
+        }
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let error = cause.downcast_ref::<io::Error>();
+            if error.is_some_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+                return true;
+            }
+            source = cause.source();
+        }
+        false
     }
 
     /// The whole text of an error that is its kind and nothing more.

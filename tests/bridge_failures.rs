@@ -328,6 +328,37 @@ fn an_interrupted_receive_goes_on_and_the_timeout_is_the_caller_s() {
 }
 
 #[test]
+fn a_signal_is_known_behind_what_a_layer_says_of_it() {
+    let mut signals = 0;
+    let (_context, c) = context(Scripted {
+        receive: Box::new(move |response, _| {
+            let error = Error::from(std::io::Error::from_raw_os_error(libc::EINTR));
+            signals += 1;
+            match signals {
+                1 => Err(error.context("below a layer")),
+                2 => Err(error.context("below a layer").context("below two")),
+                3 => Err(Error::with_source(ErrorKind::TryAgain, "its words", error)),
+                _ => common::scripted::put(response, &answer(28)),
+            }
+        }),
+        ..Scripted::default()
+    });
+    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+    assert_eq!(c.receive(-1), (rc::SUCCESS, answer(28)));
+
+    // Another failure is one, a signal among its causes or not.
+    let (_context, c) = context(Scripted {
+        receive: Box::new(|_, _| {
+            let cause = std::io::Error::from_raw_os_error(libc::EINTR);
+            Err(Error::with_source(ErrorKind::NoConnection, "gone", cause))
+        }),
+        ..Scripted::default()
+    });
+    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+    assert_eq!(c.receive(-1).0, rc::NO_CONNECTION);
+}
+
+#[test]
 fn a_peer_that_the_system_gave_up_is_gone_and_a_reader_s_timeout_is_not() {
     let kind = |error: std::io::Error| Error::from(error).kind();
     for errno in [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH] {

@@ -360,16 +360,17 @@ impl Session {
             let (mut length, mut failure) = (0, None);
             caught(|| match transport.receive(response, left) {
                 Ok(received) => length = received,
-                Err(error) => failure = Some(error),
+                // It asks the error for its causes, whose code is anybody's.
+                Err(error) => failure = Some((error.is_interruption(), error)),
             })?;
-            let Some(error) = failure else {
+            let Some((interrupted, error)) = failure else {
                 break length;
             };
             // A signal is no reason to come back before the time is up.
-            if error.is_interruption() {
+            if interrupted {
                 left = deadline.remaining();
             }
-            if !error.is_interruption() || left == Some(Duration::ZERO) {
+            if !interrupted || left == Some(Duration::ZERO) {
                 return Err(error);
             }
         };

@@ -100,6 +100,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The file's path within this crate: a module made elsewhere would tell
+    /// where its author keeps the sources.
+    fn file(&self) -> &str {
+        let within = self.file.rfind("src/").unwrap_or_default();
+        &self.file[within..]
+    }
+
     fn function(&self) -> &str {
         let path = self.function.strip_suffix("::here").unwrap_or_default();
         let path = path.trim_end_matches("::{{closure}}");
@@ -226,7 +233,7 @@ pub(crate) fn write(level: Level, place: &Place, text: std::fmt::Arguments<'_>) 
 fn head(level: Level, place: &Place) -> String {
     let name = NAMES.iter().find(|(named, _)| *named == level);
     let name = name.map_or("", |(_, name)| name);
-    let (file, line) = (place.file, place.line);
+    let (file, line) = (place.file(), place.line);
     format!("{name}:{MODULE}:{file}:{line}:{}() ", place.function())
 }
 
@@ -352,5 +359,15 @@ mod tests {
         let name = "a_message_names_the_function_that_it_is_from";
         assert_eq!(place!().function(), name);
         assert_eq!(of_a_closure().function(), name);
+    }
+
+    #[test]
+    fn a_message_tells_no_more_of_a_path_than_where_it_is_in_this_crate() {
+        let place = Place {
+            file: "/home/me/.cargo/git/checkouts/rusttcti-1/src/abi/bridge.rs",
+            ..place!()
+        };
+        assert_eq!(place.file(), "src/abi/bridge.rs");
+        assert_eq!(place!().file(), "src/log.rs");
     }
 }

@@ -53,6 +53,17 @@ fn a_short_command_allocates_nothing() {
 }
 
 #[test]
+fn a_buffer_that_a_response_does_not_fit_in_is_told_with_both_sizes() {
+    let mut tpm = new();
+    tpm.transmit(&get_random(16)).expect("sent");
+    let error = tpm.receive(&mut [0; 16], None).expect_err("28 bytes");
+    assert_eq!(error.kind(), ErrorKind::MalformedResponse);
+    let told = error.report();
+    assert!(told.contains("28 bytes, in a buffer of 16"), "{told}");
+    ok(&mut tpm, &get_random(16));
+}
+
+#[test]
 fn a_response_is_not_lost_to_what_comes_before_it_is_received() {
     let mut tpm = new();
     let snapshot = tpm.snapshot().expect("a state");

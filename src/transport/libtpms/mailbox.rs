@@ -193,18 +193,19 @@ impl Cancel for Mailbox {
 #[inline]
 pub(super) fn copy(response: &[u8], place: &mut [u8]) -> Result<usize> {
     let length = response.len();
+    let given = place.len();
     match place.get_mut(..length) {
         Some(place) => io::copy(response, place, |byte| byte),
-        None => return Err(too_long(length)),
+        None => return Err(too_long(length, given)),
     }
     Ok(length)
 }
 
 #[cold]
-fn too_long(length: usize) -> Error {
+fn too_long(length: usize, given: usize) -> Error {
     Error::new(
         ErrorKind::MalformedResponse,
-        format!("a response of {length} bytes, more than TPMs give"),
+        format!("a response of {length} bytes, in a buffer of {given} (a TPM's have up to 4096)"),
     )
 }
 

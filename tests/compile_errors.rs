@@ -22,6 +22,7 @@ impl Module for Mine {
     const DESCRIPTION: &'static CStr = c"";
     const CONFIG_HELP: &'static CStr = c"";
     const MAGIC: Magic = Magic::new(MAGIC);
+    const MAX_SIZE: usize = MAX_SIZE;
     fn init(_: Option<&str>) -> Result<Self> { Ok(Mine) }
 }
 "#;
@@ -57,10 +58,17 @@ const EXPORT: &str = "rusttcti::export!(Mine, Tss2_Tcti_Mine_Init);\n";
 
 #[test]
 fn the_compiler_says_what_is_missing() {
-    let good = "const MAGIC: &[u8] = b\"8 BYTES!\";\n";
+    let good = "const MAGIC: &[u8] = b\"8 BYTES!\";\nconst MAX_SIZE: usize = 10;\n";
     assert_eq!(build("good", &format!("{good}{EXPORT}")), None);
 
-    let long = "const MAGIC: &[u8] = b\"9 BYTES!!\";\n";
+    let small = good.replace("= 10;", "= 9;");
+    let told = build("small", &format!("{small}{EXPORT}")).expect("an error");
+    assert!(
+        told.contains("MAX_SIZE is less than the 10 bytes"),
+        "{told}"
+    );
+
+    let long = good.replace("8 BYTES!", "9 BYTES!!");
     let told = build("long", &format!("{long}{EXPORT}")).expect("an error");
     assert!(
         told.contains("a TCTI's magic has at most 8 bytes"),

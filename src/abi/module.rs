@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_char};
 use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, TSS2_TCTI_INIT_FUNC, size_t};
 
 use super::blob::{self, Settings};
+use crate::header::Header;
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// The magic value of a TCTI: up to eight bytes that tell its contexts from
@@ -129,13 +130,15 @@ pub trait Module: Tcti + Sized + 'static {
     /// The magic value of its contexts.
     const MAGIC: Magic = Magic::new(b"RUSTTCTI");
     /// The size of the largest response in bytes: how long the buffer of
-    /// [`receive`](Tcti::receive) is. TPMs mostly have 4096.
+    /// [`receive`](Tcti::receive) is, which each context has from the beginning.
+    /// TPMs mostly have 4096; fewer than a header's 10 don't compile.
     const MAX_SIZE: usize = 4096;
 
     /// Opens the transport, once for each context; a caller who only asks for
     /// the context's size opens nothing. `conf` is what stands behind the name's
-    /// colon, colons and commas included; `None` where there is no colon. How it
-    /// is written is the module's own choice.
+    /// colon, colons and commas included; `None` where there is no colon, and
+    /// where tpm2-tss's loader finds nothing behind it. How it is written is the
+    /// module's own choice.
     ///
     /// # Errors
     /// Any; no context is made then. The log puts NAME in front of the
@@ -177,6 +180,12 @@ impl Info {
 /// The info of a module whose Init function is `init`.
 #[doc(hidden)]
 pub const fn info<M: Module>(init: TSS2_TCTI_INIT_FUNC) -> Info {
+    const {
+        assert!(
+            M::MAX_SIZE >= Header::SIZE,
+            "MAX_SIZE is less than the 10 bytes of a response's header"
+        );
+    }
     Info::new(M::NAME, M::DESCRIPTION, M::CONFIG_HELP, init)
 }
 
@@ -262,6 +271,9 @@ unsafe fn init_with<M: Module>(
 /// #[cfg(feature = "module")]
 /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
 /// ```
+///
+/// A panic is caught where it unwinds: leave the profile's `panic` at `"unwind"`.
+/// With `"abort"` it ends the program that loaded the module.
 ///
 /// The whole of it, behind a transport:
 ///

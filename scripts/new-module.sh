@@ -56,19 +56,33 @@ fn main() {
 }
 END
 
-sed -e '/^\/\/ SPDX/d' -e "s/Tss2_Tcti_Bridge_Init/Tss2_Tcti_${camel}_Init/" \
-    -e "s/\bBridge\b/${camel}Tcti/g" -e "s/\bbridge\b/$name/g" \
-    examples/own-module/src/lib.rs >"$dir/src/lib.rs"
+for file in lib.rs tests.rs; do
+    sed -e '/^\/\/ SPDX/d' -e "s/Tss2_Tcti_Bridge_Init/Tss2_Tcti_${camel}_Init/" \
+        -e "s/\bBridge\b/${camel}Tcti/g" -e "s/\bbridge\b/$name/g" \
+        "examples/own-module/src/$file" >"$dir/src/$file"
+done
 
 cat >"$dir/README.md" <<END
 # $name
+
 A TPM transport (TCTI) in Rust, on the crate rusttcti.
-Build it: \`cargo build --release\`.
-Try it: \`tpm2_getrandom -T ./target/release/$library:HOST:PORT --hex 16\`.
-Installed as \`libtss2-tcti-$name.so.0\` where the loader looks, it is \`-T $name:HOST:PORT\`.
+It is built with Rust 1.85 or newer, pkg-config and tpm2-tss's headers; its tests use libtpms (Debian: \`pkg-config libtss2-dev libtpms0\`).
+
+\`\`\`sh
+cargo test
+cargo build --release
+tpm2_getrandom -T ./target/release/$library:HOST:PORT --hex 16
+\`\`\`
+
+Installed, it is \`-T $name:HOST:PORT\`:
+
+\`\`\`sh
+sudo install -m 644 target/release/$library /usr/local/lib/libtss2-tcti-$name.so.0
+sudo ldconfig
+\`\`\`
 END
 echo /target/ >"$dir/.gitignore"
 
-echo "$dir is a crate that talks to a TPM behind a TCP connection: change src/lib.rs. Then:"
-echo "  cd $dir && cargo build --release"
+echo "$dir is a crate that talks to a TPM behind a TCP connection: change src/lib.rs and src/tests.rs. Then:"
+echo "  cd $dir && cargo test && cargo build --release"
 echo "  tpm2_getrandom -T ./target/release/$library:HOST:PORT --hex 16"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `make new-module` makes a crate that builds, and that tpm2-tools load.
+//! `make new-module` makes a crate that builds and passes its own tests, and
+//! that tpm2-tools load.
 
 mod common;
 
@@ -19,19 +20,24 @@ fn new_module(name: &str, dir: &Path) -> Output {
 }
 
 #[test]
-fn a_new_module_builds_and_tpm2_tools_load_it() {
+fn a_new_module_builds_passes_its_tests_and_tpm2_tools_load_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("my-tpm");
     let made = new_module("my-tpm", &dir);
     assert!(made.status.success(), "{made:?}");
     // With the dependencies of examples/own-module, which tests/readme.rs builds.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-module");
-    output(
-        Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--target-dir"])
-            .arg(&target)
-            .current_dir(&dir),
-    );
+    let cargo = |does: &str| {
+        output(
+            Command::new(env!("CARGO"))
+                .args([does, "--quiet", "--target-dir"])
+                .arg(&target)
+                .current_dir(&dir),
+        )
+    };
+    cargo("build");
+    let tested = cargo("test");
+    assert!(tested.contains("4 passed; 0 failed"), "{tested}");
     let library = target.join("debug/libmy_tpm.so");
     let dynamic = output(Command::new("readelf").arg("-dW").arg(&library));
     assert!(

@@ -45,3 +45,6 @@ impl Module for Bridge {
 }
 
 rusttcti::export!(Bridge, Tss2_Tcti_Bridge_Init);
+
+#[cfg(test)]
+mod tests;

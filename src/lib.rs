@@ -26,8 +26,34 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! In a test, its methods can be called as they are; [`Native`] over a
-//! [`Context`] calls them as C does, with all the bridge's checks between.
+//! To build needs pkg-config and the headers of tpm2-tss (Debian:
+//! `pkg-config libtss2-dev`). The C types are those of the crate
+//! `tss-esapi-sys`, version 0.6, which a program that names them depends on too.
+//!
+//! # Test one
+//!
+//! Its methods can be called as they are; [`Native`] over a [`Context`] calls
+//! them as C does, with all the bridge's checks between. [`open`]`("libtpms")`
+//! is a TPM for the other end of a transport, or for the inside of a layer:
+//!
+//! ```
+//! use rusttcti::{Context, Native, Tcti};
+//!
+//! # let transport = rusttcti::open("libtpms")?;
+//! let context = Context::new(transport);
+//! // SAFETY: the context is there for as long, and nothing else calls it.
+//! let mut c = unsafe { Native::from_raw(context.as_ptr()) }?;
+//! let mut response = [0; 4096];
+//! assert!(c.receive(&mut response, None).is_err()); // out of sequence
+//! c.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+//! assert_eq!(c.receive(&mut response, None)?, 28);
+//! # Ok::<(), rusttcti::Error>(())
+//! ```
+//!
+//! A library that cargo built is loaded as programs load it by
+//! [`TctiLdr::parse`]`("./target/debug/libNAME.so:CONF")`. What calls fail with
+//! is written to standard error, past cargo's capture, unless `TSS2_LOG` is
+//! `tcti+none`. The crate that `make new-module` makes has tests to begin with.
 //!
 //! # Load one
 //!

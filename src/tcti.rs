@@ -76,14 +76,26 @@ pub trait Tcti: Send {
     /// # Errors
     /// [`ErrorKind::TryAgain`] when the time runs out first: what has come of
     /// the response is the transport's to keep, and `receive` will be called
-    /// again. An error made from one of std's of the kind `Interrupted` is a
+    /// again. (Where there is no time to run out it is no answer: programs call
+    /// again at once, for ever.) An error made from one of std's of the kind
+    /// `Interrupted`, with or without [context](crate::Error::context), is a
     /// signal that came in between: the bridge calls again at once, with the time
-    /// that is left. After any other error but
-    /// [`BadValue`](ErrorKind::BadValue), [`BadReference`](ErrorKind::BadReference)
-    /// and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer) the command
-    /// counts as failed, and the next call is a `transmit`: bytes of the failed
-    /// one's response that come late are the transport's to drain, or to lose
-    /// with the connection, lest they be taken for the next response.
+    /// that is left.
+    ///
+    /// After [`BadValue`](ErrorKind::BadValue),
+    /// [`BadReference`](ErrorKind::BadReference) and
+    /// [`InsufficientBuffer`](ErrorKind::InsufficientBuffer) the caller is thought
+    /// to ask again otherwise: the response stays awaited, and no command can be
+    /// sent. So these are not for a failed command; std's `InvalidInput`, such as
+    /// EINVAL, becomes `BadValue` and is better given another kind. After any
+    /// other error the command counts as failed, and the next call is a
+    /// `transmit`: bytes of the failed one's response that come late are the
+    /// transport's to drain, or to lose with the connection, lest they be taken
+    /// for the next response.
+    ///
+    /// A transport that can do nothing but wait may do so whatever the timeout:
+    /// programs that send a command and wait for its end, as tpm2-tools, notice
+    /// nothing. One with an event loop stands still meanwhile.
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize>;
 
     /// A handle that cancels the command under way, from any thread, also while
@@ -139,7 +151,9 @@ pub trait Tcti: Send {
     }
 
     /// Ends the connection. Called once, last; dropping follows, also after a
-    /// failure. A response may still be awaited.
+    /// failure. A response may still be awaited. When the value is dropped a
+    /// module may be unloaded, its code included: no thread of the transport's
+    /// may be left by then.
     ///
     /// # Errors
     /// Any. C cannot be told (`finalize` returns nothing there); the log is.

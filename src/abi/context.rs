@@ -12,7 +12,8 @@ use super::module::Magic;
 use crate::Tcti;
 
 /// A `TSS2_TCTI_CONTEXT` whose functions are a Rust transport's, for ESYS, SYS
-/// or any C code in the same process. Dropping it finalizes the transport.
+/// or any C code in the same process. Dropping it finalizes the transport. The
+/// C type is that of the crate `tss-esapi-sys`, version 0.6.
 ///
 /// ```
 /// use rusttcti::Context;

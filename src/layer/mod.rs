@@ -13,9 +13,10 @@
 //! `init` opens the rest of its configuration as a chain.
 //!
 //! ```
+//! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use rusttcti::{Context, Result, Tcti};
+//! use rusttcti::{Cancel, Context, PollHandle, Result, Tcti};
 //!
 //! /// Counts the commands.
 //! struct Count<T: Tcti>(T, u64);
@@ -29,7 +30,26 @@
 //!     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
 //!         self.0.receive(response, timeout)
 //!     }
-//!     // and so on, for what else is to pass through
+//!
+//!     // A method left to its default would hide what the TPM below can do.
+//!     fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+//!         self.0.canceller()
+//!     }
+//!     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+//!         self.0.poll_handles()
+//!     }
+//!     fn set_locality(&mut self, locality: u8) -> Result<()> {
+//!         self.0.set_locality(locality)
+//!     }
+//!     fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+//!         self.0.make_sticky(handle, sticky)
+//!     }
+//!     fn reset(&mut self) -> Result<()> {
+//!         self.0.reset()
+//!     }
+//!     fn finalize(&mut self) -> Result<()> {
+//!         self.0.finalize()
+//!     }
 //! }
 //!
 //! let context = Context::new(Count(rusttcti::open("null")?, 0));

@@ -119,6 +119,7 @@ fn run(scene: &str) -> (ExitStatus, String) {
 fn a_c_module_s_broken_pipe_does_not_end_the_program_whose_chain_it_is_in() {
     let (status, told) = run("scene_chain");
     assert!(status.success(), "{told}");
+    assert!(told.contains("test result: ok. 1 passed"), "{told}");
 }
 
 #[test]

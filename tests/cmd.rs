@@ -212,8 +212,7 @@ fn a_command_that_reads_nothing_fails_in_time_and_without_a_signal() {
 
 #[test]
 fn finalize_ends_the_whole_group_and_leaves_no_process_thread_or_descriptor() {
-    let output = again::only("scene_finalize").output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
+    again::played(&mut again::only("scene_finalize"));
 }
 
 /// In a process of its own, whose children and descriptors are no other test's.
@@ -269,8 +268,7 @@ fn what_a_command_leaves_behind_is_ended_with_it() {
 
 #[test]
 fn our_ends_of_the_pipes_are_above_stdio_and_closed_on_exec() {
-    let output = again::only("scene_descriptors").output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
+    again::played(&mut again::only("scene_descriptors"));
 }
 
 /// In a process of its own, whose children and descriptors are no other test's.
@@ -311,8 +309,7 @@ fn the_thread_that_opened_it_may_end_before_it() {
 #[test]
 fn a_program_that_ignores_sigchld_or_reaps_every_child_is_coped_with() {
     for scene in ["scene_ignoring_sigchld", "scene_reaping_every_child"] {
-        let output = again::only(scene).output().expect("it runs");
-        assert!(output.status.success(), "{output:?}");
+        again::played(&mut again::only(scene));
     }
 }
 
@@ -421,8 +418,7 @@ fn scene_sigpipe() {
 
 #[test]
 fn the_module_can_be_unloaded_after_its_use() {
-    let output = again::only("scene_unloading").output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
+    again::played(&mut again::only("scene_unloading"));
 }
 
 #[test]
@@ -469,8 +465,7 @@ fn scene_unloading() {
 
 #[test]
 fn its_messages_reach_our_standard_error() {
-    let output = again::only("scene_messages").output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
+    let output = again::played(&mut again::only("scene_messages"));
     let text = String::from_utf8_lossy(&output.stderr);
     for line in ["1\n", "4999\n", "5000\n"] {
         assert!(text.contains(line), "{text}");

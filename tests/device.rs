@@ -178,8 +178,7 @@ fn a_device_that_takes_nothing_fails_a_command_in_time() {
 
 #[test]
 fn descriptors_are_above_stdio_closed_on_exec_and_gone_after_finalize() {
-    let output = again::only("scene_descriptors").output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
+    again::played(&mut again::only("scene_descriptors"));
 }
 
 /// In a process of its own, whose descriptors are no other test's.

@@ -32,7 +32,7 @@ fn scene(name: &str, about: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 fn play(name: &str, about: impl AsRef<std::ffi::OsStr>) {
-    proc::printed(scene(name, about).output().expect("started"));
+    again::played(&mut scene(name, about));
 }
 
 fn about() -> Option<String> {

@@ -30,13 +30,8 @@ fn other_roles() {
 }
 
 fn run(scene: &str) {
-    let output = again::with_own_mounts(scene)
-        .output()
-        .expect("unshare runs");
-    assert!(
-        output.status.success(),
-        "(this test mounts a small tmpfs, as root or in a user namespace)\n{output:#?}"
-    );
+    // It mounts a small tmpfs, as root or in a user namespace.
+    again::played(&mut again::with_own_mounts(scene));
 }
 
 /// A file system of 128 KB.

@@ -5,6 +5,7 @@ mod common;
 
 use std::process::{Command, Stdio};
 
+use common::again;
 use common::commands::get_random;
 use common::module::program;
 use common::tpm::*;
@@ -71,14 +72,13 @@ fn scene_eight_tpms() {
 
 #[test]
 fn valgrind_finds_no_leak_and_no_invalid_access_in_eight_tpms() {
-    let output = Command::new("timeout")
-        .args(["-s", "KILL", "120", "valgrind", "--quiet"])
-        .args(["--error-exitcode=9", "--leak-check=full"])
-        .arg("--errors-for-leak-kinds=definite")
-        .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", "scene_eight_tpms", "--ignored"])
-        .arg("--test-threads=1")
-        .output()
-        .expect("valgrind runs");
-    assert!(output.status.success(), "{output:#?}");
+    let scene = again::only("scene_eight_tpms");
+    again::played(
+        Command::new("timeout")
+            .args(["-s", "KILL", "120", "valgrind", "--quiet"])
+            .args(["--error-exitcode=9", "--leak-check=full"])
+            .arg("--errors-for-leak-kinds=definite")
+            .arg(scene.get_program())
+            .args(scene.get_args()),
+    );
 }

@@ -19,12 +19,12 @@ use common::vtable::rc;
 const CHAIN: &str = "RUSTTCTI_TEST_CHAIN";
 
 fn play(scene: &str, chain: &str) {
-    let output = again::only(scene)
-        .env(CHAIN, chain)
-        .env("RUSTTCTI_MODULE_DIR", common::module::dir())
-        .env("RUSTTCTI_FSYNC", "0")
-        .output();
-    proc::printed(output.expect("started"));
+    again::played(
+        again::only(scene)
+            .env(CHAIN, chain)
+            .env("RUSTTCTI_MODULE_DIR", common::module::dir())
+            .env("RUSTTCTI_FSYNC", "0"),
+    );
 }
 
 fn chain() -> Option<String> {

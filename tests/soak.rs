@@ -35,16 +35,16 @@ fn rounds() -> u64 {
 /// Soaks a chain in both ways, each in a process of its own.
 fn soak(name: &str, chain: &str) {
     for way in ["load", "init"] {
-        let output = again::only("scene_soak")
-            .env(CHAIN, chain)
-            .env(WAY, way)
-            .env("RUSTTCTI_MODULE_DIR", module::dir())
-            .env("RUSTTCTI_FSYNC", "0")
-            // What a thread keeps for its next malloc counts as in use.
-            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
-            .output()
-            .expect("started");
-        let told = proc::printed(output);
+        let output = again::played(
+            again::only("scene_soak")
+                .env(CHAIN, chain)
+                .env(WAY, way)
+                .env("RUSTTCTI_MODULE_DIR", module::dir())
+                .env("RUSTTCTI_FSYNC", "0")
+                // What a thread keeps for its next malloc counts as in use.
+                .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
+        );
+        let told = String::from_utf8_lossy(&output.stdout);
         let told = told.lines().find_map(|line| line.split_once("FIGURES "));
         println!("{name}, {way}: {}", told.expect("a line of figures").1);
     }

@@ -5,8 +5,8 @@
 mod common;
 
 use std::os::fd::BorrowedFd;
-use std::process::Stdio;
 use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::commands::{command, get_random, response_code};
@@ -43,23 +43,19 @@ fn processes_share_a_swtpm_by_default() {
     for swtpm in [Swtpm::tcp(), Swtpm::unix()] {
         // One with a context that is open all the time, and others.
         let mine = context(&swtpm.conf());
-        let children: Vec<_> = (0..4)
-            .map(|who| {
-                again::only("one_of_many_processes")
+        thread::scope(|scope| {
+            for who in 0..4 {
+                let mut other = again::only("one_of_many_processes");
+                other
                     .env("RUSTTCTI_TEST_CONF", swtpm.conf())
-                    .env("RUSTTCTI_TEST_WHO", who.to_string())
-                    .stdout(Stdio::null())
-                    .spawn()
-                    .expect("this program runs")
-            })
-            .collect();
-        let expected = execute(Vtable(mine.as_ptr()), &hash(100));
-        for _ in 0..100 {
-            assert_eq!(execute(Vtable(mine.as_ptr()), &hash(100)), expected);
-        }
-        for mut child in children {
-            assert!(child.wait().expect("ours").success());
-        }
+                    .env("RUSTTCTI_TEST_WHO", who.to_string());
+                scope.spawn(move || again::played(&mut other));
+            }
+            let expected = execute(Vtable(mine.as_ptr()), &hash(100));
+            for _ in 0..100 {
+                assert_eq!(execute(Vtable(mine.as_ptr()), &hash(100)), expected);
+            }
+        });
     }
 }
 

@@ -216,13 +216,12 @@ fn scene_two_logs() {
 #[test]
 fn two_modules_have_each_its_own_log_at_its_own_level() {
     let folder = tempfile::tempdir().expect("a folder");
-    let scene = again::only("scene_two_logs")
-        .current_dir(folder.path())
-        .env("RUSTTCTI_MODULE_DIR", common::module::dir())
-        .env(STRANGER, common::module::own())
-        .output()
-        .expect("it runs");
-    assert!(scene.status.success(), "{scene:?}");
+    again::played(
+        again::only("scene_two_logs")
+            .current_dir(folder.path())
+            .env("RUSTTCTI_MODULE_DIR", common::module::dir())
+            .env(STRANGER, common::module::own()),
+    );
     let log = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("a log");
     let (ours, its) = (log("ours"), log("stranger's"));
     assert_eq!(ours.matches("ERROR:tcti:").count(), 2, "{ours}");

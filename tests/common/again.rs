@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A part of a test in a process of its own: this test program once more.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// This test program, set to run nothing but the function `name`, an ignored
 /// test of the same file.
@@ -18,6 +18,20 @@ pub fn only(name: &str) -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+/// Runs such a part to its end. It must have been there, and have passed.
+pub fn played(part: &mut Command) -> Output {
+    let output = part.output().expect("this program runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && told.contains("test result: ok. 1 passed;");
+    assert!(
+        passed,
+        "{part:?}: {}\n{told}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
 }
 
 /// The same as one who may mount what it likes, root or not: its mounts are for

@@ -125,6 +125,55 @@ fn a_panic_in_cancel_or_of_no_text_or_on_drop_is_caught_too() {
 }
 
 #[test]
+fn a_canceller_that_panics_when_it_is_dropped_keeps_no_transport_from_its_end() {
+    struct PanicsOnDrop;
+    impl rusttcti::Cancel for PanicsOnDrop {
+        fn cancel(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+    impl Drop for PanicsOnDrop {
+        fn drop(&mut self) {
+            panic!("on drop");
+        }
+    }
+    /// A new canceller for each command, which the bridge alone has.
+    struct Fresh(Scripted);
+    impl Tcti for Fresh {
+        fn transmit(&mut self, command: &[u8]) -> Result<()> {
+            self.0.transmit(command)
+        }
+        fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+            self.0.receive(response, timeout)
+        }
+        fn canceller(&self) -> Option<std::sync::Arc<dyn rusttcti::Cancel>> {
+            Some(std::sync::Arc::new(PanicsOnDrop))
+        }
+        fn finalize(&mut self) -> Result<()> {
+            self.0.finalize()
+        }
+    }
+
+    for by_c in [true, false] {
+        let scripted = Scripted::default();
+        let log = scripted.log.clone();
+        let context = Context::new(Fresh(scripted));
+        let c = Vtable(context.as_ptr());
+        assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+        if by_c {
+            c.finalize();
+        }
+        drop(context);
+        assert_eq!(log.calls(), ["transmit", "finalize", "drop"]);
+    }
+
+    let context = Context::new(Fresh(Scripted::default()));
+    let c = Vtable(context.as_ptr());
+    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+    assert!(context.into_inner().is_some());
+}
+
+#[test]
 fn an_error_whose_text_panics_is_caught_too() {
     #[derive(Debug)]
     struct NoWords;
@@ -288,6 +337,31 @@ fn functions_that_a_c_context_lacks_are_not_implemented_or_an_abi_mismatch() {
     // SAFETY: NULL is looked at first.
     let error = unsafe { Native::from_raw(std::ptr::null_mut()) }.expect_err("NULL");
     assert_eq!(error.kind(), ErrorKind::BadReference);
+}
+
+#[test]
+fn a_c_context_that_claims_more_than_the_buffer_is_found_out() {
+    use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, size_t};
+    unsafe extern "C" fn receive(
+        _: *mut TSS2_TCTI_CONTEXT,
+        size: *mut size_t,
+        _: *mut u8,
+        _: i32,
+    ) -> u32 {
+        // SAFETY: the caller's size.
+        unsafe { *size += 1 };
+        0
+    }
+    let mut v1 = TSS2_TCTI_CONTEXT_COMMON_V1 {
+        version: 1,
+        receive: Some(receive),
+        ..Default::default()
+    };
+    // SAFETY: a V1 context that outlives the value.
+    let mut native = unsafe { Native::from_raw((&raw mut v1).cast()) }.expect("a context");
+    let error = native.receive(&mut [0; 64], None).expect_err("a lie");
+    assert_eq!(error.kind(), ErrorKind::MalformedResponse);
+    assert!(error.report().contains("65 bytes"), "{}", error.report());
 }
 
 #[test]

@@ -162,9 +162,14 @@ impl Bridge {
         }
         crate::log::trace_bytes!("transmit", command);
         if self.cancellable.load(Ordering::Relaxed) {
-            // Waits for a cancel of the command before, if one is under way.
-            *self.canceller.lock() = None;
             self.cancellable.store(false, Ordering::Relaxed);
+            // Waits for a cancel of the command before, if one is under way. Its
+            // end may be a transport's code, and panic.
+            let canceller = self.canceller.lock().take();
+            guarded(|| {
+                drop(canceller);
+                Ok(())
+            })?;
         }
         session.kept = None;
         let transport = session.transport()?;
@@ -328,7 +333,12 @@ impl Bridge {
             }
         };
         self.set_state(State::Final);
-        *self.canceller.lock() = None;
+        // Its end may be a transport's code, and panic.
+        let canceller = self.canceller.lock().take();
+        let _ = guarded(|| {
+            drop(canceller);
+            Ok(())
+        });
         session.kept = None;
         // C frees the context's memory and nothing in it: no heap may be left.
         session.response = Vec::new();

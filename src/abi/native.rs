@@ -13,7 +13,8 @@ use tss_esapi_sys::{
 use super::{last_error::catch, sigpipe, words::Peer};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
-/// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`].
+/// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`]. Dropping it does
+/// nothing to the context, whose end is its owner's, or [`finalize`](Tcti::finalize)'s.
 ///
 /// The functions of a C context are used as the macros of tss2_tcti.h use them:
 /// one that is missing is [`ErrorKind::NotImplemented`], one that the context's
@@ -152,6 +153,14 @@ fn missing(function: &str) -> Error {
     )
 }
 
+#[cold]
+fn beyond(size: usize, given: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("the C module claims a response of {size} bytes in a buffer of {given}"),
+    )
+}
+
 /// A timeout in milliseconds, as C has it: -1 for ever, a part of one counts as one.
 fn milliseconds(timeout: Option<Duration>) -> i32 {
     match timeout {
@@ -185,7 +194,11 @@ impl Tcti for Native {
                 milliseconds(timeout),
             )
         })?;
-        Ok(size as usize)
+        let size = size as usize;
+        if size > response.len() {
+            return Err(beyond(size, response.len()));
+        }
+        Ok(size)
     }
 
     fn canceller(&self) -> Option<Arc<dyn Cancel>> {

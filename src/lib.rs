@@ -102,7 +102,9 @@
 //! [`ErrorKind::BadSequence`] at worst; cancel alone is meant for that. After
 //! fork(2) a context stays its parent's: the child's calls fail with
 //! [`ErrorKind::BadContext`], and it can open contexts of its own. No signal's
-//! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned.
+//! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned. (A
+//! transport of one's own in a [`Context`], or a C module in a [`TctiLdr`], has
+//! the SIGPIPE of the program that made them: Rust's start ignores it.)
 //!
 //! # What C can rely on
 //!

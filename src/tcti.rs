@@ -21,6 +21,12 @@ use crate::{ErrorKind, Result};
 /// descriptor that must not stay open there is one to close in the child by
 /// other means (those that std opens are closed on exec).
 ///
+/// A module works inside programs in C, to which Rust's own start was no help:
+/// SIGPIPE ends them. The bridge keeps it from the calls that it makes, but not
+/// from threads of the transport's own: those block all signals, lest one of the
+/// program's is handled there, or write to sockets only, where std asks for no
+/// SIGPIPE.
+///
 /// A whole transport, a TPM at the other end of a TCP connection:
 ///
 /// ```

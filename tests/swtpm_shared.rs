@@ -99,6 +99,44 @@ fn threads_share_a_swtpm_in_every_mode() {
     }
 }
 
+/// How long the slowest of the commands took that sixteen threads sent, each over a
+/// context of its own, for a while.
+fn slowest_in_a_crowd(conf: &str) -> Duration {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                scope.spawn(|| {
+                    let context = context(conf);
+                    let until = Instant::now() + Duration::from_secs(3);
+                    let mut slowest = Duration::ZERO;
+                    while Instant::now() < until {
+                        let began = Instant::now();
+                        execute(Vtable(context.as_ptr()), &get_random(2));
+                        slowest = slowest.max(began.elapsed());
+                    }
+                    slowest
+                })
+            })
+            .collect();
+        let threads = threads.into_iter().map(|thread| thread.join().unwrap());
+        threads.max().expect("some")
+    })
+}
+
+/// It sends again after 0.2 s, 0.6 s, 1.4 s, 3 s and so on, until it meets a
+/// free place in the backlog. On a machine that stalls by itself,
+/// one quiet run is enough.
+#[test]
+fn no_client_in_a_crowd_waits_for_the_kernel_to_send_its_command_again() {
+    let swtpm = Swtpm::tcp();
+    let runs: Vec<_> = std::iter::repeat_with(|| slowest_in_a_crowd(&swtpm.conf()))
+        .take(4)
+        .inspect(|slowest| println!("{slowest:?}"))
+        .take_while(|slowest| *slowest > Duration::from_millis(600))
+        .collect();
+    assert!(runs.len() < 4, "{runs:?}");
+}
+
 /// The peer that a context is connected to, as the peer sees it: what all of a
 /// process's contexts have in common where they share a connection.
 fn connection(context: &Context<Box<dyn Tcti>>) -> i32 {

@@ -13,6 +13,7 @@ mod ldr;
 mod module;
 mod native;
 pub(crate) mod openssl;
+pub(crate) mod outq;
 mod panic;
 pub(crate) mod sigpipe;
 pub(crate) mod spawn;

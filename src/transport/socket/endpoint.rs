@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::ToSocketAddrs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::SocketAddrUnix;
 
@@ -41,6 +41,13 @@ pub(in crate::transport) const PATH: Setting = Setting {
 /// is tried anew. The kernel itself would ask again after 1, 3 and 7 s, and in
 /// between others take each place in the peer's backlog that becomes free.
 const REDIAL: Duration = Duration::from_millis(10);
+
+/// How long the peer counts as crowded after a connection had to be tried anew.
+const CROWD: Duration = Duration::from_secs(10);
+
+/// How much is sent ahead to a crowded peer: less than the header of a command,
+/// without which it executes nothing.
+const AHEAD: usize = 9;
 
 /// A place in a configuration: `host=HOST,port=PORT` or `path=PATH`. Of a host
 /// and a path, what comes last counts, and so it is where a key comes twice.
@@ -124,6 +131,7 @@ impl Place {
                 who,
                 name: path,
                 addresses: vec![Address::Unix(address)],
+                crowd: Crowd::default(),
             });
         }
         let port = self.port + port_offset;
@@ -152,6 +160,7 @@ impl Place {
             who,
             name,
             addresses,
+            crowd: Crowd::default(),
         })
     }
 }
@@ -172,6 +181,7 @@ fn reach(
     to: &Address,
     mut stream: Stream,
     redial: bool,
+    crowd: &mut Crowd,
     deadline: Deadline,
     first: impl Fn(&Stream, Deadline) -> std::result::Result<(), Fault>,
 ) -> (Stream, std::result::Result<(), Fault>) {
@@ -188,6 +198,7 @@ fn reach(
         if done != Err(Fault::TimedOut) || !redial || is_over() {
             return (stream, done);
         }
+        crowd.seen();
         if stream.is_connected() {
             // It was answered after all, in this moment.
             let done = first(&stream, deadline);
@@ -200,12 +211,60 @@ fn reach(
     }
 }
 
+/// Connects to a crowded peer, and sends the first bytes of a command that have
+/// surely arrived when this returns.
+///
+/// Of those who connect at one moment the kernel tells more that they are
+/// connected than the peer's backlog has room for. What they send is thrown
+/// away, and sent again by the kernel after 200 ms, then after twice as long
+/// each time, until it meets a free place: that was seen to take a minute. So
+/// one who was left out tries anew, which it may do as long as nothing was sent
+/// that the peer could execute.
+fn reach_in_crowd(
+    to: &Address,
+    mut stream: Stream,
+    deadline: Deadline,
+    ahead: &[u8],
+) -> (Stream, std::result::Result<(), Fault>) {
+    loop {
+        let answered = deadline.or_after(REDIAL);
+        let done = stream
+            .start(to, deadline)
+            .and_then(|()| stream.send_once_connected(&[], ahead, answered, answered))
+            .and_then(|()| stream.arrived(answered));
+        let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
+        if done != Err(Fault::TimedOut) || is_over() {
+            return (stream, done);
+        }
+        stream.discard();
+        match Stream::new(to) {
+            Ok(other) => stream = other,
+            Err(fault) => return (stream, Err(fault)),
+        }
+    }
+}
+
+/// When others were last seen to compete for a place in the peer's backlog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Crowd(Option<Instant>);
+
+impl Crowd {
+    fn seen(&mut self) {
+        self.0 = Some(Instant::now());
+    }
+
+    fn is_there(self) -> bool {
+        self.0.is_some_and(|seen| seen.elapsed() < CROWD)
+    }
+}
+
 /// A peer, resolved: the addresses it may have, the best one in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::transport) struct Endpoint {
     who: &'static str,
     name: String,
     addresses: Vec<Address>,
+    crowd: Crowd,
 }
 
 impl fmt::Display for Endpoint {
@@ -232,8 +291,9 @@ impl Endpoint {
         let mut last = last;
         for at in from..self.addresses.len() {
             let to = &self.addresses[at];
+            let crowd = &mut self.crowd;
             let attempt = Stream::new(to).map(|stream| {
-                reach(to, stream, true, deadline, |stream, answered| {
+                reach(to, stream, true, crowd, deadline, |stream, answered| {
                     stream.established(answered)
                 })
             });
@@ -280,12 +340,26 @@ impl Endpoint {
         // A longer one has more than one packet on an ethernet, of which the
         // last would wait for an answer to those before.
         let long = head.len() + body.len() > 1200;
-        let (stream, attempt) = reach(to, stream, redial, deadline, |stream, answered| {
-            if long {
-                stream.set_nodelay();
-            }
-            stream.send_once_connected(head, body, answered, deadline)
-        });
+        let whole_commands = head.is_empty() && body.len() > AHEAD;
+        let (stream, attempt) = if redial && whole_commands && self.crowd.is_there() {
+            let (ahead, rest) = body.split_at(AHEAD);
+            let (stream, reached) = reach_in_crowd(to, stream, deadline, ahead);
+            let sent = reached.and_then(|()| {
+                if long {
+                    stream.set_nodelay();
+                }
+                stream.send(&[], rest, deadline)
+            });
+            (stream, sent)
+        } else {
+            let crowd = &mut self.crowd;
+            reach(to, stream, redial, crowd, deadline, |stream, answered| {
+                if long {
+                    stream.set_nodelay();
+                }
+                stream.send_once_connected(head, body, answered, deadline)
+            })
+        };
         match attempt {
             Ok(()) => Ok(stream),
             Err(fault) if fault.is_lost() && self.addresses.len() > 1 => {

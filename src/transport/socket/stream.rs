@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use crate::abi::fork;
+use crate::abi::outq::unacknowledged;
 use crate::io::{self, Deadline};
 use crate::{Error, ErrorKind};
 
@@ -107,6 +108,9 @@ pub(in crate::transport) struct Stream {
 
 /// Set where the kernel has no client side of TCP Fast Open.
 static NO_FAST_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// How often is looked whether what was sent has arrived.
+const ARRIVAL: Duration = Duration::from_millis(1);
 
 /// MSG_FASTOPEN of linux/tcp.h.
 const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
@@ -278,8 +282,19 @@ impl Stream {
 
     /// Lets what was not sent go when this is dropped: nor would the peer read
     /// the end of what it does not read.
-    fn discard(&self) {
+    pub(super) fn discard(&self) {
         let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
+    }
+
+    /// Waits until all that was sent has arrived at the peer's machine.
+    pub(super) fn arrived(&self, deadline: Deadline) -> Result<()> {
+        while unacknowledged(self.as_fd())? > 0 {
+            if deadline.remaining().is_some_and(|left| left.is_zero()) {
+                return Err(Fault::TimedOut);
+            }
+            std::thread::sleep(ARRIVAL);
+        }
+        Ok(())
     }
 
     /// True once there is somebody at the other end.

@@ -4,7 +4,10 @@
 
 mod common;
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use common::hostile::{Act, RESPONSE, Way, assert_works, gate, in_all_ways, send};
 use common::vtable::{Vtable, rc};
@@ -68,6 +71,40 @@ fn bytes_after_the_response_are_malformed() {
     assert_each_brings(rc::MALFORMED_RESPONSE, |way| {
         let with = |extra: &[u8]| Act::Say([&way.frame(&RESPONSE)[..], extra].concat());
         vec![with(&[0]), with(&way.frame(&RESPONSE)), with(&[7; 4000])]
+    });
+}
+
+/// Waits until something has come that nobody asked for, on a connection that
+/// outlives its command.
+fn wait_for_more(tcti: Vtable) {
+    let (code, _, handles) = tcti.poll_handles(1);
+    assert_eq!(code, rc::SUCCESS);
+    // SAFETY: the context keeps its descriptor open meanwhile.
+    let connection = unsafe { BorrowedFd::borrow_raw(handles[0].fd) };
+    let left = Timespec::try_from(LONG).expect("a time");
+    let polled = poll(&mut [PollFd::new(&connection, PollFlags::IN)], Some(&left));
+    assert_eq!(polled, Ok(1), "nothing came");
+    // For so long a shared connection is used without a look at it.
+    std::thread::sleep(Duration::from_millis(5));
+}
+
+#[test]
+fn an_answer_that_comes_a_second_time_is_none_to_the_next_command() {
+    const OTHER: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0x01, 0x23];
+    in_all_ways(|way| {
+        let (again, wait) = gate();
+        let twice = Act::SayInTwo(way.frame(&RESPONSE), wait, way.frame(&RESPONSE));
+        let peer = way.peer(vec![twice, Act::Say(way.frame(&OTHER))]);
+        let context = way.open(&peer);
+        let tcti = Vtable(context.as_ptr());
+        assert_works(way, tcti);
+        again.send(()).unwrap();
+        if way.persistent || way.transport == "mssim" {
+            wait_for_more(tcti);
+        }
+        send(tcti);
+        assert_eq!(tcti.receive(-1), (rc::SUCCESS, OTHER.to_vec()), "{way:?}");
+        assert_works(way, tcti);
     });
 }
 

@@ -166,6 +166,91 @@ fn a_second_channel_that_does_not_answer_costs_no_more_than_its_deadline() {
     });
 }
 
+/// The commands of a simulator, each answered.
+fn answer_all(way: Way) -> Handler {
+    Box::new(move |mut conn| {
+        while conn.read_exact(&mut [0; 9]).is_ok()
+            && conn.command().is_some()
+            && conn.say(&way.frame(&RESPONSE))
+        {}
+    })
+}
+
+/// The ways to a simulator.
+fn in_all_ways_to_a_simulator(test: impl Fn(Way) + Sync) {
+    in_all_ways(|way| {
+        if way.transport == "mssim" {
+            test(way);
+        }
+    });
+}
+
+/// The signal that takes a cancel back.
+const CANCEL_OFF: [u8; 4] = 10_u32.to_be_bytes();
+
+#[test]
+fn a_simulator_that_is_slow_to_each_signal_has_no_deadline_for_each() {
+    in_all_ways_to_a_simulator(|way| {
+        let slow: Handler = Box::new(|mut conn| {
+            while conn.read_exact(&mut [0; 4]).is_ok() {
+                std::thread::sleep(Duration::from_secs(3));
+                conn.say(&[0; 4]);
+            }
+        });
+        let peer = pair(way, answer_all(way), slow);
+        let text = assert_open_fails_in_time(&way.chain(&peer), ErrorKind::IoError);
+        assert!(text.contains("did not answer NV_ON"), "{text}");
+    });
+}
+
+#[test]
+fn a_simulator_that_does_not_take_a_cancel_back_keeps_no_response_waiting() {
+    in_all_ways_to_a_simulator(|way| {
+        let stubborn: Handler = Box::new(|mut conn| {
+            let mut signal = [0; 4];
+            while conn.read_exact(&mut signal).is_ok() {
+                if signal == CANCEL_OFF {
+                    return conn.wait_for_close();
+                }
+                conn.say(&[0; 4]);
+            }
+        });
+        let peer = pair(way, answer_all(way), stubborn);
+        let context = way.open(&peer);
+        let tcti = Vtable(context.as_ptr());
+        assert_eq!(tcti.transmit(&common::commands::get_random(2)), rc::SUCCESS);
+        assert_eq!(tcti.cancel(), rc::SUCCESS);
+        let began = Instant::now();
+        let timeout = if way.tcp { 200 } else { 0 };
+        let received = std::iter::repeat_with(|| tcti.receive(timeout))
+            .find(|received| received.0 != rc::TRY_AGAIN);
+        assert_eq!(received, Some((rc::SUCCESS, RESPONSE.to_vec())), "{way:?}");
+        assert!(began.elapsed() < IN_TIME.start, "{way:?}");
+    });
+}
+
+#[test]
+fn a_simulator_that_accepts_a_client_on_the_command_channel_first_is_served() {
+    in_all_ways_to_a_simulator(|way| {
+        let (accepted, is_accepted) = std::sync::mpsc::channel();
+        let mut serve = answer_all(way);
+        let main: Handler = Box::new(move |conn| {
+            accepted.send(()).unwrap();
+            serve(conn);
+        });
+        let then: Handler = Box::new(move |conn| {
+            if is_accepted.recv().is_ok() {
+                consent(conn);
+            }
+        });
+        let peer = pair(way, main, then);
+        let context = way.open(&peer);
+        let tcti = Vtable(context.as_ptr());
+        assert_eq!(tcti.transmit(&common::commands::get_random(2)), rc::SUCCESS);
+        assert_eq!(tcti.receive(-1), (rc::SUCCESS, RESPONSE.to_vec()));
+    });
+}
+
 #[test]
 fn a_second_channel_that_refuses_is_an_error() {
     in_all_ways(|way| {

@@ -84,13 +84,17 @@ fn a_command_to_the_simulator_is_one_write() {
         let calls = strace::calls("commands_under_strace", &[("RUSTTCTI_TEST_CHAIN", &chain)]);
         let count = |name: &str| calls.iter().filter(|call| *call == name).count();
         assert_eq!(count("sendmsg"), COMMANDS, "{calls:?}");
-        // An answer comes in three parts at most, each of which is a read, and
-        // before it the word that it be acknowledged.
+        // A look whether anything came that nobody asked for. An answer comes in
+        // three parts at most, each of which is a read, and before it the word
+        // that it be acknowledged.
         assert!(
-            (COMMANDS..=3 * COMMANDS).contains(&count("recvfrom")),
+            (2 * COMMANDS..=4 * COMMANDS).contains(&count("recvfrom")),
             "{calls:?}"
         );
-        assert!(count("setsockopt") <= count("recvfrom"), "{calls:?}");
+        assert!(
+            count("setsockopt") <= count("recvfrom") - COMMANDS,
+            "{calls:?}"
+        );
         assert_eq!(
             count("sendmsg") + count("recvfrom") + count("setsockopt"),
             calls.len(),

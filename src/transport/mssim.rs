@@ -17,7 +17,7 @@ mod platform;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, Place, Stream};
 use crate::abi::fork;
@@ -35,9 +35,8 @@ const HELP: &Text = &usage::help(SETTINGS);
 
 const SEND_COMMAND: u32 = 8;
 
-/// A connection that was idle for longer is looked at before it is used: the
-/// simulator may have been restarted.
-const IDLE: Duration = Duration::from_millis(50);
+/// What an answer to a signal takes at most, where nothing is wrong.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// The transport to the simulator.
 ///
@@ -56,7 +55,6 @@ pub struct Mssim {
     stream: Option<Stream>,
     /// True from a command to its response.
     pending: bool,
-    used: Instant,
     inbox: Inbox,
     locality: u8,
     generation: u64,
@@ -74,12 +72,12 @@ impl Module for Mssim {
             platform: Arc::new(Platform::new(platform)),
             stream: None,
             pending: false,
-            used: Instant::now(),
             inbox: Inbox::default(),
             locality: 0,
             generation: fork::generation(),
         };
-        mssim.stream = Some(mssim.connect()?);
+        let deadline = Deadline::after(Some(PATIENCE));
+        mssim.stream = Some(mssim.connect(deadline)?);
         Ok(mssim)
     }
 }
@@ -101,7 +99,8 @@ impl Tcti for Mssim {
             // Its answer, still to come, would be taken for this one's.
             self.disconnect();
         }
-        self.platform.uncancel()?;
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.uncancel(deadline)?;
         let size = u32::try_from(command.len())
             .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
         let mut head = [0; 9];
@@ -111,7 +110,7 @@ impl Tcti for Mssim {
 
         let stream = match self.working() {
             // Not all of it was sent, so that it was not executed.
-            Some(stream) => match self.endpoint.send(&stream, &head, command) {
+            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
                 Err(error) if error.kind() == ErrorKind::NoConnection => None,
                 sent => sent.map(|()| Some(stream))?,
             },
@@ -120,8 +119,8 @@ impl Tcti for Mssim {
         let stream = match stream {
             Some(stream) => stream,
             None => {
-                let stream = self.connect()?;
-                self.endpoint.send(&stream, &head, command)?;
+                let stream = self.connect(deadline)?;
+                self.endpoint.send(&stream, &head, command, deadline)?;
                 stream
             }
         };
@@ -139,11 +138,12 @@ impl Tcti for Mssim {
             ));
         };
         let capacity = response.len();
+        let deadline = Deadline::after(timeout);
         let received = self.inbox.receive(
             &self.endpoint,
             stream,
             capacity.saturating_add(8),
-            Deadline::after(timeout),
+            deadline,
             true,
             |bytes| length(&self.endpoint, bytes, capacity),
         );
@@ -154,11 +154,7 @@ impl Tcti for Mssim {
                 response[..count].copy_from_slice(body);
                 self.inbox.clear();
                 self.pending = false;
-                self.used = Instant::now();
-                if let Err(error) = self.platform.uncancel() {
-                    // The next transmit tries again.
-                    log::debug!("{}", error.report());
-                }
+                self.uncancel_if_there_is_time(deadline);
                 Ok(count)
             }
             Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
@@ -190,12 +186,15 @@ impl Tcti for Mssim {
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.platform.power_off()?;
-        self.platform.power_on()
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.power_off(deadline)?;
+        self.platform
+            .power_on(&mut self.endpoint, deadline)
+            .map(drop)
     }
 
     fn finalize(&mut self) -> Result<()> {
-        let uncancelled = self.platform.uncancel();
+        let uncancelled = self.platform.uncancel(Deadline::after(Some(PATIENCE)));
         self.disconnect();
         self.platform.disconnect();
         uncancelled
@@ -207,15 +206,21 @@ impl Mssim {
     ///
     /// Only whoever is served on the platform channel waits for the other one:
     /// of two clients that each have one channel, none would go on.
-    fn connect(&mut self) -> Result<Stream> {
-        if let Err(error) = self.platform.power_on() {
-            if error.kind() == ErrorKind::NoConnection {
-                // What the user gave is the command channel's place.
-                self.endpoint.connect(Deadline::after(Some(PATIENCE)))?;
+    fn connect(&mut self, deadline: Deadline) -> Result<Stream> {
+        let early = match self.platform.power_on(&mut self.endpoint, deadline) {
+            Ok(early) => early,
+            Err(error) => {
+                if error.kind() == ErrorKind::NoConnection {
+                    // What the user gave is the command channel's place.
+                    self.endpoint.connect(deadline)?;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        let mut stream = self.endpoint.connect(Deadline::after(Some(PATIENCE)))?;
+        };
+        let mut stream = match early {
+            Some(stream) => stream,
+            None => self.endpoint.connect(deadline)?,
+        };
         stream.set_nodelay();
         stream.set_blocking(true).map_err(|fault: Fault| {
             fault.error(format!("cannot set up the connection to {}", self.endpoint))
@@ -223,14 +228,28 @@ impl Mssim {
         Ok(stream)
     }
 
-    /// The connection, if there is one that works.
+    /// The connection, if there is one that works. The simulator may have been
+    /// restarted, or have said something that nobody asked for, which would be
+    /// taken for the next answer.
     fn working(&mut self) -> Option<Stream> {
         let stream = self.stream.take()?;
-        if self.used.elapsed() <= IDLE || stream.is_quiet() {
+        if stream.is_quiet() {
             return Some(stream);
         }
         stream.end();
         None
+    }
+
+    /// Takes a cancel back before anybody else meets it, unless the caller's
+    /// time is up: the next transmit does it then.
+    fn uncancel_if_there_is_time(&self, deadline: Deadline) {
+        let in_a_hurry = || deadline.remaining().is_some_and(|left| left < ANSWER);
+        if !self.platform.is_cancelled() || in_a_hurry() {
+            return;
+        }
+        if let Err(error) = self.platform.uncancel(deadline.or_after(PATIENCE)) {
+            log::debug!("{}", error.report());
+        }
     }
 
     fn disconnect(&mut self) {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::sync::Mutex;
 
@@ -18,6 +19,12 @@ const CANCEL_OFF: u32 = 10;
 const NV_ON: u32 = 11;
 /// Says good-bye, on either channel; not answered.
 pub(super) const SESSION_END: u32 = 20;
+
+/// How long an answer may take until the peer is taken for one that accepts a
+/// client on the command channel first, or for one that serves somebody else.
+const UNANSWERED: Duration = Duration::from_millis(500);
+/// How long it then has to be the former.
+const ACCEPTED: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Platform {
@@ -48,24 +55,37 @@ impl Platform {
     }
 
     /// Power and NV memory, without which a simulator answers nothing; more
-    /// than once does no harm.
-    pub(super) fn power_on(&self) -> Result<()> {
+    /// than once does no harm. `commands` is the command channel, and what is
+    /// returned a connection to it, if one was made on the way.
+    pub(super) fn power_on(
+        &self,
+        commands: &mut Endpoint,
+        deadline: Deadline,
+    ) -> Result<Option<Stream>> {
         let mut channel = self.channel.lock();
-        channel.exchange("POWER_ON", POWER_ON)?;
-        channel.exchange("NV_ON", NV_ON)
+        let mut early = None;
+        let knock = |platform: &Stream| early = knock(commands, platform);
+        channel.exchange("POWER_ON", POWER_ON, deadline, knock)?;
+        channel.exchange("NV_ON", NV_ON, deadline, |_| {})?;
+        Ok(early)
     }
 
-    pub(super) fn power_off(&self) -> Result<()> {
-        self.channel.lock().exchange("POWER_OFF", POWER_OFF)
+    pub(super) fn power_off(&self, deadline: Deadline) -> Result<()> {
+        let mut channel = self.channel.lock();
+        channel.exchange("POWER_OFF", POWER_OFF, deadline, |_| {})
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
     }
 
     /// Takes a cancel back, lest it meets the next command.
-    pub(super) fn uncancel(&self) -> Result<()> {
-        if !self.cancelled.load(Ordering::Acquire) {
+    pub(super) fn uncancel(&self, deadline: Deadline) -> Result<()> {
+        if !self.is_cancelled() {
             return Ok(());
         }
         let mut channel = self.channel.lock();
-        channel.exchange("CANCEL_OFF", CANCEL_OFF)?;
+        channel.exchange("CANCEL_OFF", CANCEL_OFF, deadline, |_| {})?;
         self.cancelled.store(false, Ordering::Release);
         Ok(())
     }
@@ -91,21 +111,42 @@ impl Cancel for Platform {
         }
         // Before it is sent: whatever becomes of it, it must be taken back.
         self.cancelled.store(true, Ordering::Release);
-        channel.exchange("CANCEL_ON", CANCEL_ON)
+        let deadline = Deadline::after(Some(PATIENCE));
+        channel.exchange("CANCEL_ON", CANCEL_ON, deadline, |_| {})
     }
 }
 
+/// A connection on the command channel, for a peer that accepts a client there
+/// first and then, on the platform channel, `platform`. Only as long as it may
+/// be such a one: a simulator that serves somebody else would have a client in
+/// the way who cannot go on.
+fn knock(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
+    let soon = |time| Deadline::after(Some(time));
+    if platform.readable(soon(UNANSWERED)).is_ok() {
+        return None;
+    }
+    let early = commands.connect(soon(ACCEPTED)).ok()?;
+    platform.readable(soon(ACCEPTED)).ok().map(|()| early)
+}
+
 impl Channel {
-    fn exchange(&mut self, name: &str, code: u32) -> Result<()> {
-        let deadline = Deadline::after(Some(PATIENCE));
+    /// `sent` is called when the code was, with the connection that the answer
+    /// comes over.
+    fn exchange(
+        &mut self,
+        name: &str,
+        code: u32,
+        deadline: Deadline,
+        mut sent: impl FnMut(&Stream),
+    ) -> Result<()> {
         let known = self.stream.take();
         let was_known = known.is_some();
         let stream = self.connection(known, deadline)?;
-        match self.ask(&stream, name, code, deadline) {
+        match self.ask(&stream, name, code, deadline, &mut sent) {
             // A simulator that was restarted since.
             Err(error) if was_known && error.kind() == ErrorKind::NoConnection => {
                 let stream = self.connection(None, deadline)?;
-                self.ask(&stream, name, code, deadline)?;
+                self.ask(&stream, name, code, deadline, &mut sent)?;
                 self.stream = Some(stream);
             }
             asked => {
@@ -127,9 +168,17 @@ impl Channel {
         }
     }
 
-    fn ask(&self, stream: &Stream, name: &str, code: u32, deadline: Deadline) -> Result<()> {
+    fn ask(
+        &self,
+        stream: &Stream,
+        name: &str,
+        code: u32,
+        deadline: Deadline,
+        sent: &mut impl FnMut(&Stream),
+    ) -> Result<()> {
         let who = &self.endpoint;
-        self.endpoint.send(stream, &[], &code.to_be_bytes())?;
+        who.send(stream, &[], &code.to_be_bytes(), deadline)?;
+        sent(stream);
         let mut answer = [0; 4];
         match stream.recv_whole(&mut answer, deadline) {
             Ok(true) => {}

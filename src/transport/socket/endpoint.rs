@@ -365,7 +365,7 @@ impl Endpoint {
             Err(fault) if fault.is_lost() && self.addresses.len() > 1 => {
                 drop(stream);
                 let stream = self.connect_from(1, fault, deadline)?;
-                self.send(&stream, head, body)?;
+                self.send(&stream, head, body, deadline)?;
                 Ok(stream)
             }
             Err(fault) if stream.is_connected() => Err(self.unsendable(fault)),
@@ -379,9 +379,10 @@ impl Endpoint {
         stream: &Stream,
         head: &[u8],
         body: &[u8],
+        deadline: Deadline,
     ) -> Result<()> {
         stream
-            .send(head, body, Deadline::after(Some(PATIENCE)))
+            .send(head, body, deadline)
             .map_err(|fault| self.unsendable(fault))
     }
 

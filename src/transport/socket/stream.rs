@@ -187,19 +187,20 @@ impl Stream {
 
     /// Waits for a place in a unix socket's backlog, for which there is no poll.
     fn queue_for(&mut self, to: &SocketAddrUnix, deadline: Deadline) -> Result<()> {
-        let left = deadline.remaining().unwrap_or(io::PATIENCE);
         self.set_blocking(true)?;
-        sockopt::set_socket_timeout(
-            self.as_fd(),
-            sockopt::Timeout::Send,
-            Some(left.max(Duration::from_millis(1))),
-        )?;
         loop {
+            let left = deadline.remaining().unwrap_or(io::PATIENCE);
+            if left.is_zero() {
+                return Err(Fault::TimedOut);
+            }
+            // Each time, or one signal after the other would put the end off.
+            sockopt::set_socket_timeout(
+                self.as_fd(),
+                sockopt::Timeout::Send,
+                Some(left.max(Duration::from_millis(1))),
+            )?;
             match connect(self.as_fd(), to) {
                 Err(Errno::AGAIN) => return Err(Fault::TimedOut),
-                Err(Errno::INTR) if deadline.remaining().is_some_and(|left| left.is_zero()) => {
-                    return Err(Fault::TimedOut);
-                }
                 Err(Errno::INTR) => {}
                 done => return Ok(done?),
             }
@@ -323,6 +324,11 @@ impl Stream {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// Waits until something has come, or the stream has ended.
+    pub(in crate::transport) fn readable(&self, deadline: Deadline) -> Result<()> {
+        wait(self, PollFlags::IN, deadline)
     }
 
     /// Fills `into`; false where the stream ends before.

@@ -17,9 +17,9 @@ use crate::transport::socket::{Endpoint, Stream};
 use crate::{Error, ErrorKind, Result};
 
 /// A connection that was idle for longer is looked at before it is used: swtpm
-/// may have been restarted, which takes longer. In a busy one that look, a
-/// system call each time, is saved.
-const IDLE: Duration = Duration::from_millis(50);
+/// may have been restarted, or have said something that nobody asked for. In a
+/// busy one that look, a system call each time, is saved.
+const IDLE: Duration = Duration::from_millis(1);
 
 /// The connections of this process, in a list for each process that there was:
 /// a forked child finds its own unlocked, whatever its parent's threads did.
@@ -58,7 +58,7 @@ impl Shared {
         }
         // Not under the lock, since this may take its time.
         let mut endpoint = endpoint.clone();
-        let stream = connect(&mut endpoint)?;
+        let stream = connect(&mut endpoint, Deadline::after(Some(PATIENCE)))?;
         let mut list = list.lock();
         if let Some(shared) = known(&list) {
             // Another thread was faster.
@@ -87,11 +87,13 @@ impl Shared {
     /// # Errors
     /// [`ErrorKind::TryAgain`] while another context has it for too long.
     pub(super) fn send(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
-        let sent = match self.borrow()? {
-            Some(stream) => match endpoint.send(&stream, &[], command) {
+        let borrowed = self.borrow()?;
+        let deadline = Deadline::after(Some(PATIENCE));
+        let sent = match borrowed {
+            Some(stream) => match endpoint.send(&stream, &[], command, deadline) {
                 // Not all of it was sent, so that it was not executed.
                 Err(error) if error.kind() == ErrorKind::NoConnection => {
-                    self.renew(endpoint, command)
+                    renew(endpoint, command, deadline)
                 }
                 Err(error) => {
                     stream.end();
@@ -99,18 +101,12 @@ impl Shared {
                 }
                 Ok(()) => Ok(stream),
             },
-            None => self.renew(endpoint, command),
+            None => renew(endpoint, command, deadline),
         };
         if sent.is_err() {
             self.give_back(None);
         }
         sent
-    }
-
-    fn renew(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
-        let stream = connect(endpoint)?;
-        endpoint.send(&stream, &[], command)?;
-        Ok(stream)
     }
 
     /// The connection, if there is one that works.
@@ -188,9 +184,16 @@ impl Drop for Shared {
     }
 }
 
+/// A new connection, over which the command was sent.
+fn renew(endpoint: &mut Endpoint, command: &[u8], deadline: Deadline) -> Result<Stream> {
+    let stream = connect(endpoint, deadline)?;
+    endpoint.send(&stream, &[], command, deadline)?;
+    Ok(stream)
+}
+
 /// A connection that is read in one system call and written without delay.
-fn connect(endpoint: &mut Endpoint) -> Result<Stream> {
-    let mut stream = endpoint.connect(Deadline::after(Some(PATIENCE)))?;
+fn connect(endpoint: &mut Endpoint, deadline: Deadline) -> Result<Stream> {
+    let mut stream = endpoint.connect(deadline)?;
     stream.set_nodelay();
     stream
         .set_blocking(true)

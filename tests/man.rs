@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{module, stage, swtpm};
+use common::{module, ports, stage};
 
 const MODULE: &str = "tss2-tcti-rusttcti.7";
 const FUNCTIONS: &str = "Tss2_Tcti_Rusttcti_Init.3";
@@ -215,7 +215,7 @@ fn is_16_bytes(text: &str) -> bool {
 fn script(text: &str) -> String {
     const END: &str = "trap '[ ! -e $HOME/mytpm/pid ] || kill $(cat $HOME/mytpm/pid)' EXIT\n";
     let home = tempfile::tempdir().expect("a folder");
-    let port = swtpm::free_ports();
+    let port = ports::free();
     let text = text
         .replace("kill $(cat $HOME/mytpm/pid)\n", "") // END's to do
         .replace("2321", &port.to_string())

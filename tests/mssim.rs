@@ -66,7 +66,7 @@ fn a_session_has_power_brings_responses_and_says_good_bye() {
 
 #[test]
 fn a_missing_simulator_is_reported_at_init() {
-    let port = common::swtpm::free_ports();
+    let port = common::ports::free();
     let error = Transport::init(Some(&format!("port={port}"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoConnection);
     assert_eq!(

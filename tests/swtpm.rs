@@ -50,7 +50,7 @@ fn commands_bring_responses() {
 
 #[test]
 fn a_missing_swtpm_is_reported_at_init() {
-    let port = common::swtpm::free_ports();
+    let port = common::ports::free();
     for persistent in ["", ",persistent=1"] {
         let error = Transport::init(Some(&format!("port={port}{persistent}"))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoConnection);
@@ -158,7 +158,7 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
 #[test]
 fn an_ipv6_address_is_a_host() {
     for host in ["::1", "[::1]"] {
-        let port = common::swtpm::free_ports();
+        let port = common::ports::free();
         let error = Transport::init(Some(&format!("host={host},port={port}"))).unwrap_err();
         let text = format!("cannot connect to swtpm at [::1]:{port}: connection refused");
         assert!(error.to_string().contains(&text), "{error}");

@@ -33,6 +33,7 @@ mod wire;
 mod common {
     pub mod commands;
     pub mod model;
+    pub mod ports;
     pub mod scripted;
     pub mod vtable;
 }

@@ -6,13 +6,13 @@
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
-use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use rusttcti::{ErrorKind, Tcti, open};
 use tempfile::TempDir;
 
 use crate::client::{Client, last_error};
+use crate::common::ports;
 use crate::control::{Answer, Control};
 use crate::input::Input;
 use crate::wire::{Listener, Wire};
@@ -49,17 +49,11 @@ impl Place {
     }
 
     fn tcp() -> Self {
-        loop {
-            let data = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let port = data.local_addr().expect("an address").port();
-            let beside = port.checked_add(1);
-            let control = beside.and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-            if let Some(control) = control {
-                let mut place = Self::new(Listener::Tcp(data), Listener::Tcp(control));
-                place.conf = format!("host=127.0.0.1,port={port}");
-                return place;
-            }
-        }
+        let [data, control] = ports::neighbours();
+        let conf = format!("host=127.0.0.1,port={}", ports::port(&data));
+        let mut place = Self::new(Listener::Tcp(data), Listener::Tcp(control));
+        place.conf = conf;
+        place
     }
 
     fn new(data: Listener, control: Listener) -> Self {

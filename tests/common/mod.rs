@@ -16,6 +16,7 @@ pub mod module;
 pub mod mssim;
 pub mod peer;
 pub mod poll;
+pub mod ports;
 pub mod proc;
 pub mod pty;
 pub mod scripted;

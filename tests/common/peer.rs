@@ -14,6 +14,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
+use super::ports;
+
 /// A connection that a client made.
 #[derive(Debug)]
 pub enum Conn {
@@ -164,17 +166,9 @@ pub struct Pair {
 impl Pair {
     /// On two neighbouring TCP ports.
     pub fn tcp(main: Handler, other: Handler) -> Self {
-        loop {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let port = listener.local_addr().unwrap().port();
-            let Some(next) = port.checked_add(1) else {
-                continue;
-            };
-            if let Ok(beside) = TcpListener::bind(("127.0.0.1", next)) {
-                let listeners = [Listener::Tcp(listener), Listener::Tcp(beside)];
-                return Self::serve(Place::Tcp(port), listeners, [main, other], None);
-            }
-        }
+        let listeners = ports::neighbours();
+        let place = Place::Tcp(ports::port(&listeners[0]));
+        Self::serve(place, listeners.map(Listener::Tcp), [main, other], None)
     }
 
     /// On two unix sockets.

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A live swtpm of a test's own, on ports or sockets of its own.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::ports;
 
 /// A running swtpm, ended with this value. Its TPM is started (Startup CLEAR).
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Swtpm {
         let state = TempDir::new().expect("a folder for swtpm's state");
         loop {
             // Somebody else may take a port in between: then with another one.
-            let place = Place::Tcp(free_ports());
+            let place = Place::Tcp(ports::free());
             if let Some(child) = start(&place, &state) {
                 return Self {
                     child,
@@ -174,21 +175,4 @@ fn control(path: &std::path::Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".ctrl");
     path.into()
-}
-
-/// A port that was free a moment ago, as was the next one: below those that the
-/// kernel gives to whoever asks for any.
-pub fn free_ports() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const RANGE: u32 = 10_000;
-    loop {
-        let tried = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        // Another process begins elsewhere.
-        let offset = (std::process::id() * 37 + tried) % RANGE;
-        let port = 20_000 + 2 * (offset as u16 % 5_000);
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 1) {
-            return port;
-        }
-    }
 }

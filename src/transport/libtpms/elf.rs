@@ -128,7 +128,9 @@ impl Elf {
         let dynamic = dynamic?;
         // As much of it as there is, whatever its size is said to be.
         let table = from(file, dynamic.offset)?;
-        let size = usize::try_from(dynamic.size).ok()?.min(table.len());
+        let size = usize::try_from(dynamic.size)
+            .unwrap_or(usize::MAX)
+            .min(table.len());
         let entry = |tag| {
             let mut entries = table[..size].chunks_exact(2 * layout.wide as usize);
             let found = entries.find(|entry| number(entry, 0) == Some(tag));

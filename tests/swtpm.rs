@@ -49,6 +49,32 @@ fn commands_bring_responses() {
 }
 
 #[test]
+fn what_is_behind_the_longest_command_that_swtpm_reads_is_never_a_command() {
+    for (_peer, conf) in peers() {
+        let context = open(&conf);
+        let tcti = Vtable(context.as_ptr());
+        for hidden in [1, 4, 12] {
+            // swtpm reads 4096 bytes, and what follows as the next command.
+            let mut long = get_random(16);
+            long.resize(4096, 0);
+            long.extend_from_slice(&get_random(4)[..hidden]);
+            let size = u32::try_from(long.len()).expect("a size");
+            long[2..6].copy_from_slice(&size.to_be_bytes());
+            assert_eq!(tcti.transmit(&long), rc::BAD_VALUE, "{conf}");
+            random_bytes(tcti);
+        }
+        let mut longest = get_random(16);
+        longest.resize(4096, 0);
+        longest[2..6].copy_from_slice(&4096_u32.to_be_bytes());
+        assert_eq!(tcti.transmit(&longest), rc::SUCCESS, "{conf}");
+        let (code, response) = tcti.receive(-1);
+        assert_eq!(code, rc::SUCCESS, "{conf}");
+        assert_ne!(response_code(&response), 0, "{conf}");
+        random_bytes(tcti);
+    }
+}
+
+#[test]
 fn a_missing_swtpm_is_reported_at_init() {
     let port = common::ports::free();
     for persistent in ["", ",persistent=1"] {

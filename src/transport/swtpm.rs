@@ -112,6 +112,18 @@ impl Module for Swtpm {
     }
 }
 
+/// What swtpm reads of a command at most, as TPMs do. It would take what is
+/// behind that for another command, and answer both.
+const LONGEST: usize = 4096;
+
+#[cold]
+fn too_long(length: usize) -> Error {
+    Error::new(
+        ErrorKind::BadValue,
+        format!("a command of {length} bytes, of which swtpm reads {LONGEST} at most"),
+    )
+}
+
 pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
     let mut place = Place::default();
     let mut persistent = false;
@@ -130,6 +142,9 @@ pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         fork::check(self.generation)?;
+        if command.len() > LONGEST {
+            return Err(too_long(command.len()));
+        }
         // Of a command that was given up.
         self.abandon();
         if self.locality != 0 {

@@ -7,6 +7,7 @@
 
 mod endpoint;
 mod inbox;
+mod reach;
 mod stream;
 
 pub(super) use endpoint::{Endpoint, HOST, PATH, PORT, Place};

@@ -6,10 +6,10 @@
 
 use std::fmt;
 use std::net::ToSocketAddrs;
-use std::time::{Duration, Instant};
 
 use rustix::net::SocketAddrUnix;
 
+use super::reach::{Crowd, reach, reach_in_crowd};
 use super::stream::{Address, Fault, Stream};
 use crate::io::{Deadline, PATIENCE};
 use crate::usage::Setting;
@@ -36,14 +36,6 @@ pub(in crate::transport) const PATH: Setting = Setting {
            control channel's path, which is this one and .ctrl. Of a host and a path, what \
            comes last counts.",
 };
-
-/// How long a peer on this machine may leave a connection unanswered until it
-/// is tried anew. The kernel itself would ask again after 1, 3 and 7 s, and in
-/// between others take each place in the peer's backlog that becomes free.
-const REDIAL: Duration = Duration::from_millis(10);
-
-/// How long the peer counts as crowded after a connection had to be tried anew.
-const CROWD: Duration = Duration::from_secs(10);
 
 /// How much is sent ahead to a crowded peer: less than the header of a command,
 /// without which it executes nothing.
@@ -174,87 +166,11 @@ fn unix_address(path: &str) -> rustix::io::Result<SocketAddrUnix> {
         .or_else(|_| SocketAddrUnix::new(path))
 }
 
-/// Connects, and does what comes `first` over the connection: by the time that
-/// it is given, if there is none until then. Where `redial` is set it may come
-/// to be another socket.
-fn reach(
-    to: &Address,
-    mut stream: Stream,
-    redial: bool,
-    crowd: &mut Crowd,
-    deadline: Deadline,
-    first: impl Fn(&Stream, Deadline) -> std::result::Result<(), Fault>,
-) -> (Stream, std::result::Result<(), Fault>) {
-    let redial = redial && to.answers_at_once();
-    loop {
-        let answered = match redial {
-            true => deadline.or_after(REDIAL),
-            false => deadline,
-        };
-        let done = stream
-            .start(to, deadline)
-            .and_then(|()| first(&stream, answered));
-        let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
-        if done != Err(Fault::TimedOut) || !redial || is_over() {
-            return (stream, done);
-        }
-        crowd.seen();
-        if stream.is_connected() {
-            // It was answered after all, in this moment.
-            let done = first(&stream, deadline);
-            return (stream, done);
-        }
-        match Stream::new(to) {
-            Ok(other) => stream = other,
-            Err(fault) => return (stream, Err(fault)),
-        }
-    }
-}
-
-/// Connects to a crowded peer, and sends the first bytes of a command that have
-/// surely arrived when this returns.
-///
-/// Of those who connect at one moment the kernel tells more that they are
-/// connected than the peer's backlog has room for. What they send is thrown
-/// away, and sent again by the kernel after 200 ms, then after twice as long
-/// each time, until it meets a free place: that was seen to take a minute. So
-/// one who was left out tries anew, which it may do as long as nothing was sent
-/// that the peer could execute.
-fn reach_in_crowd(
-    to: &Address,
-    mut stream: Stream,
-    deadline: Deadline,
-    ahead: &[u8],
-) -> (Stream, std::result::Result<(), Fault>) {
-    loop {
-        let answered = deadline.or_after(REDIAL);
-        let done = stream
-            .start(to, deadline)
-            .and_then(|()| stream.send_once_connected(&[], ahead, answered, answered))
-            .and_then(|()| stream.arrived(answered));
-        let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
-        if done != Err(Fault::TimedOut) || is_over() {
-            return (stream, done);
-        }
-        stream.discard();
-        match Stream::new(to) {
-            Ok(other) => stream = other,
-            Err(fault) => return (stream, Err(fault)),
-        }
-    }
-}
-
-/// When others were last seen to compete for a place in the peer's backlog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Crowd(Option<Instant>);
-
-impl Crowd {
-    fn seen(&mut self) {
-        self.0 = Some(Instant::now());
-    }
-
-    fn is_there(self) -> bool {
-        self.0.is_some_and(|seen| seen.elapsed() < CROWD)
+/// What one of so many addresses has of the time until the deadline.
+fn share(deadline: Deadline, addresses: usize) -> Deadline {
+    match (deadline.remaining(), addresses) {
+        (Some(left), 2..) => deadline.or_after(left / addresses as u32),
+        _ => deadline,
     }
 }
 
@@ -292,8 +208,9 @@ impl Endpoint {
         for at in from..self.addresses.len() {
             let to = &self.addresses[at];
             let crowd = &mut self.crowd;
+            let share = share(deadline, self.addresses.len() - at);
             let attempt = Stream::new(to).map(|stream| {
-                reach(to, stream, true, crowd, deadline, |stream, answered| {
+                reach(to, stream, true, crowd, share, |stream, answered| {
                     stream.established(answered)
                 })
             });
@@ -330,20 +247,21 @@ impl Endpoint {
         let deadline = Deadline::after(Some(PATIENCE));
         // One whose descriptor somebody waits on is not exchanged for another.
         let redial = socket.is_none();
-        let stream = match socket {
-            Some(socket) => socket,
-            None => self.socket()?,
-        };
         let Some(to) = self.addresses.first() else {
             return Err(self.unreachable(Fault::TimedOut));
         };
+        let stream = match socket.map_or_else(|| Stream::new(to), Ok) {
+            Ok(stream) => stream,
+            Err(fault) => return self.dial_another(fault, head, body, deadline),
+        };
+        let share = share(deadline, self.addresses.len());
         // A longer one has more than one packet on an ethernet, of which the
         // last would wait for an answer to those before.
         let long = head.len() + body.len() > 1200;
         let whole_commands = head.is_empty() && body.len() > AHEAD;
         let (stream, attempt) = if redial && whole_commands && self.crowd.is_there() {
             let (ahead, rest) = body.split_at(AHEAD);
-            let (stream, reached) = reach_in_crowd(to, stream, deadline, ahead);
+            let (stream, reached) = reach_in_crowd(to, stream, share, ahead);
             let sent = reached.and_then(|()| {
                 if long {
                     stream.set_nodelay();
@@ -353,7 +271,7 @@ impl Endpoint {
             (stream, sent)
         } else {
             let crowd = &mut self.crowd;
-            reach(to, stream, redial, crowd, deadline, |stream, answered| {
+            reach(to, stream, redial, crowd, share, |stream, answered| {
                 if long {
                     stream.set_nodelay();
                 }
@@ -362,15 +280,26 @@ impl Endpoint {
         };
         match attempt {
             Ok(()) => Ok(stream),
-            Err(fault) if fault.is_lost() && self.addresses.len() > 1 => {
+            // It was not executed: not all of it was sent.
+            Err(fault) if fault.is_lost() || !stream.is_connected() => {
                 drop(stream);
-                let stream = self.connect_from(1, fault, deadline)?;
-                self.send(&stream, head, body, deadline)?;
-                Ok(stream)
+                self.dial_another(fault, head, body, deadline)
             }
-            Err(fault) if stream.is_connected() => Err(self.unsendable(fault)),
-            Err(fault) => Err(self.unreachable(fault)),
+            Err(fault) => Err(self.unsendable(fault)),
         }
+    }
+
+    /// The same over any but the best address, which failed because of `fault`.
+    fn dial_another(
+        &mut self,
+        fault: Fault,
+        head: &[u8],
+        body: &[u8],
+        deadline: Deadline,
+    ) -> Result<Stream> {
+        let stream = self.connect_from(1, fault, deadline)?;
+        self.send(&stream, head, body, deadline)?;
+        Ok(stream)
     }
 
     /// Sends over a connection that there is.
@@ -403,5 +332,77 @@ impl Endpoint {
             ErrorKind::IoError => Error::new(ErrorKind::NoConnection, text),
             kind => Error::new(kind, text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+
+    use super::*;
+
+    /// One name for these places.
+    fn endpoint(addresses: &[SocketAddr]) -> Endpoint {
+        Endpoint {
+            who: "peer",
+            name: "somewhere".to_owned(),
+            addresses: addresses.iter().copied().map(Address::Tcp).collect(),
+            crowd: Crowd::default(),
+        }
+    }
+
+    fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        (listener, address)
+    }
+
+    /// A port that is somebody's, who does not listen.
+    fn refusing() -> (OwnedFd, SocketAddr) {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        bind(&socket, &any).expect("a port");
+        let address = getsockname(&socket).expect("its address");
+        (socket, address.try_into().expect("of IPv4"))
+    }
+
+    fn assert_finds_the_peer(first: SocketAddr) {
+        let (_peer, there) = listen();
+        let deadline = || Deadline::after(Some(PATIENCE));
+        let mut endpoint = endpoint(&[first, there]);
+        let connected = endpoint.clone().connect(deadline());
+        assert!(connected.is_ok(), "{first}: {connected:?}");
+        // The first time, and once it is known which is the good one.
+        for _ in 0..2 {
+            let dialled = endpoint.dial(None, &[], b"command");
+            assert!(dialled.is_ok(), "{first}: {dialled:?}");
+            assert_eq!(endpoint.addresses[0], Address::Tcp(there));
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_the_first_may_be_refused_unreachable_or_silent() {
+        let (_deaf, refusing) = refusing();
+        assert_finds_the_peer(refusing);
+        // No TCP goes there, nor any packet.
+        assert_finds_the_peer(([224, 0, 0, 1], 2321).into());
+        // Nobody accepts, and the kernel holds no more.
+        let (full, address) = listen();
+        rustix::net::listen(&full, 0).expect("a backlog of none");
+        let _waiting = TcpStream::connect(address).expect("a place");
+        assert_finds_the_peer(address);
+    }
+
+    #[test]
+    fn the_last_failure_is_told_where_no_address_is_a_peer_s() {
+        let nowhere = [224, 0, 0, 1];
+        let (_deaf, refusing) = refusing();
+        let mut endpoint = endpoint(&[(nowhere, 1).into(), refusing]);
+        let error = endpoint.dial(None, &[], b"command").expect_err("none");
+        assert_eq!(error.kind(), ErrorKind::NoConnection);
+        assert!(error.to_string().contains("connection refused"), "{error}");
     }
 }

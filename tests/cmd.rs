@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::commands::{command, get_random};
+use common::poll::polls;
 use common::vtable::{Vtable, rc};
 use common::{again, proc, signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -132,6 +133,19 @@ fn an_early_end_is_told_with_its_exit_status_and_its_last_message() {
         assert!(error.to_string().contains(command), "{error}");
         assert!(error.to_string().contains(told), "{command}: {error}");
     }
+}
+
+#[test]
+fn a_command_that_closes_its_output_keeps_no_timeout_waiting() {
+    let mut cmd = start("exec >&-; sleep 100");
+    cmd.transmit(&get_random(4)).expect("it is taken");
+    assert!(polls(&mut cmd, Duration::from_secs(20)), "it has an end");
+    // It may be about to tell more by its exit status.
+    let error = cmd.receive(&mut [0; 64], Some(Duration::ZERO)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TryAgain);
+    let error = cmd.receive(&mut [0; 64], None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoConnection);
+    assert!(error.to_string().contains("closed its output"), "{error}");
 }
 
 #[test]

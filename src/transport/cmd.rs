@@ -17,7 +17,7 @@ pub use child::stand_in;
 
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -56,6 +56,8 @@ pub struct Cmd {
     /// None after a failure, until the next TPM command starts it anew.
     child: Option<Child>,
     partial: Assembly,
+    /// When its output was seen to have ended, without a word of its own end yet.
+    closed: Option<Instant>,
 }
 
 impl Module for Cmd {
@@ -75,6 +77,7 @@ impl Module for Cmd {
             child: Some(Child::start(&command)?),
             command,
             partial: Assembly::default(),
+            closed: None,
         })
     }
 }
@@ -82,6 +85,7 @@ impl Module for Cmd {
 impl Cmd {
     /// Ends the command, which is out of step or gone, and passes the error on.
     fn failed(&mut self, error: Error) -> Error {
+        self.closed = None;
         if let Some(mut child) = self.child.take() {
             // Its owner can do nothing about it.
             let _ = child.end(Manner::AtOnce);
@@ -89,12 +93,17 @@ impl Cmd {
         error
     }
 
-    /// The command's output has ended: why?
-    fn gone(&mut self) -> Error {
-        let ended = self.child.as_ref().map(|child| child.ended(AFTER_THE_END));
+    /// The command's output has ended: why? Try again, where that may be known
+    /// after the deadline.
+    fn gone(&mut self, deadline: Deadline) -> Error {
+        let since = *self.closed.get_or_insert_with(Instant::now);
+        let left = AFTER_THE_END.saturating_sub(since.elapsed());
+        let patience = deadline.remaining().map_or(left, |time| time.min(left));
+        let ended = self.child.as_ref().and_then(|child| child.ended(patience));
         let how = match ended {
-            Some(Some(ended)) => ended,
-            _ => "closed its output".to_owned(),
+            Some(ended) => ended,
+            None if patience < left => return ErrorKind::TryAgain.into(),
+            None => "closed its output".to_owned(),
         };
         let text = format!("the command \"{}\" {how}", self.command);
         self.failed(Error::new(ErrorKind::NoConnection, text))
@@ -142,7 +151,7 @@ impl Tcti for Cmd {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => match child.wait_for_room(deadline) {
                     Ok(true) => {}
-                    Ok(false) => return Err(self.gone()),
+                    Ok(false) => return Err(self.gone(Deadline::Never)),
                     Err(_) => {
                         let text = format!(
                             "the command \"{}\" reads no TPM command for {PATIENCE:?}",
@@ -175,7 +184,7 @@ impl Tcti for Cmd {
         match result {
             Ok(size) => Ok(size),
             Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
-            Err(_) if closed => Err(self.gone()),
+            Err(_) if closed => Err(self.gone(deadline)),
             Err(error) => {
                 let text = format!("the command \"{}\": {error}", self.command);
                 Err(self.failed(Error::new(error.kind(), text)))

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+
 use crate::layer::{self, Options};
 use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
 use crate::usage::Setting;
@@ -127,6 +129,39 @@ pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
     Ok(tcti)
 }
 
+/// The most layers that a chain may have: each takes some of the stack of the
+/// thread that uses it.
+const MOST_LAYERS: usize = 64;
+
+/// How often a chain may be the CONF of a module that opens chains, which is
+/// this one again.
+const MOST_WITHIN: usize = 8;
+
+thread_local! {
+    /// How many chains this thread is opening, each of them within the one before.
+    static WITHIN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Opens what may come back to open a chain.
+fn within<T>(open: impl FnOnce() -> Result<T>) -> Result<T> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            WITHIN.set(WITHIN.get() - 1);
+        }
+    }
+
+    if WITHIN.get() >= MOST_WITHIN {
+        return Err(Error::new(
+            ErrorKind::BadValue,
+            format!("a chain within a chain, more than {MOST_WITHIN} times over"),
+        ));
+    }
+    WITHIN.set(WITHIN.get() + 1);
+    let _leave = Leave;
+    open()
+}
+
 /// A C module, by tctildr.
 fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
     if let Some((known, _)) = name.split_once(',') {
@@ -140,7 +175,7 @@ fn foreign(name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
             ));
         }
     }
-    match TctiLdr::shielded(name, conf) {
+    match within(|| TctiLdr::shielded(name, conf)) {
         Ok(tcti) => Ok(Box::new(tcti)),
         Err(error) if TctiLdr::is_available(name) => Err(error),
         // The loader's own failures have codes of the TCTI layer, but for the
@@ -210,6 +245,12 @@ impl<'a> Plan<'a> {
             let Some(layer) = find(LAYERS, name) else {
                 break;
             };
+            if layers.len() == MOST_LAYERS {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    format!("the chain has more than {MOST_LAYERS} layers"),
+                ));
+            }
             let (options, after) = Options::parse(name, &rest[name.len()..])?;
             layers.push((layer.open, options));
             rest = after;
@@ -302,6 +343,15 @@ mod tests {
     fn a_chain_without_a_name_before_a_colon_is_refused() {
         assert!(refusal(":").contains("names no transport"));
         assert!(refusal("pcap::null").contains("names no transport"));
+    }
+
+    #[test]
+    fn no_chain_is_so_long_that_it_takes_all_of_a_thread_s_stack() {
+        assert_eq!(transport(&format!("{}null", "flush:".repeat(64))).0, 64);
+        for count in [65, 500_000] {
+            let text = refusal(&format!("{}null", "flush:".repeat(count)));
+            assert_eq!(text, "the chain has more than 64 layers");
+        }
     }
 
     #[test]

@@ -244,3 +244,13 @@ fn a_thread_with_a_stack_of_64_kib_may_call_the_module() {
         play("scene_little_stack", &chain);
     }
 }
+
+#[test]
+fn a_module_within_itself_again_and_again_is_refused_while_there_is_stack() {
+    let chain = format!("{}libtpms", "rusttcti:".repeat(400));
+    let mut tool = common::module::program("tpm2_getrandom");
+    let output = tool.args(["-T", &chain, "4"]).output().expect("tpm2-tools");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("a chain within a chain"), "{told}");
+}

@@ -316,6 +316,12 @@ impl From<io::Error> for Error {
             io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
                 return ErrorKind::TryAgain.into();
             }
+            // What `read_exact` says of a peer that is gone: of a buffer, and
+            // nothing of the peer.
+            io::ErrorKind::UnexpectedEof if error.get_ref().is_none() => {
+                let gone = "the other end closed the connection";
+                return Self::with_source(ErrorKind::NoConnection, gone, error);
+            }
             io::ErrorKind::Interrupted => ErrorKind::TryAgain,
             io::ErrorKind::TimedOut
             | io::ErrorKind::HostUnreachable
@@ -425,6 +431,15 @@ mod tests {
             "cannot connect to localhost:2321: Connection refused (os error 111)"
         );
         assert_eq!(error.kind(), ErrorKind::NoConnection);
+    }
+
+    #[test]
+    fn a_peer_that_closed_the_connection_is_named_and_words_of_one_s_own_are_kept() {
+        let error = Error::from(io::Read::read_exact(&mut io::empty(), &mut [0]).unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::NoConnection);
+        assert_eq!(error.to_string(), "the other end closed the connection");
+        let own = io::Error::new(io::ErrorKind::UnexpectedEof, "the line is cut");
+        assert_eq!(Error::from(own).report(), "the line is cut");
     }
 
     #[test]

@@ -162,6 +162,23 @@ fn a_child_learns_why() {
         i32::from(!error.to_string().contains("before fork()"))
     });
     assert_eq!(told, 0);
+    let mut context = context;
+    let told = in_child(|| {
+        use rusttcti::Tcti;
+        let refused = [
+            context.transmit(&get_random(1)),
+            context.receive(&mut [0; 10], None).map(|_| ()),
+            context.poll_handles().map(|_| ()),
+            context.set_locality(0),
+            context.make_sticky(0, true).map(|_| ()),
+            context.reset(),
+            context.finalize(),
+        ];
+        let why = |error: rusttcti::Error| error.to_string().contains("before fork()");
+        let all = refused.into_iter().all(|it| it.is_err_and(why));
+        i32::from(!all || context.canceller().is_some())
+    });
+    assert_eq!(told, 0);
     drop(context);
 }
 

@@ -184,6 +184,7 @@ fn errors_are_retained_across_the_native_boundary() {
         poll_handles: Box::new(|()| fail(3)),
         set_locality: Box::new(|_| fail(4)),
         make_sticky: Box::new(|_| fail(5)),
+        finalize: Box::new(|()| fail(7)),
         canceller: Some(Arc::new(Plugged)),
         ..Scripted::default()
     });
@@ -203,6 +204,8 @@ fn errors_are_retained_across_the_native_boundary() {
     let canceller = native.canceller().expect("it has one");
     assert_eq!(line(canceller.cancel()), Some(6));
     assert_eq!(line(native.receive(&mut [0; 64], None).map(drop)), Some(2));
+    assert_eq!(line(native.finalize()), Some(7));
+    native.finalize().expect("it is over");
 }
 
 #[test]

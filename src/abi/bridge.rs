@@ -107,7 +107,7 @@ impl Bridge {
 
     /// Fails in a forked child: the connection and the TPM are the parent's.
     #[inline]
-    fn check_process(&self) -> Result<()> {
+    pub(super) fn check_process(&self) -> Result<()> {
         fork::check(self.generation)
     }
 
@@ -296,7 +296,6 @@ impl Bridge {
         Ok(())
     }
 
-    #[cfg_attr(not(feature = "capi"), allow(dead_code))]
     pub(super) fn reset(&self) -> Result<()> {
         let mut session = self.enter(|state| state == State::Transmit)?;
         let transport = session.transport()?;

@@ -4,12 +4,17 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tss_esapi_sys::TSS2_TCTI_CONTEXT;
 
 use super::blob::{Blob, Settings};
+use super::bridge::Bridge;
 use super::module::Magic;
-use crate::Tcti;
+use super::native::Native;
+use super::panic::guarded;
+use crate::{Cancel, PollHandle, Result, Tcti};
 
 /// A `TSS2_TCTI_CONTEXT` whose functions are a Rust transport's, for ESYS, SYS
 /// or any C code in the same process. Dropping it finalizes the transport. The
@@ -25,15 +30,30 @@ use crate::Tcti;
 /// let null: Option<Null> = context.into_inner(); // back, and still open
 /// # assert!(null.is_some());
 /// ```
+///
+/// It is a [`Tcti`] as well, whose methods call what C would call, with all the
+/// bridge's checks between: so a transport is tested as programs will use it.
+///
+/// ```
+/// use rusttcti::{Context, ErrorKind, Tcti};
+/// use rusttcti::transport::null::Null;
+///
+/// let mut context = Context::new(Null::default());
+/// let early = context.receive(&mut [0; 4096], None).expect_err("no command was sent");
+/// assert_eq!(early.kind(), ErrorKind::BadSequence);
+/// ```
 pub struct Context<T: Tcti + 'static = Box<dyn Tcti>> {
     /// Owned, from a `Box`; a pointer, because C has copies of it.
     blob: NonNull<Blob>,
+    /// The same as a caller sees it.
+    native: Native,
     transport: PhantomData<T>,
 }
 
 // SAFETY: the transport is Send, and the blob's functions lock.
 unsafe impl<T: Tcti> Send for Context<T> {}
-// SAFETY: `&Context` gives nothing but the pointer, whose functions lock.
+// SAFETY: `&Context` gives nothing but the pointer, whose functions lock, and a
+// canceller, which may be used beside them.
 unsafe impl<T: Tcti> Sync for Context<T> {}
 
 impl<T: Tcti> Context<T> {
@@ -44,7 +64,8 @@ impl<T: Tcti> Context<T> {
     }
 
     /// The context for C: valid until this value is dropped, of which the
-    /// pointer knows nothing. [`esys`](Self::esys) does.
+    /// pointer knows nothing. [`esys`](Self::esys) does. C may finalize it, but
+    /// not free it, as `Tss2_TctiLdr_Finalize` does.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
         self.blob.as_ptr().cast()
     }
@@ -52,10 +73,63 @@ impl<T: Tcti> Context<T> {
     /// The transport, back from use: as it is, not finalized. `None` where C
     /// finalized the context, or after fork(2) in the child.
     pub fn into_inner(self) -> Option<T> {
-        // SAFETY: the blob lives as long as `self`.
-        let transport = unsafe { self.blob.as_ref() }.bridge().take()?;
+        let transport = self.bridge().take()?;
         // SAFETY: `build` boxed a T, and nothing but that box was taken out.
         Some(*unsafe { Box::from_raw(Box::into_raw(transport).cast::<T>()) })
+    }
+}
+
+impl<T: Tcti> Context<T> {
+    fn bridge(&self) -> &Bridge {
+        // SAFETY: the blob lives as long as `self`.
+        unsafe { self.blob.as_ref() }.bridge()
+    }
+
+    /// The context as a caller sees it; not in a forked child, where a thread of
+    /// the parent's may have left it locked.
+    fn native(&mut self) -> Result<&mut Native> {
+        self.bridge().check_process()?;
+        Ok(&mut self.native)
+    }
+}
+
+impl<T: Tcti> Tcti for Context<T> {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.native()?.transmit(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.native()?.receive(response, timeout)
+    }
+
+    /// It is there also where the transport has none, and says so.
+    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+        match self.bridge().is_inherited() {
+            true => None,
+            false => self.native.canceller(),
+        }
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.native()?.poll_handles()
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.native()?.set_locality(locality)
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        self.native()?.make_sticky(handle, sticky)
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        guarded(|| self.bridge().reset())
+    }
+
+    /// Ends the transport, which [`into_inner`](Self::into_inner) does not give
+    /// back then. It has ended also where this fails.
+    fn finalize(&mut self) -> Result<()> {
+        self.native()?.finalize()
     }
 }
 
@@ -75,6 +149,10 @@ impl Context {
 
 impl<T: Tcti> Drop for Context<T> {
     fn drop(&mut self) {
+        if !self.bridge().is_inherited() {
+            // A canceller may be kept for longer.
+            self.native.forget();
+        }
         // SAFETY: from `Box::into_raw` in `build`, and given back only here.
         let blob = unsafe { Box::from_raw(self.blob.as_ptr()) };
         super::last_error::answer("finalize", blob.bridge().finalize());
@@ -122,8 +200,12 @@ impl ContextBuilder {
         let blob = Box::new(Blob::new(Box::new(tcti), self.0));
         // SAFETY: a Box is never NULL.
         let blob = unsafe { NonNull::new_unchecked(Box::into_raw(blob)) };
+        // SAFETY: a context of ours, whose cancellers are cut off before it goes.
+        // Its functions lock, so that C may use it beside.
+        let native = unsafe { Native::new(blob.as_ptr().cast()) };
         Context {
             blob,
+            native,
             transport: PhantomData,
         }
     }

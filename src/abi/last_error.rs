@@ -80,6 +80,24 @@ pub fn last_text() -> *const c_char {
 /// of our own contexts was what failed, into the very error that it failed with;
 /// where it was one of another rusttcti module, into that one's words.
 pub(super) fn catch(peer: Option<&Peer>, call: impl FnOnce() -> u32) -> Result<(), Error> {
+    match caught(call) {
+        (0, _) => Ok(()),
+        (rc, Some(error)) if error.rc() == rc => Err(error),
+        (rc, _) => Err(foreign(peer, rc)),
+    }
+}
+
+/// The same for a call that C gives no answer to: what one of our own contexts
+/// failed with in it.
+pub(super) fn catch_silent(call: impl FnOnce()) -> Result<(), Error> {
+    match caught(call) {
+        ((), Some(error)) => Err(error),
+        ((), None) => Ok(()),
+    }
+}
+
+/// Makes a call, and says what this thread's last failure in it was.
+fn caught<T>(call: impl FnOnce() -> T) -> (T, Option<Error>) {
     /// Puts the outer place back, also when the call panics.
     struct Restore(*mut Option<Error>);
     impl Drop for Restore {
@@ -90,13 +108,9 @@ pub(super) fn catch(peer: Option<&Peer>, call: impl FnOnce() -> u32) -> Result<(
 
     let mut caught: Option<Error> = None;
     let restore = Restore(PLACE.replace(&raw mut caught));
-    let rc = call();
+    let answer = call();
     drop(restore);
-    match (rc, caught) {
-        (0, _) => Ok(()),
-        (rc, Some(error)) if error.rc() == rc => Err(error),
-        (rc, _) => Err(foreign(peer, rc)),
-    }
+    (answer, caught)
 }
 
 /// The failure of somebody else's code, in its own words or tss2-rc's where it

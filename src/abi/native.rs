@@ -10,7 +10,8 @@ use tss_esapi_sys::{
     TSS2_TCTI_POLL_HANDLE, size_t,
 };
 
-use super::{last_error::catch, sigpipe, words::Peer};
+use super::last_error::{catch, catch_silent};
+use super::{sigpipe, words::Peer};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`]. Dropping it does
@@ -81,11 +82,20 @@ impl Native {
                 "the TCTI context has no version",
             ));
         }
-        Ok(Self {
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { Self::new(context) })
+    }
+
+    /// The same of a context that is one for certain.
+    ///
+    /// # Safety
+    /// As for [`from_raw`](Self::from_raw), and it is not NULL.
+    pub(super) unsafe fn new(context: *mut TSS2_TCTI_CONTEXT_COMMON_V1) -> Self {
+        Self {
             shared: Arc::new(Shared(Mutex::new(Pointer(context)))),
             peer: None,
             shielded: false,
-        })
+        }
     }
 
     /// Lets go of the context, which its owner is about to finalize: waits for a
@@ -107,10 +117,15 @@ impl Native {
 
     /// Makes a call, and says of its failure what can be said.
     fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
-        catch(self.peer.as_ref(), || match self.shielded {
+        catch(self.peer.as_ref(), || self.guard(call))
+    }
+
+    /// Makes a call with SIGPIPE kept from it, where that is wanted.
+    fn guard<T>(&self, call: impl FnOnce() -> T) -> T {
+        match self.shielded {
             true => sigpipe::shielded(call),
             false => call(),
-        })
+        }
     }
 
     fn pointer(&self) -> *mut TSS2_TCTI_CONTEXT_COMMON_V1 {
@@ -262,6 +277,9 @@ impl Tcti for Native {
     }
 
     /// Calls the context's finalize; its memory stays its owner's.
+    ///
+    /// # Errors
+    /// What a transport in Rust behind it failed with. A C module cannot tell.
     fn finalize(&mut self) -> Result<()> {
         let vtable = match self.vtable() {
             Ok(vtable) => vtable,
@@ -271,10 +289,11 @@ impl Tcti for Native {
         let context = std::mem::replace(&mut *self.shared.0.lock(), Pointer(std::ptr::null_mut()));
         match vtable.finalize {
             None => Ok(()),
-            Some(finalize) => self.call(|| {
-                // SAFETY: `from_raw`'s contract; it is called once.
-                unsafe { finalize(context.0.cast()) };
-                0
+            Some(finalize) => catch_silent(|| {
+                self.guard(|| {
+                    // SAFETY: `from_raw`'s contract; it is called once.
+                    unsafe { finalize(context.0.cast()) };
+                });
             }),
         }
     }

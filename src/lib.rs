@@ -36,21 +36,20 @@
 //!
 //! # Test one
 //!
-//! Its methods can be called as they are; [`Native`] over a [`Context`] calls
-//! them as C does, with all the bridge's checks between. [`open`]`("libtpms")`
-//! is a TPM for the other end of a transport, or for the inside of a layer:
+//! Its methods can be called as they are. Those of a [`Context`] around it are
+//! called as C calls them, with all the bridge's checks between. And
+//! [`open`]`("libtpms")` is a TPM for the other end of a transport, or for the
+//! inside of a layer:
 //!
 //! ```
-//! use rusttcti::{Context, Native, Tcti};
+//! use rusttcti::{Context, Tcti};
 //!
 //! # let transport = rusttcti::open("libtpms")?;
-//! let context = Context::new(transport);
-//! // SAFETY: the context is there for as long, and nothing else calls it.
-//! let mut c = unsafe { Native::from_raw(context.as_ptr()) }?;
+//! let mut context = Context::new(transport);
 //! let mut response = [0; 4096];
-//! assert!(c.receive(&mut response, None).is_err()); // out of sequence
-//! c.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
-//! assert_eq!(c.receive(&mut response, None)?, 28);
+//! assert!(context.receive(&mut response, None).is_err()); // out of sequence
+//! context.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+//! assert_eq!(context.receive(&mut response, None)?, 28);
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
@@ -63,7 +62,7 @@
 //!
 //! [`open`] takes a chain, the string behind `rusttcti:`; [`TctiLdr`] any C
 //! module by name; [`Native`] a context that C code made. All of them are
-//! [`Tcti`]s.
+//! [`Tcti`]s, as a [`Context`] is.
 //!
 //! ```
 //! use rusttcti::{ErrorKind, Tcti};

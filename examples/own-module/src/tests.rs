@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use super::*;
-use rusttcti::{Context, Native};
+use rusttcti::Context;
 
 /// TPM2_GetRandom of 16 bytes; its response has 28.
 const GET_RANDOM: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
@@ -33,20 +33,14 @@ fn tpm(mut connection: TcpStream) {
     }
 }
 
+/// The transport behind the checks and the state machine that C calls it through.
 fn context(address: &str) -> Context<Bridge> {
     Context::new(Bridge::init(Some(address)).expect("a connection"))
 }
 
-/// The functions that C calls, with the checks and the state machine between.
-fn functions(context: &Context<Bridge>) -> Native {
-    // SAFETY: each test keeps the context as long, and calls nothing else of it.
-    unsafe { Native::from_raw(context.as_ptr()) }.expect("a context")
-}
-
 #[test]
 fn a_tpm_answers() {
-    let context = context(&peer(tpm));
-    let mut c = functions(&context);
+    let mut c = context(&peer(tpm));
     let mut response = [0; 4096];
     for _ in 0..3 {
         c.transmit(&GET_RANDOM).expect("sent");
@@ -59,11 +53,10 @@ fn a_tpm_answers() {
 #[test]
 fn a_timeout_loses_nothing() {
     let (now, ask) = std::sync::mpsc::channel();
-    let context = context(&peer(move |connection| {
+    let mut c = context(&peer(move |connection| {
         ask.recv().expect("the test's word");
         tpm(connection);
     }));
-    let mut c = functions(&context);
     let mut response = [0; 4096];
     c.transmit(&GET_RANDOM).expect("sent");
     for timeout in [Duration::ZERO, Duration::from_millis(5)] {
@@ -78,10 +71,9 @@ fn a_timeout_loses_nothing() {
 
 #[test]
 fn a_peer_that_goes_away_is_said_so() {
-    let context = context(&peer(|mut connection| {
+    let mut c = context(&peer(|mut connection| {
         connection.read_exact(&mut [0; 12]).expect("a command");
     }));
-    let mut c = functions(&context);
     c.transmit(&GET_RANDOM).expect("sent");
     let error = c.receive(&mut [0; 4096], None).expect_err("it is gone");
     assert_eq!(error.kind(), ErrorKind::NoConnection, "{}", error.report());

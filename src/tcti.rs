@@ -148,7 +148,10 @@ pub trait Tcti: Send {
         Err(ErrorKind::NotImplemented.into())
     }
 
-    /// Power-cycles the TPM: permanent state stays, all else is lost.
+    /// Power-cycles the TPM: permanent state stays, all else is lost. The C
+    /// interface has no such call: this crate's own module has a function for it,
+    /// `Tss2_Tcti_Rusttcti_Reset`, those that [`export!`](crate::export) makes
+    /// have none.
     ///
     /// # Errors
     /// [`ErrorKind::NotImplemented`], the default, where the TPM's power is not ours.

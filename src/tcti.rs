@@ -23,18 +23,17 @@ use crate::{ErrorKind, Result};
 ///
 /// A module works inside programs in C, to which Rust's own start was no help:
 /// SIGPIPE ends them. The bridge keeps it from the calls that it makes, but not
-/// from threads of the transport's own: those block all signals, lest one of the
-/// program's is handled there, or write to sockets only, where std asks for no
-/// SIGPIPE.
+/// from threads of the transport's own: those block all signals, or write to
+/// nothing but sockets, by std's `write` and `write_all`, which ask for no SIGPIPE.
 ///
 /// A whole transport, a TPM at the other end of a TCP connection:
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use std::net::TcpStream;
+/// use std::net::{Shutdown, TcpStream};
 /// use std::time::Duration;
 ///
-/// use rusttcti::{Error, ErrorKind, Result, Tcti};
+/// use rusttcti::{ErrorKind, Result, Tcti};
 ///
 /// struct Bridge(TcpStream);
 ///
@@ -54,8 +53,11 @@ use crate::{ErrorKind, Result};
 ///         let (header, rest) = response.split_at_mut(10);
 ///         self.0.read_exact(header)?;
 ///         let size = u32::from_be_bytes([header[2], header[3], header[4], header[5]]) as usize;
-///         let body = size.checked_sub(10).and_then(|n| rest.get_mut(..n));
-///         let body = body.ok_or_else(|| Error::from(ErrorKind::MalformedResponse))?;
+///         let Some(body) = size.checked_sub(10).and_then(|n| rest.get_mut(..n)) else {
+///             // What follows is no response to the next command: it is lost with the line.
+///             self.0.shutdown(Shutdown::Both)?;
+///             return Err(ErrorKind::MalformedResponse.into());
+///         };
 ///         self.0.read_exact(body)?;
 ///         Ok(size)
 ///     }

@@ -37,7 +37,7 @@ fn a_new_module_builds_passes_its_tests_and_tpm2_tools_load_it() {
     };
     cargo("build");
     let tested = cargo("test");
-    assert!(tested.contains("4 passed; 0 failed"), "{tested}");
+    assert!(tested.contains("5 passed; 0 failed"), "{tested}");
     let library = target.join("debug/libmy_tpm.so");
     let dynamic = output(Command::new("readelf").arg("-dW").arg(&library));
     assert!(

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A TPM at the other end of a TCP connection: `-T bridge:HOST:PORT`.
 
+use std::ffi::CStr;
 use std::io::{Read, Write};
-use std::{ffi::CStr, net::TcpStream, time::Duration};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use rusttcti::{Error, ErrorKind, Module, Result, Tcti, header::Header};
 
@@ -23,9 +25,11 @@ impl Tcti for Bridge {
 
         self.0.read_exact(&mut response[..Header::SIZE])?;
         let size = Header::parse(response).map_or(0, |header| header.size as usize);
-        let body = response
-            .get_mut(Header::SIZE..size)
-            .ok_or(ErrorKind::MalformedResponse)?;
+        let Some(body) = response.get_mut(Header::SIZE..size) else {
+            // What follows is no response to the next command: it is lost with the line.
+            self.0.shutdown(Shutdown::Both)?;
+            return Err(ErrorKind::MalformedResponse.into());
+        };
         self.0.read_exact(body)?;
         Ok(size)
     }

@@ -80,6 +80,27 @@ fn a_peer_that_goes_away_is_said_so() {
 }
 
 #[test]
+fn what_follows_a_response_that_lies_is_no_response_to_the_next_command() {
+    let mut c = context(&peer(|mut connection| {
+        connection.read_exact(&mut [0; 12]).expect("a command");
+        let mut sent = b"\x80\x01\0\0\0\x05\0\0\0\0".to_vec();
+        sent.extend(b"\x80\x01\0\0\0\x0a\0\0\0\0");
+        connection.write_all(&sent).expect("sent");
+        // Stays there until the transport goes.
+        let _ = connection.read(&mut [0]);
+    }));
+    c.transmit(&GET_RANDOM).expect("sent");
+    let error = c.receive(&mut [0; 4096], None).expect_err("5 bytes?");
+    assert_eq!(error.kind(), ErrorKind::MalformedResponse);
+    let again = c.transmit(&GET_RANDOM);
+    let again = again.and_then(|()| c.receive(&mut [0; 4096], None));
+    assert_eq!(
+        again.expect_err("it is gone").kind(),
+        ErrorKind::NoConnection
+    );
+}
+
+#[test]
 fn a_configuration_that_cannot_be_is_refused_with_words() {
     for (conf, words) in [(None, "needs HOST:PORT"), (Some("nowhere"), "to nowhere: ")] {
         let error = Bridge::init(conf).err().expect("refused").report();

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 triple="$(uname -m)-unknown-linux-gnu"
 target="${CARGO_TARGET_DIR:-target}/asan"
 tests=(bridge_arguments bridge_failures bridge_fork bridge_model bridge_states bridge_threads
-    bridge_unload module_init module_sigpipe pytcti ldr)
+    bridge_unload context module_init module_sigpipe pytcti ldr)
 if [ $# -gt 0 ]; then
     tests=("$@")
 fi

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A way to a TPM: it carries commands there and responses back.
 ///
@@ -170,6 +170,17 @@ pub trait Tcti: Send {
     /// Any. C cannot be told (`finalize` returns nothing there); the log is.
     fn finalize(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Refuses a locality that no TPM has.
+pub(crate) fn check_locality(locality: u8) -> Result<()> {
+    match locality {
+        5..=31 => Err(Error::new(
+            ErrorKind::BadValue,
+            format!("no TPM has a locality {locality} (they are 0 to 4 and 32 to 255)"),
+        )),
+        _ => Ok(()),
     }
 }
 

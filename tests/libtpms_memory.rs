@@ -53,6 +53,13 @@ fn a_short_command_allocates_nothing() {
 }
 
 #[test]
+fn an_empty_path_is_no_state_file() {
+    let error = Libtpms::builder().path("").open().expect_err("no file");
+    assert_eq!(error.kind(), ErrorKind::BadValue);
+    assert!(error.report().contains("is empty"), "{}", error.report());
+}
+
+#[test]
 fn a_buffer_that_a_response_does_not_fit_in_is_told_with_both_sizes() {
     let mut tpm = new();
     tpm.transmit(&get_random(16)).expect("sent");
@@ -111,6 +118,9 @@ fn localities_are_felt_by_the_tpm() {
     }
     for none in 5..32 {
         let error = tpm.set_locality(none).expect_err("no such locality");
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+        let opened = Libtpms::builder().locality(none).open();
+        let error = opened.expect_err("no such locality");
         assert_eq!(error.kind(), ErrorKind::BadValue);
     }
     let mut other = Libtpms::builder().locality(4).open().expect("a TPM");

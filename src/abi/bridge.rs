@@ -20,6 +20,7 @@ use super::{fork, sigpipe};
 use crate::header::Header;
 use crate::io::{Deadline, copy};
 use crate::sync::Mutex;
+use crate::tcti::check_locality;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// What a context may do next.
@@ -278,12 +279,7 @@ impl Bridge {
 
     pub(super) fn set_locality(&self, locality: u8) -> Result<()> {
         let mut session = self.enter(|state| state == State::Transmit)?;
-        if matches!(locality, 5..=31) {
-            return Err(Error::new(
-                ErrorKind::BadValue,
-                format!("no TPM has a locality {locality} (they are 0 to 4 and 32 to 255)"),
-            ));
-        }
+        check_locality(locality)?;
         let transport = session.transport()?;
         self.guarded(|| transport.set_locality(locality))
     }

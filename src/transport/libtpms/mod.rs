@@ -44,6 +44,7 @@ use self::mailbox::Mailbox;
 use self::registry::Share;
 use self::tpm::{Held, Job, Tpm, closed};
 use crate::abi::fork;
+use crate::tcti::check_locality;
 use crate::usage::{self, Setting, Text};
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
 
@@ -271,7 +272,8 @@ impl Builder {
         self
     }
 
-    /// The locality of the first commands, 0 where nothing is said.
+    /// The locality of the first commands, 0 to 4 or 32 to 255; 0 where nothing is
+    /// said.
     pub fn locality(mut self, locality: u8) -> Self {
         self.locality = locality;
         self
@@ -281,15 +283,22 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind::NotSupported`] where libtpms cannot be loaded,
-    /// [`ErrorKind::BadValue`] for a state that it refuses, those of reading
-    /// and writing a state file, and [`ErrorKind::IoError`] where another
-    /// process uses that.
+    /// [`ErrorKind::BadValue`] for a state that it refuses, a locality that no
+    /// TPM has (5 to 31) and an empty path, those of reading and writing a state
+    /// file, and [`ErrorKind::IoError`] where another process uses that.
     pub fn open(self) -> Result<Libtpms> {
+        check_locality(self.locality)?;
         let (tpm, share) = match (&self.path, &self.state) {
             (Some(_), Some(_)) => {
                 return Err(Error::new(
                     ErrorKind::BadValue,
                     "a TPM is opened from a state file or from bytes, not from both",
+                ));
+            }
+            (Some(path), None) if path.as_os_str().is_empty() => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    "the path of the state file is empty (without one, the TPM is in memory)",
                 ));
             }
             (Some(path), None) => {
@@ -392,12 +401,7 @@ impl Tcti for Libtpms {
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
-        if matches!(locality, 5..=31) {
-            return Err(Error::new(
-                ErrorKind::BadValue,
-                format!("no TPM has a locality {locality} (they are 0 to 4 and 32 to 255)"),
-            ));
-        }
+        check_locality(locality)?;
         self.locality = locality;
         Ok(())
     }

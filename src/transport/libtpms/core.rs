@@ -8,7 +8,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::copy::Copy;
 use super::duration::Work;
 use super::fd::above_stderr;
-use super::ffi::{Canceller, Library, Part};
+use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::Place;
 use super::lock::Lock;
 use super::state::{Condition, State};
@@ -389,6 +389,9 @@ fn version(library: &Library) -> String {
 
 #[cold]
 fn no_response(rc: u32) -> Error {
+    if rc == TPM_RESOURCES {
+        return ErrorKind::Memory.into();
+    }
     Error::new(
         ErrorKind::GeneralFailure,
         format!("libtpms has no answer (result code 0x{rc:x})"),

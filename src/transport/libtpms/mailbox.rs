@@ -19,6 +19,9 @@ use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 /// that comes in the very moment in which a command begins is lost.
 const CANCEL_AGAIN: Duration = Duration::from_millis(5);
 
+/// The size of the largest response in bytes.
+const LARGEST: usize = 4096;
+
 /// A context's place for the response of a command that the worker runs. As a
 /// [`Cancel`], it cancels that.
 pub(super) struct Mailbox {
@@ -56,6 +59,18 @@ impl Mailbox {
             arrived: Condvar::new(),
             event: OnceLock::new(),
         })
+    }
+
+    /// Makes room for a response, because the worker, which has no memory of its
+    /// own yet, may find none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] where there is none.
+    pub(super) fn make_room(&self) -> Result<()> {
+        let mut slot = self.slot.lock();
+        slot.response.clear();
+        let reserved = slot.response.try_reserve(LARGEST);
+        reserved.map_err(|_| ErrorKind::Memory.into())
     }
 
     /// Awaits a response from now on.

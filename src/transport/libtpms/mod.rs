@@ -219,7 +219,9 @@ impl Libtpms {
     /// Gives the command to the worker; false where there can be none.
     fn send(&mut self, command: &[u8]) -> Result<bool> {
         self.release();
-        Ok(self.tpm()?.send(Job {
+        let tpm = self.tpm()?;
+        self.mailbox.make_room()?;
+        Ok(tpm.send(Job {
             mailbox: self.mailbox.clone(),
             command: command.into(),
             locality: self.locality,

@@ -31,6 +31,8 @@ const KNOWN: (u8, u8) = (0, 9);
 const SEEDED_FOR: u32 = 1 << 19;
 /// What a command that is not plain counts for, some of which draw often.
 const MANY_DRAWS: u32 = 64;
+/// `TPM_RESOURCES`: no memory.
+pub(super) const TPM_RESOURCES: u32 = 21;
 /// What libtpms is told to print to: no descriptor has this number.
 const NOWHERE: c_int = c_int::MAX;
 
@@ -258,6 +260,9 @@ impl Library {
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
         self.plain_left = self.plain_left.saturating_sub(MANY_DRAWS);
         self.command.clear();
+        if self.command.try_reserve(command.len()).is_err() {
+            return Err(TPM_RESOURCES);
+        }
         self.command.extend_from_slice(command);
         self.set_locality(locality);
         let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());

@@ -5,6 +5,7 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use common::commands::{get_random, response_code};
 use common::tpm::*;
@@ -106,6 +107,43 @@ fn a_clean_close_is_a_suspend_and_leaves_only_the_state() {
     let mut tpm = open(&path);
     assert_eq!(pcr_read(&mut tpm, DEBUG_PCR), pcr);
     assert_eq!(nv_read_counter(&mut tpm), 1);
+}
+
+/// A program of root's, once, and its user would have no TPM any more.
+#[test]
+fn a_state_file_stays_its_users_when_root_uses_it() {
+    let (_folder, path, _) = provisioned();
+    std::os::unix::fs::chown(&path, Some(65534), Some(65533)).expect("root's to do");
+    let mut tpm = open(&path);
+    let user = || {
+        path.metadata()
+            .map(|file| (file.uid(), file.gid(), file.mode() & 0o7777))
+    };
+    assert_eq!(user().expect("a file"), (65534, 65533, 0o600), "resumed");
+    // What is left of it, were it killed now, is no obstacle to the user.
+    let lock = path.with_extension("lock").metadata().expect("a lock");
+    assert_eq!((lock.uid(), lock.gid()), (65534, 65533));
+    ok(&mut tpm, &nv_increment());
+    assert_eq!(user().expect("a file"), (65534, 65533, 0o600), "written");
+    drop(tpm);
+    assert_eq!(user().expect("a file"), (65534, 65533, 0o600), "suspended");
+}
+
+#[test]
+fn a_named_pipe_in_the_place_of_the_lock_is_not_waited_for() {
+    let (folder, path, _) = provisioned();
+    let lock = folder.path().join("state.lock");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &lock, mode).expect("a pipe");
+    let (opened, is_open) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        ok(&mut open(&path), &nv_increment());
+        opened.send(()).expect("awaited");
+    });
+    is_open
+        .recv_timeout(Duration::from_secs(20))
+        .expect("in time");
+    assert_eq!(names(&folder), ["state"]);
 }
 
 #[test]

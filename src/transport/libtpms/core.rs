@@ -74,7 +74,7 @@ impl Storage {
         })
     }
 
-    pub(super) fn read(&self) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read(&mut self) -> Result<Option<Vec<u8>>> {
         self.place.read()
     }
 

@@ -7,10 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::fd::above_stderr;
 use crate::{Error, ErrorKind, Result};
@@ -28,6 +30,9 @@ pub(super) struct Place {
     path: PathBuf,
     folder: OwnedFd,
     name: OsString,
+    /// The user and the group of the file that was read, where it is another
+    /// user's.
+    owner: Option<(u32, u32)>,
 }
 
 /// Which file it is, however its path is written.
@@ -59,6 +64,7 @@ impl Place {
             path: path.to_owned(),
             folder,
             name: name.to_owned(),
+            owner: None,
         })
     }
 
@@ -88,16 +94,21 @@ impl Place {
         })
     }
 
+    /// What the file is, without opening it.
+    pub(super) fn stat(&self) -> rustix::io::Result<rustix::fs::Stat> {
+        rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
     /// The file's bytes; `None` where there is no such file.
     ///
     /// # Errors
     /// It cannot be read, or is no file.
-    pub(super) fn read(&self) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read(&mut self) -> Result<Option<Vec<u8>>> {
         self.try_read()
             .map_err(|error| cannot("read", &self.path, error))
     }
 
-    fn try_read(&self) -> io::Result<Option<Vec<u8>>> {
+    fn try_read(&mut self) -> io::Result<Option<Vec<u8>>> {
         // NONBLOCK, so that a FIFO is refused and not waited for.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = match rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()) {
@@ -118,6 +129,8 @@ impl Place {
                 metadata.len()
             )));
         }
+        let is_ours = metadata.uid() == geteuid().as_raw();
+        self.owner = (!is_ours).then(|| (metadata.uid(), metadata.gid()));
         let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
         file.take(LARGEST).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
@@ -170,6 +183,10 @@ impl Place {
             fd => fd,
         };
         let mut file = File::from(above_stderr(fd?)?);
+        if let Some((user, group)) = self.owner {
+            // Root leaves a user's TPM the user's. Nobody else may.
+            let _ = fchown(&file, Some(user), Some(group));
+        }
         file.write_all(bytes)?;
         if sync {
             fsync(&file)?;

@@ -9,8 +9,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::fd::above_stderr;
 use super::file::{Place, cannot};
@@ -73,7 +74,8 @@ impl Lock {
     }
 
     fn try_with(place: &Place, name: &OsStr, access: OFlags) -> rustix::io::Result<Attempt> {
-        let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Non-blocking, so that a named pipe of that name is not waited for.
+        let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = above_stderr(rustix::fs::openat(place.folder(), name, flags, mode)?)?;
         let parents_only = ParentsOnly::new(fd.as_raw_fd());
@@ -108,6 +110,7 @@ impl Lock {
                 // Only a help for those who wait: a full disk is no reason to
                 // refuse the lock.
                 let _ = lock.sign();
+                let _ = lock.share_with_user_of(place);
                 Ok(Attempt::Got(lock))
             }
         }
@@ -119,6 +122,17 @@ impl Lock {
         let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?;
         let pid = format!("{}\n", std::process::id());
         rustix::io::write(above_stderr(file)?, pid.as_bytes())?;
+        Ok(())
+    }
+
+    /// Lets the user whose state root uses wait for root, and find no obstacle
+    /// in what is left of a process of root's that was killed.
+    fn share_with_user_of(&self, place: &Place) -> rustix::io::Result<()> {
+        let state = place.stat()?;
+        if state.st_uid != geteuid().as_raw() {
+            let (user, group) = (Uid::from_raw(state.st_uid), Gid::from_raw(state.st_gid));
+            rustix::fs::fchown(&self.fd, Some(user), Some(group))?;
+        }
         Ok(())
     }
 

@@ -48,7 +48,7 @@ pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
             tpm.clone()
         }
         None => {
-            let opened = Storage::lock(place).and_then(|storage| {
+            let opened = Storage::lock(place).and_then(|mut storage| {
                 let state = storage.read()?;
                 Core::open(state.as_deref(), Some(storage), startup)
             });

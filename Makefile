@@ -40,7 +40,7 @@ VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config
 
 .PHONY: fuzz
 .PHONY: deb dist sbom check-deb check-rpm check-dist check-reproducible
-.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-suites check-asan check-arch check-supply check-cinstall clean help
+.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-suites check-asan check-tsan check-arch check-supply check-cinstall clean help
 
 all: build
 
@@ -142,6 +142,9 @@ check-suites: ## run the test suites of tpm2-pytss, tss-esapi and tpm2-pkcs11 ov
 
 check-asan: ## run the tests of the C boundary under the address sanitizer
 	@scripts/check-asan.sh
+
+check-tsan: ## run the tests with threads under the thread sanitizer
+	@scripts/check-tsan.sh
 
 check-arch: ## build with Rust 1.85, for 32-bit x86 and aarch64 too, and run tests there
 	@scripts/check-arch.sh

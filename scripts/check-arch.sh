@@ -29,53 +29,15 @@ tests=(
     --lib
 )
 
-if [ "$(id -u)" != 0 ]; then
-    echo "check-arch: a Debian 12 is unpacked and entered (chroot), for which this must run as root" >&2
-    exit 1
-fi
+# shellcheck source=scripts/debian-root.sh
+. scripts/debian-root.sh
 scripts/setup.sh arch
 
 # Security updates, which have a later Rust, are elsewhere.
-mirror="$(scripts/debian-mirror.sh)"
-
-# A Debian 12 in $target/$1, made once; the rest is mmdebstrap's.
-system() {
-    local root="$target/$1"
-    shift
-    if [ ! -e "$root.complete" ]; then
-        rm -rf "$root"
-        mkdir -p "$target"
-        echo "check-arch: unpacking Debian 12 ($(basename "$root"))"
-        mmdebstrap --quiet --variant=apt "$@" bookworm "$root" "deb $mirror bookworm main" </dev/null
-        touch "$root.complete"
-    fi
-    # The sources as they are now, and the crates that they are built from.
-    mkdir -p "$root/src/.cargo"
-    git ls-files -z | tar c --null -T - | tar x -C "$root/src"
-    cargo vendor --locked --quiet "$root/src/vendor" >/dev/null
-    cat >"$root/src/.cargo/config.toml" <<'CONFIG'
-[source.crates-io]
-replace-with = "vendored"
-[source.vendored]
-directory = "vendor"
-[net]
-offline = true
-CONFIG
-}
-
-# Runs a script in $target/$1. The mounts are gone with it.
-within() {
-    # shellcheck disable=SC2016 # the inner shell's
-    unshare --mount --propagation private bash -euc '
-        mount -t proc proc "$1/proc"
-        mount --rbind /dev "$1/dev"
-        mount -t tmpfs tmpfs "$1/tmp"
-        exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-            bash -euxc "cd /src; $2"' bash "$target/$1" "$2" </dev/null
-}
+suites=bookworm
 
 x86_64() {
-    system x86_64 --include="$(IFS=,; echo "${packages[*]}"),libtpms0,libtss2-dev"
+    system x86_64 $suites --include="$(IFS=,; echo "${packages[*]}"),libtpms0,libtss2-dev"
     within x86_64 '
         rustc --version
         make build
@@ -83,7 +45,7 @@ x86_64() {
 }
 
 i686() {
-    system i386 --architectures=i386 \
+    system i386 $suites --architectures=i386 \
         --include="$(IFS=,; echo "${packages[*]}"),libclang-dev,libtpms0,libtss2-dev"
     within i386 "
         make build
@@ -94,7 +56,7 @@ i686() {
 }
 
 aarch64() {
-    system arm64 --architectures=amd64,arm64 \
+    system arm64 $suites --architectures=amd64,arm64 \
         --include="$(IFS=,; echo "${packages[*]}"),gcc-aarch64-linux-gnu,libc6-dev:arm64,libstd-rust-web-dev:arm64,libtpms0:arm64,libtss2-dev:arm64,qemu-user-static"
     within arm64 "
         export CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu

@@ -145,8 +145,9 @@ impl Library {
 /// Loads a library from a path: all its symbols now, none for others to see,
 /// and its own before those of others.
 pub(in super::super) fn load_private(path: &Path) -> Result<Library> {
-    // Sanitizers refuse DEEPBIND. The fuzzer loads nothing else of libtpms's.
-    let own_first = if cfg!(fuzzing) {
+    // Sanitizers refuse DEEPBIND; nothing else of libtpms's is loaded for others
+    // to see under them.
+    let own_first = if cfg!(any(fuzzing, sanitized)) {
         0
     } else {
         libc::RTLD_DEEPBIND

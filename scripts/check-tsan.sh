@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Runs the tests that have threads under the thread sanitizer, the standard
+# library with them: in a Debian 12 of its own, with the Rust, its sources and
+# the sanitizer's runtime that are packages there. It takes some ten minutes, of
+# which half are for the Debian, once; `make check` doesn't run it.
+#
+#   check-tsan.sh [TEST...]   only these of the programs in tests/
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target="$(realpath -m "${CARGO_TARGET_DIR:-target}")/arch"
+llvm=16 # any from 15 on has what the compiler calls
+packages=(binutils ca-certificates cargo-web gcc libc6-dev "libclang-rt-$llvm-dev" libtpms0
+    libtss2-dev libtss2-tcti-swtpm0 "llvm-$llvm" make pkg-config procps rust-web-src rustc-web
+    swtpm tpm2-tools)
+tests=(bridge_model bridge_states bridge_threads esys_async hostile hostile_stall libtpms_async
+    libtpms_long libtpms_many libtpms_memory libtpms_state load log mssim socket_events swtpm
+    swtpm_shared)
+if [ $# -gt 0 ]; then
+    tests=("$@")
+fi
+
+# shellcheck source=scripts/debian-root.sh
+. scripts/debian-root.sh
+scripts/setup.sh arch
+
+system tsan bookworm,bookworm-security --include="$(IFS=,; echo "${packages[*]}")"
+src="$target/tsan/src"
+
+# The runtime belongs into programs that are instrumented, and not into libraries.
+cat >"$src/tsan-cc" <<END
+#!/bin/sh
+for argument; do
+    case "\$argument" in -shared | */build_script_build-*) exec cc "\$@" ;; esac
+done
+exec cc "\$@" -Wl,--whole-archive \\
+    /usr/lib/llvm-$llvm/lib/clang/$llvm/lib/linux/libclang_rt.tsan-x86_64.a \\
+    -Wl,--no-whole-archive,--export-dynamic -lm -lresolv -lpthread -ldl -lc \\
+    -Wl,--unresolved-symbols=ignore-all # tmpnam(3), of which glibc warns
+END
+# A test that is about a race, so that it is seen that races are found.
+cat >"$src/tests/planted.rs" <<'END'
+static mut NUMBER: u64 = 0;
+#[test]
+fn race() {
+    let add = || (0..1000).for_each(|_| unsafe { NUMBER += 1 });
+    std::thread::scope(|scope| [scope.spawn(add), scope.spawn(add)].map(|thread| thread.join()));
+}
+END
+# dlclose(3) frees under a lock of the loader's, which the sanitizer can't see.
+cat >"$src/tsan.supp" <<'END'
+race:ld-linux-x86-64.so
+END
+chmod +x "$src/tsan-cc"
+
+within tsan "
+    export RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=thread -Zexternal-clangrt --cfg sanitized'
+    export CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=/src/tsan-cc TSS2_LOG=all+none
+    export TSAN_OPTIONS='suppressions=/src/tsan.supp external_symbolizer_path=/usr/bin/llvm-symbolizer-$llvm'
+    make --no-print-directory -s install DESTDIR=/stage PREFIX=/usr LIBDIR=/usr/lib \\
+        RUSTFLAGS= BUILT=target/module/x86_64-unknown-linux-gnu/release/librusttcti.so \\
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=cc
+    export RUSTTCTI_MODULE_DIR=/stage/usr/lib
+    if cargo test --locked -Zbuild-std --test planted; then
+        echo 'check-tsan: a planted race is not found'
+        exit 1
+    fi
+    cargo test --locked -Zbuild-std --no-fail-fast $(printf -- '--test %s ' "${tests[@]}")"
+echo "check-tsan: ${#tests[@]} test programs passed"

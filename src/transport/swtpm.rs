@@ -69,6 +69,8 @@ pub struct Swtpm {
     shared: Option<Arc<Shared>>,
     /// The connection of the command under way.
     stream: Option<Stream>,
+    /// Set where that command is longer than swtpm reads.
+    is_too_long: bool,
     /// The next command's socket, where its descriptor was asked for.
     socket: Option<Stream>,
     inbox: Inbox,
@@ -106,23 +108,17 @@ impl Module for Swtpm {
             stream: None,
             socket: None,
             inbox: Inbox::default(),
+            is_too_long: false,
             locality: 0,
             generation: fork::generation(),
         })
     }
 }
 
-/// What swtpm reads of a command at most, as TPMs do. It would take what is
-/// behind that for another command, and answer both.
+/// What swtpm reads of a command at most, as TPMs do. It takes what is behind
+/// that for another command, and answers both: no connection is used again
+/// after a longer one.
 const LONGEST: usize = 4096;
-
-#[cold]
-fn too_long(length: usize) -> Error {
-    Error::new(
-        ErrorKind::BadValue,
-        format!("a command of {length} bytes, of which swtpm reads {LONGEST} at most"),
-    )
-}
 
 pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
     let mut place = Place::default();
@@ -142,9 +138,6 @@ pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         fork::check(self.generation)?;
-        if command.len() > LONGEST {
-            return Err(too_long(command.len()));
-        }
         // Of a command that was given up.
         self.abandon();
         if self.locality != 0 {
@@ -157,6 +150,7 @@ impl Tcti for Swtpm {
         match sent {
             Ok(stream) => {
                 self.stream = Some(stream);
+                self.is_too_long = command.len() > LONGEST;
                 Ok(())
             }
             Err(error) => {
@@ -186,6 +180,10 @@ impl Tcti for Swtpm {
                 let count = bytes.len();
                 response[..count].copy_from_slice(bytes);
                 self.inbox.clear();
+                if self.is_too_long {
+                    self.abandon();
+                    return Ok(count);
+                }
                 let stream = self.stream.take();
                 match &self.shared {
                     Some(shared) => shared.give_back(stream),

@@ -15,7 +15,7 @@ packages=(binutils ca-certificates cargo-web gcc libc6-dev "libclang-rt-$llvm-de
     libtss2-dev libtss2-tcti-swtpm0 "llvm-$llvm" make pkg-config procps rust-web-src rustc-web
     swtpm tpm2-tools)
 tests=(bridge_model bridge_states bridge_threads esys_async hostile hostile_stall libtpms_async
-    libtpms_long libtpms_many libtpms_memory libtpms_state load log mssim socket_events swtpm
+    libtpms_long libtpms_memory libtpms_state load log mssim socket_events swtpm
     swtpm_shared)
 if [ $# -gt 0 ]; then
     tests=("$@")

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::os::fd::OwnedFd;
+
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::copy::Copy;
@@ -319,17 +321,21 @@ fn boot(
     volatile: bool,
     origin: &str,
 ) -> Result<()> {
-    if let Some(state) = state {
-        give(library, Part::Permanent, state.permanent, origin)?;
-        if volatile {
-            give(library, Part::Volatile, state.volatile, origin)?;
+    let (started, said) = match state {
+        Some(state) => {
+            give(library, Part::Permanent, state.permanent, origin)?;
+            if volatile {
+                give(library, Part::Volatile, state.volatile, origin)?;
+            }
+            listening(library, Library::power_on)
         }
-    }
-    library.power_on().map_err(|rc| {
+        None => (library.power_on(), String::new()),
+    };
+    started.map_err(|rc| {
         Error::new(
             ErrorKind::GeneralFailure,
             format!(
-                "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x})",
+                "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x}{said})",
                 version(library)
             ),
         )
@@ -338,7 +344,8 @@ fn boot(
 
 /// Gives libtpms a part of a state.
 fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result<()> {
-    library.set_state(part, state).map_err(|rc| {
+    let (given, said) = listening(library, |library| library.set_state(part, state));
+    given.map_err(|rc| {
         let name = match part {
             Part::Permanent => "permanent",
             Part::Volatile => "volatile",
@@ -354,7 +361,6 @@ fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result
             _ => format!("it has {} bytes", state.len()),
         };
         let version = version(library);
-        let said = explanation(library, part, state);
         Error::new(
             ErrorKind::BadValue,
             format!(
@@ -365,16 +371,29 @@ fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result
     })
 }
 
-/// What libtpms prints when it refuses a state, where it prints anything.
-fn explanation(library: &mut Library, part: Part, state: &[u8]) -> String {
+/// Does what libtpms may refuse, and what it prints then, where it prints
+/// anything. (Printing to nowhere, as it does otherwise, costs 8 KiB for each
+/// message with glibc up to 2.36: dprintf(3) loses a buffer.)
+fn listening<T>(
+    library: &mut Library,
+    call: impl FnOnce(&mut Library) -> std::result::Result<T, u32>,
+) -> (std::result::Result<T, u32>, String) {
     let Ok(log) = memfd_create("libtpms-log", MemfdFlags::CLOEXEC).and_then(above_stderr) else {
-        return String::new();
+        return (call(library), String::new());
     };
     library.print_to(Some(&log));
-    let _ = library.set_state(part, state);
+    let result = call(library);
     library.print_to(None);
+    let said = match result {
+        Ok(_) => String::new(),
+        Err(_) => first_line(&log),
+    };
+    (result, said)
+}
+
+fn first_line(log: &OwnedFd) -> String {
     let mut text = [0; 400];
-    let length = rustix::io::pread(&log, &mut text, 0).unwrap_or(0);
+    let length = rustix::io::pread(log, &mut text, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&text[..length]);
     match text.lines().map(str::trim).find(|line| !line.is_empty()) {
         Some(line) => format!("; it says \"{line}\""),

@@ -4,11 +4,14 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use common::again;
+use common::commands::get_random;
 use common::stage::{Stage, output};
-use common::tpm::{DEBUG_PCR, ok, pcr_extend, pcr_read};
+use common::tpm::*;
 use rusttcti::transport::libtpms::Libtpms;
 
 /// Runs the program with a chain.
@@ -91,4 +94,51 @@ fn an_exit_after_openssl_s_own_cleanup_stores_the_state() {
 #[test]
 fn children_that_exit_leave_the_parent_s_tpm_alone() {
     nothing_is_lost("children");
+}
+
+/// Where the scene's state file is.
+const STATE: &str = "RUSTTCTI_TEST_STATE";
+
+/// Exits while other threads open, use and close TPMs.
+#[test]
+#[ignore = "a scene of another test"]
+fn scene_exit_among_threads() {
+    let state = PathBuf::from(std::env::var_os(STATE).expect("a state file"));
+    static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    for number in 0..4 {
+        let state = state.clone();
+        std::thread::spawn(move || {
+            loop {
+                let builder = match number % 2 {
+                    0 => Libtpms::builder(),
+                    _ => Libtpms::builder().path(&state),
+                };
+                // What comes after the exit began may fail in any way but a crash.
+                let Ok(mut tpm) = builder.open() else {
+                    continue;
+                };
+                let _ = call(&mut tpm, &get_random(16));
+                if number == 2 {
+                    let _ = call(&mut tpm, &create_primary_ecc());
+                }
+                ROUNDS.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    common::proc::until("some rounds", || ROUNDS.load(Ordering::Relaxed) > 20);
+    std::process::exit(42);
+}
+
+#[test]
+fn an_exit_while_other_threads_open_and_close_tpms_is_no_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for _ in 0..20 {
+        let status = again::only("scene_exit_among_threads")
+            .env(STATE, folder.path().join("state"))
+            .env("RUSTTCTI_FSYNC", "0")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("started");
+        assert_eq!(status.code(), Some(42), "{status}");
+    }
 }

@@ -3,23 +3,36 @@
 //! unloaded.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
 
 use super::panic::guarded;
 
 /// A `fn()`, or null.
 type Work = AtomicPtr<()>;
 
-static BEFORE: Work = AtomicPtr::new(std::ptr::null_mut());
+/// As many as there are callers of [`before_end`].
+static BEFORE: [Work; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 static LAST: Work = AtomicPtr::new(std::ptr::null_mut());
 
 /// Has `work` called early: before whatever was registered with atexit(3) until
-/// now. There is one such function in all.
+/// now, and before earlier ones of these. Once is enough for each function.
 pub(crate) fn before_end(work: fn()) {
-    if BEFORE.swap(work as *mut (), Ordering::AcqRel).is_null() {
-        // SAFETY: a function without arguments. The registration ends with this
-        // library, whose unloading calls it, so that no pointer ever dangles.
-        unsafe { libc::atexit(before) };
+    let work = work as *mut ();
+    for slot in &BEFORE {
+        let none = std::ptr::null_mut();
+        match slot.compare_exchange(none, work, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                // SAFETY: a function without arguments. The registration ends with
+                // this library, whose unloading calls it, so that no pointer ever
+                // dangles.
+                unsafe { libc::atexit(before) };
+                return;
+            }
+            Err(known) if known == work => return,
+            Err(_) => {}
+        }
     }
+    debug_assert!(false, "there is room for two");
 }
 
 /// Has `work` called last of all: what a program registered with atexit(3), and
@@ -29,16 +42,18 @@ pub(crate) fn at_end(work: fn()) {
     LAST.store(work as *mut (), Ordering::Release);
 }
 
+/// Called once for each function, the last one's turn being first.
 extern "C" fn before() {
-    call(&BEFORE);
+    let taken = |slot: &Work| slot.swap(std::ptr::null_mut(), Ordering::AcqRel);
+    let works = BEFORE.iter().rev().map(taken);
+    works.filter(|work| !work.is_null()).take(1).for_each(call);
 }
 
 extern "C" fn last() {
-    call(&LAST);
+    call(LAST.load(Ordering::Acquire));
 }
 
-fn call(work: &Work) {
-    let work = work.load(Ordering::Acquire);
+fn call(work: *mut ()) {
     if !work.is_null() {
         // SAFETY: not null, so made from a `fn()`, which is as large as a pointer.
         let work = unsafe { std::mem::transmute::<*mut (), fn()>(work) };
@@ -46,6 +61,17 @@ fn call(work: &Work) {
             work();
             Ok(())
         });
+    }
+}
+
+/// Tries until the deadline.
+pub(crate) fn patiently<T>(deadline: Instant, attempt: impl Fn() -> Option<T>) -> Option<T> {
+    loop {
+        let result = attempt();
+        if result.is_some() || Instant::now() >= deadline {
+            return result;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

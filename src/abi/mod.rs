@@ -20,7 +20,7 @@ pub(crate) mod spawn;
 mod thread;
 mod words;
 
-pub(crate) use end::{at_end, before_end};
+pub(crate) use end::{at_end, before_end, patiently};
 pub(crate) use fork::ParentsOnly;
 pub(crate) use thread::Thread;
 

@@ -16,16 +16,22 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use super::end::{before_end, patiently};
 use super::fork::{self, whole};
 use crate::sync::Mutex;
+use crate::{Error, ErrorKind, Result};
 use libloading::os::unix::{Library, RTLD_LAZY};
 
 /// Loads nothing: only finds what is loaded.
 const NOLOAD: i32 = libc::RTLD_NOLOAD;
 
 type Context = *mut c_void;
+
+/// A place for one context.
+type Place = AtomicPtr<c_void>;
 
 /// The functions of libcrypto, and a library context of it.
 #[derive(Debug)]
@@ -36,7 +42,8 @@ struct Isolated {
     stop_thread: unsafe extern "C" fn(Context),
     stop_all: unsafe extern "C" fn(),
     free: unsafe extern "C" fn(Context),
-    table: Table,
+    /// Where it is kept when nobody uses it.
+    place: Option<&'static Place>,
     /// The thread that made it; 0, which is none, where it was found parked.
     maker: usize,
     /// Set once another thread used it and did not say good-bye.
@@ -49,19 +56,39 @@ unsafe impl Send for Isolated {}
 // SAFETY: as above.
 unsafe impl Sync for Isolated {}
 
-/// The one context of this copy of the library, how many use it, and in which
+/// The one context of this copy of the library, who uses it, and in which
 /// process. A child makes its own: another thread of the parent may have been
 /// within the parent's, and hold its locks for ever.
 struct Shared {
     isolated: Option<Arc<Isolated>>,
-    users: usize,
+    users: Vec<Arc<Busy>>,
     generation: u64,
+}
+
+/// Set while a thread is within [`Lease::enter`].
+type Busy = AtomicBool;
+
+/// The thread that ends the process, or unloads this library; else 0. Soon
+/// OpenSSL has cleaned up, and a call of another thread's would crash. So none is
+/// made from then on, and nothing is freed.
+static ENDER: AtomicUsize = AtomicUsize::new(0);
+
+/// How long the end is put off for those who are within OpenSSL.
+const LONGEST_END: Duration = Duration::from_secs(1);
+
+fn is_ending() -> bool {
+    ENDER.load(Ordering::SeqCst) != 0
+}
+
+fn is_anothers_end() -> bool {
+    let ender = ENDER.load(Ordering::SeqCst);
+    ender != 0 && ender != this_thread()
 }
 
 /// Locked within [`whole`] only, so that no child finds it locked.
 static SHARED: Mutex<Shared> = Mutex::new(Shared {
     isolated: None,
-    users: 0,
+    users: Vec::new(),
     generation: 0,
 });
 
@@ -71,7 +98,7 @@ fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
         if shared.generation != fork::current() {
             // The parent's, which is not freed: what it holds is anybody's guess.
             std::mem::forget(shared.isolated.take());
-            shared.users = 0;
+            shared.users.clear();
             shared.generation = fork::current();
         }
         change(&mut shared)
@@ -101,35 +128,55 @@ fn this_thread() -> usize {
 
 /// The use of an OpenSSL of our own.
 #[derive(Debug)]
-pub(crate) struct Lease(Arc<Isolated>);
+pub(crate) struct Lease {
+    isolated: Arc<Isolated>,
+    busy: Arc<Busy>,
+}
 
 impl Lease {
     /// `None` where libcrypto is not loaded or is older than 3: libtpms then
     /// uses the program's as it is.
-    pub(crate) fn new() -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::GeneralFailure`] while another thread ends the process.
+    pub(crate) fn new() -> Result<Option<Self>> {
         with_shared(|shared| {
-            if shared.isolated.is_none() {
-                shared.isolated = Some(Arc::new(Isolated::new()?));
+            if is_anothers_end() {
+                return Err(Error::new(
+                    ErrorKind::GeneralFailure,
+                    "this process is ending: there is no OpenSSL any more",
+                ));
             }
-            shared.users += 1;
-            shared.isolated.clone().map(Self)
+            if shared.isolated.is_none() {
+                shared.isolated = Isolated::new().map(Arc::new);
+            }
+            Ok(shared.isolated.clone().map(|isolated| {
+                let busy = Arc::<Busy>::default();
+                shared.users.push(busy.clone());
+                Self { isolated, busy }
+            }))
         })
     }
 
     /// Another use of the same.
     pub(crate) fn again(&self) -> Self {
+        let busy = Arc::<Busy>::default();
         with_shared(|shared| {
             let known = shared.isolated.as_ref();
-            if known.is_some_and(|known| Arc::ptr_eq(known, &self.0)) {
-                shared.users += 1;
+            if known.is_some_and(|known| Arc::ptr_eq(known, &self.isolated)) {
+                shared.users.push(busy.clone());
             }
         });
-        Self(self.0.clone())
+        Self {
+            isolated: self.isolated.clone(),
+            busy,
+        }
     }
 
-    /// Runs `call` with our context as this thread's default.
+    /// Runs `call` with our context as this thread's default; by one thread at a
+    /// time. `None`, and no call, while another thread ends the process.
     #[inline]
-    pub(crate) fn enter<T>(&self, call: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
         /// Puts the program's back, also when the call panics.
         struct Restore<'a>(&'a Isolated, Context);
         impl Drop for Restore<'_> {
@@ -139,7 +186,22 @@ impl Lease {
             }
         }
 
-        let isolated = &*self.0;
+        /// Tells one who waits at the end that this thread is out.
+        struct Leave<'a>(&'a Busy);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Release);
+            }
+        }
+
+        // Who ends the process says so before it looks who is within, and this
+        // is the other way round.
+        self.busy.swap(true, Ordering::SeqCst);
+        let _leave = Leave(&self.busy);
+        if is_anothers_end() {
+            return None;
+        }
+        let isolated = &*self.isolated;
         let known = THREAD.with(|thread| {
             if isolated.maker != ptr::from_ref(thread).addr() && !thread.ours.get() {
                 isolated.spread.store(true, Ordering::Relaxed);
@@ -153,7 +215,7 @@ impl Lease {
         // default only until `Restore` is dropped.
         let before = unsafe { (isolated.set_default)(isolated.context) };
         let _restore = Restore(isolated, before);
-        call()
+        Some(call())
     }
 
     /// To be called first on a thread that calls [`leave`](Self::leave) last.
@@ -167,8 +229,8 @@ impl Lease {
         // The thread is ours, so that all that OpenSSL keeps for it may go; at
         // its end OpenSSL would take a lock of the whole process's to see to it.
         whole(|| unsafe {
-            (self.0.stop_thread)(self.0.context);
-            (self.0.stop_all)();
+            (self.isolated.stop_thread)(self.isolated.context);
+            (self.isolated.stop_all)();
         });
     }
 
@@ -179,39 +241,73 @@ impl Lease {
         let mut byte = 0;
         // SAFETY: the context lives as long as `self`; one byte. Where there
         // are no random numbers, libtpms says so.
-        whole(|| unsafe { (self.0.random)(self.0.context, &mut byte, 1, 0) });
+        whole(|| unsafe { (self.isolated.random)(self.isolated.context, &mut byte, 1, 0) });
+        // OpenSSL is set up now, so that its clean-up comes after this.
+        before_end(end);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         with_shared(|shared| {
-            let isolated = &self.0;
+            let isolated = &self.isolated;
             let known = shared.isolated.as_ref();
             if !known.is_some_and(|known| Arc::ptr_eq(known, isolated)) {
                 return;
             }
-            shared.users -= 1;
-            if shared.users > 0 {
+            shared.users.retain(|busy| !Arc::ptr_eq(busy, &self.busy));
+            if !shared.users.is_empty() {
                 return;
             }
+            shared.users = Vec::new();
             let only_ours =
                 isolated.maker == this_thread() && !isolated.spread.load(Ordering::Relaxed);
-            if only_ours {
+            if only_ours && !is_ending() {
                 shared.isolated = None;
                 // SAFETY: nobody else uses it (the count, under its lock), and no
                 // other thread has state in it.
                 unsafe { (isolated.free)(isolated.context) };
-            } else if isolated.table.park(isolated.context) {
+            } else if isolated
+                .place
+                .is_some_and(|place| park(place, isolated.context))
+            {
                 shared.isolated = None;
             }
         });
     }
 }
 
+/// At the end, before OpenSSL's clean-up: whoever is within OpenSSL comes out
+/// first, and nobody gets in any more. (Commands that take long were ended.)
+fn end() {
+    let deadline = Instant::now() + LONGEST_END;
+    let mark = || {
+        let shared = SHARED.try_lock()?;
+        ENDER.store(this_thread(), Ordering::SeqCst);
+        Some(shared.users.clone())
+    };
+    let users = patiently(deadline, || whole(mark)).unwrap_or_default();
+    for busy in users {
+        patiently(deadline, || (!busy.load(Ordering::SeqCst)).then_some(()));
+    }
+}
+
+/// Leaves a context that nobody uses. False where one is there already.
+fn park(place: &Place, context: Context) -> bool {
+    place
+        .compare_exchange(
+            ptr::null_mut(),
+            context,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        )
+        .is_ok()
+}
+
 /// libcrypto's table of names (`OBJ_NAME_add` in its objects.h), which lives as
 /// long as the process. Under a name of ours is a place for one context, which
-/// every copy of this library finds.
+/// every copy of this library finds. Each looks for it once: at the end OpenSSL
+/// frees the table, and what it is locked with.
 #[derive(Debug)]
 struct Table {
     add: unsafe extern "C" fn(*const c_char, c_int, *const c_char) -> c_int,
@@ -223,37 +319,33 @@ impl Table {
     /// `OBJ_NAME_TYPE_COMP_METH`, of which OpenSSL itself has no names.
     const TYPE: c_int = 4;
 
-    /// Leaves a context that nobody uses. False where one is there already.
-    fn park(&self, context: Context) -> bool {
-        let free = |place: &AtomicPtr<c_void>| {
-            let none = ptr::null_mut();
-            place
-                .compare_exchange(none, context, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        };
-        self.place().or_else(|| self.make_place()).is_some_and(free)
+    /// The place, made where there was none; `None` without memory for one.
+    fn place(&self) -> Option<&'static Place> {
+        static FOUND: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
+        let known = FOUND.load(Ordering::Acquire);
+        if !known.is_null() {
+            // SAFETY: from a reference that lives for ever.
+            return Some(unsafe { &*known });
+        }
+        let place = self.find().or_else(|| self.make())?;
+        FOUND.store(ptr::from_ref(place).cast_mut(), Ordering::Release);
+        Some(place)
     }
 
-    /// Takes the context that was left, if there is one.
-    fn take(&self) -> Option<Context> {
-        let context = self.place()?.swap(ptr::null_mut(), Ordering::AcqRel);
-        (!context.is_null()).then_some(context)
-    }
-
-    fn place(&self) -> Option<&'static AtomicPtr<c_void>> {
-        // SAFETY: a C string; under it is nothing but what `make_place` put there.
+    fn find(&self) -> Option<&'static Place> {
+        // SAFETY: a C string; under it is nothing but what `make` put there.
         unsafe {
             (self.get)(Self::NAME.as_ptr(), Self::TYPE)
-                .cast::<AtomicPtr<c_void>>()
+                .cast::<Place>()
                 .as_ref()
         }
     }
 
     #[cold]
-    fn make_place(&self) -> Option<&'static AtomicPtr<c_void>> {
+    fn make(&self) -> Option<&'static Place> {
         const SIZE: usize = 4096;
         let name = Self::NAME.to_bytes_with_nul();
-        let at = size_of::<AtomicPtr<c_void>>();
+        let at = size_of::<Place>();
         // SAFETY: never freed, because the table keeps the pointers and outlives
         // this library. A mapping is aligned for a pointer, begins as a NULL one,
         // and has room for the name behind. It is none of malloc's memory, so that
@@ -275,7 +367,7 @@ impl Table {
             copy.copy_from_nonoverlapping(name.as_ptr(), name.len());
             (self.add)(copy.cast(), Self::TYPE, place.cast());
         }
-        self.place()
+        self.find()
     }
 }
 
@@ -297,8 +389,11 @@ impl Isolated {
                 add: *library.get(b"OBJ_NAME_add\0").ok()?,
                 get: *library.get(b"OBJ_NAME_get\0").ok()?,
             };
-            let parked = table.take();
-            let context = parked.unwrap_or_else(|| new());
+            let place = table.place();
+            let parked = place.map_or(ptr::null_mut(), |place| {
+                place.swap(ptr::null_mut(), Ordering::AcqRel)
+            });
+            let context = if parked.is_null() { new() } else { parked };
             (!context.is_null()).then(|| Self {
                 context,
                 set_default,
@@ -306,8 +401,8 @@ impl Isolated {
                 stop_thread,
                 stop_all,
                 free,
-                table,
-                maker: if parked.is_some() { 0 } else { this_thread() },
+                place,
+                maker: if parked.is_null() { this_thread() } else { 0 },
                 spread: AtomicBool::new(false),
                 _library: library,
             })

@@ -12,7 +12,7 @@ use super::core::{Core, Startup, Storage};
 use super::file::{Identity, Place};
 use super::tpm::Tpm;
 use crate::Result;
-use crate::abi::{at_end, before_end, fork};
+use crate::abi::{at_end, before_end, fork, patiently};
 use crate::sync::Mutex;
 
 /// A list for each generation of forked children: a child must not wait for a
@@ -173,17 +173,6 @@ fn suspend_all() {
                 crate::log::error!("libtpms: {}", error.report());
             }
         }
-    }
-}
-
-/// Tries until the deadline.
-pub(super) fn patiently<T>(deadline: Instant, attempt: impl Fn() -> Option<T>) -> Option<T> {
-    loop {
-        let result = attempt();
-        if result.is_some() || Instant::now() >= deadline {
-            return result;
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -14,9 +14,9 @@ use super::core::Core;
 use super::duration::Work;
 use super::ffi::Canceller;
 use super::mailbox::Mailbox;
-use super::registry::{self, patiently};
+use super::registry;
 use crate::abi::exclusive::{Exclusive, Owned};
-use crate::abi::{Thread, openssl::Lease};
+use crate::abi::{Thread, openssl::Lease, patiently};
 use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 

@@ -88,7 +88,7 @@ impl Library {
     fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
         let mut library = Self {
-            openssl: Lease::new(),
+            openssl: Lease::new()?,
             host: Box::default(),
             command: Vec::new(),
             response: Response::NONE,
@@ -140,10 +140,11 @@ impl Library {
         unsafe { (self.loaded.register)(callbacks) };
     }
 
-    /// Makes a call, with an OpenSSL of its own and its callbacks served.
-    fn enter<T>(&self, call: impl FnOnce(&Loaded) -> T) -> T {
+    /// Makes a call, with an OpenSSL of its own and its callbacks served. It
+    /// fails while another thread ends the process.
+    fn enter(&self, call: impl FnOnce(&Loaded) -> u32) -> u32 {
         self.host.called(|| match &self.openssl {
-            Some(openssl) => openssl.enter(|| call(&self.loaded)),
+            Some(openssl) => openssl.enter(|| call(&self.loaded)).unwrap_or(TPM_FAIL),
             None => call(&self.loaded),
         })
     }
@@ -204,8 +205,9 @@ impl Library {
         let mut data = ptr::null_mut();
         let mut length = 0;
         // SAFETY: two places for the results.
-        let rc = self
-            .enter(|loaded| unsafe { (loaded.get_state)(part as c_int, &mut data, &mut length) });
+        let get = || unsafe { (self.loaded.get_state)(part as c_int, &mut data, &mut length) };
+        // No OpenSSL is needed, also where the process ends.
+        let rc = self.host.called(get);
         if rc != 0 {
             return Err(rc);
         }
@@ -239,7 +241,10 @@ impl Library {
         if std::mem::take(&mut self.running) {
             self.plain_left = 0;
             // SAFETY: the library is loaded, and its TPM is on.
-            self.enter(|loaded| unsafe { (loaded.terminate)() });
+            self.enter(|loaded| {
+                unsafe { (loaded.terminate)() };
+                0
+            });
         }
     }
 

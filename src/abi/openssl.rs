@@ -225,6 +225,9 @@ impl Lease {
 
     /// Gives back what OpenSSL keeps for this thread.
     pub(crate) fn leave(&self) {
+        if is_anothers_end() {
+            return;
+        }
         // SAFETY: the context lives as long as `self`; this thread is in no call.
         // The thread is ours, so that all that OpenSSL keeps for it may go; at
         // its end OpenSSL would take a lock of the whole process's to see to it.

@@ -65,8 +65,8 @@ struct Shared {
     generation: u64,
 }
 
-/// Set while a thread is within [`Lease::enter`].
-type Busy = AtomicBool;
+/// The thread that is within [`Lease::enter`]; else 0.
+type Busy = AtomicUsize;
 
 /// The thread that ends the process, or unloads this library; else 0. Soon
 /// OpenSSL has cleaned up, and a call of another thread's would crash. So none is
@@ -190,13 +190,13 @@ impl Lease {
         struct Leave<'a>(&'a Busy);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                self.0.store(false, Ordering::Release);
+                self.0.store(0, Ordering::Release);
             }
         }
 
         // Who ends the process says so before it looks who is within, and this
         // is the other way round.
-        self.busy.swap(true, Ordering::SeqCst);
+        self.busy.swap(this_thread(), Ordering::SeqCst);
         let _leave = Leave(&self.busy);
         if is_anothers_end() {
             return None;
@@ -290,8 +290,12 @@ fn end() {
         Some(shared.users.clone())
     };
     let users = patiently(deadline, || whole(mark)).unwrap_or_default();
+    // A signal's handler that exits may have come upon its own thread in there.
+    let is_out = |thread| thread == 0 || thread == this_thread();
     for busy in users {
-        patiently(deadline, || (!busy.load(Ordering::SeqCst)).then_some(()));
+        patiently(deadline, || {
+            is_out(busy.load(Ordering::SeqCst)).then_some(())
+        });
     }
 }
 

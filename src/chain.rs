@@ -112,8 +112,8 @@ fn boxed<T: Module>(conf: Option<&str>) -> Result<Box<dyn Tcti>> {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::BadValue`] for a chain that cannot be read, or a name that
-/// nothing has; whatever opening the transport fails with.
+/// [`ErrorKind::BadValue`] for a chain that cannot be read or has more than 64
+/// layers, or a name that nothing has; whatever opening the transport fails with.
 pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
     let plan = Plan::parse(chain)?;
     let mut tcti = match plan.transport {

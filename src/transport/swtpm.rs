@@ -91,7 +91,7 @@ impl Module for Swtpm {
             shared = Some(Shared::of(&data)?);
         } else {
             // Tells now, rather than at the first command, that none is there.
-            drop(data.connect(Deadline::after(Some(PATIENCE)))?);
+            data.probe(Deadline::after(Some(PATIENCE)))?;
         }
         let mut control = Control::new(control);
         match control.set_locality(0) {
@@ -101,6 +101,7 @@ impl Module for Swtpm {
             }
             done => done?,
         }
+        data.learn_from(control.endpoint());
         Ok(Self {
             data,
             control,

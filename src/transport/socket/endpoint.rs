@@ -9,7 +9,7 @@ use std::net::ToSocketAddrs;
 
 use rustix::net::SocketAddrUnix;
 
-use super::reach::{Crowd, reach, reach_in_crowd};
+use super::reach::{Crowd, REDIAL, reach, reach_in_crowd};
 use super::stream::{Address, Fault, Stream};
 use crate::io::{Deadline, PATIENCE};
 use crate::usage::Setting;
@@ -202,7 +202,25 @@ impl Endpoint {
         self.connect_from(0, Fault::TimedOut, deadline)
     }
 
-    /// The same, without the first `from` addresses; `last` is why.
+    /// Finds out whether the peer is there.
+    ///
+    /// A connection that its backlog has no room for, whatever the kernel said,
+    /// would be served later, with nobody at its other end, until the kernel
+    /// sends its end again: so it is taken back.
+    pub(in crate::transport) fn probe(&mut self, deadline: Deadline) -> Result<()> {
+        let stream = self.connect(deadline)?;
+        if self.is_near() && !stream.leave(Deadline::after(Some(REDIAL))) {
+            self.crowd.seen();
+        }
+        Ok(())
+    }
+
+    /// True where the kernel answers for the peer at once.
+    fn is_near(&self) -> bool {
+        self.addresses.first().is_some_and(Address::answers_at_once)
+    }
+
+    /// [`connect`](Self::connect) without the first `from` addresses; `last` is why.
     fn connect_from(&mut self, from: usize, last: Fault, deadline: Deadline) -> Result<Stream> {
         let mut last = last;
         for at in from..self.addresses.len() {
@@ -287,6 +305,25 @@ impl Endpoint {
             }
             Err(fault) => Err(self.unsendable(fault)),
         }
+    }
+
+    /// The same for a request that may be made twice. It has surely arrived.
+    pub(in crate::transport) fn dial_surely(&mut self, head: &[u8], body: &[u8]) -> Result<Stream> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        loop {
+            let stream = self.dial(None, head, body)?;
+            let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
+            if !self.is_near() || is_over() || stream.arrived(deadline.or_after(REDIAL)).is_ok() {
+                return Ok(stream);
+            }
+            self.crowd.seen();
+            stream.discard();
+        }
+    }
+
+    /// Learns from the way to the same peer's other channel that there is a crowd.
+    pub(in crate::transport) fn learn_from(&mut self, other: &Self) {
+        self.crowd = self.crowd.or(other.crowd);
     }
 
     /// The same over any but the best address, which failed because of `fault`.

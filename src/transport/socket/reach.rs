@@ -8,10 +8,15 @@ use std::time::{Duration, Instant};
 use super::stream::{Address, Fault, Stream};
 use crate::io::Deadline;
 
-/// How long a peer on this machine may leave a connection unanswered until it
-/// is tried anew. The kernel itself would ask again after 1, 3 and 7 s, and in
-/// between others take each place in the peer's backlog that becomes free.
-const REDIAL: Duration = Duration::from_millis(10);
+/// How long a peer on this machine may at first leave a connection unanswered
+/// until it is tried anew; each time twice as long. The kernel itself would ask
+/// again after 1, 3 and 7 s, and in between others take each place in the
+/// peer's backlog that becomes free.
+pub(super) const REDIAL: Duration = Duration::from_millis(10);
+
+/// The longest of these times. With shorter ones, those who try anew leave no
+/// place to those for whom the kernel does.
+const LONGEST: Duration = Duration::from_millis(320);
 
 /// How long the peer counts as crowded after a connection had to be tried anew.
 const CROWD: Duration = Duration::from_secs(10);
@@ -28,11 +33,13 @@ pub(super) fn reach(
     first: impl Fn(&Stream, Deadline) -> std::result::Result<(), Fault>,
 ) -> (Stream, std::result::Result<(), Fault>) {
     let redial = redial && to.answers_at_once();
+    let mut pause = REDIAL;
     loop {
         let answered = match redial {
-            true => deadline.or_after(REDIAL),
+            true => deadline.or_after(pause),
             false => deadline,
         };
+        pause = (2 * pause).min(LONGEST);
         let done = stream
             .start(to, deadline)
             .and_then(|()| first(&stream, answered));
@@ -68,8 +75,10 @@ pub(super) fn reach_in_crowd(
     deadline: Deadline,
     ahead: &[u8],
 ) -> (Stream, std::result::Result<(), Fault>) {
+    let mut pause = REDIAL;
     loop {
-        let answered = deadline.or_after(REDIAL);
+        let answered = deadline.or_after(pause);
+        pause = (2 * pause).min(LONGEST);
         let done = stream
             .start(to, deadline)
             .and_then(|()| stream.send_once_connected(&[], ahead, answered, answered))
@@ -91,8 +100,13 @@ pub(super) fn reach_in_crowd(
 pub(super) struct Crowd(Option<Instant>);
 
 impl Crowd {
-    fn seen(&mut self) {
+    pub(super) fn seen(&mut self) {
         self.0 = Some(Instant::now());
+    }
+
+    /// The later sight of two.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self(self.0.max(other.0))
     }
 
     pub(super) fn is_there(self) -> bool {

@@ -362,6 +362,17 @@ impl Stream {
         self.as_fd().as_raw_fd()
     }
 
+    /// Ends a connection over which nothing was sent; false where the peer's
+    /// machine, which should have said at once that it knows, did not.
+    pub(super) fn leave(self, deadline: Deadline) -> bool {
+        let _ = shutdown(self.as_fd(), Shutdown::Write);
+        let left = self.arrived(deadline).is_ok();
+        if !left {
+            self.discard();
+        }
+        left
+    }
+
     /// Ends the connection for every process that has a copy of it.
     pub(in crate::transport) fn end(self) {
         if self.generation == fork::current() {

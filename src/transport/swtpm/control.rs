@@ -24,6 +24,11 @@ impl Control {
         Self(endpoint)
     }
 
+    /// The way to it.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+
     /// Sets the locality of all commands that swtpm is sent from now on.
     pub(super) fn set_locality(&mut self, locality: u8) -> Result<()> {
         self.exchange("SET_LOCALITY", SET_LOCALITY, &[locality])
@@ -40,7 +45,7 @@ impl Control {
     /// [`ErrorKind::IoError`] where it refuses.
     fn exchange(&mut self, name: &str, code: u32, payload: &[u8]) -> Result<()> {
         let deadline = Deadline::after(Some(PATIENCE));
-        let stream = self.0.dial(None, &code.to_be_bytes(), payload)?;
+        let stream = self.0.dial_surely(&code.to_be_bytes(), payload)?;
         let mut answer = [0; 4];
         let who = &self.0;
         match stream.recv_whole(&mut answer, deadline) {

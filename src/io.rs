@@ -108,6 +108,11 @@ impl Deadline {
             Self::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
         }
     }
+
+    /// True once no time is left.
+    pub(crate) fn is_over(self) -> bool {
+        self.remaining().is_some_and(|left| left.is_zero())
+    }
 }
 
 /// Waits until one of `flags` (or an error, or a hang-up) shows on `fd`.

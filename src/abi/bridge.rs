@@ -106,6 +106,15 @@ impl Bridge {
         self.generation != fork::current()
     }
 
+    /// Ends the command's canceller, which may be a transport's code, and panic.
+    fn drop_canceller(&self) -> Result<()> {
+        let canceller = self.canceller.lock().take();
+        guarded(|| {
+            drop(canceller);
+            Ok(())
+        })
+    }
+
     /// Fails in a forked child: the connection and the TPM are the parent's.
     #[inline]
     pub(super) fn check_process(&self) -> Result<()> {
@@ -164,13 +173,8 @@ impl Bridge {
         crate::log::trace_bytes!("transmit", command);
         if self.cancellable.load(Ordering::Relaxed) {
             self.cancellable.store(false, Ordering::Relaxed);
-            // Waits for a cancel of the command before, if one is under way. Its
-            // end may be a transport's code, and panic.
-            let canceller = self.canceller.lock().take();
-            guarded(|| {
-                drop(canceller);
-                Ok(())
-            })?;
+            // Waits for a cancel of the command before, if one is under way.
+            self.drop_canceller()?;
         }
         session.kept = None;
         let transport = session.transport()?;
@@ -328,12 +332,7 @@ impl Bridge {
             }
         };
         self.set_state(State::Final);
-        // Its end may be a transport's code, and panic.
-        let canceller = self.canceller.lock().take();
-        let _ = guarded(|| {
-            drop(canceller);
-            Ok(())
-        });
+        let _ = self.drop_canceller();
         session.kept = None;
         // C frees the context's memory and nothing in it: no heap may be left.
         session.response = Vec::new();

@@ -95,7 +95,7 @@ impl Node {
                 Err(Errno::AGAIN) => {
                     self.unsettled = true;
                     // A terminal may show OUT for ever and take nothing.
-                    if deadline.remaining().is_some_and(|left| left.is_zero()) {
+                    if deadline.is_over() {
                         return Err(Errno::AGAIN);
                     }
                     io::wait(self.fd.as_fd(), PollFlags::OUT, deadline)

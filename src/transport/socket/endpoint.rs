@@ -312,8 +312,10 @@ impl Endpoint {
         let deadline = Deadline::after(Some(PATIENCE));
         loop {
             let stream = self.dial(None, head, body)?;
-            let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
-            if !self.is_near() || is_over() || stream.arrived(deadline.or_after(REDIAL)).is_ok() {
+            if !self.is_near()
+                || deadline.is_over()
+                || stream.arrived(deadline.or_after(REDIAL)).is_ok()
+            {
                 return Ok(stream);
             }
             self.crowd.seen();

@@ -43,8 +43,7 @@ pub(super) fn reach(
         let done = stream
             .start(to, deadline)
             .and_then(|()| first(&stream, answered));
-        let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
-        if done != Err(Fault::TimedOut) || !redial || is_over() {
+        if done != Err(Fault::TimedOut) || !redial || deadline.is_over() {
             return (stream, done);
         }
         crowd.seen();
@@ -83,8 +82,7 @@ pub(super) fn reach_in_crowd(
             .start(to, deadline)
             .and_then(|()| stream.send_once_connected(&[], ahead, answered, answered))
             .and_then(|()| stream.arrived(answered));
-        let is_over = || deadline.remaining().is_some_and(|left| left.is_zero());
-        if done != Err(Fault::TimedOut) || is_over() {
+        if done != Err(Fault::TimedOut) || deadline.is_over() {
             return (stream, done);
         }
         stream.discard();

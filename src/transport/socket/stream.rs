@@ -295,7 +295,7 @@ impl Stream {
         let mut looks = 0;
         let mut pause = ARRIVAL;
         while unacknowledged(self.as_fd())? > 0 {
-            if deadline.remaining().is_some_and(|left| left.is_zero()) {
+            if deadline.is_over() {
                 return Err(Fault::TimedOut);
             }
             looks += 1;

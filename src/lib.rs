@@ -1,154 +1,174 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! TPM transports (TCTIs) in Rust that every program of the TPM2 software
-//! stack can load.
+//! The exported C functions. include/tss2/tss2_tcti_rusttcti.h is made from
+//! this file: what is said here of a function, C programmers read there. So the
+//! functions are written out, for cbindgen to see, rather than made by a macro.
 //!
-//! A TCTI (TPM Command Transmission Interface) is the lowest layer of that
-//! stack: it carries commands to a TPM and responses back. This crate is a
-//! loadable module with the usual transports (`tpm2_getrandom -T
-//! rusttcti:libtpms`), and what is needed to write, load and combine more.
-//!
-//! # Write one
-//!
-//! A transport is a type with the two required methods of [`Tcti`]; that
-//! trait's page shows a whole one. With [`Module`] it gets a name, and
-//! [`export!`] makes a crate of `crate-type = ["cdylib"]` a module of it that
-//! tctildr and every program finds as `libtss2-tcti-NAME.so.0`. In one's own
-//! process, [`Context`] hands it to ESYS or to any C code:
-//!
-//! ```
-//! use rusttcti::Context;
-//! use rusttcti::transport::null::Null;
-//!
-//! let context = Context::new(Null::default());
-//! let esys = context.esys()?; // an ESYS_CONTEXT, as esys.as_ptr()
-//! let tcti = context.as_ptr(); // a TSS2_TCTI_CONTEXT, for other C code
-//! # assert!(!tcti.is_null() && !esys.as_ptr().is_null());
-//! # Ok::<(), rusttcti::Error>(())
-//! ```
-//!
-//! To build needs pkg-config and the headers of tpm2-tss (Debian:
-//! `pkg-config libtss2-dev`). The C types are those of the crate
-//! `tss-esapi-sys`, version 0.6, which a program that names them depends on too.
-//!
-//! The one Cargo feature, `capi`, compiles the C functions of this crate's own
-//! module. It is off, and stays so for a crate with `export!`: the linker would
-//! find a "duplicate symbol: `Tss2_Tcti_Info`".
-//!
-//! # Test one
-//!
-//! Its methods can be called as they are. Those of a [`Context`] around it are
-//! called as C calls them, with all the bridge's checks between. And
-//! [`open`]`("libtpms")` is a TPM for the other end of a transport, or for the
-//! inside of a layer:
-//!
-//! ```
-//! use rusttcti::{Context, Tcti};
-//!
-//! # let transport = rusttcti::open("libtpms")?;
-//! let mut context = Context::new(transport);
-//! let mut response = [0; 4096];
-//! assert!(context.receive(&mut response, None).is_err()); // out of sequence
-//! context.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
-//! assert_eq!(context.receive(&mut response, None)?, 28);
-//! # Ok::<(), rusttcti::Error>(())
-//! ```
-//!
-//! A library that cargo built is loaded as programs load it by
-//! [`TctiLdr::parse`]`("./target/debug/libNAME.so:CONF")`. What calls fail with
-//! is written to standard error, past cargo's capture, unless `TSS2_LOG` is
-//! `tcti+none`. The crate that `make new-module` makes has tests to begin with.
-//!
-//! # Load one
-//!
-//! [`open`] takes a chain, the string behind `rusttcti:`; [`TctiLdr`] any C
-//! module by name; [`Native`] a context that C code made. All of them are
-//! [`Tcti`]s, as a [`Context`] is.
-//!
-//! ```
-//! use rusttcti::{ErrorKind, Tcti};
-//!
-//! let mut tcti = rusttcti::open("null")?;
-//! let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
-//! let error = tcti.transmit(&get_random).expect_err("there is no TPM");
-//! assert_eq!(error.kind(), ErrorKind::NotImplemented);
-//! # Ok::<(), rusttcti::Error>(())
-//! ```
-//!
-//! # Compose
-//!
-//! A layer is a `Tcti` around another one: those in [`layer`] wrap any, and so
-//! do your own, over what [`open`] returns too. In a chain the layers stand in
-//! front: `pcap,file=/tmp/tpm.pcapng:swtpm:port=2321`.
-//!
-//! # Errors
-//!
-//! An [`Error`] is a kind, a sentence and a cause. C sees the `TSS2_RC` of its
-//! kind, and the sentence by `Tss2_Tcti_Rusttcti_LastError()`. Rust code that
-//! reaches a Rust transport through C's functions, by [`Native`], gets the
-//! original error back, source chain included; of a transport in another
-//! module made with this crate it gets the response code and the words, of any
-//! other C module tss2-rc's words for the code. An error of one's own type is
-//! found behind those that say what was being done by walking
-//! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a
-//! transport is a [`ErrorKind::GeneralFailure`] with its message; what the
-//! program's panic hook prints, it prints as well.
-//!
-//! What a call fails with is in the log, so that a transport writes none: where
-//! `TSS2_LOG` says (module `tcti`), at the level error, or debug for
-//! [`TryAgain`](ErrorKind::TryAgain), [`NotImplemented`](ErrorKind::NotImplemented)
-//! and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer); at the level trace
-//! so are all commands and responses.
-//!
-//! # Threads and fork
-//!
-//! A context may move between threads. Two threads that use one at once get
-//! [`ErrorKind::BadSequence`] at worst; cancel alone is meant for that. After
-//! fork(2) a context stays its parent's: the child's calls fail with
-//! [`ErrorKind::BadContext`], and it can open contexts of its own. No signal's
-//! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned. (A
-//! transport of one's own in a [`Context`], or a C module in a [`TctiLdr`], has
-//! the SIGPIPE of the program that made them: Rust's start ignores it.)
-//!
-//! # What C can rely on
-//!
-//! Every pointer, size and state is checked before a transport is called; a
-//! response that doesn't fit is kept; a response that lies about its size never
-//! reaches the caller; no unwinding crosses into C; memory beyond the caller's
-//! buffer is not touched; finalize may be called twice. The module exports the
-//! functions of its header and nothing else, and leaves nothing behind when it
-//! is unloaded.
-//!
-//! Coming from Python? [`coming_from_pytcti`] has each name beside its
-//! counterpart here.
+//! What all of them rely on is C's side of the interface: a pointer is NULL or
+//! valid for its type, and a context was initialised by an Init function.
 
-#![deny(missing_debug_implementations, missing_docs)]
-#![warn(unreachable_pub)]
+#![allow(non_snake_case)]
+// cbindgen sees public functions only; to Rust this module is private.
+#![allow(unreachable_pub)]
 
-mod abi;
-mod chain;
-mod conf;
-mod error;
-#[cfg(fuzzing)]
-pub mod fuzzing;
-pub mod header;
-mod io;
-pub mod layer;
-mod log;
-mod sync;
-mod tcti;
-pub mod transport;
-mod usage;
+use std::ffi::{CStr, c_char};
 
-#[cfg(feature = "capi")]
-mod capi;
+use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
 
-#[doc = include_str!("coming-from-pytcti.md")]
-pub mod coming_from_pytcti {}
+use rusttcti::__private::{self as private, Settings};
 
-pub use abi::{Context, ContextBuilder, Esys, Magic, Module, Native, TctiInfo, TctiLdr};
-pub use chain::open;
-pub use error::{Error, ErrorKind, Result};
-pub use tcti::{Cancel, PollHandle, Tcti};
+use rusttcti::transport::swtpm::Swtpm;
+use rusttcti::transport::{cmd::Cmd, device::Device, libtpms::Libtpms, mssim::Mssim, null::Null};
 
-#[doc(hidden)]
-pub use abi::__private;
+const NAME: &CStr = c"rusttcti";
+const DESCRIPTION: &CStr = c"TPM transports in Rust, by name: rusttcti:TRANSPORT:CONF";
+const CONFIG_HELP: &CStr = private::HELP;
+
+static INFO: private::Info = private::Info::new(
+    NAME,
+    DESCRIPTION,
+    CONFIG_HELP,
+    Some(Tss2_Tcti_Rusttcti_Init),
+);
+
+/// What this module is: its name, description, configuration and Init function.
+/// Tss2_TctiLdr asks for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn Tss2_Tcti_Info() -> *const TSS2_TCTI_INFO {
+    INFO.as_ptr()
+}
+
+/// Initialises a context from a whole chain,
+/// `{ LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]`.
+///
+/// With a NULL `tctiContext`, `*size` becomes the size that a context needs.
+/// Otherwise `tctiContext` is memory of `*size` bytes, aligned as by malloc().
+/// `conf` is the chain; NULL or an empty one is the system's TPM device.
+///
+/// Returns TSS2_RC_SUCCESS, or TSS2_TCTI_RC_BAD_REFERENCE (`size` is NULL),
+/// TSS2_TCTI_RC_BAD_VALUE (`*size` is too small; the chain has a mistake), or
+/// what opening the transport failed with; then nothing was written to
+/// `tctiContext`, and Tss2_Tcti_Rusttcti_LastError() tells why.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe {
+        private::init_context(
+            "rusttcti",
+            tcti_context,
+            size,
+            conf,
+            Settings::DEFAULT,
+            |chain| rusttcti::open(chain.unwrap_or("")),
+        )
+    }
+}
+
+/// Initialises a context of the transport `device`. `conf` is the path of
+/// a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Device_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Device>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `swtpm`. `conf` is
+/// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+/// `persistent=1` in addition keeps the connection, and other processes out.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Swtpm_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Swtpm>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `mssim`. `conf` is
+/// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Mssim_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Mssim>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `cmd`. `conf` is a command line
+/// for `/bin/sh -c`, which reads TPM commands and writes responses.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Cmd_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Cmd>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `libtpms`, a TPM inside this
+/// process. `conf` is the path of its state file; NULL is a TPM in memory.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Libtpms_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Libtpms>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `null`, which has no TPM and
+/// refuses every command. `conf` is ignored.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Null_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Null>(tcti_context, size, conf) }
+}
+
+/// Power-cycles the TPM behind a context of this module: what is permanent
+/// stays, all else is lost.
+///
+/// Returns TSS2_RC_SUCCESS; TSS2_TCTI_RC_NOT_IMPLEMENTED where the transport
+/// has no power over its TPM; TSS2_TCTI_RC_BAD_SEQUENCE while a response is
+/// awaited; TSS2_TCTI_RC_BAD_CONTEXT for a context of another module, as the
+/// one around ours that Tss2_TctiLdr_Initialize() makes is.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Reset(tcti_context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::reset(tcti_context) }
+}
+
+/// What this thread's last failed call of this module failed with, as a
+/// sentence in UTF-8; empty if none has failed. Never NULL. The text stays
+/// until the thread's next failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn Tss2_Tcti_Rusttcti_LastError() -> *const c_char {
+    private::last_text()
+}

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The state machine between a C caller and a [`Tcti`]: the only one there is.
+//!
+//! | state | transmit | receive | cancel | set_locality | finalize |
+//! | --- | --- | --- | --- | --- | --- |
+//! | transmit | ok: to receive | BAD_SEQUENCE | BAD_SEQUENCE | stays | to final |
+//! | receive | BAD_SEQUENCE | ok: to transmit; TRY_AGAIN, INSUFFICIENT_BUFFER, BAD_REFERENCE, BAD_VALUE: stays; else: to transmit | stays | BAD_SEQUENCE | to final |
+//! | final | BAD_SEQUENCE, all of them | | | | nothing |
+
+#![forbid(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use crate::contract::tcti::check_locality;
+use crate::sys::copy::copy;
+use crate::sys::deadline::Deadline;
+use crate::sys::locks::Mutex;
+use crate::sys::locks::exclusive::{Exclusive, Guard};
+use crate::sys::panic::{caught, guarded};
+use crate::sys::{fork, sigpipe};
+use crate::wire::header::Header;
+use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+/// What a context may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Transmit,
+    Receive,
+    Final,
+}
+
+/// A transport and all that stands between it and its caller.
+pub(super) struct Bridge {
+    /// Which process this belongs to.
+    generation: u64,
+    max_size: usize,
+    /// Written under `session`'s lock only; read without it by `cancel`.
+    state: AtomicU8,
+    session: Exclusive<Session>,
+    /// Beside the session, because a cancel comes while `receive` holds that.
+    /// Held during a cancel, and taken by `transmit`, so that no cancel meant
+    /// for one command meets the next.
+    canceller: Mutex<Option<Arc<dyn Cancel>>>,
+    /// There may be one in there. Written and read in `transmit` only, so that
+    /// a command which cannot be cancelled pays for no lock.
+    cancellable: AtomicBool,
+    /// The transport cancels commands. One that gave no canceller is over, and
+    /// its cancel comes too late.
+    cancels: bool,
+    /// SIGPIPE is kept from the transport's calls: it is somebody else's, and
+    /// may write to pipes.
+    shielded: bool,
+}
+
+struct Session {
+    transport: Option<Box<dyn Tcti>>,
+    /// `max_size` bytes, for the transport to receive into.
+    response: Vec<u8>,
+    /// The length of a response that is in there and not yet with the caller.
+    kept: Option<usize>,
+    /// The poll handles that the caller was told the number of: those that it
+    /// gets when it comes back with an array, lest there be more by then.
+    counted: Option<Vec<PollHandle>>,
+}
+
+impl Bridge {
+    pub(super) fn new(mut transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
+        let cancels = guarded(|| Ok(transport.canceller().is_some()));
+        Self {
+            generation: fork::generation(),
+            max_size,
+            state: AtomicU8::new(State::Transmit as u8),
+            session: Exclusive::new(Session {
+                transport: Some(transport),
+                response: vec![0; max_size],
+                kept: None,
+                counted: None,
+            }),
+            canceller: Mutex::new(None),
+            cancellable: AtomicBool::new(false),
+            cancels: cancels.unwrap_or(false),
+            shielded,
+        }
+    }
+
+    pub(super) fn max_size(&self) -> usize {
+        self.max_size
+    }
+
+    fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Transmit,
+            1 => State::Receive,
+            _ => State::Final,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// True in a forked child.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.generation != fork::current()
+    }
+
+    /// Ends the command's canceller, which may be a transport's code, and panic.
+    fn drop_canceller(&self) -> Result<()> {
+        let canceller = self.canceller.lock().take();
+        guarded(|| {
+            drop(canceller);
+            Ok(())
+        })
+    }
+
+    /// Fails in a forked child: the connection and the TPM are the parent's.
+    #[inline]
+    pub(super) fn check_process(&self) -> Result<()> {
+        fork::check(self.generation)
+    }
+
+    /// Makes a call of the transport's, with what it may do to a program kept
+    /// from it.
+    #[inline]
+    fn guarded<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.shield(|| guarded(call))
+    }
+
+    #[inline]
+    fn shield<T>(&self, call: impl FnOnce() -> T) -> T {
+        match self.shielded {
+            true => sigpipe::shielded(call),
+            false => call(),
+        }
+    }
+
+    /// The session, for a call that `state` allows, and after which the poll
+    /// handles may be others.
+    #[inline]
+    fn enter(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
+        let mut session = self.look(allowed)?;
+        if session.counted.is_some() {
+            session.counted = None;
+        }
+        Ok(session)
+    }
+
+    /// The session, for a call that `state` allows.
+    #[inline]
+    fn look(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
+        self.check_process()?;
+        let Some(session) = self.session.try_lock() else {
+            return Err(busy());
+        };
+        let state = self.state();
+        if allowed(state) {
+            return Ok(session);
+        }
+        Err(bad_sequence(state))
+    }
+
+    /// `command` is `None` for a NULL pointer.
+    pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
+        let mut session = self.enter(|state| state == State::Transmit)?;
+        let Some(command) = command else {
+            return Err(null("command"));
+        };
+        if !Header::fits(command) {
+            return Err(bad_command(command));
+        }
+        crate::sys::log::trace_bytes!("transmit", command);
+        if self.cancellable.load(Ordering::Relaxed) {
+            self.cancellable.store(false, Ordering::Relaxed);
+            // Waits for a cancel of the command before, if one is under way.
+            self.drop_canceller()?;
+        }
+        session.kept = None;
+        let transport = session.transport()?;
+        // Taken apart at once: a whole Result is slow to move.
+        let (mut canceller, mut failure) = (None, None);
+        self.shield(|| {
+            caught(|| match transport.transmit(command) {
+                Ok(()) => canceller = transport.canceller(),
+                Err(error) => failure = Some(error),
+            })
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if canceller.is_some() {
+            *self.canceller.lock() = canceller;
+            self.cancellable.store(true, Ordering::Relaxed);
+        }
+        self.set_state(State::Receive);
+        Ok(())
+    }
+
+    /// `size` is what the caller's buffer holds, and becomes what the response
+    /// has or needs; `None` is a NULL pointer each. Of `response`, as much is
+    /// needed as a response can have, and no more.
+    pub(super) fn receive(
+        &self,
+        size: Option<&mut usize>,
+        response: Option<&mut [MaybeUninit<u8>]>,
+        timeout: i32,
+    ) -> Result<()> {
+        let mut session = self.enter(|state| state == State::Receive)?;
+        let Some(size) = size else {
+            return Err(null("size"));
+        };
+        let timeout = duration(timeout)?;
+        let Some(response) = response else {
+            *size = session.kept.unwrap_or(self.max_size);
+            return Ok(());
+        };
+        let length = match session.kept {
+            Some(length) => length,
+            None => match self.shield(|| session.receive(timeout)) {
+                Ok(length) => length,
+                Err(error) => {
+                    if !leaves_the_command_pending(error.kind()) {
+                        self.set_state(State::Transmit);
+                    }
+                    return Err(error);
+                }
+            },
+        };
+        if *size < length {
+            session.kept = Some(length);
+            let given = std::mem::replace(size, length);
+            return Err(too_small(length, given));
+        }
+        let to = &mut response[..length];
+        copy(&session.response[..length], to, MaybeUninit::new);
+        *size = length;
+        session.kept = None;
+        self.set_state(State::Transmit);
+        Ok(())
+    }
+
+    pub(super) fn cancel(&self) -> Result<()> {
+        self.check_process()?;
+        let canceller = self.canceller.lock();
+        match self.state() {
+            State::Receive => {}
+            state => return Err(bad_sequence(state)),
+        }
+        match &*canceller {
+            Some(canceller) => self.guarded(|| canceller.cancel()),
+            None if self.cancels => Ok(()),
+            None => Err(Error::new(
+                ErrorKind::NotImplemented,
+                "this transport cannot cancel a command",
+            )),
+        }
+    }
+
+    /// The descriptors to poll, in the transport's order, for an array with so
+    /// many places; `None` only counts them.
+    pub(super) fn poll_handles(
+        &self,
+        number_is_null: bool,
+        places: Option<usize>,
+    ) -> Result<Vec<PollHandle>> {
+        let mut session = self.look(|state| state != State::Final)?;
+        if number_is_null {
+            return Err(null("num_handles"));
+        }
+        let handles = match (places, session.counted.take()) {
+            (Some(_), Some(counted)) => counted,
+            _ => {
+                let transport = session.transport()?;
+                self.guarded(|| transport.poll_handles())?
+            }
+        };
+        if places.is_none_or(|places| places < handles.len()) {
+            session.counted = Some(handles.clone());
+        }
+        Ok(handles)
+    }
+
+    pub(super) fn set_locality(&self, locality: u8) -> Result<()> {
+        let mut session = self.enter(|state| state == State::Transmit)?;
+        check_locality(locality)?;
+        let transport = session.transport()?;
+        self.guarded(|| transport.set_locality(locality))
+    }
+
+    pub(super) fn make_sticky(&self, handle: Option<&mut u32>, sticky: bool) -> Result<()> {
+        let mut session = self.enter(|state| state == State::Transmit)?;
+        let handle = handle.ok_or_else(|| null("handle"))?;
+        let transport = session.transport()?;
+        *handle = self.guarded(|| transport.make_sticky(*handle, sticky))?;
+        Ok(())
+    }
+
+    pub(super) fn reset(&self) -> Result<()> {
+        let mut session = self.enter(|state| state == State::Transmit)?;
+        let transport = session.transport()?;
+        self.guarded(|| transport.reset())
+    }
+
+    /// Ends the transport. A call of another thread that is under way is
+    /// cancelled, where that can be done, and waited for. In a forked child the
+    /// transport is left alone, without a trace to its parent's.
+    pub(super) fn finalize(&self) -> Result<()> {
+        let Some(mut transport) = self.take() else {
+            return Ok(());
+        };
+        let finalized = self.guarded(|| transport.finalize());
+        let dropped = self.guarded(|| {
+            drop(transport);
+            Ok(())
+        });
+        finalized.and(dropped)
+    }
+
+    /// Takes the transport out and goes to final; `None` where that was done
+    /// before, or where it is another process's.
+    pub(super) fn take(&self) -> Option<Box<dyn Tcti>> {
+        if self.is_inherited() {
+            return None;
+        }
+        let mut session = match self.session.try_lock() {
+            Some(session) => session,
+            None => {
+                // It may wait for ever otherwise. Its own failure is no matter.
+                let _ = self.cancel();
+                self.session.lock()
+            }
+        };
+        self.set_state(State::Final);
+        let _ = self.drop_canceller();
+        session.kept = None;
+        // C frees the context's memory and nothing in it: no heap may be left.
+        session.response = Vec::new();
+        session.transport.take()
+    }
+}
+
+impl Session {
+    fn transport(&mut self) -> Result<&mut Box<dyn Tcti>> {
+        match &mut self.transport {
+            Some(transport) => Ok(transport),
+            None => Err(bad_sequence(State::Final)),
+        }
+    }
+
+    /// The length of a well-formed response from the transport.
+    fn receive(&mut self, timeout: Option<Duration>) -> Result<usize> {
+        let Self {
+            transport: Some(transport),
+            response,
+            ..
+        } = self
+        else {
+            return Err(bad_sequence(State::Final));
+        };
+        let deadline = Deadline::after(timeout);
+        let mut left = timeout;
+        let length = loop {
+            let (mut length, mut failure) = (0, None);
+            caught(|| match transport.receive(response, left) {
+                Ok(received) => length = received,
+                // It asks the error for its causes, whose code is anybody's.
+                Err(error) => failure = Some((error.is_interruption(), error)),
+            })?;
+            let Some((interrupted, error)) = failure else {
+                break length;
+            };
+            // A signal is no reason to come back before the time is up.
+            if interrupted {
+                left = deadline.remaining();
+            }
+            if !interrupted || left == Some(Duration::ZERO) {
+                return Err(error);
+            }
+        };
+        match response.get(..length) {
+            Some(bytes) if Header::fits(bytes) => {
+                crate::sys::log::trace_bytes!("receive", bytes);
+                Ok(length)
+            }
+            Some(bytes) => Err(malformed(bytes)),
+            None => Err(beyond(length, response.len())),
+        }
+    }
+}
+
+/// The timeout of the C interface: milliseconds, -1 for ever.
+#[inline]
+fn duration(timeout: i32) -> Result<Option<Duration>> {
+    match timeout {
+        -1 => Ok(None),
+        0 => Ok(Some(Duration::ZERO)),
+        1.. => Ok(Some(Duration::from_millis(timeout.unsigned_abs().into()))),
+        _ => Err(bad_timeout(timeout)),
+    }
+}
+
+/// The failures of `receive` after which it may be called again.
+fn leaves_the_command_pending(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TryAgain
+            | ErrorKind::InsufficientBuffer
+            | ErrorKind::BadReference
+            | ErrorKind::BadValue
+    )
+}
+
+// What follows is out of the way of commands that go well.
+
+#[cold]
+fn bad_command(command: &[u8]) -> Error {
+    let text = match Header::parse(command) {
+        None => format!(
+            "a command of {} bytes is shorter than its header",
+            command.len()
+        ),
+        Some(header) => format!(
+            "a command of {} bytes, whose header says that it has {}",
+            command.len(),
+            header.size
+        ),
+    };
+    Error::new(ErrorKind::BadValue, text)
+}
+
+#[cold]
+fn malformed(response: &[u8]) -> Error {
+    let text = match Header::parse(response) {
+        None => format!(
+            "a response of {} bytes is shorter than a header",
+            response.len()
+        ),
+        Some(header) => format!(
+            "a response of {} bytes, whose header says that it has {}",
+            response.len(),
+            header.size
+        ),
+    };
+    Error::new(ErrorKind::MalformedResponse, text)
+}
+
+#[cold]
+fn beyond(length: usize, place: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("the transport claims a response of {length} bytes in a buffer of {place}"),
+    )
+}
+
+#[cold]
+fn too_small(length: usize, given: usize) -> Error {
+    Error::new(
+        ErrorKind::InsufficientBuffer,
+        format!("the response has {length} bytes, the caller's buffer {given}"),
+    )
+}
+
+#[cold]
+fn bad_timeout(timeout: i32) -> Error {
+    Error::new(
+        ErrorKind::BadValue,
+        format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
+    )
+}
+
+#[cold]
+fn null(argument: &str) -> Error {
+    Error::new(ErrorKind::BadReference, format!("{argument} is NULL"))
+}
+
+#[cold]
+fn busy() -> Error {
+    Error::new(
+        ErrorKind::BadSequence,
+        "another thread is in a call on this context",
+    )
+}
+
+#[cold]
+fn bad_sequence(state: State) -> Error {
+    let why = match state {
+        State::Transmit => "no command was sent",
+        State::Receive => "a command was sent and its response not yet received",
+        State::Final => "the context was finalized",
+    };
+    Error::new(ErrorKind::BadSequence, why)
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A Rust transport as a C context, inside one's own process.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tss_esapi_sys::TSS2_TCTI_CONTEXT;
+
+use super::bridge::Bridge;
+use super::c_context::{CContext, Settings};
+use super::native::Native;
+use crate::sys::panic::guarded;
+use crate::{Cancel, Magic, PollHandle, Result, Tcti};
+
+/// A `TSS2_TCTI_CONTEXT` whose functions are a Rust transport's, for ESYS, SYS
+/// or any C code in the same process. Dropping it finalizes the transport. The
+/// C type is that of the crate `tss-esapi-sys`, version 0.6.
+///
+/// ```
+/// use rusttcti::Context;
+/// use rusttcti::transport::null::Null;
+///
+/// let context = Context::new(Null::default());
+/// let for_c = context.as_ptr();
+/// assert!(!for_c.is_null());
+/// let null: Option<Null> = context.into_inner(); // back, and still open
+/// # assert!(null.is_some());
+/// ```
+///
+/// It is a [`Tcti`] as well, whose methods call what C would call, with all the
+/// bridge's checks between: so a transport is tested as programs will use it.
+///
+/// ```
+/// use rusttcti::{Context, ErrorKind, Tcti};
+/// use rusttcti::transport::null::Null;
+///
+/// let mut context = Context::new(Null::default());
+/// let early = context.receive(&mut [0; 4096], None).expect_err("no command was sent");
+/// assert_eq!(early.kind(), ErrorKind::BadSequence);
+/// ```
+pub struct Context<T: Tcti + 'static = Box<dyn Tcti>> {
+    /// Owned, from a `Box`; a pointer, because C has copies of it.
+    c_context: NonNull<CContext>,
+    /// The same as a caller sees it.
+    native: Native,
+    transport: PhantomData<T>,
+}
+
+// SAFETY: the transport is Send, and the c_context's functions lock.
+unsafe impl<T: Tcti> Send for Context<T> {}
+// SAFETY: `&Context` gives nothing but the pointer, whose functions lock, and a
+// canceller, which may be used beside them.
+unsafe impl<T: Tcti> Sync for Context<T> {}
+
+impl<T: Tcti> Context<T> {
+    /// A context of this transport, with [`Module`](crate::Module)'s default
+    /// magic and 4096 bytes for the largest response.
+    pub fn new(tcti: T) -> Self {
+        ContextBuilder::default().build(tcti)
+    }
+
+    /// The context for C: valid until this value is dropped, of which the
+    /// pointer knows nothing. [`esys`](Self::esys) does. C may finalize it, but
+    /// not free it, as `Tss2_TctiLdr_Finalize` does.
+    pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
+        self.c_context.as_ptr().cast()
+    }
+
+    /// The transport, back from use: as it is, not finalized. `None` where C
+    /// finalized the context, or after fork(2) in the child.
+    pub fn into_inner(self) -> Option<T> {
+        let transport = self.bridge().take()?;
+        // SAFETY: `build` boxed a T, and nothing but that box was taken out.
+        Some(*unsafe { Box::from_raw(Box::into_raw(transport).cast::<T>()) })
+    }
+}
+
+impl<T: Tcti> Context<T> {
+    fn bridge(&self) -> &Bridge {
+        // SAFETY: the c_context lives as long as `self`.
+        unsafe { self.c_context.as_ref() }.bridge()
+    }
+
+    /// The context as a caller sees it; not in a forked child, where a thread of
+    /// the parent's may have left it locked.
+    fn native(&mut self) -> Result<&mut Native> {
+        self.bridge().check_process()?;
+        Ok(&mut self.native)
+    }
+}
+
+impl<T: Tcti> Tcti for Context<T> {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.native()?.transmit(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.native()?.receive(response, timeout)
+    }
+
+    /// It is there also where the transport has none, and says so.
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        match self.bridge().is_inherited() {
+            true => None,
+            false => self.native.canceller(),
+        }
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.native()?.poll_handles()
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.native()?.set_locality(locality)
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        self.native()?.make_sticky(handle, sticky)
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        guarded(|| self.bridge().reset())
+    }
+
+    /// Ends the transport, which [`into_inner`](Self::into_inner) does not give
+    /// back then. It has ended also where this fails.
+    fn finalize(&mut self) -> Result<()> {
+        self.native()?.finalize()
+    }
+}
+
+// Not derived, which would ask the transport for it.
+impl<T: Tcti> fmt::Debug for Context<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Context").field(&self.c_context).finish()
+    }
+}
+
+impl Context {
+    /// A context with a magic or a size of one's own.
+    pub fn builder() -> ContextBuilder {
+        ContextBuilder::default()
+    }
+}
+
+impl<T: Tcti> Drop for Context<T> {
+    fn drop(&mut self) {
+        if !self.bridge().is_inherited() {
+            // A canceller may be kept for longer.
+            self.native.forget();
+        }
+        // SAFETY: from `Box::into_raw` in `build`, and given back only here.
+        let c_context = unsafe { Box::from_raw(self.c_context.as_ptr()) };
+        super::last_error::answer("finalize", c_context.bridge().finalize());
+        if c_context.bridge().is_inherited() {
+            // The parent's transport: dropping it here might reach its peer.
+            std::mem::forget(c_context);
+        }
+    }
+}
+
+/// What a [`Context`] can be given.
+///
+/// ```
+/// use rusttcti::{Context, Magic};
+/// use rusttcti::transport::null::Null;
+///
+/// let context =
+///     Context::builder().magic(Magic::new(b"COOL")).max_size(1024).build(Null::default());
+/// # drop(context);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ContextBuilder(Settings);
+
+impl Default for ContextBuilder {
+    fn default() -> Self {
+        Self(Settings::DEFAULT)
+    }
+}
+
+impl ContextBuilder {
+    /// The magic value of the context.
+    pub fn magic(mut self, magic: Magic) -> Self {
+        self.0.magic = magic;
+        self
+    }
+
+    /// The size of the largest response in bytes.
+    pub fn max_size(mut self, max_size: usize) -> Self {
+        self.0.max_size = max_size;
+        self
+    }
+
+    /// The context of this transport.
+    pub fn build<T: Tcti>(self, tcti: T) -> Context<T> {
+        let c_context = Box::new(CContext::new(Box::new(tcti), self.0));
+        // SAFETY: a Box is never NULL.
+        let c_context = unsafe { NonNull::new_unchecked(Box::into_raw(c_context)) };
+        // SAFETY: a context of ours, whose cancellers are cut off before it goes.
+        // Its functions lock, so that C may use it beside.
+        let native = unsafe { Native::new(c_context.as_ptr().cast()) };
+        Context {
+            c_context,
+            native,
+            transport: PhantomData,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A transport as a module that `Tss2_TctiLdr` and every program can load.
+
+use std::ffi::{CStr, c_char};
+
+use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, TSS2_TCTI_INIT_FUNC, size_t};
+
+use super::c_context::{self, Settings};
+use crate::Module;
+use crate::wire::Header;
+
+/// A `TSS2_TCTI_INFO` that can be a static.
+#[doc(hidden)]
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Info(TSS2_TCTI_INFO);
+
+// SAFETY: it is never written, and its pointers are to static C strings.
+unsafe impl Sync for Info {}
+
+impl Info {
+    /// What `Tss2_Tcti_Info` returns.
+    pub const fn as_ptr(&'static self) -> *const TSS2_TCTI_INFO {
+        &raw const self.0
+    }
+
+    pub const fn new(
+        name: &'static CStr,
+        description: &'static CStr,
+        config_help: &'static CStr,
+        init: TSS2_TCTI_INIT_FUNC,
+    ) -> Self {
+        Self(TSS2_TCTI_INFO {
+            version: 2,
+            name: name.as_ptr(),
+            description: description.as_ptr(),
+            config_help: config_help.as_ptr(),
+            init,
+        })
+    }
+}
+
+/// The info of a module whose Init function is `init`.
+#[doc(hidden)]
+pub const fn info<M: Module>(init: TSS2_TCTI_INIT_FUNC) -> Info {
+    const {
+        assert!(
+            M::MAX_SIZE >= Header::SIZE,
+            "MAX_SIZE is less than the 10 bytes of a response's header"
+        );
+    }
+    Info::new(M::NAME, M::DESCRIPTION, M::CONFIG_HELP, init)
+}
+
+/// The whole of an exported module's Init function.
+///
+/// # Safety
+/// The C interface's contract: `context` is NULL or memory of `*size` bytes;
+/// `size` is NULL or a size; `conf` is NULL or a C string.
+#[doc(hidden)]
+pub unsafe fn init<M: Module>(
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: passed on to the caller.
+    unsafe { init_with::<M>(true, context, size, conf) }
+}
+
+/// The same of one of this crate's own transports, which raise no SIGPIPE.
+///
+/// # Safety
+/// As for [`init`].
+pub unsafe fn init_own<M: Module>(
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: passed on to the caller.
+    unsafe { init_with::<M>(false, context, size, conf) }
+}
+
+unsafe fn init_with<M: Module>(
+    shielded: bool,
+    context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    let what = M::NAME.to_str().unwrap_or("init");
+    let settings = Settings {
+        magic: M::MAGIC,
+        max_size: M::MAX_SIZE,
+        shielded,
+    };
+    // SAFETY: passed on to the caller.
+    unsafe {
+        c_context::init(what, context, size, conf, settings, |conf| {
+            let module = M::init(conf)?;
+            Ok(Box::new(module))
+        })
+    }
+}
+
+/// Makes a crate of `crate-type = ["cdylib"]` a TCTI module: exports
+/// `Tss2_Tcti_Info` and the Init function named, for one [`Module`]; and
+/// `Tss2_Tcti_Rusttcti_LastError`, by which [`TctiLdr`](crate::TctiLdr) and C
+/// programs get the words of a failure.
+///
+/// The file that cargo builds, installed as `libtss2-tcti-NAME.so.0`, is found
+/// by `-T NAME:CONF`. `make new-module NAME=foo`, in this crate's repository,
+/// makes such a crate. The soname that distributions want in it is one line of
+/// the crate's build.rs:
+///
+/// ```
+/// println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtss2-tcti-NAME.so.0");
+/// ```
+///
+/// Cargo hands that line on to the libraries that depend on the crate, and two
+/// crates with `export!` in one program don't link ("duplicate symbol:
+/// `Tss2_Tcti_Info`"). So let the module be a crate of its own, a cdylib that
+/// nothing depends on. A crate that is a library too puts both behind a feature
+/// that is off for its dependents, and is built by `cargo build --features module`:
+///
+/// ```toml
+/// [lib]
+/// crate-type = ["cdylib", "rlib"]
+///
+/// [features]
+/// module = []   # in build.rs: if env::var_os("CARGO_FEATURE_MODULE").is_some() { … }
+/// ```
+///
+/// ```
+/// #[cfg(feature = "module")]
+/// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
+/// ```
+///
+/// A panic is caught where it unwinds: leave the profile's `panic` at `"unwind"`.
+/// With `"abort"` it ends the program that loaded the module.
+///
+/// The whole of it, behind a transport:
+///
+/// ```
+/// # use std::{ffi::CStr, time::Duration};
+/// # use rusttcti::{Module, Result, Tcti};
+/// # struct MyTransport;
+/// # impl Tcti for MyTransport {
+/// #     fn transmit(&mut self, _: &[u8]) -> Result<()> { Ok(()) }
+/// #     fn receive(&mut self, _: &mut [u8], _: Option<Duration>) -> Result<usize> { Ok(0) }
+/// # }
+/// # impl Module for MyTransport {
+/// #     const NAME: &'static CStr = c"mytransport";
+/// #     const DESCRIPTION: &'static CStr = c"";
+/// #     const CONFIG_HELP: &'static CStr = c"";
+/// #     fn init(_: Option<&str>) -> Result<Self> { Ok(Self) }
+/// # }
+/// /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($module:ty, $init:ident) => {
+        /// Initialises a context of this TCTI (see `TSS2_TCTI_INIT_FUNC`).
+        ///
+        /// # Safety
+        /// `context` is NULL or memory of `*size` bytes; `size` is NULL or a
+        /// size; `conf` is NULL or a C string.
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case)]
+        pub unsafe extern "C" fn $init(
+            context: *mut $crate::__private::TSS2_TCTI_CONTEXT,
+            size: *mut $crate::__private::size_t,
+            conf: *const ::core::ffi::c_char,
+        ) -> $crate::__private::TSS2_RC {
+            // SAFETY: the caller's contract is the same.
+            unsafe { $crate::__private::init::<$module>(context, size, conf) }
+        }
+
+        /// What this TCTI is (see `TSS2_TCTI_INFO_FUNC`).
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case)]
+        pub extern "C" fn Tss2_Tcti_Info() -> *const $crate::__private::TSS2_TCTI_INFO {
+            static INFO: $crate::__private::Info =
+                $crate::__private::info::<$module>(::core::option::Option::Some($init));
+            INFO.as_ptr()
+        }
+
+        /// What this thread's last failed call of this module failed with, as a
+        /// sentence; empty if none has failed.
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case)]
+        pub extern "C" fn Tss2_Tcti_Rusttcti_LastError() -> *const ::core::ffi::c_char {
+            $crate::__private::last_text()
+        }
+    };
+}

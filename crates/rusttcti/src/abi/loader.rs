@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! C modules, found and loaded by tpm2-tss's TCTI loader.
+
+use std::ffi::CString;
+use std::ptr;
+use std::time::Duration;
+
+use tss_esapi_sys::{
+    TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_FreeInfo,
+    Tss2_TctiLdr_GetInfo, Tss2_TctiLdr_Initialize_Ex,
+};
+
+use super::last_error::catch;
+use super::native::Native;
+use super::words::{Peer, owned};
+use crate::sys::sigpipe;
+use crate::{Error, ErrorKind, Result, Tcti};
+
+/// What a module says of itself (`TSS2_TCTI_INFO`).
+///
+/// ```no_run
+/// let info: rusttcti::TctiInfo = rusttcti::TctiLdr::info("swtpm")?;
+/// println!("{}: {} (interface {})", info.name, info.description, info.version);
+/// println!("CONF: {}", info.config_help);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TctiInfo {
+    /// The version of the TCTI interface.
+    pub version: u32,
+    /// The module's name.
+    pub name: String,
+    /// What it is, in a line.
+    pub description: String,
+    /// What its configuration may be.
+    pub config_help: String,
+}
+
+/// A TCTI that `Tss2_TctiLdr` loaded, by name: any module of the C stack. It is
+/// closed on drop.
+///
+/// ```no_run
+/// use rusttcti::{Tcti, TctiLdr};
+///
+/// assert!(TctiLdr::is_available("swtpm"));
+/// let mut tcti = TctiLdr::parse("swtpm:host=localhost,port=2321")?;
+/// assert_eq!((tcti.name(), tcti.conf()), ("swtpm", Some("host=localhost,port=2321")));
+/// tcti.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// let size = tcti.receive(&mut [0; 4096], None)?;
+///
+/// let tcti = TctiLdr::new("device", None)?;
+/// assert_eq!(tcti.name_conf(), "device");
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TctiLdr {
+    native: Native,
+    /// The loader's context, null once it is closed.
+    context: *mut TSS2_TCTI_CONTEXT,
+    name: String,
+    conf: Option<String>,
+}
+
+// SAFETY: the context is used through `native`, which is Send, and the loader's
+// own finalize has no thread of its own.
+unsafe impl Send for TctiLdr {}
+// SAFETY: `&TctiLdr` gives the strings, the pointer, and cancellers, which lock.
+unsafe impl Sync for TctiLdr {}
+
+impl TctiLdr {
+    /// Loads the module `name` (`swtpm`, `libtss2-tcti-swtpm.so.0`, …) with its
+    /// configuration. An empty name is the loader's own choice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for a NUL in a string; what the loader and the
+    /// module's own Init function fail with.
+    pub fn new(name: &str, conf: Option<&str>) -> Result<Self> {
+        let c_name = c_string(name)?;
+        let c_conf = conf.map(c_string).transpose()?;
+        let peer = Peer::of_module(name);
+        let mut context = ptr::null_mut();
+        // SAFETY: C strings (or NULL) that live through the call, and a place.
+        catch(peer.as_ref(), || unsafe {
+            Tss2_TctiLdr_Initialize_Ex(
+                if name.is_empty() {
+                    ptr::null()
+                } else {
+                    c_name.as_ptr()
+                },
+                c_conf.as_ref().map_or(ptr::null(), |conf| conf.as_ptr()),
+                &mut context,
+            )
+        })
+        .map_err(|error| {
+            error.context(match conf {
+                Some(conf) => format!("cannot load the TCTI \"{name}:{conf}\""),
+                None => format!("cannot load the TCTI \"{name}\""),
+            })
+        })?;
+        // SAFETY: the loader just made it, and it stays until it is finalized.
+        let native = unsafe { Native::from_raw(context) }?.with_peer(peer);
+        Ok(Self {
+            native,
+            context,
+            name: name.to_owned(),
+            conf: conf.map(str::to_owned),
+        })
+    }
+
+    /// The same as a part of a chain, which a C program may use: without
+    /// SIGPIPE, whatever the module does.
+    pub(crate) fn shielded(name: &str, conf: Option<&str>) -> Result<Self> {
+        let mut tcti = sigpipe::shielded(|| Self::new(name, conf))?;
+        tcti.native.shield();
+        Ok(tcti)
+    }
+
+    /// Loads what `name:conf` names. Without a colon there is no configuration;
+    /// everything behind the first one is it, more colons included.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn parse(name_conf: &str) -> Result<Self> {
+        match name_conf.split_once(':') {
+            Some((name, conf)) => Self::new(name, Some(conf)),
+            None => Self::new(name_conf, None),
+        }
+    }
+
+    /// The name it was loaded by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration it was given.
+    pub fn conf(&self) -> Option<&str> {
+        self.conf.as_deref()
+    }
+
+    /// Both, as `name:conf`; the name alone where there is no configuration.
+    pub fn name_conf(&self) -> String {
+        match &self.conf {
+            Some(conf) => format!("{}:{conf}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// True where the loader finds a module of this name.
+    pub fn is_available(name: &str) -> bool {
+        Self::info(name).is_ok()
+    }
+
+    /// What the module of this name says of itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for a NUL in the name; what the loader fails
+    /// with where there is no such module.
+    pub fn info(name: &str) -> Result<TctiInfo> {
+        let c_name = c_string(name)?;
+        let mut info: *mut TSS2_TCTI_INFO = ptr::null_mut();
+        // SAFETY: a C string that lives through the call, and a place.
+        catch(None, || unsafe {
+            Tss2_TctiLdr_GetInfo(c_name.as_ptr(), &mut info)
+        })
+        .map_err(|error| error.context(format!("there is no TCTI \"{name}\"")))?;
+        // SAFETY: the loader just made it, with C strings of its own (or NULL)
+        // that are copied before it is given back.
+        unsafe {
+            let found = TctiInfo {
+                version: (*info).version,
+                name: owned((*info).name).unwrap_or_default(),
+                description: owned((*info).description).unwrap_or_default(),
+                config_help: owned((*info).config_help).unwrap_or_default(),
+            };
+            Tss2_TctiLdr_FreeInfo(&mut info);
+            Ok(found)
+        }
+    }
+
+    /// The context itself, for C: valid until this value is dropped.
+    pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
+        self.context
+    }
+
+    fn close(&mut self) {
+        if !self.context.is_null() {
+            // The loader's finalize calls the module's; ours would be a second.
+            self.native.forget();
+            // SAFETY: the loader made it; it sets the pointer to NULL.
+            sigpipe::shielded(|| unsafe { Tss2_TctiLdr_Finalize(&mut self.context) });
+            self.context = ptr::null_mut();
+        }
+    }
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|error| {
+        Error::with_source(
+            ErrorKind::BadValue,
+            format!("{text:?} has a NUL in it"),
+            error,
+        )
+    })
+}
+
+impl Tcti for TctiLdr {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.native.transmit(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.native.receive(response, timeout)
+    }
+
+    fn below(&mut self) -> Option<&mut dyn Tcti> {
+        Some(&mut self.native)
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl Drop for TctiLdr {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! All that faces C: the one place where pointers are believed and panics end.
+
+mod bridge;
+mod c_context;
+mod context;
+mod esys;
+mod export;
+mod last_error;
+mod loader;
+mod native;
+mod words;
+
+pub use context::{Context, ContextBuilder};
+pub use esys::Esys;
+pub use loader::{TctiInfo, TctiLdr};
+pub use native::Native;
+
+/// What [`export!`](crate::export) expands to, and what rusttcti's own module is
+/// made of; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use super::c_context::{Settings, init as init_context, reset};
+    pub use super::export::{Info, info, init, init_own};
+    pub use super::last_error::last_text;
+    pub use crate::chain::HELP;
+    pub use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A C context, used from Rust.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sys::locks::Mutex;
+use tss_esapi_sys::{
+    TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2,
+    TSS2_TCTI_POLL_HANDLE, size_t,
+};
+
+use super::last_error::{catch, catch_silent};
+use super::words::Peer;
+use crate::sys::sigpipe;
+use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+/// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`]. Dropping it does
+/// nothing to the context, whose end is its owner's, or [`finalize`](Tcti::finalize)'s.
+///
+/// The functions of a C context are used as the macros of tss2_tcti.h use them:
+/// one that is missing is [`ErrorKind::NotImplemented`], one that the context's
+/// version doesn't have yet [`ErrorKind::AbiMismatch`].
+///
+/// ```
+/// use rusttcti::{Context, ErrorKind, Native, Tcti};
+/// use rusttcti::transport::null::Null;
+///
+/// let context = Context::new(Null::default()); // or any that C code made
+/// // SAFETY: it outlives `native`, and is used by nothing else meanwhile.
+/// let mut native = unsafe { Native::from_raw(context.as_ptr()) }?;
+/// assert_eq!(&native.magic(), b"RUSTTCTI");
+/// assert_eq!(native.magic_number(), u64::from_be_bytes(*b"RUSTTCTI"));
+/// assert_eq!(native.version(), 2);
+/// let error = native.make_sticky(0x8000_0000, true).expect_err("null has none");
+/// assert_eq!(error.kind(), ErrorKind::NotImplemented);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Native {
+    shared: Arc<Shared>,
+    /// Whom to ask for words when a call fails.
+    peer: Option<Peer>,
+    /// SIGPIPE is kept from its calls.
+    shielded: bool,
+}
+
+/// The context, until it is finalized; shared with the cancellers.
+#[derive(Debug)]
+struct Shared(Mutex<Pointer>);
+
+#[derive(Clone, Copy, Debug)]
+struct Pointer(*mut TSS2_TCTI_CONTEXT_COMMON_V1);
+
+// SAFETY: `from_raw`'s contract allows the use from any thread, and those of
+// its functions that may not run at once need `&mut Native`.
+unsafe impl Send for Pointer {}
+
+impl Native {
+    /// Takes the use of a context.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadReference`] for NULL; [`ErrorKind::AbiMismatch`] for a
+    /// version that is none.
+    ///
+    /// # Safety
+    /// `context` is NULL or a context that an Init function made, stays valid
+    /// as long as the value returned (and its cancellers) are used, is used by
+    /// nobody else meanwhile, and may be used from any one thread at a time; its
+    /// `cancel` also while another thread is in its `receive`.
+    pub unsafe fn from_raw(context: *mut TSS2_TCTI_CONTEXT) -> Result<Self> {
+        let context = context.cast::<TSS2_TCTI_CONTEXT_COMMON_V1>();
+        if context.is_null() {
+            return Err(Error::new(
+                ErrorKind::BadReference,
+                "the TCTI context is NULL",
+            ));
+        }
+        // SAFETY: a context that an Init function made, by the contract above.
+        if unsafe { (*context).version } < 1 {
+            return Err(Error::new(
+                ErrorKind::AbiMismatch,
+                "the TCTI context has no version",
+            ));
+        }
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { Self::new(context) })
+    }
+
+    /// The same of a context that is one for certain.
+    ///
+    /// # Safety
+    /// As for [`from_raw`](Self::from_raw), and it is not NULL.
+    pub(super) unsafe fn new(context: *mut TSS2_TCTI_CONTEXT_COMMON_V1) -> Self {
+        Self {
+            shared: Arc::new(Shared(Mutex::new(Pointer(context)))),
+            peer: None,
+            shielded: false,
+        }
+    }
+
+    /// Lets go of the context, which its owner is about to finalize: waits for a
+    /// cancel under way, and lets no call follow.
+    pub(super) fn forget(&mut self) {
+        self.shared.0.lock().0 = std::ptr::null_mut();
+    }
+
+    /// The same, of a module that has words for its failures.
+    pub(super) fn with_peer(self, peer: Option<Peer>) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// Keeps SIGPIPE from the calls to come: the module may write to a pipe which
+    /// nobody reads, in a program that the signal would end.
+    pub(super) fn shield(&mut self) {
+        self.shielded = true;
+    }
+
+    /// Makes a call, and says of its failure what can be said.
+    fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
+        catch(self.peer.as_ref(), || self.guard(call))
+    }
+
+    /// Makes a call with SIGPIPE kept from it, where that is wanted.
+    fn guard<T>(&self, call: impl FnOnce() -> T) -> T {
+        match self.shielded {
+            true => sigpipe::shielded(call),
+            false => call(),
+        }
+    }
+
+    fn pointer(&self) -> *mut TSS2_TCTI_CONTEXT_COMMON_V1 {
+        self.shared.0.lock().0
+    }
+
+    /// The functions of the context.
+    fn vtable(&self) -> Result<TSS2_TCTI_CONTEXT_COMMON_V1> {
+        let context = self.pointer();
+        if context.is_null() {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "the TCTI context was finalized",
+            ));
+        }
+        // SAFETY: valid until finalized, by `from_raw`'s contract.
+        Ok(unsafe { *context })
+    }
+
+    /// The magic value, as a number; 0 once finalized.
+    pub fn magic_number(&self) -> u64 {
+        self.vtable().map_or(0, |vtable| vtable.magic)
+    }
+
+    /// The magic value, as the eight bytes that make the number, first to last.
+    pub fn magic(&self) -> [u8; 8] {
+        self.magic_number().to_be_bytes()
+    }
+
+    /// The version of the interface (1 or 2); 0 once finalized.
+    pub fn version(&self) -> u32 {
+        self.vtable().map_or(0, |vtable| vtable.version)
+    }
+}
+
+fn missing(function: &str) -> Error {
+    Error::new(
+        ErrorKind::NotImplemented,
+        format!("this C module has no {function}"),
+    )
+}
+
+#[cold]
+fn beyond(size: usize, given: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("the C module claims a response of {size} bytes in a buffer of {given}"),
+    )
+}
+
+/// A timeout in milliseconds, as C has it: -1 for ever, a part of one counts as one.
+fn milliseconds(timeout: Option<Duration>) -> i32 {
+    match timeout {
+        None => -1,
+        Some(timeout) => timeout
+            .as_nanos()
+            .div_ceil(1_000_000)
+            .try_into()
+            .unwrap_or(i32::MAX),
+    }
+}
+
+impl Tcti for Native {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        let transmit = self.vtable()?.transmit.ok_or_else(|| missing("transmit"))?;
+        let context = self.pointer().cast();
+        // SAFETY: `from_raw`'s contract; a slice is what its length says.
+        self.call(|| unsafe { transmit(context, command.len() as size_t, command.as_ptr()) })
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let receive = self.vtable()?.receive.ok_or_else(|| missing("receive"))?;
+        let context = self.pointer().cast();
+        let mut size = response.len() as size_t;
+        // SAFETY: `from_raw`'s contract; a slice is what its length says.
+        self.call(|| unsafe {
+            receive(
+                context,
+                &mut size,
+                response.as_mut_ptr(),
+                milliseconds(timeout),
+            )
+        })?;
+        let size = size as usize;
+        if size > response.len() {
+            return Err(beyond(size, response.len()));
+        }
+        Ok(size)
+    }
+
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        self.vtable().ok()?.cancel?;
+        Some(self.shared.clone())
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let get = self
+            .vtable()?
+            .getPollHandles
+            .ok_or_else(|| missing("getPollHandles"))?;
+        let context = self.pointer().cast();
+        let mut count: size_t = 0;
+        // SAFETY: `from_raw`'s contract; NULL asks for the number.
+        self.call(|| unsafe { get(context, std::ptr::null_mut(), &mut count) })?;
+        let empty = TSS2_TCTI_POLL_HANDLE {
+            fd: -1,
+            events: 0,
+            revents: 0,
+        };
+        let mut handles = vec![empty; count as usize];
+        // SAFETY: `from_raw`'s contract; the vector has `count` places.
+        self.call(|| unsafe { get(context, handles.as_mut_ptr(), &mut count) })?;
+        handles.truncate(count as usize);
+        Ok(handles
+            .into_iter()
+            .map(|h| PollHandle {
+                fd: h.fd,
+                events: h.events,
+            })
+            .collect())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        let set = self
+            .vtable()?
+            .setLocality
+            .ok_or_else(|| missing("setLocality"))?;
+        let context = self.pointer().cast();
+        // SAFETY: `from_raw`'s contract.
+        self.call(|| unsafe { set(context, locality) })
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        let version = self.vtable()?.version;
+        if version < 2 {
+            return Err(Error::new(
+                ErrorKind::AbiMismatch,
+                format!("a C context of version {version} has no makeSticky (it needs 2)"),
+            ));
+        }
+        let context = self.pointer();
+        // SAFETY: valid until finalized, and of version 2, whose struct this is.
+        let make_sticky = unsafe { (*context.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>()).makeSticky };
+        let make_sticky = make_sticky.ok_or_else(|| missing("makeSticky"))?;
+        let mut handle = handle;
+        // SAFETY: `from_raw`'s contract.
+        self.call(|| unsafe { make_sticky(context.cast(), &mut handle, sticky.into()) })?;
+        Ok(handle)
+    }
+
+    /// Calls the context's finalize; its memory stays its owner's.
+    ///
+    /// # Errors
+    /// What a transport in Rust behind it failed with. A C module cannot tell.
+    fn finalize(&mut self) -> Result<()> {
+        let vtable = match self.vtable() {
+            Ok(vtable) => vtable,
+            Err(_) => return Ok(()),
+        };
+        // Waits for a cancel under way, and lets none follow.
+        let context = std::mem::replace(&mut *self.shared.0.lock(), Pointer(std::ptr::null_mut()));
+        match vtable.finalize {
+            None => Ok(()),
+            Some(finalize) => catch_silent(|| {
+                self.guard(|| {
+                    // SAFETY: `from_raw`'s contract; it is called once.
+                    unsafe { finalize(context.0.cast()) };
+                });
+            }),
+        }
+    }
+}
+
+impl Cancel for Shared {
+    fn cancel(&self) -> Result<()> {
+        let context = self.0.lock();
+        if context.0.is_null() {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "the TCTI context was finalized",
+            ));
+        }
+        // SAFETY: valid until finalized, which waits for the lock held here.
+        let cancel = unsafe { (*context.0).cancel }.ok_or_else(|| missing("cancel"))?;
+        // SAFETY: `from_raw`'s contract allows it beside a `receive`.
+        catch(None, || {
+            sigpipe::shielded(|| unsafe { cancel(context.0.cast()) })
+        })
+    }
+}

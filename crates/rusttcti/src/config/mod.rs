@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What users configure: `key=value` strings, the options of layers, and the
+//! settings that help, messages and the manual page are made from.
+
+#![forbid(unsafe_code)]
+
+mod options;
+mod pairs;
+pub(crate) mod setting;
+
+pub(crate) use options::Options;
+pub(crate) use pairs::{bad_value, pairs, port, unknown_key};

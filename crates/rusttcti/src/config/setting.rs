@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What users can configure, said once: config_help is composed from it, the
+//! messages for unknown keys list it, and the manual page's options are made
+//! from it (`make man`).
+
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+
+/// A part of a configuration that a user may set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// As in `key=value`; empty where the configuration is the value alone.
+    pub(crate) key: &'static str,
+    /// What stands for the value where it is explained, as in `PORT`.
+    pub(crate) value: &'static str,
+    /// What holds where it isn't set; empty for nothing.
+    pub(crate) default: &'static str,
+    /// What it is, with units and range, in sentences: for the manual page.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) text: &'static str,
+}
+
+/// The keys that there are.
+pub(crate) fn keys(settings: &[Setting]) -> Vec<&'static str> {
+    settings.iter().map(|setting| setting.key).collect()
+}
+
+/// A text that is put together at compile time.
+pub(crate) struct Text {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl Text {
+    /// With a NUL at the end. More does not compile.
+    const CAPACITY: usize = 1024;
+
+    pub(crate) const fn new(text: &str) -> Self {
+        let empty = Self {
+            bytes: [0; Self::CAPACITY],
+            len: 0,
+        };
+        empty.and(text)
+    }
+
+    pub(crate) const fn and(mut self, text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut at = 0;
+        while at < text.len() {
+            self.bytes[self.len] = text[at];
+            self.len += 1;
+            at += 1;
+        }
+        self
+    }
+
+    /// What can be set, in a line: `host=HOST (default localhost), …`.
+    pub(crate) const fn and_settings(mut self, settings: &[Setting]) -> Self {
+        let mut at = 0;
+        while at < settings.len() {
+            let setting = &settings[at];
+            if at > 0 {
+                self = self.and(", ");
+            }
+            if !setting.key.is_empty() {
+                self = self.and(setting.key).and("=");
+            }
+            self = self.and(setting.value);
+            if !setting.default.is_empty() {
+                self = self.and(" (default ").and(setting.default).and(")");
+            }
+            at += 1;
+        }
+        self
+    }
+
+    pub(crate) const fn as_c_str(&self) -> &CStr {
+        match CStr::from_bytes_until_nul(&self.bytes) {
+            Ok(text) => text,
+            Err(_) => panic!("the text is too long"),
+        }
+    }
+}
+
+/// The config_help of a transport.
+pub(crate) const fn help(settings: &[Setting]) -> Text {
+    Text::new("").and_settings(settings)
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What transports, layers and their callers agree on.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod magic;
+mod module;
+pub(crate) mod tcti;
+
+pub use error::{Error, ErrorKind, Result};
+pub use magic::Magic;
+pub use module::Module;
+pub use tcti::{Cancel, PollHandle, Tcti};

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Makes room in a TPM that has no resource manager: `flush:CHILD`.
+//!
+//! A program that counts on /dev/tpmrm0 leaves objects and sessions loaded, and
+//! the kernel's resource manager flushes them when the program closes it. This
+//! layer does so for a bare TPM: it flushes all transient objects and all loaded
+//! sessions when it is closed, and when it is opened, for those that were left
+//! by a program that never closed it. Contexts that were saved stay good.
+//!
+//! It is for a TPM that one program at a time uses: what others have loaded
+//! meanwhile goes as well. Of several contexts in one process, only the first
+//! flushes when it is opened, and only the last when it is closed.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::config::Options;
+use crate::config::setting::Setting;
+use crate::sys::fork;
+use crate::wire::header::Header;
+use crate::{Error, ErrorKind, Result, Tcti};
+
+/// Its options: none.
+pub(crate) const SETTINGS: &[Setting] = &[];
+
+/// Where the handles of transient objects begin, and those of loaded sessions.
+const RANGES: [u32; 2] = [0x8000_0000, 0x0200_0000];
+const GET_CAPABILITY: u32 = 0x17a;
+const FLUSH_CONTEXT: u32 = 0x165;
+/// How long one of our own commands may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many are open in this process, below which process that is: a child
+/// begins with none.
+static OPEN: AtomicU64 = AtomicU64::new(0);
+
+/// The layer as a chain opens it.
+pub(crate) fn open(options: Options, mut inner: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {
+    match options.finish() {
+        Ok(()) => Ok(Box::new(Flush::new(inner)?)),
+        Err(error) => {
+            // The mistake is what the user is told of.
+            let _ = inner.finalize();
+            Err(error)
+        }
+    }
+}
+
+/// A [`Tcti`] that leaves nothing loaded in the TPM.
+///
+/// ```
+/// use rusttcti::layer::flush::Flush;
+/// use rusttcti::transport::libtpms::Libtpms;
+///
+/// let tpm = Flush::new(Libtpms::builder().open()?)?;
+/// # drop(tpm);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Flush<T: Tcti = Box<dyn Tcti>> {
+    inner: T,
+    /// Which process opened it.
+    generation: u64,
+    /// A response is awaited.
+    awaited: bool,
+    open: bool,
+}
+
+impl<T: Tcti> Flush<T> {
+    /// Flushes what is loaded, now and when it is finalized.
+    ///
+    /// # Errors
+    /// The transport's own; `inner` is finalized then.
+    pub fn new(inner: T) -> Result<Self> {
+        let generation = fork::generation();
+        let mut layer = Self {
+            inner,
+            generation,
+            awaited: false,
+            open: true,
+        };
+        if count(generation, 1) == 1 {
+            if let Err(error) = flush(&mut layer.inner) {
+                // Dropped now, and so finalized, without another try.
+                layer.awaited = true;
+                return Err(error);
+            }
+        }
+        Ok(layer)
+    }
+}
+
+/// Counts those that are open in this process, and returns how many there are.
+fn count(generation: u64, change: i64) -> u64 {
+    let counted = |packed: u64| {
+        let before = if packed >> 32 == generation & 0xffff_ffff {
+            packed & 0xffff_ffff
+        } else {
+            0
+        };
+        before.saturating_add_signed(change)
+    };
+    let pack = |packed| Some(generation << 32 | counted(packed));
+    match OPEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pack) {
+        Ok(before) | Err(before) => counted(before),
+    }
+}
+
+/// Flushes all that is loaded.
+fn flush(tcti: &mut impl Tcti) -> Result<()> {
+    for first in RANGES {
+        for handle in loaded(tcti, first)? {
+            let response = run(tcti, FLUSH_CONTEXT, &[handle])?;
+            if let Some(code) = failure(&response) {
+                crate::sys::log::debug!(
+                    "flush: handle {handle:08x} stays (response code {code:x})"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The handles that are in use from `first` on, up to as many as a response
+/// holds; none where the TPM doesn't tell, as before TPM2_Startup.
+fn loaded(tcti: &mut impl Tcti, first: u32) -> Result<Vec<u32>> {
+    const TPM_CAP_HANDLES: u32 = 1;
+    const MANY: u32 = 254;
+    let response = run(tcti, GET_CAPABILITY, &[TPM_CAP_HANDLES, first, MANY])?;
+    if failure(&response).is_some() {
+        return Ok(Vec::new());
+    }
+    // Behind the header: more to come, which capability, how many handles.
+    let handles = response.get(Header::SIZE + 9..).unwrap_or_default();
+    let words = handles
+        .chunks_exact(4)
+        .filter_map(|word| word.try_into().ok());
+    Ok(words.map(u32::from_be_bytes).collect())
+}
+
+/// The response code, if it isn't success.
+fn failure(response: &[u8]) -> Option<u32> {
+    Header::parse(response)
+        .map(|header| header.code)
+        .filter(|code| *code != 0)
+}
+
+/// Runs a command without sessions.
+fn run(tcti: &mut impl Tcti, code: u32, words: &[u32]) -> Result<Vec<u8>> {
+    let header = Header {
+        tag: 0x8001,
+        size: (Header::SIZE + 4 * words.len()) as u32,
+        code,
+    };
+    let mut command = header.to_bytes().to_vec();
+    for word in words {
+        command.extend_from_slice(&word.to_be_bytes());
+    }
+    tcti.transmit(&command)?;
+    let mut response = vec![0; 4096];
+    let length = tcti.receive(&mut response, Some(PATIENCE))?;
+    response.truncate(length);
+    if !Header::fits(&response) {
+        return Err(Error::new(
+            ErrorKind::MalformedResponse,
+            "the layer flush: the response is none",
+        ));
+    }
+    Ok(response)
+}
+
+impl<T: Tcti> Tcti for Flush<T> {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.inner.transmit(command)?;
+        self.awaited = true;
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let received = self.inner.receive(response, timeout);
+        self.awaited = matches!(&received, Err(error) if error.kind() == ErrorKind::TryAgain);
+        received
+    }
+
+    fn below(&mut self) -> Option<&mut dyn Tcti> {
+        Some(&mut self.inner)
+    }
+
+    /// Nothing is flushed while a response is awaited, nor by a forked child,
+    /// whose parent goes on with the TPM.
+    fn finalize(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        if self.generation == fork::current() && count(self.generation, -1) == 0 && !self.awaited {
+            if let Err(error) = flush(&mut self.inner) {
+                crate::sys::log::debug!("flush: {}", error.report());
+            }
+        }
+        self.inner.finalize()
+    }
+}
+
+impl<T: Tcti> Drop for Flush<T> {
+    fn drop(&mut self) {
+        if let Err(error) = self.finalize() {
+            crate::sys::log::debug!("flush: {}", error.report());
+        }
+    }
+}

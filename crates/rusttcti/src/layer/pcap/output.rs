@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a recording goes: one write(2) a packet, or the packet is left out.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use crate::sys::descriptors::above_stdio;
+use crate::{Error, ErrorKind, Result};
+
+/// The first descriptor that is none of a program's standard streams.
+const FIRST_FD: i32 = 3;
+
+/// An open file, pipe or stream.
+#[derive(Debug)]
+pub(super) struct Output {
+    fd: OwnedFd,
+    name: String,
+    /// One of the program's own streams: a pipe with nobody behind it would end
+    /// the program by SIGPIPE.
+    shared: bool,
+    /// The end of a packet that was written in part: what follows can be read
+    /// only when that is there.
+    rest: Vec<u8>,
+    /// How many packets were left out since one was written.
+    left_out: u64,
+}
+
+impl Output {
+    /// A file to append to. It is created for its user alone.
+    ///
+    /// # Errors
+    /// Those of opening it, with its name.
+    pub(super) fn append(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        // A pipe by name is opened for both ways: that waits for no reader, and
+        // a reader that goes away leaves it full rather than broken.
+        let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
+        let file = OpenOptions::new()
+            .append(true)
+            .read(is_pipe)
+            .create(true)
+            .mode(0o600)
+            .custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32)
+            .open(&path);
+        let name = path.display().to_string();
+        match file {
+            Ok(file) => Ok(Self::new(
+                above_stdio(file.into()).map_err(io::Error::from)?,
+                name,
+                false,
+            )),
+            Err(error) => Err(cannot("open", &name, error)),
+        }
+    }
+
+    /// This program's standard output.
+    ///
+    /// # Errors
+    /// Where it is closed.
+    pub(super) fn stdout() -> Result<Self> {
+        Self::stream(io::stdout(), "standard output")
+    }
+
+    /// This program's standard error.
+    ///
+    /// # Errors
+    /// Where it is closed.
+    pub(super) fn stderr() -> Result<Self> {
+        Self::stream(io::stderr(), "standard error")
+    }
+
+    fn stream(stream: impl AsFd, name: &str) -> Result<Self> {
+        match fcntl_dupfd_cloexec(stream, FIRST_FD) {
+            Ok(fd) => Ok(Self::new(fd, name.to_owned(), true)),
+            Err(errno) => Err(cannot("use", name, errno.into())),
+        }
+    }
+
+    fn new(fd: OwnedFd, name: String, shared: bool) -> Self {
+        Self {
+            fd,
+            name,
+            shared,
+            rest: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Writes what a recording begins with.
+    ///
+    /// # Errors
+    /// Those of writing, with the file's name.
+    pub(super) fn start(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all_or_keep(bytes)
+            .map_err(|error| cannot("write to", &self.name, error))?;
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(cannot(
+            "write to",
+            &self.name,
+            io::ErrorKind::StorageFull.into(),
+        ))
+    }
+
+    /// Writes a packet, or says in the log that packets are left out.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        let written = self
+            .write_rest()
+            .and_then(|()| self.write_all_or_keep(bytes));
+        match written {
+            Ok(()) => self.say_what_was_left_out(),
+            Err(error) => {
+                if self.left_out == 0 {
+                    crate::sys::log::warning!(
+                        "pcap: cannot write to {}: {error}; packets are left out until that works",
+                        self.name
+                    );
+                }
+                self.left_out += 1;
+            }
+        }
+    }
+
+    fn say_what_was_left_out(&mut self) {
+        if self.left_out > 0 {
+            crate::sys::log::warning!(
+                "pcap: writing to {} works again; {} packets were left out",
+                self.name,
+                self.left_out
+            );
+            self.left_out = 0;
+        }
+    }
+
+    /// The end of a packet that was cut off.
+    fn write_rest(&mut self) -> io::Result<()> {
+        while !self.rest.is_empty() {
+            let written = self.write_once(&self.rest)?;
+            self.rest.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// One write; what it didn't take is kept for the next time.
+    fn write_all_or_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.write_once(bytes)?;
+        self.rest.extend_from_slice(&bytes[written..]);
+        Ok(())
+    }
+
+    fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.shared && self.nobody_reads()? {
+            return Err(Errno::PIPE.into());
+        }
+        loop {
+            match rustix::io::write(&self.fd, bytes) {
+                Err(Errno::INTR) => {}
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// True for a pipe or a socket that has lost its other end.
+    fn nobody_reads(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn cannot(what: &str, name: &str, error: io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => " (choose another with file= or TCTI_PCAP_FILE)",
+        io::ErrorKind::NotFound => " (does its folder exist?)",
+        io::ErrorKind::StorageFull => " (is the disk full?)",
+        _ => "",
+    };
+    let kind = match error.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::NotPermitted,
+        _ => ErrorKind::IoError,
+    };
+    let message = format!("the layer pcap cannot {what} {name}{remedy}");
+    Error::with_source(kind, message, error)
+}

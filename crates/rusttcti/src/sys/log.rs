@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Messages for people, switched on and off as tpm2-tss's: `TSS2_LOG` holds
+//! `module+level` pairs (ours is the module `tcti`, and `all` is every one),
+//! `TSS2_LOGFILE` the file that they go to instead of standard error.
+//!
+//! A message is one write(2), so that lines of several threads don't mix. No
+//! lock is taken, for a forked child to find locked; no descriptor is kept, for
+//! dlclose to leak.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::sys::deadline::Deadline;
+use crate::sys::sigpipe;
+
+/// How much a message matters, as tpm2-tss numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(dead_code)] // not each is used at every moment
+pub(crate) enum Level {
+    None = 0,
+    Error = 2,
+    Warning = 3,
+    Info = 4,
+    Debug = 5,
+    Trace = 6,
+}
+
+/// The level that holds where nothing is said.
+const DEFAULT: Level = Level::Warning;
+
+/// The module's name in TSS2_LOG.
+const MODULE: &str = "tcti";
+
+const NAMES: [(Level, &str); 6] = [
+    (Level::None, "NONE"),
+    (Level::Error, "ERROR"),
+    (Level::Warning, "WARNING"),
+    (Level::Info, "INFO"),
+    (Level::Debug, "DEBUG"),
+    (Level::Trace, "TRACE"),
+];
+
+/// The name of the function around it, as [`Place`] takes it.
+macro_rules! function {
+    () => {{
+        fn here() {}
+        std::any::type_name_of_val(&here)
+    }};
+}
+macro_rules! place {
+    () => {
+        $crate::sys::log::Place {
+            file: file!(),
+            line: line!(),
+            function: $crate::sys::log::function!(),
+        }
+    };
+}
+macro_rules! write_log {
+    ($level:ident, $($arg:tt)*) => {
+        if $crate::sys::log::enabled($crate::sys::log::Level::$level) {
+            $crate::sys::log::write(
+                $crate::sys::log::Level::$level,
+                &$crate::sys::log::place!(),
+                format_args!($($arg)*),
+            );
+        }
+    };
+}
+macro_rules! error { ($($arg:tt)*) => { $crate::sys::log::write_log!(Error, $($arg)*) }; }
+macro_rules! warning { ($($arg:tt)*) => { $crate::sys::log::write_log!(Warning, $($arg)*) }; }
+macro_rules! debug { ($($arg:tt)*) => { $crate::sys::log::write_log!(Debug, $($arg)*) }; }
+/// Bytes in hexadecimal, at the level `trace` only: they may be secrets.
+macro_rules! trace_bytes {
+    ($label:expr, $bytes:expr) => {
+        if $crate::sys::log::enabled($crate::sys::log::Level::Trace) {
+            $crate::sys::log::write_bytes(&$crate::sys::log::place!(), $label, $bytes);
+        }
+    };
+}
+pub(crate) use {debug, error, function, place, trace_bytes, warning, write_log};
+
+/// Where in the source a message is from.
+pub(crate) struct Place {
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    /// The path of an item within the function.
+    pub(crate) function: &'static str,
+}
+
+impl Place {
+    /// The file's path within this crate: a module made elsewhere would tell
+    /// where its author keeps the sources.
+    fn file(&self) -> &str {
+        let within = self.file.rfind("src/").unwrap_or_default();
+        &self.file[within..]
+    }
+
+    fn function(&self) -> &str {
+        let path = self.function.strip_suffix("::here").unwrap_or_default();
+        let path = path.trim_end_matches("::{{closure}}");
+        path.rsplit("::").next().unwrap_or_default()
+    }
+}
+
+/// The level of this process; this number before it was looked up.
+static LEVEL: AtomicU8 = AtomicU8::new(UNREAD);
+const UNREAD: u8 = u8::MAX;
+
+/// True where messages of `level` are wanted. Costs one load.
+#[inline]
+pub(crate) fn enabled(level: Level) -> bool {
+    let wanted = match LEVEL.load(Ordering::Relaxed) {
+        UNREAD => read_environment(),
+        wanted => wanted,
+    };
+    level as u8 <= wanted
+}
+
+/// The environment is read once, at the first message that might be wanted.
+#[cold]
+fn read_environment() -> u8 {
+    let pairs = std::env::var_os("TSS2_LOG").unwrap_or_default();
+    let level = level_of(&pairs.to_string_lossy()) as u8;
+    FILE.keep();
+    LEVEL.store(level, Ordering::Release);
+    level
+}
+
+/// The level of our module. The last pair that names it wins; what cannot be
+/// understood is passed over. As in tpm2-tss, a module's name is what stands
+/// before a `+` (whatever stands before the name), a level what follows it.
+pub(crate) fn level_of(pairs: &str) -> Level {
+    let mut level = DEFAULT;
+    for (at, _) in pairs.match_indices('+') {
+        let names_us = ends_with(&pairs[..at], "all") || ends_with(&pairs[..at], MODULE);
+        let named = NAMES
+            .iter()
+            .find(|(_, name)| starts_with(&pairs[at + 1..], name));
+        if let (true, Some((named, _))) = (names_us, named) {
+            level = *named;
+        }
+    }
+    level
+}
+
+fn starts_with(text: &str, start: &str) -> bool {
+    let head = text.as_bytes().get(..start.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+}
+
+fn ends_with(text: &str, end: &str) -> bool {
+    let at = text.len().checked_sub(end.len());
+    let tail = at.and_then(|at| text.as_bytes().get(at..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
+}
+
+/// TSS2_LOGFILE, kept where no destructor is needed and nothing leaks.
+struct File {
+    state: AtomicU8,
+    len: AtomicUsize,
+    path: [AtomicU8; 4096],
+}
+
+static FILE: File = File {
+    state: AtomicU8::new(File::UNREAD),
+    len: AtomicUsize::new(0),
+    path: [const { AtomicU8::new(0) }; 4096],
+};
+
+impl File {
+    const UNREAD: u8 = 0;
+    const READING: u8 = 1;
+    const READ: u8 = 2;
+
+    fn of_environment() -> Vec<u8> {
+        let path = std::env::var_os("TSS2_LOGFILE").unwrap_or_default();
+        path.as_bytes().to_vec()
+    }
+
+    fn keep(&self) {
+        let path = Self::of_environment();
+        // A path that does not fit is no path: the system's limit is the same.
+        let claim = self.state.compare_exchange(
+            Self::UNREAD,
+            Self::READING,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        );
+        if path.len() > self.path.len() || claim.is_err() {
+            return;
+        }
+        for (to, from) in self.path.iter().zip(&path) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        self.len.store(path.len(), Ordering::Relaxed);
+        self.state.store(Self::READ, Ordering::Release);
+    }
+
+    fn path(&self) -> Vec<u8> {
+        if self.state.load(Ordering::Acquire) != Self::READ {
+            // Another thread is about to keep it, or was when the process forked.
+            return Self::of_environment();
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        let bytes = self.path.iter().take(len);
+        bytes.map(|byte| byte.load(Ordering::Relaxed)).collect()
+    }
+}
+
+/// Writes a message, in tpm2-tss's form: a space ends it, as there.
+#[cold]
+pub(crate) fn write(level: Level, place: &Place, text: std::fmt::Arguments<'_>) {
+    let mut line = head(level, place);
+    let _ = write!(line, "{text}");
+    // A message is a line, whatever a peer or a file name put into it.
+    let mut line = line.replace(['\n', '\r', '\0'], "?");
+    line.push_str(" \n");
+    put(line.as_bytes());
+}
+
+fn head(level: Level, place: &Place) -> String {
+    let name = NAMES.iter().find(|(named, _)| *named == level);
+    let name = name.map_or("", |(_, name)| name);
+    let (file, line) = (place.file(), place.line);
+    format!("{name}:{MODULE}:{file}:{line}:{}() ", place.function())
+}
+
+/// Writes bytes, in tpm2-tss's form: sixteen a line, as numbers and as text.
+#[cold]
+pub(crate) fn write_bytes(place: &Place, label: &str, bytes: &[u8]) {
+    let mut text = head(Level::Trace, place);
+    let _ = writeln!(text, "{label} (size={}): ", bytes.len());
+    for (row, chunk) in bytes.chunks(16).enumerate() {
+        let _ = write!(text, "{:04x}: ", row * 16);
+        for byte in chunk {
+            let _ = write!(text, "{byte:02x}");
+        }
+        let printed = chunk.iter().map(|byte| match byte {
+            0x21..=0x7e => char::from(*byte),
+            _ => '.',
+        });
+        let gap = 2 + 2 * (16 - chunk.len());
+        let _ = writeln!(text, "{:gap$}{}", "", printed.collect::<String>());
+    }
+    put(text.as_bytes());
+}
+
+/// Writes to where messages go. A failure is nobody's to be told.
+fn put(message: &[u8]) {
+    let path = FILE.path();
+    if path.eq_ignore_ascii_case(b"stdout") || path == b"-" {
+        write_all(rustix::stdio::stdout(), message);
+    } else if path.is_empty() || path.eq_ignore_ascii_case(b"stderr") {
+        write_all(rustix::stdio::stderr(), message);
+    } else {
+        match open(&path) {
+            Ok(file) => write_all(file.as_fd(), message),
+            Err(errno) => {
+                complain(&path, errno);
+                write_all(rustix::stdio::stderr(), message);
+            }
+        }
+    }
+}
+
+fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    // NONBLOCK: a FIFO that nobody reads must not hold a TPM command up.
+    let flags = OFlags::WRONLY
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::CLOEXEC
+        | OFlags::NOCTTY
+        | OFlags::NONBLOCK;
+    loop {
+        // At the level trace it holds secrets: it is the user's alone.
+        match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::INTR) => {}
+            Ok(fd) => return crate::sys::descriptors::above_stdio(fd),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Says once that the file cannot be written.
+fn complain(path: &[u8], errno: Errno) {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        let path = OsStr::from_bytes(path).to_string_lossy();
+        let cause = std::io::Error::from(errno);
+        let text = format!("Failed to open logging file {path}: {cause}\n");
+        write_all(rustix::stdio::stderr(), text.as_bytes());
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut left: &[u8]) {
+    let deadline = Deadline::after(Some(Duration::from_secs(1)));
+    while !left.is_empty() {
+        match sigpipe::without(|| rustix::io::write(fd, left)) {
+            Ok(count) => left = &left[count..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                if crate::sys::deadline::wait(fd, PollFlags::OUT, deadline).is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_as_tpm2_tss_reads_them() {
+        for (pairs, level) in [
+            ("", Level::Warning),
+            ("all+debug", Level::Debug),
+            ("ALL+ERROR", Level::Error),
+            ("tcti+trace", Level::Trace),
+            ("Tcti+Info", Level::Info),
+            ("all+NONE", Level::None),
+            // Left to right: what comes later wins.
+            ("all+none,tcti+trace", Level::Trace),
+            ("tcti+trace,all+none", Level::None),
+            ("esys+trace,marshal+debug", Level::Warning),
+            ("tcti+ERROR,esys+trace", Level::Error),
+            // What cannot be understood changes nothing.
+            ("tcti+loud", Level::Warning),
+            ("tcti+debug,tcti+loud", Level::Debug),
+            ("tcti", Level::Warning),
+            ("+", Level::Warning),
+            ("++++", Level::Warning),
+            ("cti+trace", Level::Warning),
+            ("é+trace,tcti+é", Level::Warning),
+            // tpm2-tss does not look further than the names reach.
+            ("my tcti+tracer", Level::Trace),
+        ] {
+            assert_eq!(level_of(pairs), level, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_function_that_it_is_from() {
+        let of_a_closure = || place!();
+        let name = "a_message_names_the_function_that_it_is_from";
+        assert_eq!(place!().function(), name);
+        assert_eq!(of_a_closure().function(), name);
+    }
+
+    #[test]
+    fn a_message_tells_no_more_of_a_path_than_where_it_is_in_this_crate() {
+        let place = Place {
+            file: "/home/me/.cargo/git/checkouts/rusttcti-1/src/abi/bridge.rs",
+            ..place!()
+        };
+        assert_eq!(place.file(), "src/abi/bridge.rs");
+        assert_eq!(place!().file(), "src/log.rs");
+    }
+}

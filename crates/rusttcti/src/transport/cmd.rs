@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Any command that reads TPM commands from its standard input and writes the
+//! responses to its standard output, as `tpm2_send` does: run by `/bin/sh -c`.
+//!
+//! A thread starts the command, passes its messages on to our own standard
+//! error, and sees to its end. A command that ends early is told about once,
+//! with its exit status and its last message, and started anew for the TPM
+//! command after that.
+
+#![forbid(unsafe_code)]
+
+mod child;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use child::stand_in;
+
+use std::ffi::CStr;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::config::setting::{self, Setting, Text};
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::wire::assembly::Assembly;
+use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use child::{Child, Manner};
+
+/// How long the exit status may be behind the end of the output.
+const AFTER_THE_END: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "COMMAND",
+    default: "",
+    text: "A command line for /bin/sh -c, which must not be empty. It reads TPM commands from \
+           its standard input and writes the responses to its standard output, and nothing \
+           else; what it writes to its standard error goes to the program's.",
+}];
+const HELP: &Text = &setting::help(SETTINGS);
+
+/// A TPM at the other end of a command's pipes.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::cmd::Cmd;
+///
+/// let tpm = Cmd::init(Some("ssh host tpm2_send"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Cmd {
+    command: String,
+    /// None after a failure, until the next TPM command starts it anew.
+    child: Option<Child>,
+    partial: Assembly,
+    /// When its output was seen to have ended, without a word of its own end yet.
+    closed: Option<Instant>,
+}
+
+impl Module for Cmd {
+    const NAME: &'static CStr = c"cmd";
+    const DESCRIPTION: &'static CStr = c"a command that reads TPM commands and writes responses";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
+
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let command = conf.unwrap_or_default().to_owned();
+        if command.trim().is_empty() {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                "cmd needs a command line for /bin/sh -c, as in cmd:\"ssh host tpm2_send\"",
+            ));
+        }
+        Ok(Self {
+            child: Some(Child::start(&command)?),
+            command,
+            partial: Assembly::default(),
+            closed: None,
+        })
+    }
+}
+
+impl Cmd {
+    /// Ends the command, which is out of step or gone, and passes the error on.
+    fn failed(&mut self, error: Error) -> Error {
+        self.closed = None;
+        if let Some(mut child) = self.child.take() {
+            // Its owner can do nothing about it.
+            let _ = child.end(Manner::AtOnce);
+        }
+        error
+    }
+
+    /// The command's output has ended: why? Try again, where that may be known
+    /// after the deadline.
+    fn gone(&mut self, deadline: Deadline) -> Error {
+        let since = *self.closed.get_or_insert_with(Instant::now);
+        let left = AFTER_THE_END.saturating_sub(since.elapsed());
+        let patience = deadline.remaining().map_or(left, |time| time.min(left));
+        let ended = self.child.as_ref().and_then(|child| child.ended(patience));
+        let how = match ended {
+            Some(ended) => ended,
+            None if patience < left => return ErrorKind::TryAgain.into(),
+            None => "closed its output".to_owned(),
+        };
+        let text = format!("the command \"{}\" {how}", self.command);
+        self.failed(Error::new(ErrorKind::NoConnection, text))
+    }
+
+    fn broken(&mut self, doing: &str, errno: Errno) -> Error {
+        let cause = std::io::Error::from(errno);
+        let text = format!("cannot {doing} the command \"{}\"", self.command);
+        self.failed(Error::with_source(ErrorKind::IoError, text, cause))
+    }
+
+    /// Fails where the command has written something that nobody asked for: it
+    /// would be taken for the response to what comes next.
+    fn check_silence(&mut self) -> Result<()> {
+        let Some(child) = &self.child else {
+            return Ok(());
+        };
+        match rustix::io::ioctl_fionread(child.stdout()) {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                let text = format!(
+                    "the command \"{}\" writes to its output before it is asked",
+                    self.command
+                );
+                Err(self.failed(Error::new(ErrorKind::MalformedResponse, text)))
+            }
+            Err(errno) => Err(self.broken("read from", errno)),
+        }
+    }
+}
+
+impl Tcti for Cmd {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.partial.clear();
+        match &self.child {
+            Some(child) => child.check()?,
+            None => self.child = Some(Child::start(&self.command)?),
+        }
+        self.check_silence()?;
+        let deadline = Deadline::after(Some(PATIENCE));
+        let mut left = command;
+        while let (Some(child), false) = (&self.child, left.is_empty()) {
+            match rustix::io::write(child.stdin(), left) {
+                Ok(count) => left = &left[count..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => match child.wait_for_room(deadline) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(self.gone(Deadline::Never)),
+                    Err(_) => {
+                        let text = format!(
+                            "the command \"{}\" reads no TPM command for {PATIENCE:?}",
+                            self.command
+                        );
+                        return Err(self.failed(Error::new(ErrorKind::IoError, text)));
+                    }
+                },
+                Err(errno) => return Err(self.broken("write to", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let Some(child) = &self.child else {
+            return Err(ErrorKind::NoConnection.into());
+        };
+        child.check()?;
+        let deadline = Deadline::after(timeout);
+        let mut closed = false;
+        let result = self.partial.receive(response, |room| {
+            let count = child.read(room, deadline)?;
+            if count == 0 {
+                closed = true;
+                return Err(ErrorKind::NoConnection.into());
+            }
+            Ok(count)
+        });
+        match result {
+            Ok(size) => Ok(size),
+            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(_) if closed => Err(self.gone(deadline)),
+            Err(error) => {
+                let text = format!("the command \"{}\": {error}", self.command);
+                Err(self.failed(Error::new(error.kind(), text)))
+            }
+        }
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        match &self.child {
+            Some(child) => child
+                .check()
+                .map(|()| vec![PollHandle::readable(child.stdout().as_raw_fd())]),
+            None => Err(ErrorKind::NoConnection.into()),
+        }
+    }
+
+    /// Closes the command's pipes and waits for its end, for which it has a
+    /// second before it is asked to by SIGTERM, and another before SIGKILL.
+    fn finalize(&mut self) -> Result<()> {
+        match self.child.take() {
+            Some(mut child) if child.check().is_ok() => child.end(Manner::Gently),
+            _ => Ok(()),
+        }
+    }
+}

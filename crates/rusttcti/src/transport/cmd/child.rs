@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The command as a process: its pipes here, its life in the hands of a thread.
+//!
+//! The thread starts the process, because the kernel kills the process when the
+//! thread that started it ends (PR_SET_PDEATHSIG), and a program's own threads
+//! come and go. It lives as long as the process does.
+
+#![forbid(unsafe_code)]
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod stand_in;
+mod supervisor;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::sys::deadline::{self, Deadline};
+use crate::sys::descriptors::{OwnFd, above_stdio};
+use crate::sys::fork;
+use crate::sys::threads::Thread;
+use crate::{Error, ErrorKind, Result};
+
+/// What the thread needs at most: it polls, reads, writes, and spawns once.
+const STACK: usize = 128 * 1024;
+
+/// How a process is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Manner {
+    /// Its input is closed; then come a second, SIGTERM, a second, SIGKILL.
+    Gently = 0,
+    /// SIGKILL.
+    AtOnce = 1,
+}
+
+/// A running command.
+#[derive(Debug)]
+pub(super) struct Child {
+    /// Which process of ours this belongs to.
+    generation: u64,
+    pipes: Option<Pipes>,
+    shared: Arc<Shared>,
+    thread: Option<Thread>,
+}
+
+/// Our ends. A forked child must not keep them: the command would never see the
+/// end of its input.
+#[derive(Debug)]
+struct Pipes {
+    /// Never waits.
+    stdin: OwnFd,
+    /// The other end as well, so that a write to a command that is gone raises
+    /// no SIGPIPE; that it is gone is seen by the end of its output.
+    _no_sigpipe: OwnFd,
+    /// Waits: a response that may take any time is one system call.
+    stdout: OwnFd,
+}
+
+/// What the thread and the owner tell each other.
+#[derive(Debug)]
+struct Shared {
+    news: Mutex<News>,
+    /// Readable when there is news.
+    told: OwnedFd,
+    manner: AtomicU8,
+    /// Readable when the process shall end.
+    stop: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    /// Why the process could not be started.
+    failure: Option<std::io::Error>,
+    /// How it ended: the rest of a sentence.
+    ended: Option<String>,
+}
+
+impl Shared {
+    fn news<T>(&self, look: impl FnOnce(&mut News) -> T) -> T {
+        look(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        self.news(change);
+        signal(&self.told);
+    }
+
+    fn wait(&self, deadline: Deadline) -> Result<()> {
+        deadline::wait(self.told.as_fd(), PollFlags::IN, deadline)
+    }
+}
+
+/// Polls, also where the deadline is to only look.
+fn poll_until(fds: &mut [PollFd<'_>], deadline: Deadline) -> Result<()> {
+    loop {
+        let left = deadline.remaining();
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(fds, timeout.as_ref()) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => {
+                return Err(ErrorKind::TryAgain.into());
+            }
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+}
+
+/// Makes an eventfd readable. It cannot fail: its count has room, and the call
+/// does not wait.
+fn signal(event: &OwnedFd) {
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+}
+
+fn event() -> Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    eventfd(0, flags).and_then(above_stdio).map_err(failed)
+}
+
+/// A pipe: the end to read from, and the one to write to.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let reader = above_stdio(reader).map_err(failed)?;
+    let writer = above_stdio(writer).map_err(failed)?;
+    Ok((reader, writer))
+}
+
+fn failed(errno: Errno) -> Error {
+    Error::new(ErrorKind::IoError, std::io::Error::from(errno))
+}
+
+impl Child {
+    pub(super) fn start(command: &str) -> Result<Self> {
+        #[cfg(fuzzing)]
+        if let Some(child) = stand_in::next() {
+            return child;
+        }
+        let started = Self::try_start(command);
+        started.map_err(|error| {
+            // Also too many processes (EAGAIN), which is no "try again".
+            let text = format!("cannot run \"{command}\" by /bin/sh: {}", error.report());
+            Error::new(error.kind(), text)
+        })
+    }
+
+    fn try_start(command: &str) -> Result<Self> {
+        let (their_stdin, stdin) = pipe()?;
+        let (stdout, their_stdout) = pipe()?;
+        let (stderr, their_stderr) = pipe()?;
+        rustix::io::ioctl_fionbio(&stdin, true).map_err(failed)?;
+        rustix::io::ioctl_fionbio(&stderr, true).map_err(failed)?;
+        let no_sigpipe = rustix::io::fcntl_dupfd_cloexec(&their_stdin, 3).map_err(failed)?;
+        let pipes = Pipes {
+            stdin: OwnFd::new(stdin)?,
+            _no_sigpipe: OwnFd::new(no_sigpipe)?,
+            stdout: OwnFd::new(stdout)?,
+        };
+        let shared = Arc::new(Shared {
+            news: Mutex::default(),
+            told: event()?,
+            manner: AtomicU8::new(Manner::Gently as u8),
+            stop: event()?,
+        });
+        let theirs = supervisor::Theirs {
+            command: command.to_owned(),
+            stdin: their_stdin,
+            stdout: their_stdout,
+            stderr: their_stderr,
+        };
+        let told = Arc::clone(&shared);
+        let thread = Thread::spawn(STACK, move || supervisor::run(theirs, stderr, &told))
+            .map_err(|error| Error::new(ErrorKind::IoError, error))?;
+        let mut child = Self {
+            generation: fork::generation(),
+            pipes: Some(pipes),
+            shared,
+            thread: Some(thread),
+        };
+        child.shared.wait(Deadline::Never)?;
+        if let Some(failure) = child.shared.news(|news| news.failure.take()) {
+            child.end(Manner::AtOnce)?;
+            let kind = match failure.kind() {
+                std::io::ErrorKind::InvalidInput => ErrorKind::BadValue,
+                std::io::ErrorKind::OutOfMemory => ErrorKind::Memory,
+                _ => ErrorKind::IoError,
+            };
+            return Err(Error::new(kind, failure));
+        }
+        // Only its end is news from now on.
+        let _ = rustix::io::read(&child.shared.told, &mut [0; 8]);
+        Ok(child)
+    }
+
+    /// Fails in a forked child.
+    pub(super) fn check(&self) -> Result<()> {
+        fork::check(self.generation)
+    }
+
+    fn pipes(&self) -> &Pipes {
+        // They go in `end` alone, and no one keeps an ended child.
+        self.pipes.as_ref().expect("the child has not been ended")
+    }
+
+    pub(super) fn stdin(&self) -> BorrowedFd<'_> {
+        self.pipes().stdin.as_fd()
+    }
+
+    pub(super) fn stdout(&self) -> BorrowedFd<'_> {
+        self.pipes().stdout.as_fd()
+    }
+
+    /// Waits for room in its input; false if it has ended.
+    pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<bool> {
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.stdin(), PollFlags::OUT),
+            PollFd::new(&self.shared.told, PollFlags::IN),
+        ];
+        poll_until(&mut fds, deadline)?;
+        Ok(fds[1].revents().is_empty())
+    }
+
+    /// Reads what it has written, if need be once it has; 0 bytes are the end.
+    pub(super) fn read(&self, room: &mut [u8], deadline: Deadline) -> Result<usize> {
+        loop {
+            if !matches!(deadline, Deadline::Never) {
+                let mut fds = [PollFd::from_borrowed_fd(self.stdout(), PollFlags::IN)];
+                poll_until(&mut fds, deadline)?;
+            }
+            match rustix::io::read(self.stdout(), &mut *room) {
+                Err(Errno::INTR) => {}
+                read => return read.map_err(failed),
+            }
+        }
+    }
+
+    /// How it ended, once it has; none if it goes on for longer than this.
+    pub(super) fn ended(&self, within: Duration) -> Option<String> {
+        let deadline = Deadline::after(Some(within));
+        // First without waiting: `try_start` may have taken both signals.
+        self.shared.news(|news| news.ended.clone()).or_else(|| {
+            self.shared.wait(deadline).ok()?;
+            self.shared.news(|news| news.ended.clone())
+        })
+    }
+
+    /// Ends it and waits for that; nothing is left of it then.
+    pub(super) fn end(&mut self, manner: Manner) -> Result<()> {
+        self.shared.manner.store(manner as u8, Ordering::Release);
+        self.pipes = None;
+        signal(&self.shared.stop);
+        // Waits for its end.
+        self.thread = None;
+        Ok(())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.check().is_err() {
+            // The thread and the process are the parent's.
+            std::mem::forget(self.thread.take());
+        } else if self.thread.is_some() {
+            let _ = self.end(Manner::Gently);
+        }
+    }
+}

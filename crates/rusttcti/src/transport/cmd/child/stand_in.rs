@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A child without a process, for the fuzzer, which is at the other ends of its
+//! pipes itself.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex};
+
+use super::{Child, Manner, News, Pipes, Shared, event, failed, signal};
+use crate::Result;
+use crate::sys::descriptors::OwnFd;
+use crate::sys::fork;
+
+thread_local! {
+    static NEXT: RefCell<VecDeque<StandIn>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Our ends of the pipes of a command.
+#[derive(Debug)]
+pub struct StandIn {
+    /// To write TPM commands to.
+    pub stdin: OwnedFd,
+    /// The other end of it.
+    pub their_stdin: OwnedFd,
+    /// To read responses from.
+    pub stdout: OwnedFd,
+    /// How it ended, if it has.
+    pub ended: Option<String>,
+}
+
+/// Lets this thread's next command be this one.
+pub fn put(child: StandIn) {
+    NEXT.with_borrow_mut(|next| next.push_back(child));
+}
+
+/// Forgets those that nobody has started.
+pub fn clear() {
+    NEXT.with_borrow_mut(VecDeque::clear);
+}
+
+pub(super) fn next() -> Option<Result<Child>> {
+    let child = NEXT.with_borrow_mut(VecDeque::pop_front)?;
+    Some(start(child))
+}
+
+fn start(child: StandIn) -> Result<Child> {
+    rustix::io::ioctl_fionbio(&child.stdin, true).map_err(failed)?;
+    let has_ended = child.ended.is_some();
+    let shared = Arc::new(Shared {
+        news: Mutex::new(News {
+            failure: None,
+            ended: child.ended,
+        }),
+        told: event()?,
+        manner: AtomicU8::new(Manner::Gently as u8),
+        stop: event()?,
+    });
+    if has_ended {
+        signal(&shared.told);
+    }
+    Ok(Child {
+        generation: fork::generation(),
+        pipes: Some(Pipes {
+            stdin: OwnFd::new(child.stdin)?,
+            _no_sigpipe: OwnFd::new(child.their_stdin)?,
+            stdout: OwnFd::new(child.stdout)?,
+        }),
+        shared,
+        thread: None,
+    })
+}

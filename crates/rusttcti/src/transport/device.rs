@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The TPM driver of the Linux kernel, through /dev/tpmrm0 or /dev/tpm0.
+//!
+//! A write hands the driver one command, and reads bring the response: in one
+//! piece if the buffer is large enough, which ours always is, so that it does
+//! not matter whether the kernel could also give it in parts (5.2 and newer).
+//!
+//! Since 4.20 a write with O_NONBLOCK returns at once, and a worker of the
+//! kernel talks to the TPM. While it does so it holds the lock that read(2) and
+//! poll(2) take first, so that a poll with a timeout of 0 waits for as long as
+//! the TPM computes. What does not is an epoll that was told of the descriptor
+//! beforehand, edge-triggered: it looks at the driver only when that wakes it,
+//! which it does with the lock released. That epoll is waited on here, and is
+//! the poll handle. On older kernels, which know no poll, the write waits for
+//! the TPM, and the response is there when it returns.
+
+#![forbid(unsafe_code)]
+
+mod node;
+
+use std::ffi::CStr;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::config::setting::{self, Setting, Text};
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::wire::assembly::Assembly;
+use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use node::Node;
+
+/// What is tried where no device is named, in this order.
+const DEFAULTS: [&str; 3] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcm0"];
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "PATH",
+    default: "/dev/tpmrm0, /dev/tpm0, /dev/tcm0",
+    text: "A TPM's character device. Without one, those named are tried in this order, \
+           and the first that opens is taken.",
+}];
+const HELP: &Text = &setting::help(SETTINGS);
+
+/// A TPM behind the kernel's driver.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::device::Device;
+///
+/// let tpm = Device::init(Some("/dev/tpmrm0"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Device {
+    path: String,
+    /// None after the device went away, until the next command opens it anew.
+    node: Option<Node>,
+    partial: Assembly,
+}
+
+impl Module for Device {
+    const NAME: &'static CStr = c"device";
+    const DESCRIPTION: &'static CStr = c"the Linux kernel's TPM driver";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
+
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let (path, node) = match conf {
+            None | Some("") => first_of(&DEFAULTS)?,
+            Some(path) => {
+                let node = Node::open(path);
+                let node = node.map_err(|error| error.context(format!("cannot open {path}")));
+                (path, node.map_err(flat)?)
+            }
+        };
+        crate::sys::log::debug!("opened {path}");
+        Ok(Self {
+            path: path.to_owned(),
+            node: Some(node),
+            partial: Assembly::default(),
+        })
+    }
+}
+
+/// The first device of these that opens.
+fn first_of(paths: &[&'static str]) -> Result<(&'static str, Node)> {
+    let mut failures = Vec::new();
+    let mut kind = ErrorKind::IoError;
+    for path in paths {
+        match Node::open(path) {
+            Ok(node) => return Ok((path, node)),
+            Err(error) => {
+                // The one who may not use the TPM that is there wants to know that.
+                if error.kind() == ErrorKind::NotPermitted {
+                    kind = ErrorKind::NotPermitted;
+                }
+                failures.push(format!("{path}: {error}"));
+            }
+        }
+    }
+    Err(Error::new(
+        kind,
+        format!("no TPM device can be opened: {}", failures.join("; ")),
+    ))
+}
+
+/// The sentences of an error and its causes as one: what went wrong with a path
+/// reads well only with the path in front.
+fn flat(error: Error) -> Error {
+    Error::new(error.kind(), error.report())
+}
+
+impl Device {
+    fn failed(&mut self, doing: &str, errno: Errno) -> Error {
+        let kind = match errno {
+            // The chip or its driver was removed.
+            Errno::PIPE | Errno::NODEV | Errno::NXIO => {
+                self.node = None;
+                ErrorKind::NoConnection
+            }
+            Errno::TOOBIG => ErrorKind::BadValue,
+            Errno::ACCESS | Errno::PERM => ErrorKind::NotPermitted,
+            Errno::NOMEM => ErrorKind::Memory,
+            // Also ETIME and ETIMEDOUT, which are the driver's patience with
+            // the TPM and not the caller's with us.
+            _ => ErrorKind::IoError,
+        };
+        let cause = std::io::Error::from(errno);
+        flat(Error::new(kind, cause).context(format!("{doing} {}", self.path)))
+    }
+}
+
+impl Tcti for Device {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.partial.clear();
+        let node = match &mut self.node {
+            Some(node) => {
+                node.check()?;
+                node
+            }
+            node => {
+                let opened = Node::open(&self.path)
+                    .map_err(|error| error.context(format!("cannot open {} anew", self.path)));
+                node.insert(opened.map_err(flat)?)
+            }
+        };
+        match node.send(command, Deadline::after(Some(PATIENCE))) {
+            Ok(()) => Ok(()),
+            Err(Errno::AGAIN) => Err(Error::new(
+                ErrorKind::IoError,
+                format!("{} took no command for {PATIENCE:?}", self.path),
+            )),
+            Err(errno) => Err(self.failed("cannot write a command to", errno)),
+        }
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let Some(node) = &mut self.node else {
+            return Err(ErrorKind::NoConnection.into());
+        };
+        node.check()?;
+        let deadline = Deadline::after(timeout);
+        let mut failure = None;
+        let result = self.partial.receive(response, |room| {
+            node.read(room, deadline).map_err(|errno| {
+                failure = Some(errno);
+                match errno {
+                    Errno::AGAIN => ErrorKind::TryAgain.into(),
+                    _ => ErrorKind::IoError.into(),
+                }
+            })
+        });
+        match &result {
+            Ok(_) => node.answered(),
+            Err(error) if error.kind() == ErrorKind::TryAgain => {}
+            Err(_) => node.unsettled(),
+        }
+        match failure {
+            None | Some(Errno::AGAIN) => result,
+            // How a Node says that a read brought nothing.
+            Some(Errno::NODATA) => Err(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "{} has no response, or not all of it: the kernel keeps one for 60 to 120 s",
+                    self.path
+                ),
+            )),
+            Some(errno) => Err(self.failed("cannot read the response from", errno)),
+        }
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        match &self.node {
+            Some(node) => node
+                .check()
+                .map(|()| vec![PollHandle::readable(node.handle().as_raw_fd())]),
+            None => Err(ErrorKind::NoConnection.into()),
+        }
+    }
+
+    /// Closes the device. If a command is under way, the kernel waits for its end.
+    fn finalize(&mut self) -> Result<()> {
+        self.node = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_default_that_users_are_told_is_what_is_tried() {
+        assert_eq!(super::SETTINGS[0].default, super::DEFAULTS.join(", "));
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! An open device file, and how to wait for it without touching it.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::epoll;
+use rustix::event::{PollFlags, Timespec};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::sys::deadline::{self, Deadline};
+use crate::sys::descriptors::OwnFd;
+use crate::{Error, ErrorKind, Result};
+
+#[derive(Debug)]
+pub(super) struct Node {
+    /// A forked child that keeps /dev/tpm0 open would keep everyone else out.
+    fd: OwnFd,
+    /// An epoll that knows `fd`; none where the kernel's driver has no poll.
+    watch: Option<OwnFd>,
+    /// The driver has woken us, and no read came back empty since.
+    ready: bool,
+    /// The last exchange failed: what is left of it must go before another.
+    unsettled: bool,
+}
+
+impl Node {
+    /// Opens a device. The error has the reason alone, not the path.
+    pub(super) fn open(path: &str) -> Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let fd = loop {
+            match rustix::fs::open(path, flags, Mode::empty()) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(why(path, errno)),
+                Ok(fd) => break OwnFd::new(fd)?,
+            }
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                "this is no character device, as a TPM's is",
+            ));
+        }
+        let watch = watch(&fd)?;
+        Ok(Self {
+            fd,
+            watch,
+            ready: false,
+            unsettled: false,
+        })
+    }
+
+    /// Fails in a forked child.
+    pub(super) fn check(&self) -> Result<()> {
+        self.fd.check()
+    }
+
+    /// What becomes readable when the response is there.
+    pub(super) fn handle(&self) -> BorrowedFd<'_> {
+        self.watch.as_ref().unwrap_or(&self.fd).as_fd()
+    }
+
+    /// The response is whole: its event is spent.
+    pub(super) fn answered(&mut self) {
+        self.ready = false;
+    }
+
+    /// The exchange failed: clear up before the next.
+    pub(super) fn unsettled(&mut self) {
+        self.unsettled = true;
+    }
+
+    /// Writes a whole command. EAGAIN is the deadline.
+    pub(super) fn send(&mut self, command: &[u8], deadline: Deadline) -> rustix::io::Result<()> {
+        if std::mem::take(&mut self.unsettled) {
+            self.wait(Deadline::Now)?;
+            self.discard();
+        }
+        let mut left = command;
+        while !left.is_empty() {
+            match rustix::io::write(&self.fd, left) {
+                Ok(count) => left = &left[count..],
+                Err(Errno::INTR) => {}
+                // A response that nobody has read is still there, or coming.
+                Err(Errno::BUSY) => {
+                    if !self.wait(deadline)? {
+                        return Err(Errno::AGAIN);
+                    }
+                    self.discard();
+                }
+                Err(Errno::AGAIN) => {
+                    self.unsettled = true;
+                    // A terminal may show OUT for ever and take nothing.
+                    if deadline.is_over() {
+                        return Err(Errno::AGAIN);
+                    }
+                    deadline::wait(self.fd.as_fd(), PollFlags::OUT, deadline)
+                        .map_err(|_| Errno::AGAIN)?;
+                }
+                Err(errno) => {
+                    self.unsettled = left.len() < command.len();
+                    return Err(errno);
+                }
+            }
+        }
+        self.unsettled = false;
+        // Without poll the write has waited for the TPM.
+        self.ready = self.watch.is_none();
+        Ok(())
+    }
+
+    /// Reads one byte or more. EAGAIN is the deadline; ENODATA that there is
+    /// nothing, and that nothing will come.
+    pub(super) fn read(
+        &mut self,
+        room: &mut [u8],
+        deadline: Deadline,
+    ) -> rustix::io::Result<usize> {
+        loop {
+            if !self.ready {
+                self.ready = self.wait(deadline)?;
+            }
+            if !self.ready {
+                return Err(Errno::AGAIN);
+            }
+            match rustix::io::read(&self.fd, &mut *room) {
+                Ok(0) => return Err(Errno::NODATA),
+                Ok(count) => return Ok(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.ready = false,
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Waits for the driver to say something new; false at the deadline.
+    fn wait(&self, deadline: Deadline) -> rustix::io::Result<bool> {
+        let Some(watch) = &self.watch else {
+            return match deadline::wait(self.fd.as_fd(), PollFlags::IN, deadline) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::TryAgain => Ok(false),
+                Err(_) => Err(Errno::IO),
+            };
+        };
+        loop {
+            let left = deadline.remaining();
+            match take_event(watch, left) {
+                Ok(true) => return Ok(true),
+                Ok(false) if left.is_some_and(|left| left <= LONGEST) => return Ok(false),
+                Ok(false) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Reads all that is there to be read, for nobody.
+    fn discard(&mut self) {
+        self.ready = false;
+        // What has more than this does not end.
+        for _ in 0..64 {
+            match rustix::io::read(&self.fd, &mut [0; 4096]) {
+                Ok(0) => return,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// An epoll that tells each change of `fd` once; none where it cannot be polled.
+fn watch(fd: &OwnFd) -> Result<Option<OwnFd>> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+    let epoll = OwnFd::new(epoll)?;
+    // OUT is what the driver shows when it wakes us with nothing to read: it
+    // has thrown the response away, because nobody fetched it.
+    let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+    match epoll::add(&epoll, fd, epoll::EventData::new_u64(0), events) {
+        Ok(()) => {}
+        Err(Errno::PERM) => return Ok(None),
+        Err(errno) => return Err(std::io::Error::from(errno).into()),
+    }
+    // That it can be written to is the first event, and no news.
+    while take_event(&epoll, Some(Duration::ZERO)) == Err(Errno::INTR) {}
+    Ok(Some(epoll))
+}
+
+/// The longest that epoll is asked to wait in one go.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+fn take_event(epoll: &OwnFd, timeout: Option<Duration>) -> rustix::io::Result<bool> {
+    let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout.min(LONGEST)).ok());
+    let mut events = [epoll::Event {
+        flags: epoll::EventFlags::empty(),
+        data: epoll::EventData::new_u64(0),
+    }];
+    Ok(epoll::wait(epoll, &mut events, timespec.as_ref())? > 0)
+}
+
+/// Why a device cannot be opened, and what to do about it.
+fn why(path: &str, errno: Errno) -> Error {
+    let stat = rustix::fs::stat(path).ok();
+    match (errno, stat) {
+        (Errno::NOENT, _) => Error::new(ErrorKind::IoError, "no such file"),
+        (Errno::ACCESS | Errno::PERM, Some(stat)) => Error::new(
+            ErrorKind::NotPermitted,
+            format!("permission denied ({})", who_may(&stat)),
+        ),
+        (Errno::ACCESS | Errno::PERM, None) => {
+            Error::new(ErrorKind::NotPermitted, "permission denied")
+        }
+        (Errno::BUSY, _) => Error::new(
+            ErrorKind::IoError,
+            "busy: another program has it open (several can share /dev/tpmrm0)",
+        ),
+        (Errno::ISDIR, _) => Error::new(ErrorKind::BadValue, "this is a directory"),
+        (Errno::NXIO | Errno::NODEV, _) => Error::new(
+            ErrorKind::IoError,
+            "no TPM driver behind this file (is the TPM enabled in the firmware?)",
+        ),
+        _ => Error::new(ErrorKind::IoError, std::io::Error::from(errno)),
+    }
+}
+
+fn who_may(stat: &Stat) -> String {
+    let group = group_name(stat.st_gid);
+    if stat.st_mode & 0o060 == 0o060 && stat.st_gid != 0 {
+        format!("is this user in group {group}?")
+    } else {
+        format!(
+            "owner {}, group {group}, mode {:04o}",
+            stat.st_uid,
+            stat.st_mode & 0o7777
+        )
+    }
+}
+
+/// The name of a group on this machine, or else its number.
+fn group_name(gid: u32) -> String {
+    let number = gid.to_string();
+    std::fs::read_to_string("/etc/group")
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == number).then(|| name.to_owned())
+        })
+        .unwrap_or(number)
+}

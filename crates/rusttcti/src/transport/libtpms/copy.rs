@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A copy of libtpms of its own for each TPM: a memfd with the library's bytes,
+//! loaded through its name in /proc.
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+
+use super::elf::Elf;
+use super::ffi::{self, Library};
+use crate::sys::descriptors::above_stdio;
+use crate::sys::fork;
+use crate::{Error, ErrorKind, Result};
+
+/// True once the plain library's one TPM is somebody's, until that is closed.
+static PLAIN_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A copy of libtpms: one TPM.
+pub(super) struct Copy {
+    pub(super) library: Library,
+    /// Set where it is the plain library and no copy.
+    plain: bool,
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        self.library.power_off();
+        if self.plain {
+            PLAIN_TAKEN.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Copy {
+    /// A TPM of its own. Where the library cannot be copied, the first one is
+    /// the plain library's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] where there is no libtpms, or where it
+    /// cannot be copied and the plain one is in use.
+    pub(super) fn new() -> Result<Self> {
+        let plain = ffi::load_plain()?;
+        let reason = match private(&plain) {
+            Ok(library) => {
+                return Ok(Self {
+                    library,
+                    plain: false,
+                });
+            }
+            Err(reason) => reason,
+        };
+        if PLAIN_TAKEN.swap(true, Ordering::Acquire) {
+            return Err(Error::with_source(
+                ErrorKind::NotSupported,
+                "a second TPM in one process needs a copy of libtpms of its own, \
+                 which cannot be made here",
+                reason,
+            ));
+        }
+        crate::sys::log::debug!("libtpms cannot be copied: {}", reason.report());
+        match ffi::use_plain(plain) {
+            Ok(library) => Ok(Self {
+                library,
+                plain: true,
+            }),
+            Err(error) => {
+                PLAIN_TAKEN.store(false, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn private(plain: &ffi::Plain) -> Result<Library> {
+    let path = plain
+        .file()
+        .ok_or_else(|| Error::new(ErrorKind::NotSupported, "the file of libtpms is not known"))?;
+    let not_copied = |error: io::Error| {
+        Error::with_source(
+            ErrorKind::NotSupported,
+            format!("cannot copy {} to memory", path.display()),
+            error,
+        )
+    };
+    let original = open(&path).map_err(not_copied)?;
+    let mut bytes = Vec::new();
+    (&original).read_to_end(&mut bytes).map_err(not_copied)?;
+    let elf = Elf::parse(&bytes).ok_or_else(|| {
+        not_copied(io::Error::other(
+            "it is not a library for this kind of processor",
+        ))
+    })?;
+    rename(&mut bytes, elf.soname);
+    let copy = memory(&bytes).map_err(not_copied)?;
+    drop(bytes);
+    // In one: a child that was forked in between would have code mapped from
+    // the memfd whose pages `share` gives back, and crash when it exits.
+    fork::whole(|| {
+        let library = ffi::load_private(&name(copy.as_raw_fd()))?;
+        share(&library, &elf, &original, &copy);
+        Ok(library)
+    })
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    Ok(File::from(above_stdio(file.into())?))
+}
+
+/// A memfd with these bytes of a library.
+fn memory(library: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC;
+    // Where vm.memfd_noexec is set, what is to be executed must say so; older
+    // kernels don't know the flag.
+    let copy = memfd_create("libtpms", flags | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create("libtpms", flags))?;
+    let mut copy = File::from(above_stdio(copy)?);
+    copy.write_all(library)?;
+    Ok(copy.into())
+}
+
+/// Gives the library's bytes another name: otherwise whoever loads libtpms.so.0
+/// next, in this process, is given this copy.
+fn rename(library: &mut [u8], soname: u64) {
+    if let Some(first) = library.get_mut(soname as usize) {
+        *first = b'_';
+    }
+}
+
+/// Puts the library's own file in the place of its copy's code and constants,
+/// so that all copies have these in memory once. Only what was to be relocated
+/// or renamed stays the copy's own. Where it can't be done, nothing is lost but
+/// memory.
+fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
+    if elf.has_text_relocations {
+        return;
+    }
+    let page = ffi::page_size() as u64;
+    for segment in &elf.segments {
+        if !segment.is_constant() || segment.holds(elf.soname) {
+            continue;
+        }
+        if library.map_segment(*segment, original).is_err() {
+            return;
+        }
+        // The copy's pages that belong to this segment alone.
+        let start = segment.offset.next_multiple_of(page);
+        let end = (segment.offset + segment.size) / page * page;
+        if start < end {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = fallocate(copy, flags, start, end - start);
+        }
+    }
+}
+
+/// A path to a descriptor of this process that no earlier one was loaded by:
+/// the loader takes a library of the same name for the same library. Each bit
+/// of a number is one way or another to say "here".
+fn name(fd: i32) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let mut number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut path = String::from("/proc/self");
+    while number > 0 {
+        path.push_str(if number & 1 == 0 { "/." } else { "//." });
+        number >>= 1;
+    }
+    PathBuf::from(format!("{path}/fd/{fd}"))
+}

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM and where its state is kept.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::copy::Copy;
+use super::duration::Work;
+use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
+use super::file::Place;
+use super::lock::Lock;
+use super::state::{Condition, State};
+use crate::sys::descriptors::above_stdio;
+use crate::transport::libtpms::ffi::openssl::Lease;
+use crate::wire::header::Header;
+use crate::{Error, ErrorKind, Result};
+
+/// `TPM_RC_INITIALIZE`: TPM2_Startup came first, or a second time.
+const RC_INITIALIZE: u32 = 0x100;
+
+/// How a TPM is started that was not running when its state was stored.
+///
+/// ```
+/// use rusttcti::Tcti;
+/// use rusttcti::transport::libtpms::{Libtpms, Startup};
+///
+/// let mut tpm = Libtpms::builder().startup(Startup::None).open()?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// let mut response = [0; 4096];
+/// tpm.receive(&mut response, None)?;
+/// assert_eq!(response[6..10], [0, 0, 1, 0]); // TPM_RC_INITIALIZE: no startup yet
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Startup {
+    /// By `TPM2_Startup(TPM_SU_CLEAR)`, so that the first command just works.
+    #[default]
+    Clear,
+    /// By `TPM2_Startup(TPM_SU_STATE)`: it goes on from its last
+    /// `TPM2_Shutdown(TPM_SU_STATE)`.
+    State,
+    /// Not at all: that is the caller's to do, as with real hardware.
+    None,
+}
+
+/// A TPM's state file, this process's own for now.
+pub(super) struct Storage {
+    place: Place,
+    /// The permanent state in the file.
+    written: Vec<u8>,
+    /// The volatile state of this TPM before TPM2_Startup.
+    blank: Vec<u8>,
+    /// `Library::stores` when the file was last known to be up to date.
+    stores: u64,
+    sync: bool,
+    /// Last, because it is given up last.
+    _lock: Lock,
+}
+
+impl Storage {
+    /// Waits until no other process uses the file.
+    pub(super) fn lock(place: Place) -> Result<Self> {
+        let lock = Lock::acquire(&place)?;
+        place.clean();
+        Ok(Self {
+            place,
+            written: Vec::new(),
+            blank: Vec::new(),
+            stores: 0,
+            sync: std::env::var_os("RUSTTCTI_FSYNC").is_none_or(|value| value != "0"),
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn read(&mut self) -> Result<Option<Vec<u8>>> {
+        self.place.read()
+    }
+
+    /// Brings the file up to date with the permanent state as the TPM last
+    /// stored it.
+    fn commit(&mut self, library: &Library) -> Result<()> {
+        library.with_stored(|permanent| {
+            if permanent != self.written {
+                self.write(permanent)?;
+            }
+            self.stores = library.stores();
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, permanent: &[u8]) -> Result<()> {
+        let state = State {
+            permanent,
+            volatile: &self.blank,
+            condition: Condition::PoweredOff,
+        };
+        self.place.replace(&state.to_bytes(), self.sync)?;
+        self.written.clear();
+        self.written.extend_from_slice(permanent);
+        Ok(())
+    }
+}
+
+/// A running TPM.
+pub(super) struct Core {
+    copy: Copy,
+    startup: Startup,
+    storage: Option<Storage>,
+}
+
+impl Core {
+    /// A TPM that goes on from `state` (a state file's bytes), or a new one.
+    ///
+    /// # Errors
+    /// libtpms cannot be loaded, it refuses the state, or the state cannot be
+    /// written back; `state`'s file is as it was then.
+    pub(super) fn open(
+        state: Option<&[u8]>,
+        storage: Option<Storage>,
+        startup: Startup,
+    ) -> Result<Self> {
+        let origin = match &storage {
+            Some(storage) => format!("the state file {}", storage.place.path().display()),
+            None => GIVEN.to_owned(),
+        };
+        let state = state.map(|bytes| parse(bytes, &origin)).transpose()?;
+        let mut core = Self {
+            copy: Copy::new()?,
+            startup,
+            storage: None,
+        };
+        let library = &mut core.copy.library;
+        let resumed = state.is_some_and(State::is_resumable);
+        if let Some(mut storage) = storage {
+            boot(library, state, false, &origin)?;
+            storage.blank = library.state(Part::Volatile).map_err(no_state)?;
+            if resumed {
+                library.power_off();
+                boot(library, state, true, &origin)?;
+                // From now on the file's volatile state is stale.
+                library.with_stored(|permanent| storage.write(permanent))?;
+            }
+            core.start()?;
+            storage.commit(&core.copy.library)?;
+            core.storage = Some(storage);
+        } else {
+            boot(library, state, resumed, &origin)?;
+            core.start()?;
+        }
+        Ok(core)
+    }
+
+    /// Starts the TPM, where it is to be and is not.
+    fn start(&mut self) -> Result<()> {
+        let kind = match self.startup {
+            Startup::Clear => 0,
+            Startup::State => 1,
+            Startup::None => return Ok(()),
+        };
+        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, kind];
+        let library = &mut self.copy.library;
+        library.process(&command, 0).map_err(no_response)?;
+        match Header::parse(library.response()).map(|header| header.code) {
+            Some(0 | RC_INITIALIZE) => Ok(()),
+            code => Err(Error::new(
+                ErrorKind::GeneralFailure,
+                format!(
+                    "TPM2_Startup failed (response code 0x{:x})",
+                    code.unwrap_or_default()
+                ),
+            )),
+        }
+    }
+
+    /// The OpenSSL that libtpms computes with, where it has one of its own.
+    pub(super) fn openssl(&self) -> Option<Lease> {
+        self.copy.library.openssl()
+    }
+
+    /// Runs a command. When this returns, all that it changed for good is in
+    /// the state file.
+    ///
+    /// # Errors
+    /// The state file cannot be written: the command failed, and so will all
+    /// that follow, unexecuted, until it can.
+    #[inline(always)]
+    pub(super) fn process(&mut self, command: &[u8], locality: u8, work: Work) -> Result<()> {
+        self.catch_up()?;
+        let library = &mut self.copy.library;
+        let processed = match work {
+            Work::Plain => library.process_plain(command, locality),
+            Work::Short | Work::Long => library.process(command, locality),
+        };
+        processed.map_err(no_response)?;
+        self.catch_up()
+    }
+
+    /// The response to the last command.
+    #[inline]
+    pub(super) fn response(&self) -> &[u8] {
+        self.copy.library.response()
+    }
+
+    pub(super) fn canceller(&self) -> Canceller {
+        self.copy.library.canceller()
+    }
+
+    /// The whole state, as a file has it.
+    pub(super) fn snapshot(&mut self) -> Result<Vec<u8>> {
+        let library = &mut self.copy.library;
+        let permanent = library.state(Part::Permanent).map_err(no_state)?;
+        let volatile = library.state(Part::Volatile).map_err(no_state)?;
+        let state = State {
+            permanent: &permanent,
+            volatile: &volatile,
+            condition: Condition::Suspended,
+        };
+        Ok(state.to_bytes())
+    }
+
+    /// Goes on from a state, as `open` does.
+    pub(super) fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let state = parse(state, GIVEN)?;
+        let before = self.snapshot()?;
+        self.copy.library.power_off();
+        let restored = boot(
+            &mut self.copy.library,
+            Some(state),
+            state.is_resumable(),
+            GIVEN,
+        );
+        if let Err(error) = restored {
+            self.copy.library.power_off();
+            let before = parse(&before, GIVEN)?;
+            boot(&mut self.copy.library, Some(before), true, GIVEN)?;
+            return Err(error);
+        }
+        self.start()?;
+        self.commit()
+    }
+
+    /// Power-cycles the TPM.
+    pub(super) fn reset(&mut self) -> Result<()> {
+        let library = &mut self.copy.library;
+        let permanent = library.state(Part::Permanent).map_err(no_state)?;
+        let state = State {
+            permanent: &permanent,
+            volatile: &[],
+            condition: Condition::PoweredOff,
+        };
+        library.power_off();
+        boot(library, Some(state), false, GIVEN)?;
+        self.start()?;
+        self.commit()
+    }
+
+    /// Brings the file up to date, where the TPM asked to.
+    #[inline]
+    fn catch_up(&mut self) -> Result<()> {
+        match &mut self.storage {
+            Some(storage) if storage.stores != self.copy.library.stores() => {
+                storage.commit(&self.copy.library)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        match &mut self.storage {
+            Some(storage) => storage.commit(&self.copy.library),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores the state and powers the TPM off: what opens the file next goes
+    /// on from here.
+    pub(super) fn suspend(mut self) -> Result<()> {
+        if self.storage.is_none() {
+            return Ok(());
+        }
+        let state = self.snapshot()?;
+        match &self.storage {
+            Some(storage) => storage.place.replace(&state, storage.sync),
+            None => Ok(()),
+        }
+    }
+
+    /// The same at the end of the process, where OpenSSL may be gone. The
+    /// library stays as it is: it goes with the process.
+    pub(super) fn end(self) -> Result<()> {
+        let mut core = std::mem::ManuallyDrop::new(self);
+        core.copy.library.forget_openssl();
+        let Some(storage) = core.storage.take() else {
+            return Ok(());
+        };
+        let state = core.snapshot()?;
+        storage.place.replace(&state, storage.sync)
+    }
+}
+
+/// What a state that comes from no file is called.
+const GIVEN: &str = "the TPM state that was given";
+
+fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
+    State::parse(state).map_err(|reason| {
+        Error::new(
+            ErrorKind::BadValue,
+            format!("{origin} cannot be used: {reason}"),
+        )
+    })
+}
+
+/// Powers a TPM on, with a state and its volatile part, or as a new one.
+fn boot(
+    library: &mut Library,
+    state: Option<State<'_>>,
+    volatile: bool,
+    origin: &str,
+) -> Result<()> {
+    let (started, said) = match state {
+        Some(state) => {
+            give(library, Part::Permanent, state.permanent, origin)?;
+            if volatile {
+                give(library, Part::Volatile, state.volatile, origin)?;
+            }
+            listening(library, Library::power_on)
+        }
+        None => (library.power_on(), String::new()),
+    };
+    started.map_err(|rc| {
+        Error::new(
+            ErrorKind::GeneralFailure,
+            format!(
+                "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x}{said})",
+                version(library)
+            ),
+        )
+    })
+}
+
+/// Gives libtpms a part of a state.
+fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result<()> {
+    let (given, said) = listening(library, |library| library.set_state(part, state));
+    given.map_err(|rc| {
+        let name = match part {
+            Part::Permanent => "permanent",
+            Part::Volatile => "volatile",
+        };
+        // Each part begins with the version of its format, a magic number, and
+        // the version that a reader must know at least.
+        let format = match *state {
+            [v1, v0, _, _, _, _, m1, m0, ..] => format!(
+                "its format version is {}, for readers of {} and newer",
+                u16::from_be_bytes([v1, v0]),
+                u16::from_be_bytes([m1, m0])
+            ),
+            _ => format!("it has {} bytes", state.len()),
+        };
+        let version = version(library);
+        Error::new(
+            ErrorKind::BadValue,
+            format!(
+                "{origin} cannot be used: libtpms {version} refuses its {name} state \
+                 (TPMLIB_SetState: 0x{rc:x}; {format}{said})"
+            ),
+        )
+    })
+}
+
+/// Does what libtpms may refuse, and what it prints then, where it prints
+/// anything. (Printing to nowhere, as it does otherwise, costs 8 KiB for each
+/// message with glibc up to 2.36: dprintf(3) loses a buffer.)
+fn listening<T>(
+    library: &mut Library,
+    call: impl FnOnce(&mut Library) -> std::result::Result<T, u32>,
+) -> (std::result::Result<T, u32>, String) {
+    let Ok(log) = memfd_create("libtpms-log", MemfdFlags::CLOEXEC).and_then(above_stdio) else {
+        return (call(library), String::new());
+    };
+    library.print_to(Some(&log));
+    let result = call(library);
+    library.print_to(None);
+    let said = match result {
+        Ok(_) => String::new(),
+        Err(_) => first_line(&log),
+    };
+    (result, said)
+}
+
+fn first_line(log: &OwnedFd) -> String {
+    let mut text = [0; 400];
+    let length = rustix::io::pread(log, &mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..length]);
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => format!("; it says \"{line}\""),
+        None => String::new(),
+    }
+}
+
+fn version(library: &Library) -> String {
+    let (major, minor, micro) = library.version();
+    format!("{major}.{minor}.{micro}")
+}
+
+#[cold]
+fn no_response(rc: u32) -> Error {
+    if rc == TPM_RESOURCES {
+        return ErrorKind::Memory.into();
+    }
+    Error::new(
+        ErrorKind::GeneralFailure,
+        format!("libtpms has no answer (result code 0x{rc:x})"),
+    )
+}
+
+fn no_state(rc: u32) -> Error {
+    Error::new(
+        ErrorKind::GeneralFailure,
+        format!("libtpms does not tell its state (TPMLIB_GetState: 0x{rc:x})"),
+    )
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! libtpms itself: the functions of one loaded copy of the library, made safe.
+//! All of this transport's `unsafe` is in this folder.
+//!
+//! libtpms keeps a TPM in its global variables, so that there is one TPM per
+//! loaded copy, and one call into it at a time ([`Library`] is used through
+//! `&mut`).
+
+mod callbacks;
+mod load;
+pub(crate) mod openssl;
+
+use std::ffi::{c_int, c_uchar};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
+
+use self::callbacks::{AT_LOCALITY_0, CALLBACKS, Host, TPM_FAIL};
+use self::load::{Handle, Loaded};
+pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
+use crate::sys::fork;
+use crate::transport::libtpms::ffi::openssl::Lease;
+use crate::{Error, ErrorKind, Result};
+
+/// `TPMLIB_TPM_VERSION_2`.
+const TPM_VERSION_2: c_int = 1;
+/// The newest version whose code is known to keep to what
+/// [`Work::Plain`](super::duration::Work) says, and to take a locality that
+/// nobody tells for 0.
+const KNOWN: (u8, u8) = (0, 9);
+/// How many commands of a new TPM are surely done before libtpms seeds its
+/// random numbers anew, which it does with OpenSSL's after 2^20 draws.
+const SEEDED_FOR: u32 = 1 << 19;
+/// What a command that is not plain counts for, some of which draw often.
+const MANY_DRAWS: u32 = 64;
+/// `TPM_RESOURCES`: no memory.
+pub(super) const TPM_RESOURCES: u32 = 21;
+/// What libtpms is told to print to: no descriptor has this number.
+const NOWHERE: c_int = c_int::MAX;
+
+/// What a function of libtpms comes to: a value, or its result code.
+pub(super) type Called<T> = std::result::Result<T, u32>;
+
+/// The parts of a TPM's state, as `enum TPMLIB_StateType` numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Part {
+    /// What outlives a power cycle.
+    Permanent = 1,
+    /// All else of a running TPM.
+    Volatile = 2,
+}
+
+/// Cancels the command that runs in a copy of the library, from any thread.
+#[derive(Clone)]
+pub(super) struct Canceller(Arc<Loaded>);
+
+impl Canceller {
+    /// Sets the flag that long commands look at. Each command clears it when it
+    /// begins.
+    pub(super) fn cancel(&self) {
+        // SAFETY: the library is loaded; the function sets one flag, and is
+        // made to be called beside TPMLIB_Process (TPMLIB_CancelCommand(3)).
+        unsafe { (self.0.cancel)() };
+    }
+}
+
+/// One copy of the library: one TPM.
+pub(super) struct Library {
+    loaded: Arc<Loaded>,
+    openssl: Option<Lease>,
+    host: Box<Host>,
+    /// The command, because libtpms decrypts parameters where they lie.
+    command: Vec<u8>,
+    /// Reused by each command.
+    response: Response,
+    running: bool,
+    /// What is plain is so in this version of the library.
+    knows_plain: bool,
+    /// How many plain commands may still be run as such.
+    plain_left: u32,
+}
+
+// SAFETY: libtpms keeps nothing per thread, and what `response` points to is
+// this value's.
+unsafe impl Send for Library {}
+
+impl Library {
+    /// A TPM in a library that was just loaded, not running.
+    fn new(library: Handle) -> Result<Self> {
+        let loaded = Arc::new(Loaded::new(library)?);
+        let mut library = Self {
+            openssl: Lease::new()?,
+            host: Box::default(),
+            command: Vec::new(),
+            response: Response::NONE,
+            running: false,
+            knows_plain: false,
+            plain_left: 0,
+            loaded,
+        };
+        // SAFETY: these take numbers and a pointer to a static that is copied.
+        let rc = library.enter(|loaded| unsafe {
+            (loaded.set_debug_fd)(NOWHERE);
+            match (loaded.choose)(TPM_VERSION_2) {
+                0 => (loaded.register)(&CALLBACKS),
+                rc => rc,
+            }
+        });
+        if rc != 0 {
+            return Err(Error::new(
+                ErrorKind::NotSupported,
+                format!("this libtpms has no TPM 2 (TPMLIB_ChooseTPMVersion: 0x{rc:x})"),
+            ));
+        }
+        let (major, minor, _) = library.version();
+        library.knows_plain = (major, minor) <= KNOWN;
+        if library.knows_plain {
+            library.plain_left = SEEDED_FOR;
+        }
+        library.change_locality(0);
+        Ok(library)
+    }
+
+    /// Where the commands from now on come from.
+    #[inline]
+    fn set_locality(&mut self, locality: u8) {
+        if self.host.locality.get() != locality {
+            self.change_locality(locality);
+        }
+    }
+
+    #[cold]
+    fn change_locality(&mut self, locality: u8) {
+        self.host.locality.set(locality);
+        // Other versions may count on being told.
+        let callbacks = match self.knows_plain && locality == 0 {
+            true => &AT_LOCALITY_0,
+            false => &CALLBACKS,
+        };
+        // SAFETY: a static that is copied, in no call.
+        unsafe { (self.loaded.register)(callbacks) };
+    }
+
+    /// Makes a call, with an OpenSSL of its own and its callbacks served. It
+    /// fails while another thread ends the process.
+    fn enter(&self, call: impl FnOnce(&Loaded) -> u32) -> u32 {
+        self.host.called(|| match &self.openssl {
+            Some(openssl) => openssl.enter(|| call(&self.loaded)).unwrap_or(TPM_FAIL),
+            None => call(&self.loaded),
+        })
+    }
+
+    /// The OpenSSL that it computes with, where it has one of its own.
+    pub(super) fn openssl(&self) -> Option<Lease> {
+        self.openssl.as_ref().map(Lease::again)
+    }
+
+    /// From now on this value does nothing with OpenSSL, which may be gone
+    /// where the process ends. Reading the state needs none.
+    pub(super) fn forget_openssl(&mut self) {
+        std::mem::forget(self.openssl.take());
+    }
+
+    /// Where libtpms prints to: a file, or nowhere.
+    pub(super) fn print_to(&self, file: Option<&OwnedFd>) {
+        let fd = file.map_or(NOWHERE, |file| file.as_raw_fd());
+        // SAFETY: it takes a number.
+        unsafe { (self.loaded.set_debug_fd)(fd) };
+    }
+
+    /// The library's version: major, minor, micro.
+    pub(super) fn version(&self) -> (u8, u8, u8) {
+        // SAFETY: the library is loaded.
+        let version = unsafe { (self.loaded.version)() };
+        ((version >> 16) as u8, (version >> 8) as u8, version as u8)
+    }
+
+    pub(super) fn canceller(&self) -> Canceller {
+        Canceller(self.loaded.clone())
+    }
+
+    /// Gives a part of the state that the TPM will be powered on with. Where
+    /// that fails, all parts given are forgotten.
+    ///
+    /// # Errors
+    /// libtpms's result code, where it refuses the bytes.
+    pub(super) fn set_state(&mut self, part: Part, state: &[u8]) -> Called<()> {
+        let length = u32::try_from(state.len()).map_err(|_| TPM_FAIL)?;
+        self.host.has_state.set(true);
+        // How often one that goes on from a state has drawn, nobody knows.
+        self.plain_left = 0;
+        if part == Part::Permanent {
+            self.host.permanent.borrow_mut().clear();
+        }
+        // SAFETY: the bytes are copied during the call.
+        let rc = self
+            .enter(|loaded| unsafe { (loaded.set_state)(part as c_int, state.as_ptr(), length) });
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// A part of the state, as it is now.
+    ///
+    /// # Errors
+    /// libtpms's result code.
+    pub(super) fn state(&mut self, part: Part) -> Called<Vec<u8>> {
+        let mut data = ptr::null_mut();
+        let mut length = 0;
+        // SAFETY: two places for the results.
+        let get = || unsafe { (self.loaded.get_state)(part as c_int, &mut data, &mut length) };
+        // No OpenSSL is needed, also where the process ends.
+        let rc = self.host.called(get);
+        if rc != 0 {
+            return Err(rc);
+        }
+        if data.is_null() {
+            return Ok(Vec::new());
+        }
+        // SAFETY: after success, `length` bytes from malloc(3), now ours.
+        let state = unsafe { std::slice::from_raw_parts(data, length as usize) }.to_vec();
+        // SAFETY: from malloc(3), freed once.
+        unsafe { libc::free(data.cast()) };
+        Ok(state)
+    }
+
+    /// Powers the TPM on: with the state that was set, or as a new one.
+    ///
+    /// # Errors
+    /// libtpms's result code.
+    pub(super) fn power_on(&mut self) -> Called<()> {
+        // It calls srand(3) and rand(3), under a lock of glibc's that a child,
+        // if it were forked then, would find taken for ever.
+        let rc = fork::whole(|| {
+            // SAFETY: the library is loaded, and its TPM is off.
+            self.enter(|loaded| unsafe { (loaded.main_init)() })
+        });
+        self.running = true;
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// Powers the TPM off. What is volatile is lost.
+    pub(super) fn power_off(&mut self) {
+        if std::mem::take(&mut self.running) {
+            self.plain_left = 0;
+            // SAFETY: the library is loaded, and its TPM is on.
+            self.enter(|loaded| {
+                unsafe { (loaded.terminate)() };
+                0
+            });
+        }
+    }
+
+    /// How often the TPM asked to store its permanent state.
+    pub(super) fn stores(&self) -> u64 {
+        self.host.stores.get()
+    }
+
+    /// Reads the permanent state as the TPM last asked to store it.
+    pub(super) fn with_stored<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        read(&self.host.permanent.borrow())
+    }
+
+    /// Runs a command, whose response is then [`response`](Self::response).
+    ///
+    /// # Errors
+    /// libtpms's result code, where there is no response at all.
+    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
+        self.plain_left = self.plain_left.saturating_sub(MANY_DRAWS);
+        self.command.clear();
+        if self.command.try_reserve(command.len()).is_err() {
+            return Err(TPM_RESOURCES);
+        }
+        self.command.extend_from_slice(command);
+        self.set_locality(locality);
+        let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());
+        let mut response = std::mem::replace(&mut self.response, Response::NONE);
+        // SAFETY: so many bytes, for libtpms to write to.
+        let rc = self.enter(|loaded| unsafe { response.fill(loaded, bytes, length) });
+        self.response = response;
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// The same for a command that is [`Work::Plain`](super::duration::Work).
+    ///
+    /// # Errors
+    /// As for [`process`](Self::process).
+    #[inline(always)]
+    pub(super) fn process_plain(&mut self, command: &[u8], locality: u8) -> Called<()> {
+        let Some(left) = self.plain_left.checked_sub(1) else {
+            return self.process(command, locality);
+        };
+        self.plain_left = left;
+        self.set_locality(locality);
+        let (bytes, length) = (command.as_ptr().cast_mut(), command.len());
+        let response = &mut self.response;
+        // SAFETY: so many bytes, which this version of libtpms does not write to.
+        let rc = self
+            .host
+            .called(|| unsafe { response.fill(&self.loaded, bytes, length) });
+        if rc == 0 { Ok(()) } else { Err(rc) }
+    }
+
+    /// The response to the last command; empty where there is none.
+    #[inline]
+    pub(super) fn response(&self) -> &[u8] {
+        self.response.bytes()
+    }
+}
+
+/// Where libtpms puts responses.
+struct Response {
+    /// From malloc(3), or NULL; made, and made larger, by libtpms.
+    place: *mut c_uchar,
+    capacity: u32,
+    /// 0 where there is no response.
+    size: u32,
+}
+
+impl Response {
+    const NONE: Self = Self {
+        place: ptr::null_mut(),
+        capacity: 0,
+        size: 0,
+    };
+
+    /// Has libtpms run a command.
+    ///
+    /// # Safety
+    /// `command` has `length` bytes, for libtpms to write to where it would.
+    #[inline(always)]
+    unsafe fn fill(&mut self, loaded: &Loaded, command: *mut c_uchar, length: usize) -> u32 {
+        let Self {
+            place,
+            capacity,
+            size,
+        } = self;
+        *size = 0;
+        // SAFETY: the caller's; a buffer of `capacity` bytes as libtpms wants it.
+        let rc = unsafe { (loaded.process)(place, size, capacity, command, length as u32) };
+        let rc = match rc {
+            0 if place.is_null() || *size > *capacity => TPM_FAIL,
+            rc => rc,
+        };
+        if rc != 0 {
+            *size = 0;
+        }
+        rc
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        if self.size == 0 {
+            return &[];
+        }
+        // SAFETY: `fill` made sure that there are so many; libtpms touches them
+        // in the next command only, which takes `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.place, self.size as usize) }
+    }
+}
+
+impl Drop for Response {
+    fn drop(&mut self) {
+        // SAFETY: NULL or from malloc(3), and freed once.
+        unsafe { libc::free(self.place.cast()) };
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        self.power_off();
+    }
+}

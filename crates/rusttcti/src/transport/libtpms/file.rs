@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The file that a TPM's state is in: found, read, and replaced as a whole.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::sys::descriptors::above_stdio;
+use crate::{Error, ErrorKind, Result};
+
+/// No state is larger: libtpms's permanent state is under 200 KB.
+const LARGEST: u64 = 16 << 20;
+/// For its owner alone: there are keys in it.
+const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// The place of a state file, whether or not it exists. A symbolic link is
+/// followed: the place is its target's.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// As the user wrote it, for messages.
+    path: PathBuf,
+    folder: OwnedFd,
+    name: OsString,
+    /// The user and the group of the file that was read, where it is another
+    /// user's.
+    owner: Option<(u32, u32)>,
+}
+
+/// Which file it is, however its path is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    folder: u64,
+    name: OsString,
+}
+
+impl Place {
+    /// # Errors
+    /// The path leads to no folder, or to one that cannot be opened.
+    pub(super) fn find(path: &Path) -> Result<Self> {
+        let target = follow(path).map_err(|error| cannot("find", path, error))?;
+        let Some(name) = target.file_name() else {
+            let error = io::Error::from(Errno::ISDIR);
+            return Err(cannot("open", path, error));
+        };
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(parent, flags, Mode::empty())
+            .and_then(above_stdio)
+            .map_err(|error| cannot("open the folder of", path, error.into()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            folder,
+            name: name.to_owned(),
+            owner: None,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// Another file's name in the same folder: `prefix`, this one's, `suffix`.
+    pub(super) fn beside(&self, prefix: &str, suffix: &str) -> OsString {
+        let mut name = OsString::from(prefix);
+        name.push(&self.name);
+        name.push(suffix);
+        name
+    }
+
+    pub(super) fn identity(&self) -> Result<Identity> {
+        let stat = rustix::fs::fstat(&self.folder)
+            .map_err(|error| cannot("look at the folder of", &self.path, error.into()))?;
+        Ok(Identity {
+            device: stat.st_dev,
+            folder: stat.st_ino,
+            name: self.name.clone(),
+        })
+    }
+
+    /// What the file is, without opening it.
+    pub(super) fn stat(&self) -> rustix::io::Result<rustix::fs::Stat> {
+        rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// The file's bytes; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no file.
+    pub(super) fn read(&mut self) -> Result<Option<Vec<u8>>> {
+        self.try_read()
+            .map_err(|error| cannot("read", &self.path, error))
+    }
+
+    fn try_read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        // NONBLOCK, so that a FIFO is refused and not waited for.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            fd => above_stdio(fd?)?,
+        };
+        let file = File::from(fd);
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(Errno::ISDIR.into());
+        }
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if metadata.len() > LARGEST {
+            return Err(io::Error::other(format!(
+                "it has {} bytes, no TPM's state has over {LARGEST}",
+                metadata.len()
+            )));
+        }
+        let is_ours = metadata.uid() == geteuid().as_raw();
+        self.owner = (!is_ours).then(|| (metadata.uid(), metadata.gid()));
+        let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+        file.take(LARGEST).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Removes what a killed process left. Only for whoever holds the lock.
+    pub(super) fn clean(&self) {
+        // It may well not be there.
+        let _ = rustix::fs::unlinkat(&self.folder, self.temporary(), AtFlags::empty());
+    }
+
+    fn temporary(&self) -> OsString {
+        self.beside(".", ".rusttcti-new")
+    }
+
+    /// Puts `bytes` in the file's place: all of them, or the old ones stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IoError`]: a step failed, and the file that is there, the
+    /// old one but for a failure of the very last step, is whole.
+    pub(super) fn replace(&self, bytes: &[u8], sync: bool) -> Result<()> {
+        let temporary = self.temporary();
+        let written = self
+            .write_temporary(&temporary, bytes, sync)
+            .and_then(|()| {
+                rustix::fs::renameat(&self.folder, &temporary, &self.folder, &self.name)?;
+                if sync {
+                    fsync(&self.folder)?;
+                }
+                Ok(())
+            });
+        written.map_err(|error| {
+            self.clean();
+            // Whatever the reason: no caller is to wait, or to think that it
+            // gave a wrong value.
+            let message = format!("cannot write the state file {}", self.path.display());
+            Error::with_source(ErrorKind::IoError, message, error)
+        })
+    }
+
+    fn write_temporary(&self, name: &OsStr, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.folder, name, flags, OWNER_ONLY);
+        let fd = match open() {
+            // Whoever holds the lock knows that nobody is writing it.
+            Err(Errno::EXIST) => {
+                self.clean();
+                open()
+            }
+            fd => fd,
+        };
+        let mut file = File::from(above_stdio(fd?)?);
+        if let Some((user, group)) = self.owner {
+            // Root leaves a user's TPM the user's. Nobody else may.
+            let _ = fchown(&file, Some(user), Some(group));
+        }
+        file.write_all(bytes)?;
+        if sync {
+            fsync(&file)?;
+        }
+        Ok(())
+    }
+}
+
+fn fsync(fd: impl std::os::fd::AsFd) -> io::Result<()> {
+    loop {
+        match rustix::fs::fsync(&fd) {
+            Err(Errno::INTR) => {}
+            // A file system that has no such thing for folders.
+            Err(Errno::INVAL) => return Ok(()),
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// Where a path leads when all symbolic links at its end are followed, also to
+/// where nothing is yet.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                let target = std::fs::read_link(&path)?;
+                path.pop();
+                path.push(target);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(path),
+        }
+    }
+    Err(Errno::LOOP.into())
+}
+
+/// What a failure to `verb` a state file is answered with.
+pub(super) fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
+    Error::from(error).context(format!("cannot {verb} the state file {}", path.display()))
+}

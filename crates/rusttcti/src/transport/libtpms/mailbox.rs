@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where the worker puts the response to a long command, one for each context.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Condvar, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::tpm::Tpm;
+use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::above_stdio;
+use crate::sys::locks::{Mutex, MutexGuard};
+use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
+
+/// How long a cancelled command is left alone until it is told again: a cancel
+/// that comes in the very moment in which a command begins is lost.
+const CANCEL_AGAIN: Duration = Duration::from_millis(5);
+
+/// The size of the largest response in bytes.
+const LARGEST: usize = 4096;
+
+/// A context's place for the response of a command that the worker runs. As a
+/// [`Cancel`], it cancels that.
+pub(super) struct Mailbox {
+    tpm: Weak<Tpm>,
+    slot: Mutex<Slot>,
+    arrived: Condvar,
+    /// Made when it is first asked for. Changed under the slot's lock.
+    event: OnceLock<Event>,
+}
+
+#[derive(Default)]
+struct Slot {
+    state: State,
+    /// Reused by each command.
+    response: Vec<u8>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Idle,
+    /// Sent to the worker, and perhaps cancelled.
+    Pending {
+        cancelled: bool,
+    },
+    Arrived,
+    Failed(Error),
+}
+
+impl Mailbox {
+    pub(super) fn new(tpm: &Arc<Tpm>) -> Arc<Self> {
+        Arc::new(Self {
+            tpm: Arc::downgrade(tpm),
+            slot: Mutex::default(),
+            arrived: Condvar::new(),
+            event: OnceLock::new(),
+        })
+    }
+
+    /// Makes room for a response, because the worker, which has no memory of its
+    /// own yet, may find none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Memory`] where there is none.
+    pub(super) fn make_room(&self) -> Result<()> {
+        let mut slot = self.slot.lock();
+        slot.response.clear();
+        let reserved = slot.response.try_reserve(LARGEST);
+        reserved.map_err(|_| ErrorKind::Memory.into())
+    }
+
+    /// Awaits a response from now on.
+    pub(super) fn expect(&self) {
+        self.slot.lock().state = State::Pending { cancelled: false };
+    }
+
+    /// Awaits none.
+    pub(super) fn forget(&self) {
+        self.slot.lock().state = State::Idle;
+    }
+
+    /// True from `expect` until a response arrives.
+    fn is_pending(&self) -> bool {
+        matches!(self.slot.lock().state, State::Pending { .. })
+    }
+
+    /// Puts a response in.
+    pub(super) fn deliver(&self, response: Result<&[u8]>) {
+        let mut slot = self.slot.lock();
+        slot.state = match response {
+            Ok(response) => {
+                slot.response.clear();
+                slot.response.extend_from_slice(response);
+                State::Arrived
+            }
+            Err(error) => State::Failed(error),
+        };
+        self.set_event();
+        self.arrived.notify_all();
+    }
+
+    /// Waits for the response, and takes it.
+    pub(super) fn take(&self, place: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let mut slot = self.wait(Deadline::after(timeout))?;
+        self.clear_event();
+        match std::mem::take(&mut slot.state) {
+            State::Failed(error) => Err(error),
+            _ => copy(&slot.response, place),
+        }
+    }
+
+    /// Waits until no response is awaited any more.
+    fn wait(&self, deadline: Deadline) -> Result<MutexGuard<'_, Slot>> {
+        let mut slot = self.slot.lock();
+        loop {
+            let State::Pending { cancelled } = slot.state else {
+                return Ok(slot);
+            };
+            let left = deadline.remaining();
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(ErrorKind::TryAgain.into());
+            }
+            let longest = if cancelled {
+                drop(slot);
+                self.cancel_command();
+                slot = self.slot.lock();
+                if !matches!(slot.state, State::Pending { .. }) {
+                    continue;
+                }
+                Some(left.map_or(CANCEL_AGAIN, |left| left.min(CANCEL_AGAIN)))
+            } else {
+                left
+            };
+            slot = match longest {
+                None => self
+                    .arrived
+                    .wait(slot)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(longest) => {
+                    let waited = self.arrived.wait_timeout(slot, longest);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// A descriptor that is readable while a response is there: in the mailbox,
+    /// or where the caller says that it has one.
+    pub(super) fn poll_handle(&self, has_response: bool) -> Result<PollHandle> {
+        let slot = self.slot.lock();
+        if let Some(event) = self.event.get() {
+            return Ok(event.handle());
+        }
+        let arrived = matches!(slot.state, State::Arrived | State::Failed(_));
+        let event = Event::new(arrived || has_response)?;
+        Ok(self.event.get_or_init(|| event).handle())
+    }
+
+    /// Says that a response is there.
+    pub(super) fn set_event(&self) {
+        if let Some(event) = self.event.get() {
+            event.set();
+        }
+    }
+
+    /// Says that the response was taken.
+    pub(super) fn clear_event(&self) {
+        if let Some(event) = self.event.get() {
+            event.clear();
+        }
+    }
+
+    /// Cancels the command, if there is one, and waits for its end.
+    pub(super) fn abandon(&self) {
+        if self.is_pending() && self.cancel().is_ok() {
+            // Without a deadline there is no failure.
+            drop(self.wait(Deadline::Never));
+        }
+        self.forget();
+    }
+
+    fn cancel_command(&self) {
+        if let Some(tpm) = self.tpm.upgrade() {
+            tpm.cancel(self);
+        }
+    }
+}
+
+impl Cancel for Mailbox {
+    fn cancel(&self) -> Result<()> {
+        match &mut self.slot.lock().state {
+            State::Pending { cancelled } => *cancelled = true,
+            // It came too late, and harms nothing.
+            _ => return Ok(()),
+        }
+        self.cancel_command();
+        // Whoever waits without a deadline is to see that it was cancelled.
+        self.arrived.notify_all();
+        Ok(())
+    }
+}
+
+/// Copies a response to the caller's place.
+#[inline]
+pub(super) fn copy(response: &[u8], place: &mut [u8]) -> Result<usize> {
+    let length = response.len();
+    let given = place.len();
+    match place.get_mut(..length) {
+        Some(place) => crate::sys::copy::copy(response, place, |byte| byte),
+        None => return Err(too_long(length, given)),
+    }
+    Ok(length)
+}
+
+#[cold]
+fn too_long(length: usize, given: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("a response of {length} bytes, in a buffer of {given} (a TPM's have up to 4096)"),
+    )
+}
+
+/// A descriptor that is readable exactly while a response is there.
+#[derive(Debug)]
+struct Event(OwnedFd);
+
+impl Event {
+    fn new(set: bool) -> Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let fd = eventfd(set.into(), flags).and_then(above_stdio);
+        fd.map(Self)
+            .map_err(|errno| Error::from(std::io::Error::from(errno)).context("eventfd"))
+    }
+
+    fn handle(&self) -> PollHandle {
+        PollHandle::readable(self.0.as_raw_fd())
+    }
+
+    fn set(&self) {
+        // It fails only where it is set a great many times.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        // It fails only where it is not set.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM inside this process: libtpms, loaded at run time, one copy of it for
+//! each TPM.
+//!
+//! Without CONF the TPM lives in memory, each context has its own, and it is
+//! gone with the context. CONF is the path of a state file, in tpm2-tss's
+//! format. A clean close suspends the TPM and the next one who opens the file
+//! goes on from there; so does an exit(3) without a close. A crash is a power
+//! loss.
+//!
+//! A software TPM protects nothing against its own user: the state file and
+//! the process's memory hold all its keys. Its seeds come from the system's
+//! entropy (through OpenSSL).
+
+#![deny(unsafe_code)] // allowed in ffi alone
+
+mod copy;
+mod core;
+mod digest;
+mod duration;
+mod elf;
+#[allow(unsafe_code)]
+mod ffi;
+mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+mod lock;
+mod mailbox;
+mod registry;
+mod state;
+mod tpm;
+
+use std::ffi::CStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::core::Core;
+pub use self::core::Startup;
+use self::duration::Work;
+use self::mailbox::Mailbox;
+use self::registry::Share;
+use self::tpm::{Held, Job, Tpm, closed};
+use crate::config::setting::{self, Setting, Text};
+use crate::contract::tcti::check_locality;
+use crate::sys::fork;
+use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
+
+/// What CONF is.
+pub(crate) const SETTINGS: &[Setting] = &[Setting {
+    key: "",
+    value: "PATH",
+    default: "none, a TPM in memory",
+    text: "The TPM's state file, which is made if there is none; the folder must be there. A \
+           symbolic link is followed. Without a path each context has a new TPM of its own, \
+           which is gone with it.",
+}];
+const HELP: &Text = &setting::help(SETTINGS);
+
+/// The transport to a TPM inside this process.
+///
+/// ```
+/// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::Tcti;
+///
+/// let mut tpm = Libtpms::builder().open()?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// let mut response = [0; 4096];
+/// assert_eq!(tpm.receive(&mut response, None)?, 28);
+///
+/// let then = tpm.snapshot()?;
+/// tpm.reset()?; // a power cycle
+/// tpm.restore(&then)?; // back to before it
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+pub struct Libtpms {
+    /// Which process this belongs to.
+    generation: u64,
+    /// None once finalized.
+    tpm: Option<Arc<Tpm>>,
+    /// The TPM, from one short command to the next, where no other context has
+    /// it: a lock less for each.
+    held: Option<Held>,
+    /// None for a TPM in memory.
+    share: Option<Share>,
+    locality: u8,
+    /// The response to a short command, run by `transmit`, unless it still is
+    /// with the TPM that is held.
+    response: Vec<u8>,
+    pending: Pending,
+    mailbox: Arc<Mailbox>,
+}
+
+// Not derived: a response may hold a secret.
+impl fmt::Debug for Libtpms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Libtpms")
+            .field("locality", &self.locality)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the response to the last command is, or will be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// Nowhere: none is awaited.
+    Nothing,
+    /// In the context.
+    Here,
+    /// In the mailbox.
+    Mailbox,
+}
+
+impl Libtpms {
+    /// What a TPM can be opened with.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The whole state of the TPM, volatile and permanent, as a state file has
+    /// it: to be kept, or given to [`Builder::state`].
+    ///
+    /// # Errors
+    /// libtpms's own, which leave the TPM as it is.
+    pub fn snapshot(&mut self) -> Result<Vec<u8>> {
+        self.with(Core::snapshot)
+    }
+
+    /// Puts the TPM back to where it was when the [`snapshot`](Self::snapshot)
+    /// was taken, of this TPM or another. Its state file, if it has one, is
+    /// written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for bytes that are no state, which leave the TPM
+    /// as it is; [`ErrorKind::IoError`] where the state file cannot be written.
+    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.with(|core| core.restore(state))
+    }
+
+    /// Calls the TPM, when nobody else does.
+    fn with<T>(&mut self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
+        self.release();
+        self.tpm()?.with(call)
+    }
+
+    /// Leaves the TPM to whoever calls it next, the response to its last
+    /// command taken out.
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            if self.pending == Pending::Here {
+                self.response.clear();
+                self.response.extend_from_slice(response_of(&held));
+            }
+        }
+    }
+
+    /// The TPM, which a forked child has no thread, no lock and no business of.
+    #[inline]
+    fn tpm(&self) -> Result<&Arc<Tpm>> {
+        match &self.tpm {
+            Some(tpm) if !self.is_inherited() => Ok(tpm),
+            _ => Err(self.no_tpm()),
+        }
+    }
+
+    #[cold]
+    fn no_tpm(&self) -> Error {
+        if !self.is_inherited() {
+            return closed();
+        }
+        Error::new(
+            ErrorKind::BadContext,
+            "this TPM was opened before fork() and belongs to the parent process",
+        )
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.generation != fork::current()
+    }
+
+    /// Runs a short command here; false where the TPM is busy with another one.
+    #[inline]
+    fn run(&mut self, command: &[u8], work: Work) -> Result<bool> {
+        let tpm = self.tpm()?;
+        if self.share.is_some() {
+            return self.run_in_turn(command, work, false);
+        }
+        if self.held.is_none() {
+            self.held = tpm.try_own();
+        }
+        let Some(held) = &mut self.held else {
+            return Ok(false);
+        };
+        let core = held.as_mut().ok_or_else(closed)?;
+        core.process(command, self.locality, work)?;
+        Ok(true)
+    }
+
+    /// The same, where other contexts have the TPM in between, and may be
+    /// waited for.
+    fn run_in_turn(&mut self, command: &[u8], work: Work, wait: bool) -> Result<bool> {
+        let mut response = std::mem::take(&mut self.response);
+        let run = |core: &mut Core| {
+            core.process(command, self.locality, work)?;
+            response.clear();
+            response.extend_from_slice(core.response());
+            Ok(())
+        };
+        let result = self.tpm().map(|tpm| match wait {
+            true => Some(tpm.with(run)),
+            false => tpm.try_with(run),
+        });
+        self.response = response;
+        Ok(result?.transpose()?.is_some())
+    }
+
+    /// Gives the command to the worker; false where there can be none.
+    fn send(&mut self, command: &[u8]) -> Result<bool> {
+        self.release();
+        let tpm = self.tpm()?;
+        self.mailbox.make_room()?;
+        Ok(tpm.send(Job {
+            mailbox: self.mailbox.clone(),
+            command: command.into(),
+            locality: self.locality,
+            cancelled: false,
+        }))
+    }
+}
+
+/// What a TPM can be opened with (see [`Libtpms::builder`]). By default it is a
+/// new one in memory.
+///
+/// ```
+/// use rusttcti::transport::libtpms::{Libtpms, Startup};
+///
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("tpm.state");
+/// let tpm = Libtpms::builder().path(&file).startup(Startup::None).locality(3).open()?;
+/// drop(tpm); // suspended, in the file
+/// let copy = Libtpms::builder().state(std::fs::read(&file)?).open()?;
+/// # drop(copy);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    path: Option<PathBuf>,
+    state: Option<Vec<u8>>,
+    startup: Startup,
+    locality: u8,
+}
+
+impl Builder {
+    /// Keeps the state in this file, as CONF does. It excludes
+    /// [`state`](Self::state): to start a file from a state, write the
+    /// bytes there.
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Starts from the bytes of a state file or of [`Libtpms::snapshot`], in
+    /// memory. It excludes [`path`](Self::path).
+    pub fn state(mut self, state: impl Into<Vec<u8>>) -> Self {
+        self.state = Some(state.into());
+        self
+    }
+
+    /// How the TPM is started where it is not running.
+    pub fn startup(mut self, startup: Startup) -> Self {
+        self.startup = startup;
+        self
+    }
+
+    /// The locality of the first commands, 0 to 4 or 32 to 255; 0 where nothing is
+    /// said.
+    pub fn locality(mut self, locality: u8) -> Self {
+        self.locality = locality;
+        self
+    }
+
+    /// Opens the TPM.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] where libtpms cannot be loaded,
+    /// [`ErrorKind::BadValue`] for a state that it refuses, a locality that no
+    /// TPM has (5 to 31) and an empty path, those of reading and writing a state
+    /// file, and [`ErrorKind::IoError`] where another process uses that.
+    pub fn open(self) -> Result<Libtpms> {
+        check_locality(self.locality)?;
+        let (tpm, share) = match (&self.path, &self.state) {
+            (Some(_), Some(_)) => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    "a TPM is opened from a state file or from bytes, not from both",
+                ));
+            }
+            (Some(path), None) if path.as_os_str().is_empty() => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    "the path of the state file is empty (without one, the TPM is in memory)",
+                ));
+            }
+            (Some(path), None) => {
+                let (tpm, share) = registry::open(path, self.startup)?;
+                (tpm, Some(share))
+            }
+            (None, state) => {
+                let core = Core::open(state.as_deref(), None, self.startup)?;
+                (Arc::new(Tpm::new(core)), None)
+            }
+        };
+        Ok(Libtpms {
+            generation: fork::generation(),
+            mailbox: Mailbox::new(&tpm),
+            tpm: Some(tpm),
+            held: None,
+            share,
+            locality: self.locality,
+            response: Vec::new(),
+            pending: Pending::Nothing,
+        })
+    }
+}
+
+#[cold]
+fn not_received() -> Error {
+    Error::new(
+        ErrorKind::BadSequence,
+        "the response to the command before was not received yet",
+    )
+}
+
+fn response_of(held: &Held) -> &[u8] {
+    held.as_ref().map_or(&[], Core::response)
+}
+
+impl Module for Libtpms {
+    const NAME: &'static CStr = c"libtpms";
+    const DESCRIPTION: &'static CStr = c"a TPM inside this process, by libtpms";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
+
+    fn init(conf: Option<&str>) -> Result<Self> {
+        match conf {
+            None | Some("") => Self::builder().open(),
+            Some(path) => Self::builder().path(path).open(),
+        }
+    }
+}
+
+impl Tcti for Libtpms {
+    /// Short commands are run here; long ones, and those that meet a TPM that
+    /// is busy with another context's, by the TPM's worker; all of them here
+    /// where the process can have no more threads.
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        if self.pending != Pending::Nothing {
+            return Err(not_received());
+        }
+        let work = Work::of(command);
+        if work == Work::Long || !self.run(command, work)? {
+            if self.send(command)? {
+                self.pending = Pending::Mailbox;
+                return Ok(());
+            }
+            self.run_in_turn(command, work, true)?;
+        }
+        self.pending = Pending::Here;
+        self.mailbox.set_event();
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let received = match self.pending {
+            Pending::Here => {
+                self.pending = Pending::Nothing;
+                self.mailbox.clear_event();
+                let from = match &self.held {
+                    Some(held) => response_of(held),
+                    None => &self.response,
+                };
+                return mailbox::copy(from, response);
+            }
+            Pending::Mailbox => self.mailbox.take(response, timeout),
+            Pending::Nothing => Err(Error::new(ErrorKind::BadSequence, "no command was sent")),
+        };
+        match &received {
+            Err(error) if error.kind() == ErrorKind::TryAgain => {}
+            _ => self.pending = Pending::Nothing,
+        }
+        received
+    }
+
+    /// None for a short command, which `transmit` has executed.
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        (self.pending != Pending::Here).then(|| self.mailbox.clone() as Arc<dyn Cancel>)
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let handle = self.mailbox.poll_handle(self.pending == Pending::Here)?;
+        Ok(vec![handle])
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        check_locality(locality)?;
+        self.locality = locality;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.with(Core::reset)
+    }
+
+    /// A command under way is cancelled; the last context on a TPM suspends it.
+    fn finalize(&mut self) -> Result<()> {
+        if self.is_inherited() {
+            // The parent goes on with it.
+            std::mem::forget((self.held.take(), self.tpm.take(), self.share.take()));
+            return Ok(());
+        }
+        let Some(tpm) = self.tpm.take() else {
+            return Ok(());
+        };
+        self.held = None;
+        self.mailbox.abandon();
+        self.pending = Pending::Nothing;
+        match self.share.take() {
+            Some(share) => share.close(&tpm),
+            None => tpm.close(),
+        }
+    }
+}
+
+impl Drop for Libtpms {
+    fn drop(&mut self) {
+        if let Err(error) = self.finalize() {
+            crate::sys::log::error!("libtpms: {}", error.report());
+        }
+    }
+}

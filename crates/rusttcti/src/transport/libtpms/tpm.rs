@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A running TPM, as the contexts on it share it, and the thread that long
+//! commands run on.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, PoisonError};
+use std::thread::{sleep, yield_now};
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::duration::Work;
+use super::ffi::Canceller;
+use super::ffi::openssl::Lease;
+use super::mailbox::Mailbox;
+use super::registry;
+use crate::sys::exit::patiently;
+use crate::sys::locks::Mutex;
+use crate::sys::locks::exclusive::{Exclusive, Owned};
+use crate::sys::threads::Thread;
+use crate::{Error, ErrorKind, Result};
+
+/// `TPM_RC_CANCELED`, as a response.
+const CANCELED: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
+/// The worker's stack. libtpms and OpenSSL were seen to use 20 KB of it; what
+/// is not used is never in memory.
+const STACK: usize = 512 << 10;
+/// How often a short command tries, before it is queued, to get at a TPM that
+/// is busy with another context's short command.
+const ATTEMPTS: usize = 50;
+/// A command that began this short ago may not yet hear a cancel.
+const DEAF: Duration = Duration::from_millis(1);
+
+/// A TPM that several contexts may use.
+pub(super) struct Tpm {
+    /// None once it is closed.
+    core: Arc<Exclusive<Option<Core>>>,
+    queue: Mutex<Queue>,
+    /// The process that opened it.
+    process: u32,
+    /// How many jobs wait in the queue.
+    queued: AtomicUsize,
+    /// Something changed in the queue that the worker looks for.
+    wake: Condvar,
+    canceller: Canceller,
+    /// For the worker to say good-bye with, whoever holds the TPM then.
+    openssl: Option<Lease>,
+}
+
+/// A TPM that one context keeps to itself between its commands.
+pub(super) type Held = Owned<Option<Core>>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    running: Option<Running>,
+    /// Started with the first job.
+    worker: Option<Thread>,
+    /// The worker is to end when nothing is left to do.
+    resting: bool,
+}
+
+/// A command for the worker.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) command: Arc<[u8]>,
+    pub(super) locality: u8,
+    pub(super) cancelled: bool,
+}
+
+struct Running {
+    mailbox: Arc<Mailbox>,
+    since: Instant,
+}
+
+/// Tries to get at a TPM, whose other context's short command may be about to
+/// end.
+fn attempt<T>(get: impl Fn() -> Option<T>) -> Option<T> {
+    for _ in 0..ATTEMPTS {
+        if let Some(got) = get() {
+            return Some(got);
+        }
+        yield_now();
+    }
+    None
+}
+
+#[cold]
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::BadSequence, "the TPM was closed")
+}
+
+impl Tpm {
+    pub(super) fn new(core: Core) -> Self {
+        Self {
+            canceller: core.canceller(),
+            openssl: core.openssl(),
+            core: Arc::new(Exclusive::new(Some(core))),
+            queue: Mutex::default(),
+            process: std::process::id(),
+            queued: AtomicUsize::new(0),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Calls the TPM, when no other context does.
+    pub(super) fn with<T>(&self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
+        self.core
+            .lock()
+            .as_mut()
+            .map_or_else(|| Err(closed()), call)
+    }
+
+    /// Calls the TPM, unless it is busy or awaited by the worker, whose jobs
+    /// would never have their turn beside those who follow each other without a
+    /// gap: `None` then.
+    pub(super) fn try_with<T>(
+        &self,
+        call: impl FnOnce(&mut Core) -> Result<T>,
+    ) -> Option<Result<T>> {
+        if self.queued.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let mut core = attempt(|| self.core.try_lock())?;
+        Some(core.as_mut().map_or_else(|| Err(closed()), call))
+    }
+
+    /// The TPM, for as long as nobody else is to call it; `None` while it is
+    /// busy.
+    pub(super) fn try_own(&self) -> Option<Held> {
+        attempt(|| self.core.try_own())
+    }
+
+    /// Gives a command to the worker, which puts the response in the job's
+    /// mailbox; false, and nothing is done, where there is no thread to be had.
+    pub(super) fn send(self: &Arc<Self>, job: Job) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.worker.is_none() {
+            let tpm = self.clone();
+            match Thread::spawn(STACK, move || tpm.work()) {
+                Ok(worker) => queue.worker = Some(worker),
+                Err(error) => {
+                    crate::sys::log::warning!(
+                        "libtpms: a long command keeps its caller waiting, \
+                         because no thread can be started for it: {error}"
+                    );
+                    return false;
+                }
+            }
+            registry::has_worker(self);
+        }
+        job.mailbox.expect();
+        queue.waiting.push_back(job);
+        self.queued.store(queue.waiting.len(), Ordering::Relaxed);
+        self.wake.notify_one();
+        true
+    }
+
+    /// The worker: one job after the other, until the TPM is closed.
+    fn work(&self) {
+        Lease::join();
+        while let Some(job) = self.next() {
+            let mut core = self.core.lock();
+            let response = match self.begin(&job) {
+                false => Ok(&CANCELED[..]),
+                true => match core.as_mut() {
+                    Some(core) => core
+                        .process(&job.command, job.locality, Work::Long)
+                        .map(|()| core.response()),
+                    None => Err(closed()),
+                },
+            };
+            // Before anybody else can get at the TPM: a cancel from now on is
+            // none for the next command.
+            self.queue.lock().running = None;
+            job.mailbox.deliver(response);
+        }
+        if let Some(openssl) = &self.openssl {
+            openssl.leave();
+        }
+    }
+
+    /// The next job; it stays in the queue, where a cancel finds it.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.waiting.front() {
+                return Some(job.clone());
+            }
+            if queue.resting {
+                return None;
+            }
+            queue = self
+                .wake
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes the job out of the queue; false where it was cancelled there.
+    fn begin(&self, job: &Job) -> bool {
+        let mut queue = self.queue.lock();
+        let cancelled = queue.waiting.pop_front().is_some_and(|job| job.cancelled);
+        self.queued.store(queue.waiting.len(), Ordering::Relaxed);
+        queue.running = (!cancelled).then(|| Running {
+            mailbox: job.mailbox.clone(),
+            since: Instant::now(),
+        });
+        !cancelled
+    }
+
+    /// Cancels the command of a mailbox: if it runs, or waits to.
+    pub(super) fn cancel(&self, mailbox: &Mailbox) {
+        let is_its = |other: &Arc<Mailbox>| std::ptr::eq(&**other, mailbox);
+        let mut queue = self.queue.lock();
+        if let Some(job) = queue.waiting.iter_mut().find(|job| is_its(&job.mailbox)) {
+            job.cancelled = true;
+            return;
+        }
+        let since = match &queue.running {
+            Some(running) if is_its(&running.mailbox) => running.since,
+            _ => return,
+        };
+        self.canceller.cancel();
+        if since.elapsed() < DEAF {
+            drop(queue);
+            sleep(DEAF);
+            match &self.queue.lock().running {
+                Some(running) if is_its(&running.mailbox) && running.since == since => {
+                    self.canceller.cancel();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Stores the state and powers the TPM off. Its contexts have abandoned
+    /// their commands.
+    pub(super) fn close(&self) -> Result<()> {
+        let worker = {
+            let mut queue = self.queue.lock();
+            queue.resting = true;
+            self.wake.notify_one();
+            queue.worker.take()
+        };
+        drop(worker);
+        let core = self.core.lock().take();
+        core.map_or(Ok(()), Core::suspend)
+    }
+
+    /// Cancels the worker's commands and ends it, if that can be done until the
+    /// deadline; the next long command starts another. Its contexts need not
+    /// know. For the end of the process.
+    pub(super) fn rest(&self, deadline: Instant) -> bool {
+        // A child that was made behind the back of our fork handlers.
+        if self.process != std::process::id() {
+            return false;
+        }
+        let idle = patiently(deadline, || {
+            let mut queue = self.queue.try_lock()?;
+            queue.resting = true;
+            self.wake.notify_one();
+            for job in &mut queue.waiting {
+                job.cancelled = true;
+            }
+            if queue.running.is_some() {
+                self.canceller.cancel();
+            }
+            (queue.running.is_none() && queue.waiting.is_empty()).then(|| queue.worker.take())
+        });
+        let Some(worker) = idle else { return false };
+        drop(worker);
+        self.queue.lock().resting = false;
+        true
+    }
+
+    /// At the end of the process, or of this library: stores the state, if that
+    /// can be done until the deadline.
+    pub(super) fn end(&self, deadline: Instant) -> Result<()> {
+        if !self.rest(deadline) {
+            return Ok(());
+        }
+        match patiently(deadline, || self.core.try_lock()) {
+            Some(mut core) => core.take().map_or(Ok(()), Core::end),
+            None => Ok(()),
+        }
+    }
+}

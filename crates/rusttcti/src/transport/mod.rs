@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Transports: the ways to a TPM, one a module. [`open`](crate::open) makes
+//! them from a string, and [`Module::init`](crate::Module::init) from their CONF.
+//!
+//! | name | CONF | the TPM |
+//! | --- | --- | --- |
+//! | [`device`] | the path of a device; none is /dev/tpmrm0, /dev/tpm0, /dev/tcm0, the first that opens | behind the kernel's driver |
+//! | [`swtpm`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH`; `persistent=1` in addition | a process of swtpm |
+//! | [`mssim`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH` | a simulator, or what speaks its protocol |
+//! | [`cmd`] | a command line for `/bin/sh -c` | at the other end of its pipes |
+//! | [`libtpms`] | the path of a state file; none is a TPM in memory | inside the process |
+//! | [`null`] | ignored | none |
+//!
+//! The manual page tss2-tcti-rusttcti(7) says what each key means, with its range.
+
+pub mod cmd;
+pub mod device;
+pub mod libtpms;
+pub mod mssim;
+pub mod null;
+mod socket;
+pub mod swtpm;
+
+/// What the parser of the transport `name` makes of its CONF, for the fuzzer:
+/// the place of its peer, if it has one.
+#[cfg(fuzzing)]
+pub(crate) fn read(name: &str, conf: &str) -> crate::Result<Option<crate::fuzzing::Place>> {
+    Ok(match name {
+        "swtpm" => Some(swtpm::parse(conf)?.0.read()),
+        "mssim" => Some(mssim::parse(conf)?.read()),
+        _ => None,
+    })
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Microsoft's TPM simulator, and all that speak its protocol, over TCP or a
+//! unix socket.
+//!
+//! On the command channel a command goes out as u32 8, u8 locality, u32 size
+//! and the command; the answer is u32 size, the response, u32 0, all of it
+//! big-endian. The platform channel (TCP: the next port; unix: the path with
+//! `.ctrl`) switches power and cancels. Both stay open as long as the context.
+//!
+//! The simulator sends an answer as three packets, and waits for each to be
+//! acknowledged, which the kernel delays by 40 ms unless it is told otherwise
+//! before each read (TCP_QUICKACK).
+
+#![forbid(unsafe_code)]
+
+mod platform;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, Place, Stream};
+use crate::config::setting::{self, Setting, Text};
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::{fork, log};
+use crate::wire::header::Header;
+use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
+use platform::{Platform, SESSION_END};
+
+const WHO: &str = "mssim";
+
+/// What CONF can say.
+pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH];
+const HELP: &Text = &setting::help(SETTINGS);
+
+const SEND_COMMAND: u32 = 8;
+
+/// What an answer to a signal takes at most, where nothing is wrong.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// The transport to the simulator.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::mssim::Mssim;
+///
+/// let tpm = Mssim::init(Some("host=localhost,port=2321"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Mssim {
+    endpoint: Endpoint,
+    platform: Arc<Platform>,
+    /// None after it was lost, until the next command.
+    stream: Option<Stream>,
+    /// True from a command to its response.
+    pending: bool,
+    inbox: Inbox,
+    locality: u8,
+    generation: u64,
+}
+
+impl Module for Mssim {
+    const NAME: &'static CStr = c"mssim";
+    const DESCRIPTION: &'static CStr = c"Microsoft's TPM simulator, over TCP or a unix socket";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
+
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let (endpoint, platform) = parse(conf.unwrap_or(""))?.resolve(WHO)?;
+        let mut mssim = Self {
+            endpoint,
+            platform: Arc::new(Platform::new(platform)),
+            stream: None,
+            pending: false,
+            inbox: Inbox::default(),
+            locality: 0,
+            generation: fork::generation(),
+        };
+        let deadline = Deadline::after(Some(PATIENCE));
+        mssim.stream = Some(mssim.connect(deadline)?);
+        Ok(mssim)
+    }
+}
+
+pub(super) fn parse(conf: &str) -> Result<Place> {
+    let mut place = Place::default();
+    for (key, value) in config::pairs(conf)? {
+        if !place.take(WHO, key, value)? {
+            return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS)));
+        }
+    }
+    Ok(place)
+}
+
+impl Tcti for Mssim {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        fork::check(self.generation)?;
+        if self.pending {
+            // Its answer, still to come, would be taken for this one's.
+            self.disconnect();
+        }
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.uncancel(deadline)?;
+        let size = u32::try_from(command.len())
+            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
+        let mut head = [0; 9];
+        head[..4].copy_from_slice(&SEND_COMMAND.to_be_bytes());
+        head[4] = self.locality;
+        head[5..].copy_from_slice(&size.to_be_bytes());
+
+        let stream = match self.working() {
+            // Not all of it was sent, so that it was not executed.
+            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
+                Err(error) if error.kind() == ErrorKind::NoConnection => None,
+                sent => sent.map(|()| Some(stream))?,
+            },
+            None => None,
+        };
+        let stream = match stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.connect(deadline)?;
+                self.endpoint.send(&stream, &head, command, deadline)?;
+                stream
+            }
+        };
+        self.stream = Some(stream);
+        self.pending = true;
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        fork::check(self.generation)?;
+        let (Some(stream), true) = (&self.stream, self.pending) else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "no command was sent to the simulator",
+            ));
+        };
+        let capacity = response.len();
+        let deadline = Deadline::after(timeout);
+        let received = self.inbox.receive(
+            &self.endpoint,
+            stream,
+            capacity.saturating_add(8),
+            deadline,
+            true,
+            |bytes| length(&self.endpoint, bytes, capacity),
+        );
+        let unframed = received.and_then(|frame| body(&self.endpoint, frame));
+        match unframed {
+            Ok(body) => {
+                let count = body.len();
+                response[..count].copy_from_slice(body);
+                self.inbox.clear();
+                self.pending = false;
+                self.uncancel_if_there_is_time(deadline);
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) => {
+                self.disconnect();
+                Err(error)
+            }
+        }
+    }
+
+    /// The platform channel has a thread of its own in the simulator.
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        Some(self.platform.clone())
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        match &self.stream {
+            Some(stream) => Ok(vec![PollHandle::readable(stream.raw_fd())]),
+            None => Err(Error::new(
+                ErrorKind::BadSequence,
+                "there is no connection to poll before the next transmit",
+            )),
+        }
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.locality = locality;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.power_off(deadline)?;
+        self.platform
+            .power_on(&mut self.endpoint, deadline)
+            .map(drop)
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        let uncancelled = self.platform.uncancel(Deadline::after(Some(PATIENCE)));
+        self.disconnect();
+        self.platform.disconnect();
+        uncancelled
+    }
+}
+
+impl Mssim {
+    /// A command channel to a simulator that has power.
+    ///
+    /// Only whoever is served on the platform channel waits for the other one:
+    /// of two clients that each have one channel, none would go on.
+    fn connect(&mut self, deadline: Deadline) -> Result<Stream> {
+        let early = match self.platform.power_on(&mut self.endpoint, deadline) {
+            Ok(early) => early,
+            Err(error) => {
+                if error.kind() == ErrorKind::NoConnection {
+                    // What the user gave is the command channel's place.
+                    self.endpoint.connect(deadline)?;
+                }
+                return Err(error);
+            }
+        };
+        let mut stream = match early {
+            Some(stream) => stream,
+            None => self.endpoint.connect(deadline)?,
+        };
+        stream.set_nodelay();
+        stream.set_blocking(true).map_err(|fault: Fault| {
+            fault.error(format!("cannot set up the connection to {}", self.endpoint))
+        })?;
+        Ok(stream)
+    }
+
+    /// The connection, if there is one that works. The simulator may have been
+    /// restarted, or have said something that nobody asked for, which would be
+    /// taken for the next answer.
+    fn working(&mut self) -> Option<Stream> {
+        let stream = self.stream.take()?;
+        if stream.is_quiet() {
+            return Some(stream);
+        }
+        stream.end();
+        None
+    }
+
+    /// Takes a cancel back before anybody else meets it, unless the caller's
+    /// time is up: the next transmit does it then.
+    fn uncancel_if_there_is_time(&self, deadline: Deadline) {
+        let in_a_hurry = || deadline.remaining().is_some_and(|left| left < ANSWER);
+        if !self.platform.is_cancelled() || in_a_hurry() {
+            return;
+        }
+        if let Err(error) = self.platform.uncancel(deadline.or_after(PATIENCE)) {
+            log::debug!("{}", error.report());
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.inbox.clear();
+        self.pending = false;
+        if let Some(stream) = self.stream.take() {
+            // It may be gone, or not read: no matter.
+            let _ = stream.send(&[], &SESSION_END.to_be_bytes(), Deadline::Now);
+            stream.end();
+        }
+    }
+}
+
+/// The length of a frame, once its first word tells.
+fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
+    let Some(size) = bytes.first_chunk() else {
+        return Ok(None);
+    };
+    let size = u32::from_be_bytes(*size) as usize;
+    if (Header::SIZE..=capacity).contains(&size) {
+        return Ok(Some(4 + size + 4));
+    }
+    if size == 0 {
+        return Err(Error::new(
+            ErrorKind::MalformedResponse,
+            format!(
+                "{who} answered with nothing: its TPM has no power (the next command gives it)"
+            ),
+        ));
+    }
+    Err(Error::new(
+        ErrorKind::MalformedResponse,
+        format!(
+            "{who} claims a response of {size} bytes (they have {} to {capacity})",
+            Header::SIZE
+        ),
+    ))
+}
+
+/// The response in a frame.
+fn body<'a>(who: &Endpoint, frame: &'a [u8]) -> Result<&'a [u8]> {
+    let parts = frame
+        .split_at_checked(4)
+        .and_then(|(_, rest)| rest.split_last_chunk::<4>());
+    match parts {
+        Some((body, [0, 0, 0, 0])) => Ok(body),
+        Some((_, end)) => Err(Error::new(
+            ErrorKind::MalformedResponse,
+            format!(
+                "{who} ended its response with 0x{:08x} rather than 0",
+                u32::from_be_bytes(*end)
+            ),
+        )),
+        None => Err(ErrorKind::MalformedResponse.into()),
+    }
+}

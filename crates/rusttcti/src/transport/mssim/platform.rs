@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The simulator's platform channel: a big-endian u32 code, answered by u32 0.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::sys::locks::Mutex;
+
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::transport::socket::{Endpoint, Fault, Stream};
+use crate::{Cancel, Error, ErrorKind, Result};
+
+const POWER_ON: u32 = 1;
+const POWER_OFF: u32 = 2;
+const CANCEL_ON: u32 = 9;
+const CANCEL_OFF: u32 = 10;
+const NV_ON: u32 = 11;
+/// Says good-bye, on either channel; not answered.
+pub(super) const SESSION_END: u32 = 20;
+
+/// How long an answer may take until the peer is taken for one that accepts a
+/// client on the command channel first, or for one that serves somebody else.
+const UNANSWERED: Duration = Duration::from_millis(500);
+/// How long it then has to be the former.
+const ACCEPTED: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+pub(super) struct Platform {
+    channel: Mutex<Channel>,
+    /// True where the simulator may be in a mind to cancel what it is sent.
+    cancelled: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Channel {
+    endpoint: Endpoint,
+    /// None before the first use, and after it was lost.
+    stream: Option<Stream>,
+    /// True once the context is finalized: no canceller may connect anew.
+    closed: bool,
+}
+
+impl Platform {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            channel: Mutex::new(Channel {
+                endpoint,
+                stream: None,
+                closed: false,
+            }),
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
+    /// Power and NV memory, without which a simulator answers nothing; more
+    /// than once does no harm. `commands` is the command channel, and what is
+    /// returned a connection to it, if one was made on the way.
+    pub(super) fn power_on(
+        &self,
+        commands: &mut Endpoint,
+        deadline: Deadline,
+    ) -> Result<Option<Stream>> {
+        let mut channel = self.channel.lock();
+        let mut early = None;
+        let knock = |platform: &Stream| early = knock(commands, platform);
+        channel.exchange("POWER_ON", POWER_ON, deadline, knock)?;
+        channel.exchange("NV_ON", NV_ON, deadline, |_| {})?;
+        Ok(early)
+    }
+
+    pub(super) fn power_off(&self, deadline: Deadline) -> Result<()> {
+        let mut channel = self.channel.lock();
+        channel.exchange("POWER_OFF", POWER_OFF, deadline, |_| {})
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Takes a cancel back, lest it meets the next command.
+    pub(super) fn uncancel(&self, deadline: Deadline) -> Result<()> {
+        if !self.is_cancelled() {
+            return Ok(());
+        }
+        let mut channel = self.channel.lock();
+        channel.exchange("CANCEL_OFF", CANCEL_OFF, deadline, |_| {})?;
+        self.cancelled.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn disconnect(&self) {
+        let mut channel = self.channel.lock();
+        channel.closed = true;
+        if let Some(stream) = channel.stream.take() {
+            let _ = stream.send(&[], &SESSION_END.to_be_bytes(), Deadline::Now);
+            stream.end();
+        }
+    }
+}
+
+impl Cancel for Platform {
+    fn cancel(&self) -> Result<()> {
+        let mut channel = self.channel.lock();
+        if channel.closed {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "the context was finalized",
+            ));
+        }
+        // Before it is sent: whatever becomes of it, it must be taken back.
+        self.cancelled.store(true, Ordering::Release);
+        let deadline = Deadline::after(Some(PATIENCE));
+        channel.exchange("CANCEL_ON", CANCEL_ON, deadline, |_| {})
+    }
+}
+
+/// A connection on the command channel, for a peer that accepts a client there
+/// first and then, on the platform channel, `platform`. Only as long as it may
+/// be such a one: a simulator that serves somebody else would have a client in
+/// the way who cannot go on.
+fn knock(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
+    let soon = |time| Deadline::after(Some(time));
+    if platform.readable(soon(UNANSWERED)).is_ok() {
+        return None;
+    }
+    let early = commands.connect(soon(ACCEPTED)).ok()?;
+    platform.readable(soon(ACCEPTED)).ok().map(|()| early)
+}
+
+impl Channel {
+    /// `sent` is called when the code was, with the connection that the answer
+    /// comes over.
+    fn exchange(
+        &mut self,
+        name: &str,
+        code: u32,
+        deadline: Deadline,
+        mut sent: impl FnMut(&Stream),
+    ) -> Result<()> {
+        let known = self.stream.take();
+        let was_known = known.is_some();
+        let stream = self.connection(known, deadline)?;
+        match self.ask(&stream, name, code, deadline, &mut sent) {
+            // A simulator that was restarted since.
+            Err(error) if was_known && error.kind() == ErrorKind::NoConnection => {
+                let stream = self.connection(None, deadline)?;
+                self.ask(&stream, name, code, deadline, &mut sent)?;
+                self.stream = Some(stream);
+            }
+            asked => {
+                asked?;
+                self.stream = Some(stream);
+            }
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self, known: Option<Stream>, deadline: Deadline) -> Result<Stream> {
+        match known {
+            Some(stream) => Ok(stream),
+            None => {
+                let stream = self.endpoint.connect(deadline)?;
+                stream.set_nodelay();
+                Ok(stream)
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        stream: &Stream,
+        name: &str,
+        code: u32,
+        deadline: Deadline,
+        sent: &mut impl FnMut(&Stream),
+    ) -> Result<()> {
+        let who = &self.endpoint;
+        who.send(stream, &[], &code.to_be_bytes(), deadline)?;
+        sent(stream);
+        let mut answer = [0; 4];
+        match stream.recv_whole(&mut answer, deadline) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Error::new(
+                    ErrorKind::NoConnection,
+                    format!("{who} closed its platform channel without an answer to {name}"),
+                ));
+            }
+            Err(Fault::TimedOut) => {
+                return Err(Error::new(
+                    ErrorKind::IoError,
+                    format!(
+                        "{who} did not answer {name} on its platform channel within {} s \
+                         (it serves one client at a time)",
+                        PATIENCE.as_secs()
+                    ),
+                ));
+            }
+            Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
+        }
+        match u32::from_be_bytes(answer) {
+            0 => Ok(()),
+            result => Err(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "{who} refused {name} with result 0x{result:x} \
+                     (is it swtpm? then its transport is swtpm)"
+                ),
+            )),
+        }
+    }
+}

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a peer listens, as tpm2-tss's configuration strings say it, and ways
+//! to a connection.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::net::ToSocketAddrs;
+
+use rustix::net::SocketAddrUnix;
+
+use super::reach::{Crowd, REDIAL, reach, reach_in_crowd};
+use super::stream::{Address, Fault, Stream};
+use crate::config::setting::Setting;
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::{Error, ErrorKind, Result, config};
+
+/// The keys that say where a peer listens.
+pub(in crate::transport) const HOST: Setting = Setting {
+    key: "host",
+    value: "HOST",
+    default: "localhost",
+    text: "A host name, or an IPv4 or IPv6 address, the latter in brackets or not.",
+};
+pub(in crate::transport) const PORT: Setting = Setting {
+    key: "port",
+    value: "PORT",
+    default: "2321",
+    text: "The TCP port of the data channel, 1 to 65534. The control channel is at the next one.",
+};
+pub(in crate::transport) const PATH: Setting = Setting {
+    key: "path",
+    value: "PATH",
+    default: "",
+    text: "A unix socket instead of a host and a port, at most 107 bytes with the .ctrl of the \
+           control channel's path, which is this one and .ctrl. Of a host and a path, what \
+           comes last counts.",
+};
+
+/// How much is sent ahead to a crowded peer: less than the header of a command,
+/// without which it executes nothing.
+const AHEAD: usize = 9;
+
+/// A place in a configuration: `host=HOST,port=PORT` or `path=PATH`. Of a host
+/// and a path, what comes last counts, and so it is where a key comes twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::transport) struct Place {
+    host: String,
+    port: u16,
+    path: Option<String>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            host: HOST.default.to_owned(),
+            port: 2321,
+            path: None,
+        }
+    }
+}
+
+impl Place {
+    /// Takes one pair of `who`'s configuration; false where the key is no
+    /// matter of places.
+    pub(in crate::transport) fn take(&mut self, who: &str, key: &str, value: &str) -> Result<bool> {
+        match key {
+            "host" if value.is_empty() => {
+                return Err(config::bad_value(
+                    who,
+                    key,
+                    value,
+                    "a host name or an IP address",
+                ));
+            }
+            "host" => {
+                self.host = value.to_owned();
+                self.path = None;
+            }
+            "port" => {
+                self.port = config::port(who, value.trim())?;
+                if self.port == u16::MAX {
+                    // The peer's second channel has the port after it.
+                    return Err(config::bad_value(
+                        who,
+                        key,
+                        value,
+                        "a number from 1 to 65534",
+                    ));
+                }
+            }
+            "path" if value.is_empty() => {
+                return Err(config::bad_value(who, key, value, "a unix socket's path"));
+            }
+            "path" => self.path = Some(value.to_owned()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    #[cfg(fuzzing)]
+    pub(in crate::transport) fn read(self) -> crate::fuzzing::Place {
+        let Self { host, port, path } = self;
+        crate::fuzzing::Place { host, port, path }
+    }
+
+    /// The addresses of the data channel of `who` and of the channel beside it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoConnection`] for a name that does not resolve,
+    /// [`ErrorKind::BadValue`] for a path that no socket can have.
+    pub(in crate::transport) fn resolve(&self, who: &'static str) -> Result<(Endpoint, Endpoint)> {
+        Ok((self.endpoint(who, 0, "")?, self.endpoint(who, 1, ".ctrl")?))
+    }
+
+    fn endpoint(&self, who: &'static str, port_offset: u16, suffix: &str) -> Result<Endpoint> {
+        if let Some(path) = &self.path {
+            let path = format!("{path}{suffix}");
+            let address = unix_address(&path).map_err(|_| {
+                config::bad_value(
+                    who,
+                    "path",
+                    &path,
+                    "a unix socket's path: at most 107 bytes, .ctrl included",
+                )
+            })?;
+            return Ok(Endpoint {
+                who,
+                name: path,
+                addresses: vec![Address::Unix(address)],
+                crowd: Crowd::default(),
+            });
+        }
+        let port = self.port + port_offset;
+        // An IPv6 address in brackets, as URLs have it, is welcome too.
+        let host = self
+            .host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = host.unwrap_or(&self.host);
+        let addresses: Vec<_> = (host, port)
+            .to_socket_addrs()
+            .map_err(|error| {
+                Error::with_source(
+                    ErrorKind::NoConnection,
+                    format!("{who}: host={} does not resolve to an address", self.host),
+                    error,
+                )
+            })?
+            .map(Address::Tcp)
+            .collect();
+        let name = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        Ok(Endpoint {
+            who,
+            name,
+            addresses,
+            crowd: Crowd::default(),
+        })
+    }
+}
+
+/// The address of a socket, which stays the same when the program goes to
+/// another folder; unless only the path as it is given is short enough.
+fn unix_address(path: &str) -> rustix::io::Result<SocketAddrUnix> {
+    let absolute = std::path::absolute(path).map_err(|_| rustix::io::Errno::INVAL);
+    absolute
+        .and_then(SocketAddrUnix::new)
+        .or_else(|_| SocketAddrUnix::new(path))
+}
+
+/// What one of so many addresses has of the time until the deadline.
+fn share(deadline: Deadline, addresses: usize) -> Deadline {
+    match (deadline.remaining(), addresses) {
+        (Some(left), 2..) => deadline.or_after(left / addresses as u32),
+        _ => deadline,
+    }
+}
+
+/// A peer, resolved: the addresses it may have, the best one in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::transport) struct Endpoint {
+    who: &'static str,
+    name: String,
+    addresses: Vec<Address>,
+    crowd: Crowd,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.who, self.name)
+    }
+}
+
+impl Endpoint {
+    /// True where both name the same peer, whichever address is in front.
+    pub(in crate::transport) fn is(&self, other: &Self) -> bool {
+        let known = |address| other.addresses.contains(address);
+        (self.who, &self.name) == (other.who, &other.name) && self.addresses.iter().all(known)
+    }
+
+    /// A connection, which is there when this returns. The address that it was
+    /// made to is the first to be tried from then on.
+    pub(in crate::transport) fn connect(&mut self, deadline: Deadline) -> Result<Stream> {
+        self.connect_from(0, Fault::TimedOut, deadline)
+    }
+
+    /// Finds out whether the peer is there.
+    ///
+    /// A connection that its backlog has no room for, whatever the kernel said,
+    /// would be served later, with nobody at its other end, until the kernel
+    /// sends its end again: so it is taken back.
+    pub(in crate::transport) fn probe(&mut self, deadline: Deadline) -> Result<()> {
+        let stream = self.connect(deadline)?;
+        if self.is_near() && !stream.leave(Deadline::after(Some(REDIAL))) {
+            self.crowd.seen();
+        }
+        Ok(())
+    }
+
+    /// True where the kernel answers for the peer at once.
+    fn is_near(&self) -> bool {
+        self.addresses.first().is_some_and(Address::answers_at_once)
+    }
+
+    /// [`connect`](Self::connect) without the first `from` addresses; `last` is why.
+    fn connect_from(&mut self, from: usize, last: Fault, deadline: Deadline) -> Result<Stream> {
+        let mut last = last;
+        for at in from..self.addresses.len() {
+            let to = &self.addresses[at];
+            let crowd = &mut self.crowd;
+            let share = share(deadline, self.addresses.len() - at);
+            let attempt = Stream::new(to).map(|stream| {
+                reach(to, stream, true, crowd, share, |stream, answered| {
+                    stream.established(answered)
+                })
+            });
+            match attempt.and_then(|(stream, reached)| reached.map(|()| stream)) {
+                Ok(stream) => {
+                    self.addresses.swap(0, at);
+                    return Ok(stream);
+                }
+                Err(fault) => last = fault,
+            }
+        }
+        Err(self.unreachable(last))
+    }
+
+    /// A socket for the best address, not connected.
+    pub(in crate::transport) fn socket(&self) -> Result<Stream> {
+        match self.addresses.first() {
+            Some(to) => {
+                Stream::new(to).map_err(|fault| fault.error("cannot make a socket".to_owned()))
+            }
+            None => Err(self.unreachable(Fault::TimedOut)),
+        }
+    }
+
+    /// A connection over which `head` and `body` were sent, in as few system
+    /// calls as there can be. `socket` is one that [`socket`](Self::socket)
+    /// made, if one was.
+    pub(in crate::transport) fn dial(
+        &mut self,
+        socket: Option<Stream>,
+        head: &[u8],
+        body: &[u8],
+    ) -> Result<Stream> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        // One whose descriptor somebody waits on is not exchanged for another.
+        let redial = socket.is_none();
+        let Some(to) = self.addresses.first() else {
+            return Err(self.unreachable(Fault::TimedOut));
+        };
+        let stream = match socket.map_or_else(|| Stream::new(to), Ok) {
+            Ok(stream) => stream,
+            Err(fault) => return self.dial_another(fault, head, body, deadline),
+        };
+        let share = share(deadline, self.addresses.len());
+        // A longer one has more than one packet on an ethernet, of which the
+        // last would wait for an answer to those before.
+        let long = head.len() + body.len() > 1200;
+        let whole_commands = head.is_empty() && body.len() > AHEAD;
+        let (stream, attempt) = if redial && whole_commands && self.crowd.is_there() {
+            let (ahead, rest) = body.split_at(AHEAD);
+            let (stream, reached) = reach_in_crowd(to, stream, share, ahead);
+            let sent = reached.and_then(|()| {
+                if long {
+                    stream.set_nodelay();
+                }
+                stream.send(&[], rest, deadline)
+            });
+            (stream, sent)
+        } else {
+            let crowd = &mut self.crowd;
+            reach(to, stream, redial, crowd, share, |stream, answered| {
+                if long {
+                    stream.set_nodelay();
+                }
+                stream.send_once_connected(head, body, answered, deadline)
+            })
+        };
+        match attempt {
+            Ok(()) => Ok(stream),
+            // It was not executed: not all of it was sent.
+            Err(fault) if fault.is_lost() || !stream.is_connected() => {
+                drop(stream);
+                self.dial_another(fault, head, body, deadline)
+            }
+            Err(fault) => Err(self.unsendable(fault)),
+        }
+    }
+
+    /// The same for a request that may be made twice. It has surely arrived.
+    pub(in crate::transport) fn dial_surely(&mut self, head: &[u8], body: &[u8]) -> Result<Stream> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        loop {
+            let stream = self.dial(None, head, body)?;
+            if !self.is_near()
+                || deadline.is_over()
+                || stream.arrived(deadline.or_after(REDIAL)).is_ok()
+            {
+                return Ok(stream);
+            }
+            self.crowd.seen();
+            stream.discard();
+        }
+    }
+
+    /// Learns from the way to the same peer's other channel that there is a crowd.
+    pub(in crate::transport) fn learn_from(&mut self, other: &Self) {
+        self.crowd = self.crowd.or(other.crowd);
+    }
+
+    /// The same over any but the best address, which failed because of `fault`.
+    fn dial_another(
+        &mut self,
+        fault: Fault,
+        head: &[u8],
+        body: &[u8],
+        deadline: Deadline,
+    ) -> Result<Stream> {
+        let stream = self.connect_from(1, fault, deadline)?;
+        self.send(&stream, head, body, deadline)?;
+        Ok(stream)
+    }
+
+    /// Sends over a connection that there is.
+    pub(in crate::transport) fn send(
+        &self,
+        stream: &Stream,
+        head: &[u8],
+        body: &[u8],
+        deadline: Deadline,
+    ) -> Result<()> {
+        stream
+            .send(head, body, deadline)
+            .map_err(|fault| self.unsendable(fault))
+    }
+
+    fn unsendable(&self, fault: Fault) -> Error {
+        fault.error(format!("cannot send to {self}"))
+    }
+
+    fn unreachable(&self, fault: Fault) -> Error {
+        let hint = match fault {
+            Fault::TimedOut => format!("is {} stopped, or busy with others?", self.who),
+            _ if fault.is_lost() => format!("is {} running there?", self.who),
+            _ => return fault.error(format!("cannot connect to {self}")),
+        };
+        let error = fault.error(format!("cannot connect to {self}"));
+        let text = format!("{error} ({hint})");
+        match error.kind() {
+            // No connection was made, whatever it waited for.
+            ErrorKind::IoError => Error::new(ErrorKind::NoConnection, text),
+            kind => Error::new(kind, text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+
+    use super::*;
+
+    /// One name for these places.
+    fn endpoint(addresses: &[SocketAddr]) -> Endpoint {
+        Endpoint {
+            who: "peer",
+            name: "somewhere".to_owned(),
+            addresses: addresses.iter().copied().map(Address::Tcp).collect(),
+            crowd: Crowd::default(),
+        }
+    }
+
+    fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        (listener, address)
+    }
+
+    /// A port that is somebody's, who does not listen.
+    fn refusing() -> (OwnedFd, SocketAddr) {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        bind(&socket, &any).expect("a port");
+        let address = getsockname(&socket).expect("its address");
+        (socket, address.try_into().expect("of IPv4"))
+    }
+
+    fn assert_finds_the_peer(first: SocketAddr) {
+        let (_peer, there) = listen();
+        let deadline = || Deadline::after(Some(PATIENCE));
+        let mut endpoint = endpoint(&[first, there]);
+        let connected = endpoint.clone().connect(deadline());
+        assert!(connected.is_ok(), "{first}: {connected:?}");
+        // The first time, and once it is known which is the good one.
+        for _ in 0..2 {
+            let dialled = endpoint.dial(None, &[], b"command");
+            assert!(dialled.is_ok(), "{first}: {dialled:?}");
+            assert_eq!(endpoint.addresses[0], Address::Tcp(there));
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_the_first_may_be_refused_unreachable_or_silent() {
+        let (_deaf, refusing) = refusing();
+        assert_finds_the_peer(refusing);
+        // No TCP goes there, nor any packet.
+        assert_finds_the_peer(([224, 0, 0, 1], 2321).into());
+        // Nobody accepts, and the kernel holds no more.
+        let (full, address) = listen();
+        rustix::net::listen(&full, 0).expect("a backlog of none");
+        let _waiting = TcpStream::connect(address).expect("a place");
+        assert_finds_the_peer(address);
+    }
+
+    #[test]
+    fn the_last_failure_is_told_where_no_address_is_a_peer_s() {
+        let nowhere = [224, 0, 0, 1];
+        let (_deaf, refusing) = refusing();
+        let mut endpoint = endpoint(&[(nowhere, 1).into(), refusing]);
+        let error = endpoint.dial(None, &[], b"command").expect_err("none");
+        assert_eq!(error.kind(), ErrorKind::NoConnection);
+        assert!(error.to_string().contains("connection refused"), "{error}");
+    }
+}

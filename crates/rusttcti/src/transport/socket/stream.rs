@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One connection: made, written and read with few system calls and a deadline.
+
+#![forbid(unsafe_code)]
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, connect, getpeername, recv, send, sendmsg, sendto, shutdown,
+    socket_with, sockopt,
+};
+
+use crate::sys::deadline::{self, Deadline};
+use crate::sys::fork;
+use crate::sys::outq::unacknowledged;
+use crate::{Error, ErrorKind};
+
+type Result<T> = std::result::Result<T, Fault>;
+
+/// Where to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::transport) enum Address {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+/// What befell a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::transport) enum Fault {
+    /// The deadline came first.
+    TimedOut,
+    /// The call failed.
+    Errno(Errno),
+}
+
+impl Fault {
+    /// True where there is no connection, or none any more.
+    pub(in crate::transport) fn is_lost(self) -> bool {
+        matches!(
+            self,
+            Self::Errno(
+                Errno::CONNREFUSED
+                    | Errno::CONNRESET
+                    | Errno::CONNABORTED
+                    | Errno::PIPE
+                    | Errno::NOTCONN
+                    | Errno::NOENT
+            )
+        )
+    }
+
+    /// The error that says `what` could not be done, and why.
+    pub(in crate::transport) fn error(self, what: String) -> Error {
+        match self {
+            Self::TimedOut => Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "{what}: no progress within {} s",
+                    deadline::PATIENCE.as_secs()
+                ),
+            ),
+            Self::Errno(errno) => {
+                let cause = std::io::Error::from(errno);
+                let text = format!("{what}: {}", words(&cause));
+                let kind = match Error::from(cause).kind() {
+                    _ if self.is_lost() => ErrorKind::NoConnection,
+                    ErrorKind::TryAgain => ErrorKind::IoError,
+                    kind => kind,
+                };
+                Error::new(kind, text)
+            }
+        }
+    }
+}
+
+/// "connection refused", without std's "(os error 111)".
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => text.to_owned(),
+    }
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+/// A connected (or connecting) stream socket, which no forked child shares.
+#[derive(Debug)]
+pub(in crate::transport) struct Stream {
+    /// There until dropped.
+    fd: Option<OwnedFd>,
+    /// Closes the child's copy, so that the peer sees our close whoever forks.
+    inherited: Option<fork::ParentsOnly>,
+    generation: u64,
+    /// False where the descriptor is O_NONBLOCK.
+    blocking: bool,
+}
+
+/// Set where the kernel has no client side of TCP Fast Open.
+static NO_FAST_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// How often is looked whether what was sent has arrived: some times at once,
+/// for it mostly takes some 20 us, then less and less often between these times.
+const LOOKS: u32 = 30;
+const ARRIVAL: Duration = Duration::from_micros(20);
+const LONG_ARRIVAL: Duration = Duration::from_millis(1);
+
+/// MSG_FASTOPEN of linux/tcp.h.
+const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
+
+impl Address {
+    /// True where a blocking socket can begin to connect without blocking: by
+    /// an empty MSG_FASTOPEN, with which sendto(2) has the MSG_DONTWAIT that
+    /// connect(2) lacks. It saves the poll(2) before each read. Used on
+    /// loopback alone, so that no middlebox ever sees the TCP option.
+    fn connects_aside(&self) -> bool {
+        self.answers_at_once() && !NO_FAST_OPEN.load(Ordering::Relaxed)
+    }
+
+    /// True where no answer to a connection means that the peer's backlog has
+    /// no room for it at this moment.
+    pub(super) fn answers_at_once(&self) -> bool {
+        match self {
+            Self::Tcp(to) => to.ip().is_loopback(),
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+impl Stream {
+    /// A socket for `to`, not yet connected.
+    pub(super) fn new(to: &Address) -> Result<Self> {
+        let family = match to {
+            Address::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Address::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+            Address::Unix(_) => AddressFamily::UNIX,
+        };
+        let blocking = to.connects_aside();
+        let mut flags = SocketFlags::CLOEXEC;
+        flags.set(SocketFlags::NONBLOCK, !blocking);
+        let mut fd = socket_with(family, SocketType::STREAM, flags, None)?;
+        if fd.as_raw_fd() < 3 {
+            // A program that closed its standard streams still writes to them.
+            fd = fcntl_dupfd_cloexec(&fd, 3)?;
+        }
+        Ok(Self {
+            inherited: Some(fork::ParentsOnly::new(fd.as_raw_fd())),
+            fd: Some(fd),
+            generation: fork::generation(),
+            blocking,
+        })
+    }
+
+    /// Begins to connect. TCP is told of the outcome by [`send`](Self::send) or
+    /// [`established`](Self::established).
+    pub(super) fn start(&mut self, to: &Address, deadline: Deadline) -> Result<()> {
+        match to {
+            Address::Tcp(to) if self.blocking => self.start_aside(to),
+            Address::Tcp(to) => Ok(begun(connect(self.as_fd(), to))?),
+            Address::Unix(to) => match retry_on_intr(|| connect(self.as_fd(), to)) {
+                // The peer's backlog is full.
+                Err(Errno::AGAIN) => self.queue_for(to, deadline),
+                done => Ok(done?),
+            },
+        }
+    }
+
+    fn start_aside(&mut self, to: &SocketAddr) -> Result<()> {
+        let flags = FAST_OPEN | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match begun(sendto(self.as_fd(), &[], flags, to).map(drop)) {
+            // Neither begun nor failed for a reason that the network has.
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::PIPE | Errno::NOTCONN) => {
+                NO_FAST_OPEN.store(true, Ordering::Relaxed);
+                self.set_blocking(false)?;
+                Ok(begun(connect(self.as_fd(), to))?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Waits for a place in a unix socket's backlog, for which there is no poll.
+    fn queue_for(&mut self, to: &SocketAddrUnix, deadline: Deadline) -> Result<()> {
+        self.set_blocking(true)?;
+        loop {
+            let left = deadline.remaining().unwrap_or(deadline::PATIENCE);
+            if left.is_zero() {
+                return Err(Fault::TimedOut);
+            }
+            // Each time, or one signal after the other would put the end off.
+            sockopt::set_socket_timeout(
+                self.as_fd(),
+                sockopt::Timeout::Send,
+                Some(left.max(Duration::from_millis(1))),
+            )?;
+            match connect(self.as_fd(), to) {
+                Err(Errno::AGAIN) => return Err(Fault::TimedOut),
+                Err(Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Waits until the connection is there.
+    pub(super) fn established(&self, deadline: Deadline) -> Result<()> {
+        wait(self, PollFlags::OUT, deadline)?;
+        Ok(sockopt::socket_error(self.as_fd())??)
+    }
+
+    /// No delay of small writes (Nagle's algorithm); nothing on a unix socket.
+    pub(in crate::transport) fn set_nodelay(&self) {
+        let _ = sockopt::set_tcp_nodelay(self.as_fd(), true);
+    }
+
+    /// Acknowledges what comes at once, until the kernel thinks otherwise.
+    pub(in crate::transport) fn acknowledge_at_once(&self) {
+        let _ = sockopt::set_tcp_quickack(self.as_fd(), true);
+    }
+
+    /// Lets a wait without end be a single blocking read.
+    pub(in crate::transport) fn set_blocking(&mut self, blocking: bool) -> Result<()> {
+        if self.blocking != blocking {
+            ioctl_fionbio(self.as_fd(), !blocking)?;
+            self.blocking = blocking;
+        }
+        Ok(())
+    }
+
+    /// Writes `head` and `body`, in one call where the peer keeps up.
+    pub(in crate::transport) fn send(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        deadline: Deadline,
+    ) -> Result<()> {
+        self.send_once_connected(head, body, deadline, deadline)
+            .inspect_err(|fault| {
+                if *fault == Fault::TimedOut {
+                    self.discard();
+                }
+            })
+    }
+
+    /// The same, where nothing is sent if the first byte cannot be by
+    /// `connected`.
+    pub(super) fn send_once_connected(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        connected: Deadline,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut sent = 0;
+        while sent < head.len() + body.len() {
+            let done = match head.get(sent..) {
+                Some(head) if !head.is_empty() => sendmsg(
+                    self.as_fd(),
+                    &[IoSlice::new(head), IoSlice::new(body)],
+                    &mut SendAncillaryBuffer::default(),
+                    flags,
+                ),
+                _ => send(self.as_fd(), &body[sent - head.len()..], flags),
+            };
+            match done {
+                Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if sent == 0 => wait(self, PollFlags::OUT, connected)?,
+                Err(Errno::AGAIN) => {
+                    wait(self, PollFlags::OUT, deadline).inspect_err(|_| self.discard())?
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what was not sent go when this is dropped: nor would the peer read
+    /// the end of what it does not read.
+    pub(super) fn discard(&self) {
+        let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
+    }
+
+    /// Waits until all that was sent has arrived at the peer's machine.
+    pub(super) fn arrived(&self, deadline: Deadline) -> Result<()> {
+        let mut looks = 0;
+        let mut pause = ARRIVAL;
+        while unacknowledged(self.as_fd())? > 0 {
+            if deadline.is_over() {
+                return Err(Fault::TimedOut);
+            }
+            looks += 1;
+            match looks {
+                0..LOOKS => std::thread::yield_now(),
+                _ => {
+                    std::thread::sleep(pause);
+                    pause = (2 * pause).min(LONG_ARRIVAL);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True once there is somebody at the other end.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(getpeername(self.as_fd()), Ok(Some(_)))
+    }
+
+    /// Reads what is there, at least one byte, or none at the stream's end.
+    pub(in crate::transport) fn recv(&self, into: &mut [u8], deadline: Deadline) -> Result<usize> {
+        let wait_in_recv = self.blocking && matches!(deadline, Deadline::Never);
+        let flags = match wait_in_recv {
+            true => RecvFlags::empty(),
+            false => RecvFlags::DONTWAIT,
+        };
+        loop {
+            if !wait_in_recv && !matches!(deadline, Deadline::Now) {
+                wait(self, PollFlags::IN, deadline)?;
+            }
+            match recv(self.as_fd(), &mut *into, flags) {
+                Ok((_, count)) => return Ok(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if matches!(deadline, Deadline::Now) => {
+                    return Err(Fault::TimedOut);
+                }
+                Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Waits until something has come, or the stream has ended.
+    pub(in crate::transport) fn readable(&self, deadline: Deadline) -> Result<()> {
+        wait(self, PollFlags::IN, deadline)
+    }
+
+    /// Fills `into`; false where the stream ends before.
+    pub(in crate::transport) fn recv_whole(
+        &self,
+        into: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.recv(&mut into[filled..], deadline)? {
+                0 => return Ok(false),
+                count => filled += count,
+            }
+        }
+        Ok(true)
+    }
+
+    /// True where nothing has come and nobody has hung up.
+    pub(in crate::transport) fn is_quiet(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        loop {
+            match recv(self.as_fd(), &mut [0; 1], flags) {
+                Err(Errno::INTR) => {}
+                other => return other.err() == Some(Errno::AGAIN),
+            }
+        }
+    }
+
+    pub(in crate::transport) fn raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+
+    /// Ends a connection over which nothing was sent; false where the peer's
+    /// machine, which should have said at once that it knows, did not.
+    pub(super) fn leave(self, deadline: Deadline) -> bool {
+        let _ = shutdown(self.as_fd(), Shutdown::Write);
+        let left = self.arrived(deadline).is_ok();
+        if !left {
+            self.discard();
+        }
+        left
+    }
+
+    /// Ends the connection for every process that has a copy of it.
+    pub(in crate::transport) fn end(self) {
+        if self.generation == fork::current() {
+            let _ = shutdown(self.as_fd(), Shutdown::Both);
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.fd {
+            Some(fd) => fd.as_fd(),
+            None => unreachable!("taken by the drop alone"),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let (inherited, fd) = (self.inherited.take(), self.fd.take());
+        if self.generation == fork::current() {
+            // In this order, as ParentsOnly asks for.
+            drop(inherited);
+            drop(fd);
+        } else {
+            // A forked child: closed already, and the number may be another's.
+            std::mem::forget((inherited, fd));
+        }
+    }
+}
+
+/// A connection that is under way, or was begun before a signal came, is no failure.
+fn begun(done: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match done {
+        Err(Errno::INPROGRESS | Errno::INTR | Errno::ALREADY | Errno::ISCONN) => Ok(()),
+        done => done,
+    }
+}
+
+fn wait(stream: &Stream, flags: PollFlags, deadline: Deadline) -> Result<()> {
+    match deadline::wait(stream.as_fd(), flags, deadline) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::TryAgain => Err(Fault::TimedOut),
+        Err(_) => Err(Fault::Errno(Errno::IO)),
+    }
+}

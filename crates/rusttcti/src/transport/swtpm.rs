@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM in a process of swtpm, over TCP or a unix socket.
+//!
+//! The data channel carries bare TPM commands and responses. swtpm serves one
+//! connection at a time, the others wait in its backlog. So by default each
+//! command has a connection of its own, and several processes share one swtpm.
+//!
+//! `persistent=1` keeps the connection: a command takes less than half the time.
+//! As long as a context has it open, no other process is served by this swtpm;
+//! the contexts of one process share it, one command at a time.
+//!
+//! The control channel (TCP: the next port; unix: the path with `.ctrl`) sets
+//! the locality and resets the TPM. swtpm has one locality for all who use it:
+//! a context gives it its own for the time of each of its commands, and 0 back.
+//!
+//! swtpm cannot cancel a command: it serves the control channel in between.
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod shared;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, Place, Stream};
+use crate::config::setting::{self, Setting, Text};
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::{fork, log};
+use crate::wire::header::Header;
+use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
+use control::Control;
+use shared::Shared;
+
+const WHO: &str = "swtpm";
+
+/// What CONF can say.
+pub(crate) const SETTINGS: &[Setting] = &[
+    HOST,
+    PORT,
+    PATH,
+    Setting {
+        key: "persistent",
+        value: "0|1",
+        default: "0",
+        text: "With 0, each command has a connection of its own, and several processes share \
+               one swtpm. With 1, the connection is kept while a context is open: a command \
+               takes less than half the time, and no other process is served meanwhile. The \
+               contexts of one process share the connection.",
+    },
+];
+const HELP: &Text = &setting::help(SETTINGS);
+
+/// The transport to swtpm.
+///
+/// ```no_run
+/// use rusttcti::Module;
+/// use rusttcti::transport::swtpm::Swtpm;
+///
+/// let tpm = Swtpm::init(Some("path=/run/swtpm.sock,persistent=1"))?;
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Swtpm {
+    data: Endpoint,
+    control: Control,
+    /// The connection that the contexts of this process share, if they do.
+    shared: Option<Arc<Shared>>,
+    /// The connection of the command under way.
+    stream: Option<Stream>,
+    /// Set where that command is longer than swtpm reads.
+    is_too_long: bool,
+    /// The next command's socket, where its descriptor was asked for.
+    socket: Option<Stream>,
+    inbox: Inbox,
+    locality: u8,
+    generation: u64,
+}
+
+impl Module for Swtpm {
+    const NAME: &'static CStr = c"swtpm";
+    const DESCRIPTION: &'static CStr = c"a TPM in a process of swtpm, over TCP or a unix socket";
+    const CONFIG_HELP: &'static CStr = HELP.as_c_str();
+
+    fn init(conf: Option<&str>) -> Result<Self> {
+        let (place, persistent) = parse(conf.unwrap_or(""))?;
+        let (mut data, control) = place.resolve(WHO)?;
+        let mut shared = None;
+        if persistent {
+            shared = Some(Shared::of(&data)?);
+        } else {
+            // Tells now, rather than at the first command, that none is there.
+            data.probe(Deadline::after(Some(PATIENCE)))?;
+        }
+        let mut control = Control::new(control);
+        match control.set_locality(0) {
+            Err(error) if matches!(error.kind(), ErrorKind::NoConnection | ErrorKind::TryAgain) => {
+                // It has no control channel, or is busy with a long command.
+                log::debug!("swtpm's locality is left as it is: {}", error.report());
+            }
+            done => done?,
+        }
+        data.learn_from(control.endpoint());
+        Ok(Self {
+            data,
+            control,
+            shared,
+            stream: None,
+            socket: None,
+            inbox: Inbox::default(),
+            is_too_long: false,
+            locality: 0,
+            generation: fork::generation(),
+        })
+    }
+}
+
+/// What swtpm reads of a command at most, as TPMs do. It takes what is behind
+/// that for another command, and answers both: no connection is used again
+/// after a longer one.
+const LONGEST: usize = 4096;
+
+pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
+    let mut place = Place::default();
+    let mut persistent = false;
+    for (key, value) in config::pairs(conf)? {
+        match (key, value) {
+            ("persistent", "0") => persistent = false,
+            ("persistent", "1") => persistent = true,
+            ("persistent", _) => return Err(config::bad_value(WHO, key, value, "0 or 1")),
+            _ if place.take(WHO, key, value)? => {}
+            _ => return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS))),
+        }
+    }
+    Ok((place, persistent))
+}
+
+impl Tcti for Swtpm {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        fork::check(self.generation)?;
+        // Of a command that was given up.
+        self.abandon();
+        if self.locality != 0 {
+            self.control.set_locality(self.locality)?;
+        }
+        let sent = match &self.shared {
+            Some(shared) => shared.send(&mut self.data, command),
+            None => self.data.dial(self.socket.take(), &[], command),
+        };
+        match sent {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.is_too_long = command.len() > LONGEST;
+                Ok(())
+            }
+            Err(error) => {
+                self.restore_locality();
+                Err(error)
+            }
+        }
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        fork::check(self.generation)?;
+        let Some(stream) = &self.stream else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "no command was sent to swtpm",
+            ));
+        };
+        let deadline = Deadline::after(timeout);
+        let capacity = response.len();
+        let received = self
+            .inbox
+            .receive(&self.data, stream, capacity, deadline, false, |bytes| {
+                length(&self.data, bytes, capacity)
+            });
+        match received {
+            Ok(bytes) => {
+                let count = bytes.len();
+                response[..count].copy_from_slice(bytes);
+                self.inbox.clear();
+                if self.is_too_long {
+                    self.abandon();
+                    return Ok(count);
+                }
+                let stream = self.stream.take();
+                match &self.shared {
+                    Some(shared) => shared.give_back(stream),
+                    None => drop(stream),
+                }
+                self.restore_locality();
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// From `transmit` to the response, the connection's descriptor. Before it,
+    /// by default, that of the socket that the next command will use; until
+    /// then it is not connected, of which poll(2) tells by POLLHUP.
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let fd = match (&self.stream, &self.shared) {
+            (Some(stream), _) => stream.raw_fd(),
+            (None, Some(shared)) => shared.raw_fd()?,
+            (None, None) => match &self.socket {
+                Some(socket) => socket.raw_fd(),
+                None => self.socket.insert(self.data.socket()?).raw_fd(),
+            },
+        };
+        Ok(vec![PollHandle::readable(fd)])
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        if locality > 4 {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!("swtpm has no locality {locality} (it has 0 to 4)"),
+            ));
+        }
+        self.control.set_locality(locality)?;
+        if locality != 0 {
+            self.control.set_locality(0)?;
+        }
+        self.locality = locality;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.control.reset()
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        self.abandon();
+        self.socket = None;
+        self.shared = None;
+        Ok(())
+    }
+}
+
+impl Swtpm {
+    /// Ends the command under way, if there is one, and its connection.
+    fn abandon(&mut self) {
+        self.inbox.clear();
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        stream.end();
+        if let Some(shared) = &self.shared {
+            shared.give_back(None);
+        }
+        self.restore_locality();
+    }
+
+    /// Leaves swtpm in locality 0, for whoever comes next.
+    fn restore_locality(&mut self) {
+        if self.locality == 0 {
+            return;
+        }
+        if let Err(error) = self.control.set_locality(0) {
+            log::warning!(
+                "swtpm stays in locality {}: {}",
+                self.locality,
+                error.report()
+            );
+        }
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        // The other contexts of this process wait for the shared connection. A
+        // forked child has none of it.
+        if fork::check(self.generation).is_ok() {
+            self.abandon();
+        }
+    }
+}
+
+/// The length of a response, once its header tells.
+fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
+    let Some(size) = bytes.get(2..).and_then(|rest| rest.first_chunk()) else {
+        return Ok(None);
+    };
+    let size = u32::from_be_bytes(*size) as usize;
+    if (Header::SIZE..=capacity).contains(&size) {
+        return Ok(Some(size));
+    }
+    Err(Error::new(
+        ErrorKind::MalformedResponse,
+        format!(
+            "{who} claims a response of {size} bytes (they have {} to {capacity})",
+            Header::SIZE
+        ),
+    ))
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! swtpm's control channel: a big-endian u32 code and its payload, answered by
+//! a big-endian u32 result.
+
+#![forbid(unsafe_code)]
+
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::transport::socket::{Endpoint, Fault};
+use crate::{Error, ErrorKind, Result};
+
+const INIT: u32 = 2;
+const SET_LOCALITY: u32 = 5;
+
+/// INIT's flag that volatile state is not to be resumed: a power cycle.
+const DELETE_VOLATILE: u32 = 1;
+
+/// The control channel. Each exchange has a connection of its own, because
+/// swtpm serves one at a time.
+#[derive(Debug)]
+pub(super) struct Control(Endpoint);
+
+impl Control {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self(endpoint)
+    }
+
+    /// The way to it.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+
+    /// Sets the locality of all commands that swtpm is sent from now on.
+    pub(super) fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.exchange("SET_LOCALITY", SET_LOCALITY, &[locality])
+    }
+
+    /// Power-cycles the TPM. It then needs TPM2_Startup.
+    pub(super) fn reset(&mut self) -> Result<()> {
+        self.exchange("INIT", INIT, &DELETE_VOLATILE.to_be_bytes())
+    }
+
+    /// # Errors
+    /// [`ErrorKind::NoConnection`] where there is no control channel,
+    /// [`ErrorKind::TryAgain`] where swtpm is busy with something else,
+    /// [`ErrorKind::IoError`] where it refuses.
+    fn exchange(&mut self, name: &str, code: u32, payload: &[u8]) -> Result<()> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        let stream = self.0.dial_surely(&code.to_be_bytes(), payload)?;
+        let mut answer = [0; 4];
+        let who = &self.0;
+        match stream.recv_whole(&mut answer, deadline) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Error::new(
+                    ErrorKind::IoError,
+                    format!("{who} closed its control channel without an answer to {name}"),
+                ));
+            }
+            Err(Fault::TimedOut) => {
+                return Err(Error::new(
+                    ErrorKind::TryAgain,
+                    format!(
+                        "{who} did not answer {name} on its control channel within {} s \
+                         (is it stopped, or busy with a long command?)",
+                        PATIENCE.as_secs()
+                    ),
+                ));
+            }
+            Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
+        }
+        match u32::from_be_bytes(answer) {
+            0 => Ok(()),
+            result => Err(Error::new(
+                ErrorKind::IoError,
+                format!("{} refused {name} with result 0x{result:x}", self.0),
+            )),
+        }
+    }
+}

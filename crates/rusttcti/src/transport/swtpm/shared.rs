@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The one connection that all contexts of a process have to a swtpm which they
+//! use with `persistent=1`. A context borrows it from `transmit` to the
+//! response; what it doesn't give back whole is closed.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, Condvar, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::sys::locks::Mutex;
+
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::fork;
+use crate::transport::socket::{Endpoint, Stream};
+use crate::{Error, ErrorKind, Result};
+
+/// A connection that was idle for longer is looked at before it is used: swtpm
+/// may have been restarted, or have said something that nobody asked for. In a
+/// busy one that look, a system call each time, is saved.
+const IDLE: Duration = Duration::from_millis(1);
+
+/// The connections of this process, in a list for each process that there was:
+/// a forked child finds its own unlocked, whatever its parent's threads did.
+static LISTS: [Mutex<Vec<Weak<Shared>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    endpoint: Endpoint,
+    generation: u64,
+    wire: Mutex<Wire>,
+    returned: Condvar,
+}
+
+#[derive(Debug)]
+struct Wire {
+    /// There unless it is lent or lost.
+    stream: Option<Stream>,
+    lent: bool,
+    /// How many threads wait for it: to wake none is a system call, too.
+    waiting: usize,
+    used: Instant,
+}
+
+impl Shared {
+    /// This process's connection to `endpoint`; made if there is none.
+    pub(super) fn of(endpoint: &Endpoint) -> Result<Arc<Self>> {
+        let generation = fork::generation();
+        let list = &LISTS[generation as usize % LISTS.len()];
+        let known = |list: &Vec<Weak<Self>>| {
+            list.iter()
+                .filter_map(Weak::upgrade)
+                .find(|shared| shared.generation == generation && shared.endpoint.is(endpoint))
+        };
+        if let Some(shared) = known(&list.lock()) {
+            return Ok(shared);
+        }
+        // Not under the lock, since this may take its time.
+        let mut endpoint = endpoint.clone();
+        let stream = connect(&mut endpoint, Deadline::after(Some(PATIENCE)))?;
+        let mut list = list.lock();
+        if let Some(shared) = known(&list) {
+            // Another thread was faster.
+            stream.end();
+            return Ok(shared);
+        }
+        list.retain(|shared| shared.strong_count() > 0);
+        let shared = Arc::new(Self {
+            endpoint,
+            generation,
+            wire: Mutex::new(Wire {
+                stream: Some(stream),
+                lent: false,
+                waiting: 0,
+                used: Instant::now(),
+            }),
+            returned: Condvar::new(),
+        });
+        list.push(Arc::downgrade(&shared));
+        Ok(shared)
+    }
+
+    /// Sends a command and lends the connection, until
+    /// [`give_back`](Self::give_back).
+    ///
+    /// # Errors
+    /// [`ErrorKind::TryAgain`] while another context has it for too long.
+    pub(super) fn send(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
+        let borrowed = self.borrow()?;
+        let deadline = Deadline::after(Some(PATIENCE));
+        let sent = match borrowed {
+            Some(stream) => match endpoint.send(&stream, &[], command, deadline) {
+                // Not all of it was sent, so that it was not executed.
+                Err(error) if error.kind() == ErrorKind::NoConnection => {
+                    renew(endpoint, command, deadline)
+                }
+                Err(error) => {
+                    stream.end();
+                    Err(error)
+                }
+                Ok(()) => Ok(stream),
+            },
+            None => renew(endpoint, command, deadline),
+        };
+        if sent.is_err() {
+            self.give_back(None);
+        }
+        sent
+    }
+
+    /// The connection, if there is one that works.
+    fn borrow(&self) -> Result<Option<Stream>> {
+        let mut wire = self.wire.lock();
+        if wire.lent {
+            wire.waiting += 1;
+            let waited = self
+                .returned
+                .wait_timeout_while(wire, PATIENCE, |wire| wire.lent);
+            wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+            wire.waiting -= 1;
+            if wire.lent {
+                return Err(Error::new(
+                    ErrorKind::TryAgain,
+                    format!(
+                        "another context of this process still awaits a response over the \
+                         connection to {} that they share (persistent=1)",
+                        self.endpoint
+                    ),
+                ));
+            }
+        }
+        wire.lent = true;
+        let used = wire.used;
+        let Some(stream) = wire.stream.take() else {
+            return Ok(None);
+        };
+        drop(wire);
+        if used.elapsed() > IDLE && !stream.is_quiet() {
+            stream.end();
+            return Ok(None);
+        }
+        Ok(Some(stream))
+    }
+
+    /// Takes the connection back; `None` where it is no use any more.
+    pub(super) fn give_back(&self, stream: Option<Stream>) {
+        let mut wire = self.wire.lock();
+        wire.stream = stream;
+        wire.lent = false;
+        wire.used = Instant::now();
+        let is_awaited = wire.waiting > 0;
+        drop(wire);
+        if is_awaited {
+            self.returned.notify_one();
+        }
+    }
+
+    /// The descriptor of the connection while it is not lent.
+    pub(super) fn raw_fd(&self) -> Result<RawFd> {
+        match &self.wire.lock().stream {
+            Some(stream) => Ok(stream.raw_fd()),
+            None => Err(Error::new(
+                ErrorKind::BadSequence,
+                "there is no connection to poll before the next transmit",
+            )),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(stream) = self.wire.get_mut().stream.take() {
+            stream.end();
+        }
+        // What the list keeps would outlive this library. Not waited for: this
+        // may be another thread's doing while that one looks at the list.
+        if let Some(mut list) = LISTS[self.generation as usize % LISTS.len()].try_lock() {
+            list.retain(|shared| shared.strong_count() > 0);
+            if list.is_empty() {
+                *list = Vec::new();
+            }
+        }
+    }
+}
+
+/// A new connection, over which the command was sent.
+fn renew(endpoint: &mut Endpoint, command: &[u8], deadline: Deadline) -> Result<Stream> {
+    let stream = connect(endpoint, deadline)?;
+    endpoint.send(&stream, &[], command, deadline)?;
+    Ok(stream)
+}
+
+/// A connection that is read in one system call and written without delay.
+fn connect(endpoint: &mut Endpoint, deadline: Deadline) -> Result<Stream> {
+    let mut stream = endpoint.connect(deadline)?;
+    stream.set_nodelay();
+    stream
+        .set_blocking(true)
+        .map_err(|fault| fault.error(format!("cannot set up the connection to {endpoint}")))?;
+    Ok(stream)
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the documents say is so.
+
+mod documents;
+mod man;
+mod readme;

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The layers.
+
+mod flush;
+mod pcap;
+mod pcap_upstream;

@@ -56,12 +56,18 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_refused() {
+            return std::ptr::null_mut();
+        }
         count();
         // SAFETY: the caller's contract is the same.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if is_refused() {
+            return std::ptr::null_mut();
+        }
         count();
         // SAFETY: the caller's contract is the same.
         unsafe { System.realloc(pointer, layout, size) }

@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::chain::{self, LAYERS, TRANSPORTS};
-use crate::config::setting::Setting;
+use super::lists::{LAYERS, TRANSPORTS};
+use crate::chain;
+use crate::config::setting::{self, Setting};
 use crate::{ErrorKind, Result};
 
 const PAGES: [&str; 2] = ["tss2-tcti-rusttcti.7", "Tss2_Tcti_Rusttcti_Init.3"];
@@ -142,8 +143,8 @@ fn refusal(chain: &str) -> String {
 fn keyed(text: &str) -> Vec<(Vec<&'static str>, String)> {
     let keyed = |(_, settings): &(_, &[Setting])| settings.iter().any(|s| !s.key.is_empty());
     let chain = |(name, settings): (&str, _)| match TRANSPORTS.iter().any(|t| t.name == name) {
-        true => (super::keys(settings), format!("{name}:{text}")),
-        false => (super::keys(settings), format!("{name},{text}:null")),
+        true => (setting::keys(settings), format!("{name}:{text}")),
+        false => (setting::keys(settings), format!("{name},{text}:null")),
     };
     entries().into_iter().filter(keyed).map(chain).collect()
 }
@@ -159,7 +160,7 @@ fn every_key_that_is_documented_is_taken_and_no_other() {
     }
     let every: Vec<&str> = entries()
         .iter()
-        .flat_map(|(_, settings)| super::keys(settings))
+        .flat_map(|(_, settings)| setting::keys(settings))
         .filter(|key| !key.is_empty())
         .collect();
     for key in every {
@@ -180,7 +181,8 @@ fn config_help_and_the_tables_name_every_transport_layer_and_option() -> Result<
     let help = chain::HELP.to_str().expect("ASCII");
     let table = |file: &str| std::fs::read_to_string(path(file)).expect("a file with a table");
     let readme = table("../README.md");
-    let rustdoc = table("../src/transport/mod.rs") + &table("../src/layer/mod.rs");
+    let rustdoc = table("../crates/rusttcti/src/transport/mod.rs")
+        + &table("../crates/rusttcti/src/layer/mod.rs");
     for (name, settings) in entries() {
         assert!(help.contains(&format!(" {name}: ")), "{help}");
         let rows = [

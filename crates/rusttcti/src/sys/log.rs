@@ -368,6 +368,6 @@ mod tests {
             ..place!()
         };
         assert_eq!(place.file(), "src/abi/bridge.rs");
-        assert_eq!(place!().file(), "src/log.rs");
+        assert_eq!(place!().file(), "src/sys/log.rs");
     }
 }

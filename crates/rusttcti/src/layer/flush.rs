@@ -173,7 +173,7 @@ impl<T: Tcti> Tcti for Flush<T> {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let received = self.inner.receive(response, timeout);
-        self.awaited = matches!(&received, Err(error) if error.kind() == ErrorKind::TryAgain);
+        self.awaited = matches!(&received, Err(error) if error.kind().leaves_command_pending());
         received
     }
 

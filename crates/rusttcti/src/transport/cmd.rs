@@ -197,7 +197,7 @@ impl Tcti for Cmd {
         });
         match result {
             Ok(size) => Ok(size),
-            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(_) if closed => Err(self.gone(deadline)),
             Err(error) => {
                 let text = format!("the command \"{}\": {error}", self.command);

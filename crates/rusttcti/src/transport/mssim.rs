@@ -183,7 +183,7 @@ impl Tcti for Mssim {
                 self.uncancel_if_there_is_time(deadline);
                 Ok(count)
             }
-            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(error) => {
                 self.disconnect();
                 Err(error)

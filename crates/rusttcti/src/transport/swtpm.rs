@@ -219,7 +219,7 @@ impl Tcti for Swtpm {
                 self.restore_locality();
                 Ok(count)
             }
-            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(error) => {
                 self.abandon();
                 Err(error)

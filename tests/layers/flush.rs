@@ -3,10 +3,14 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusttcti::Tcti;
-use rusttcti_kit::commands::command;
+use rusttcti::layer::flush::Flush;
+use rusttcti::{ErrorKind, Tcti};
+use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::proc::printed;
+use rusttcti_kit::scripted::{Scripted, put};
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::tpm::{create_primary_ecc, ok};
 
@@ -128,4 +132,33 @@ fn it_has_no_options_and_says_so() {
     let error = rusttcti::open("flush,file=x:null").err().expect("refused");
     let told = "the layer flush has no option \"file\" (its options: none)";
     assert_eq!(error.to_string(), told);
+}
+
+#[test]
+fn nothing_is_flushed_on_top_of_a_response_that_is_still_awaited() {
+    for kind in ErrorKind::ALL {
+        let failing = Arc::new(AtomicBool::new(false));
+        let fails = failing.clone();
+        // The layer finds nothing loaded until `failing` is set.
+        let scripted = Scripted {
+            receive: Box::new(move |response, _| {
+                if fails.load(Ordering::Relaxed) {
+                    return Err((*kind).into());
+                }
+                let none = [0x80, 1, 0, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+                put(response, &none)
+            }),
+            ..Scripted::default()
+        };
+        let log = scripted.log.clone();
+        let mut flush = Flush::new(scripted).expect("a layer");
+        flush.transmit(&get_random(8)).expect("sent");
+        failing.store(true, Ordering::Relaxed);
+        let error = flush.receive(&mut [0; 64], None).expect_err("none");
+        assert_eq!(error.kind(), *kind);
+        let before = log.count("transmit");
+        flush.finalize().expect("the end");
+        let flushed = log.count("transmit") > before;
+        assert_eq!(flushed, !kind.leaves_command_pending(), "after {kind}");
+    }
 }

@@ -2,5 +2,6 @@
 //! The layers.
 
 mod flush;
+mod inherit;
 mod pcap;
 mod pcap_upstream;

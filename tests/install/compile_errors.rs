@@ -42,7 +42,7 @@ fn build(name: &str, with: &str) -> Option<String> {
     let manifest = format!(
         "[package]\nname = \"{name}\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
          [dependencies]\nrusttcti = {{ path = {:?} }}\n[workspace]\n",
-        root.display().to_string()
+        root.join("crates/rusttcti").display().to_string()
     );
     fs::write(folder.path().join("Cargo.toml"), manifest).expect("written");
     let output = Command::new(env!("CARGO"))

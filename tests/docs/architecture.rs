@@ -13,7 +13,7 @@ sys: contract
 config: contract
 transport: contract, wire, sys, config
 layer: contract, wire, sys, config
-chain: contract, config, transport, layer
+chain: contract, sys, config, transport, layer
 abi: contract, wire, sys, chain
 ";
 

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 
+use super::grammar::Named;
+use super::suggest::suggestion;
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// Loads C modules: the C boundary's part, which stands above the chain.
@@ -45,31 +47,49 @@ fn nested<T>(open: impl FnOnce() -> Result<T>) -> Result<T> {
     open()
 }
 
-/// Opens the C module `name`; `transports` and `layers` are the names that the
-/// error for an unknown one tells.
+/// Opens the C module that the chain names; `known` are the names of all
+/// transports and layers, for the error that an unknown name is answered with.
 pub(super) fn open(
     loader: &dyn LoadModule,
-    name: &str,
-    conf: Option<&str>,
-    (transports, layers): (&str, &str),
+    named: Named<'_>,
+    known: &Known,
 ) -> Result<Box<dyn Tcti>> {
-    match nested(|| loader.load(name, conf)) {
+    let name = named.name;
+    match nested(|| loader.load(name, named.conf)) {
         Ok(tcti) => Ok(tcti),
         Err(error) if loader.is_available(name) => Err(error),
         // The loader's own failures have codes of the TCTI layer, but for the
         // one for a library that it found and that has no such function.
-        Err(error) if error.rc() >> 16 != 10 => Err(Error::with_source(
+        Err(error) if error.rc() >> 16 != 10 => Err(Error::new(
             ErrorKind::BadValue,
             format!("the library \"{name}\" is no TCTI module: it exports no Tss2_Tcti_Info"),
-            error,
         )),
-        Err(error) => Err(Error::with_source(
-            ErrorKind::BadValue,
-            format!(
-                "there is no transport or layer \"{name}\", and no C module of that name \
-                 (transports: {transports}; layers: {layers})"
-            ),
-            error,
-        )),
+        Err(_) => Err(unknown(named, known)),
     }
+}
+
+/// The names of all transports and of all layers.
+pub(super) struct Known {
+    pub(super) transports: Vec<String>,
+    pub(super) layers: Vec<String>,
+}
+
+/// The error for a name that nothing has.
+fn unknown(named: Named<'_>, known: &Known) -> Error {
+    let all = known.transports.iter().chain(&known.layers);
+    let all: Vec<&str> = all.map(|name| &**name).collect();
+    let conf = named.conf.filter(|_| !named.has_options);
+    let mut text = format!(
+        "there is no transport or layer \"{}\", and no C module of that name",
+        named.name
+    );
+    if let Some(meant) = suggestion(named.name, conf, &all) {
+        text += &format!("; {meant}");
+    }
+    text += &format!(
+        " (transports: {}; layers: {})",
+        known.transports.join(", "),
+        known.layers.join(", ")
+    );
+    Error::new(ErrorKind::BadValue, text)
 }

@@ -6,9 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::c_module::{self, Known};
 use super::grammar::{Named, Parts};
 use super::lists::{Entry, LAYERS, TRANSPORTS, find};
-use super::{Chain, Layer, Transport, c_module};
+use super::{Chain, Layer, Transport, help};
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::transport::device::Device;
 use crate::{Error, ErrorKind, Result, Tcti};
@@ -117,7 +118,7 @@ impl Chains {
             });
         }
         let open_transport = match parts.transport {
-            None => parsed::<Device>(None)?,
+            None => system_device(chain)?,
             Some(named) => self.parse_transport(named)?,
         };
         Ok(Chain {
@@ -164,6 +165,9 @@ impl Chains {
             ));
         }
         let owned = conf.map(str::to_owned);
+        if own.is_none() && name == "help" {
+            return Err(help::shown());
+        }
         if let Some((_, open)) = own {
             let open = open.clone();
             return Ok(Box::new(move || open(owned.as_deref())));
@@ -171,39 +175,61 @@ impl Chains {
         match known {
             Some(transport) => (transport.parse)(conf),
             None => {
-                let name = name.to_owned();
-                let (transports, layers) = self.names();
+                let (name, has_options) = (name.to_owned(), named.has_options);
+                let known = self.known();
                 Ok(Box::new(move || {
-                    let names = (&*transports, &*layers);
-                    c_module::open(crate::C_MODULES, &name, owned.as_deref(), names)
+                    let named = Named {
+                        name: &name,
+                        conf: owned.as_deref(),
+                        has_options,
+                    };
+                    c_module::open(crate::C_MODULES, named, &known)
                 }))
             }
         }
     }
 
-    /// The names of all transports, and those of all layers.
-    fn names(&self) -> (String, String) {
-        let own = self.transports.iter().map(|(name, _)| &**name);
-        let transports = own.chain(names_of(TRANSPORTS));
-        let own = self.layers.iter().map(|(name, _)| &**name);
-        let layers = own.chain(names_of(LAYERS));
-        (
-            transports.collect::<Vec<_>>().join(", "),
-            layers.collect::<Vec<_>>().join(", "),
-        )
+    /// The names of all transports and of all layers.
+    fn known(&self) -> Known {
+        let own = self.transports.iter().map(|(name, _)| name.clone());
+        let transports = own.chain(names_of(TRANSPORTS)).collect();
+        let own = self.layers.iter().map(|(name, _)| name.clone());
+        let layers = own.chain(names_of(LAYERS)).collect();
+        Known { transports, layers }
     }
 }
 
-fn names_of<'a, Parse>(list: &'static [Entry<Parse>]) -> impl Iterator<Item = &'a str> {
-    list.iter().map(|entry| entry.name)
+/// Reads the chain without a transport: the system's TPM device.
+fn system_device(chain: &str) -> Result<OpenTransport> {
+    let open = parsed::<Device>(None)?;
+    let layers = chain.trim_end_matches(':').to_owned();
+    Ok(Box::new(move || {
+        open().map_err(|error| {
+            let text = match &*layers {
+                "" => "the chain is empty, so the system's TPM device was tried (a TPM in \
+                       software, inside the program, is \"rusttcti:libtpms\")"
+                    .to_owned(),
+                layers => format!(
+                    "the chain \"{layers}\" ends before a transport, so the system's TPM device \
+                     was tried (a TPM in software, inside the program, is \
+                     \"rusttcti:{layers}:libtpms\")"
+                ),
+            };
+            error.context(text)
+        })
+    }))
+}
+
+fn names_of<Parse>(list: &'static [Entry<Parse>]) -> impl Iterator<Item = String> {
+    list.iter().map(|entry| entry.name.to_owned())
 }
 
 impl fmt::Debug for Chains {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transports, layers) = self.names();
+        let known = self.known();
         f.debug_struct("Chains")
-            .field("layers", &layers)
-            .field("transports", &transports)
+            .field("layers", &known.layers)
+            .field("transports", &known.transports)
             .finish()
     }
 }

@@ -10,6 +10,7 @@ mod help;
 mod lists;
 #[cfg(test)]
 mod manual;
+mod suggest;
 
 use std::fmt;
 use std::str::FromStr;

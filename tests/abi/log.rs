@@ -16,6 +16,12 @@ use rusttcti_kit::commands::get_random;
 use rusttcti_kit::scripted::{Scripted, answer};
 use rusttcti_kit::vtable::{Vtable, rc};
 
+/// The line of the error below.
+const CUT_AT: u32 = line!() + 2;
+fn cut() -> Error {
+    Error::new(ErrorKind::IoError, "the cable\nis cut")
+}
+
 /// One command that fails, and one with a timeout that runs out.
 #[test]
 #[ignore = "a scene of other tests"]
@@ -30,7 +36,7 @@ fn scene_failure() {
     assert_eq!(vtable.receive(0).0, rc::TRY_AGAIN);
 
     let context = Context::new(Scripted {
-        transmit: Box::new(|_| Err(Error::new(ErrorKind::IoError, "the cable\nis cut"))),
+        transmit: Box::new(|_| Err(cut())),
         ..Scripted::default()
     });
     assert_eq!(
@@ -113,13 +119,11 @@ fn without_tss2_log_errors_are_told_and_timeouts_and_successes_are_not() {
         panic!("one line: {lines:#?}");
     };
     // tpm2-tss ends each message with a space.
-    assert!(
-        line.starts_with("ERROR:tcti:src/abi/last_error.rs:"),
-        "{line}"
-    );
-    assert!(
-        line.ends_with(":failure() transmit: the cable?is cut "),
-        "{line}"
+    // Where the error was made, and in which call.
+    let place = format!("tests/abi/log.rs:{CUT_AT}:transmit()");
+    assert_eq!(
+        *line,
+        format!("ERROR:tcti:{place} transmit: the cable?is cut ")
     );
     assert!(lines_of(&mut again::only!("scene_success")).is_empty());
 }

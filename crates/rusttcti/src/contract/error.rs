@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A result whose error is a TCTI [`Error`].
@@ -165,22 +166,27 @@ struct Full {
     rc: u32,
     message: Option<String>,
     source: Option<Cause>,
+    /// Where in the sources it was made.
+    location: &'static Location<'static>,
 }
 
 impl Error {
     /// An error of `kind` because of `cause`, which is a sentence or another
     /// error. It prints as the cause does, and the cause is its
     /// [`source`](StdError::source), from where it can be downcast.
+    #[track_caller]
     pub fn new(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
         Self(Repr::Full(Arc::new(Full {
             kind,
             rc: tcti_rc(kind),
             message: None,
             source: Some(cause.into()),
+            location: Location::caller(),
         })))
     }
 
     /// An error of `kind`, with a sentence of its own and what caused it.
+    #[track_caller]
     pub fn with_source(
         kind: ErrorKind,
         message: impl Into<String>,
@@ -191,6 +197,7 @@ impl Error {
             rc: tcti_rc(kind),
             message: Some(message.into()),
             source: Some(source.into()),
+            location: Location::caller(),
         })))
     }
 
@@ -207,6 +214,7 @@ impl Error {
     }
 
     /// The same, with a sentence that says what was being done.
+    #[track_caller]
     pub fn from_rc_with(rc: u32, message: impl Into<String>) -> Self {
         if rc == 0 {
             return Self::from_rc(rc);
@@ -217,18 +225,22 @@ impl Error {
             rc,
             message: Some(message.into()),
             source: None,
+            location: Location::caller(),
         })))
     }
 
     /// This error as the cause of one that says what was being done: the kind
     /// and the response code stay.
+    #[track_caller]
     pub fn context(self, message: impl Into<String>) -> Self {
         let (kind, rc) = (self.kind(), self.rc());
+        let location = self.location().unwrap_or(Location::caller());
         Self(Repr::Full(Arc::new(Full {
             kind,
             rc,
             message: Some(message.into()),
             source: Some(Box::new(self)),
+            location,
         })))
     }
 
@@ -247,6 +259,15 @@ impl Error {
             Repr::Kind(kind) => tcti_rc(*kind),
             Repr::Rc(rc) => *rc,
             Repr::Full(full) => full.rc,
+        }
+    }
+
+    /// Returns where in the sources the error was made, the innermost cause's
+    /// place; `None` for one that is its kind or its code and nothing more.
+    pub(crate) fn location(&self) -> Option<&'static Location<'static>> {
+        match &self.0 {
+            Repr::Full(full) => Some(full.location),
+            _ => None,
         }
     }
 
@@ -344,6 +365,7 @@ impl From<io::Error> for Error {
     /// The nearest kind, the I/O error as the source. Running out of time
     /// (`WouldBlock`, a reader's own `TimedOut`) is [`ErrorKind::TryAgain`], and
     /// so is `Interrupted`; the system's ETIMEDOUT is a peer that is gone.
+    #[track_caller]
     fn from(error: io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::WouldBlock => return ErrorKind::TryAgain.into(),

@@ -35,5 +35,5 @@ pub use constants::{capability, property, session_type, startup_type, tag};
 pub use handle::{Handle, HandleType};
 pub use header::Header;
 pub use info::{Command, DurationClass, Flushes, HandleInfo, HandleKind, Role};
-pub use rc::ResponseCode;
+pub use rc::{Blamed, ResponseCode};
 pub use response::ResponseView;

@@ -9,6 +9,7 @@ mod export;
 mod last_error;
 mod loader;
 mod native;
+mod tctildr;
 mod words;
 
 pub use context::{Context, ContextBuilder};

@@ -34,6 +34,7 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
 pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
+    layer("trace", layer::trace::SETTINGS, layer::trace::parse),
 ];
 
 const fn transport(

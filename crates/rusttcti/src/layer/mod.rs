@@ -45,3 +45,4 @@
 
 pub mod flush;
 pub mod pcap;
+pub mod trace;

@@ -17,7 +17,7 @@ mod build;
 mod code;
 mod command;
 mod constants;
-mod cursor;
+pub(crate) mod cursor;
 mod handle;
 pub mod header;
 mod info;

@@ -210,11 +210,11 @@ apt_get() {
     shift
     # apt itself waits for dpkg's locks alone, and not for that of its lists.
     until as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C \
-        apt-get "$@" -o DPkg::Lock::Timeout=5 </dev/null >"$log" 2>&1; do
-        busy="$(sed -n 's/^E: \(Could not get lock .*\)/\1/p' "$log" | head -n 1)"
+        apt-get "$@" -o DPkg::Lock::Timeout=2 </dev/null >"$log" 2>&1; do
+        busy="$(grep -o -m 1 'Could not get lock .*' "$log" || true)"
         if [ -z "$busy" ] || [ "$SECONDS" -ge "$end" ]; then return 1; fi
         if [ -z "$told" ]; then
-            echo "$me: apt is busy, and this waits until it is free, $((end - SECONDS)) s at most ($busy)"
+            echo "$me: apt is busy, and this waits until it is free, $((end - SECONDS)) s at most. $busy"
             told=1
         fi
         sleep 1

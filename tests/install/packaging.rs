@@ -32,9 +32,10 @@ fn crates(sbom: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_sbom_lists_exactly_the_crates_that_cargo_tree_shows() {
-    let tree = here(Command::new("cargo").args(
-        "tree --locked --edges normal --prefix none --format {p}".split(' '),
-    ));
+    let tree = here(
+        Command::new("cargo")
+            .args("tree --locked --edges normal --prefix none --format {p}".split(' ')),
+    );
     let shown: BTreeSet<String> = tree
         .lines()
         .filter(|line| !line.is_empty())

@@ -81,7 +81,10 @@ fn build() -> PathBuf {
     // One test at a time: each is a process.
     let lock = File::create(dir.join("lock")).expect("a lock");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");
-    let target = scratch().parent().expect("cargo's target folder").to_owned();
+    let target = scratch()
+        .parent()
+        .expect("cargo's target folder")
+        .to_owned();
     super::stage::output(
         super::stage::make("build")
             .env("CARGO_TARGET_DIR", &target)

@@ -3,7 +3,7 @@
 #ifndef TSS2_TCTI_RUSTTCTI_H
 #define TSS2_TCTI_RUSTTCTI_H
 
-/* Made from src/capi.rs by `make header`; changes go there. */
+/* Made from src/lib.rs by `make header`; changes go there. */
 
 #include <stddef.h>
 #include <tss2/tss2_common.h>

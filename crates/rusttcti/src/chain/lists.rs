@@ -34,6 +34,14 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
 pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
+    layer("retry", layer::retry::SETTINGS, layer::retry::parse),
+    layer(
+        "deadline",
+        layer::deadline::SETTINGS,
+        layer::deadline::parse,
+    ),
+    layer("reset", layer::reset::SETTINGS, layer::reset::parse),
+    layer("startup", layer::startup::SETTINGS, layer::startup::parse),
 ];
 
 const fn transport(

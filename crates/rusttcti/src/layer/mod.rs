@@ -5,6 +5,10 @@
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
 //! | [`flush`] | none: it makes room in a TPM that has no resource manager |
+//! | [`retry`] | `times=N`, `wait=MS`: sends a command again that the TPM was too busy for |
+//! | [`deadline`] | `ms=N`: how long a wait for a response may last |
+//! | [`reset`] | none: it power-cycles the TPM when it is opened |
+//! | [`startup`] | none: it starts the TPM when it is opened |
 //!
 //! A chain string knows those of this module and no other. A layer of one's own
 //! is a type that holds a `Tcti` and is one: it wraps what
@@ -43,5 +47,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod deadline;
 pub mod flush;
+mod own;
+mod pause;
 pub mod pcap;
+pub mod reset;
+pub mod retry;
+pub mod startup;

@@ -40,6 +40,7 @@ pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
         layer::deadline::SETTINGS,
         layer::deadline::parse,
     ),
+    layer("fault", layer::fault::SETTINGS, layer::fault::parse),
     layer("reset", layer::reset::SETTINGS, layer::reset::parse),
     layer("startup", layer::startup::SETTINGS, layer::startup::parse),
 ];

@@ -39,6 +39,8 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     // No number at all is 0, which none may be.
     let limit = options.take_number("ms", (1, LONGEST), 0)?;
     if limit == 0 {
+        // A key that is misspelt is told before the one that is missing.
+        options.finish()?;
         return Err(Error::new(
             ErrorKind::BadValue,
             "the layer deadline needs ms=N, the longest wait in milliseconds (as in ms=30000)",

@@ -5,19 +5,15 @@
 
 use std::time::Duration;
 
-use crate::wire::header::Header;
+use crate::wire::{Header, ResponseBuilder, ResponseCode};
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// The size of the largest response in bytes.
 pub(super) const LARGEST: usize = 4096;
 
-/// `TPM_RC_CANCELED`, as a response.
-pub(super) const CANCELED: [u8; Header::SIZE] = failure(0x909);
-
 /// Returns the response that is a response code and nothing more.
-pub(super) const fn failure(code: u32) -> [u8; Header::SIZE] {
-    let [c0, c1, c2, c3] = code.to_be_bytes();
-    [0x80, 0x01, 0, 0, 0, Header::SIZE as u8, c0, c1, c2, c3]
+pub(super) fn failure(code: ResponseCode) -> Vec<u8> {
+    ResponseBuilder::new(code).build()
 }
 
 /// Runs a command of the layer `name`'s own, and returns a well-formed response.

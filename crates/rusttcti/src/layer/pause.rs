@@ -152,6 +152,8 @@ impl Cancel for Pause {
             }
             Place::Cancellable(below) => below.cancel()?,
             Place::Below => {
+                // The next pause is over at once.
+                state.cancelled = true;
                 return Err(Error::new(
                     ErrorKind::NotImplemented,
                     "this transport cannot cancel a command",

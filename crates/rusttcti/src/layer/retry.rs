@@ -21,16 +21,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::own::{CANCELED, ended, put};
+use super::own::{ended, failure, put};
 use super::pause::{End, Pause};
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
-use crate::wire::header::Header;
+use crate::wire::{Header, ResponseCode};
 use crate::{Cancel, PollHandle, Result, Tcti};
 
-/// `TPM_RC_RETRY`, `TPM_RC_YIELDED` and `TPM_RC_TESTING`.
-const AGAIN: [u32; 3] = [0x922, 0x908, 0x90a];
+/// The responses that ask for the command once more.
+const AGAIN: [ResponseCode; 3] = [
+    ResponseCode::RETRY,
+    ResponseCode::YIELDED,
+    ResponseCode::TESTING,
+];
 /// How often a command is sent again at most, where nothing is said.
 const TIMES: u64 = 5;
 /// The first pause in milliseconds, where nothing is said.
@@ -113,7 +117,8 @@ impl<T: Tcti> Retry<T> {
 
     /// Begins a pause where the response asks for the command once more.
     fn asks_again(&mut self, response: &[u8]) -> Result<bool> {
-        let asks = Header::parse(response).is_some_and(|header| AGAIN.contains(&header.code));
+        let asks = Header::parse(response)
+            .is_some_and(|header| AGAIN.contains(&ResponseCode(header.code)));
         if !asks || self.left == 0 || self.pause.is_cancelled() {
             return Ok(false);
         }
@@ -155,7 +160,7 @@ impl<T: Tcti> Tcti for Retry<T> {
         let deadline = Deadline::after(timeout);
         loop {
             if self.pausing && self.resume(deadline)? == End::Cancelled {
-                return put("retry", &CANCELED, response);
+                return put("retry", &failure(ResponseCode::CANCELED), response);
             }
             let length = self.inner.receive(response, deadline.remaining())?;
             if !self.asks_again(response.get(..length).unwrap_or_default())? {

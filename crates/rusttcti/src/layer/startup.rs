@@ -12,16 +12,12 @@ use std::time::Duration;
 use super::own::{close_after, run};
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
-use crate::wire::header::Header;
+use crate::wire::{CommandBuilder, Header, ResponseCode, startup_type};
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// Its options: none.
 pub(crate) const SETTINGS: &[Setting] = &[];
 
-/// `TPM2_Startup(TPM_SU_CLEAR)`.
-const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
-/// `TPM_RC_INITIALIZE`: the TPM was started before.
-const INITIALIZE: u32 = 0x100;
 /// How long a TPM may take to start: its self-tests may come first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,16 +48,16 @@ pub(crate) fn parse(_options: &mut Options) -> Result<OpenLayer> {
 /// The transport's, and [`ErrorKind::GeneralFailure`] for a response code that
 /// says that the TPM did not start.
 pub fn start(tcti: &mut dyn Tcti) -> Result<()> {
-    let response = run("startup", tcti, &STARTUP_CLEAR, PATIENCE)
+    let command = CommandBuilder::startup(startup_type::CLEAR).build();
+    let response = run("startup", tcti, &command, PATIENCE)
         .map_err(|error| error.context("the layer startup cannot start the TPM"))?;
-    match Header::parse(&response).map(|header| header.code) {
-        Some(0 | INITIALIZE) => Ok(()),
+    let code = Header::parse(&response).map_or(0, |header| header.code);
+    match ResponseCode(code) {
+        // The second is a TPM that was started before.
+        ResponseCode(0) | ResponseCode::INITIALIZE => Ok(()),
         code => Err(Error::new(
             ErrorKind::GeneralFailure,
-            format!(
-                "the layer startup: TPM2_Startup(CLEAR) failed with the response code 0x{:x}",
-                code.unwrap_or_default()
-            ),
+            format!("the layer startup: TPM2_Startup(CLEAR) failed with {code:#}"),
         )),
     }
 }

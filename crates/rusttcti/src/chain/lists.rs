@@ -35,6 +35,15 @@ pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
     layer("trace", layer::trace::SETTINGS, layer::trace::parse),
+    layer("retry", layer::retry::SETTINGS, layer::retry::parse),
+    layer(
+        "deadline",
+        layer::deadline::SETTINGS,
+        layer::deadline::parse,
+    ),
+    layer("fault", layer::fault::SETTINGS, layer::fault::parse),
+    layer("reset", layer::reset::SETTINGS, layer::reset::parse),
+    layer("startup", layer::startup::SETTINGS, layer::startup::parse),
 ];
 
 const fn transport(

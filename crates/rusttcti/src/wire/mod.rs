@@ -3,8 +3,8 @@
 //!
 //! [`CommandView`] and [`ResponseView`] take a command and its response apart,
 //! and [`CommandBuilder`] and [`ResponseBuilder`] put them together. What the
-//! specification says of each command is in one table, [`Command`]. Nothing here
-//! does I/O.
+//! specification says of each command is in one table, [`Command`]. How they follow
+//! each other on a byte stream is in [`frame`]. Nothing here does I/O.
 //!
 //! "Part 1" to "Part 3" are those of the TCG's TPM 2.0 Library specification,
 //! with the sections of revision 1.59.
@@ -18,6 +18,7 @@ mod code;
 mod command;
 mod constants;
 pub(crate) mod cursor;
+pub mod frame;
 mod handle;
 pub mod header;
 mod info;

@@ -21,8 +21,8 @@ pub trait Bus {
         Ok(())
     }
 
-    /// Forgets what may have changed if the chip was reset, such as the
-    /// locality that it was told last.
+    /// Leaves the bus at rest, and forgets what may have changed if the chip was
+    /// reset or used by another program, such as the locality that it was told last.
     fn forget(&mut self) {}
 
     /// Returns how many bytes one access may have at most, 1 or more.

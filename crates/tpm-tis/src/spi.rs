@@ -119,6 +119,12 @@ impl<L: SpiLink> Bus for Spi<L> {
     type Error = L::Error;
     const CHECKSUM: bool = false;
 
+    fn forget(&mut self) {
+        // Another program may have left chip select asserted. That it cannot be
+        // released shows at the next access.
+        let _ = self.link.end();
+    }
+
     fn most(&self) -> usize {
         SPI_MOST
     }

@@ -86,7 +86,7 @@ impl Configured for I2c {
             match key {
                 "address" => address = parse_address(value)?,
                 "share" => share = tis::share(WHO, value)?,
-                _ => return Err(config::unknown_key(WHO, key, &tis::keys(SETTINGS))),
+                _ => return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS))),
             }
         }
         let Some(path) = path else {

@@ -34,9 +34,3 @@ pub(in super::super) fn share(who: &str, value: &str) -> Result<bool> {
         _ => Err(config::bad_value(who, "share", value, "0 or 1")),
     }
 }
-
-/// The keys that there are; the path has none.
-pub(in super::super) fn keys(settings: &'static [Setting]) -> Vec<&'static str> {
-    let keys = settings.iter().map(|setting| setting.key);
-    keys.filter(|key| !key.is_empty()).collect()
-}

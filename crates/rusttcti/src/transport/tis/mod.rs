@@ -27,7 +27,7 @@ use crate::sys::locks::Mutex;
 use crate::sys::{fork, log};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 use clock::SystemClock;
-pub(super) use conf::{SHARE, keys, path_and_options, share};
+pub(super) use conf::{SHARE, path_and_options, share};
 pub(super) use node::{Node, Turn, is_no};
 use timer::Timer;
 

@@ -2,7 +2,6 @@
 //! A chip as a transport, over the simulated one, in this computer's time. The
 //! kernel's calls below are what `make check-vm` tests.
 
-use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};

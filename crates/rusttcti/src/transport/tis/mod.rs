@@ -25,6 +25,7 @@ use tpm_tis::{Bus, Tis};
 use crate::sys::deadline::Deadline;
 use crate::sys::locks::Mutex;
 use crate::sys::{fork, log};
+use crate::wire::{Command, CommandCode, DurationClass, Header};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 use clock::SystemClock;
 pub(super) use conf::{SHARE, path_and_options, share};
@@ -60,6 +61,8 @@ pub(super) struct Chip<B> {
     link: Option<Link<B>>,
     locality: u8,
     timer: Option<Timer>,
+    /// The longest pause between two looks for the command's end.
+    pause: Duration,
     response: Vec<u8>,
     /// The size of a response that is here and was not taken yet.
     ready: Option<usize>,
@@ -113,6 +116,7 @@ where
             link: None,
             locality: 0,
             timer: None,
+            pause: longest_pause(&[]),
             response: Vec::new(),
             ready: None,
         };
@@ -149,6 +153,7 @@ where
         if self.link.is_none() {
             self.connect()?;
         }
+        self.pause = longest_pause(command);
         let link = self.link.as_mut().expect("a link");
         link.turn.take()?;
         let started = link.tis.lock().start(command);
@@ -189,7 +194,7 @@ where
             };
             let mut tis = link.tis.lock();
             let looked = tis.step(&mut self.response);
-            let pause = tis.interval();
+            let pause = tis.interval().min(self.pause);
             drop(tis);
             match looked {
                 Ok(Some(size)) => {
@@ -232,7 +237,7 @@ where
     /// Has the timer go off when it is time to look, if there is one.
     fn arm(&mut self) -> Result<()> {
         match (&self.timer, &self.link) {
-            (Some(timer), Some(link)) => timer.start(link.tis.lock().interval()),
+            (Some(timer), Some(link)) => timer.start(link.tis.lock().interval().min(self.pause)),
             _ => Ok(()),
         }
     }
@@ -289,6 +294,18 @@ where
         }
         let released = link.tis.lock().release();
         released.map_err(|error| told(&self.path, "cannot release the TPM at", error))
+    }
+}
+
+/// The longest pause between two looks for a command's end, after the time that
+/// a TPM takes for it.
+fn longest_pause(command: &[u8]) -> Duration {
+    let code = Header::parse(command).map(|header| CommandCode(header.code));
+    let info = code.and_then(Command::of);
+    match info.map(|info| info.duration) {
+        Some(DurationClass::Short) => Duration::from_millis(1),
+        Some(DurationClass::Medium) => Duration::from_millis(2),
+        Some(DurationClass::Long) | None => Duration::from_millis(5),
     }
 }
 

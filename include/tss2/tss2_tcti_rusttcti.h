@@ -88,6 +88,27 @@ TSS2_RC Tss2_Tcti_Rusttcti_Libtpms_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                         const char *conf);
 
 /**
+ * Initialises a context of the transport `spidev`, a TPM on an SPI bus.
+ * `conf` is `PATH,speed=HZ,share=1`, each of which may be left out; NULL is
+ * /dev/spidev0.1.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Spidev_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                       size_t *size,
+                                       const char *conf);
+
+/**
+ * Initialises a context of the transport `i2c`, a TPM on an I2C bus.
+ * `conf` is `PATH,address=NUMBER,share=1`, all but the path may be left out.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_I2c_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                    size_t *size,
+                                    const char *conf);
+
+/**
  * Initialises a context of the transport `null`, which has no TPM and
  * refuses every command. `conf` is ignored.
  *

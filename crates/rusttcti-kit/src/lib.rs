@@ -30,6 +30,7 @@ pub mod sshd;
 pub mod stage;
 pub mod strace;
 pub mod swtpm;
+pub mod tis_chip;
 pub mod tpm;
 pub mod tpmlib;
 pub mod tshark;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
+use crate::transport::{cmd, device, i2c, libtpms, mssim, null, spidev, swtpm};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -28,6 +28,8 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
     transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
+    transport("spidev", spidev::SETTINGS, parsed::<spidev::Spidev>),
+    transport("i2c", i2c::SETTINGS, parsed::<i2c::I2c>),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 

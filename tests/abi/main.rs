@@ -5,6 +5,7 @@ mod alloc;
 mod auto_traits;
 mod capi;
 mod chain_sigpipe;
+mod conformance;
 mod context;
 mod esys;
 mod esys_async;

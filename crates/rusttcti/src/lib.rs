@@ -38,13 +38,14 @@
 //! inside of a layer:
 //!
 //! ```
+//! use rusttcti::wire::{CommandBuilder, CommandCode};
 //! use rusttcti::{Context, Tcti};
 //!
 //! # let transport = rusttcti::open("libtpms")?;
 //! let mut context = Context::new(transport);
 //! let mut response = [0; 4096];
 //! assert!(context.receive(&mut response, None).is_err()); // out of sequence
-//! context.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+//! context.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 //! assert_eq!(context.receive(&mut response, None)?, 28);
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
@@ -61,10 +62,11 @@
 //! [`Tcti`]s, as a [`Context`] is.
 //!
 //! ```
+//! use rusttcti::wire::{CommandBuilder, CommandCode};
 //! use rusttcti::{ErrorKind, Tcti};
 //!
 //! let mut tcti = rusttcti::open("null")?;
-//! let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+//! let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
 //! let error = tcti.transmit(&get_random).expect_err("there is no TPM");
 //! assert_eq!(error.kind(), ErrorKind::NotImplemented);
 //! # Ok::<(), rusttcti::Error>(())

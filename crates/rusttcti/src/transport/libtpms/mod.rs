@@ -62,11 +62,12 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// The transport to a TPM inside this process.
 ///
 /// ```
-/// use rusttcti::transport::libtpms::Libtpms;
 /// use rusttcti::Tcti;
+/// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut tpm = Libtpms::builder().open()?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
 /// assert_eq!(tpm.receive(&mut response, None)?, 28);
 ///

@@ -45,6 +45,7 @@
 
 pub mod flush;
 pub mod pcap;
+pub mod rm;
 
 #[cfg(fuzzing)]
 use crate::config::Options;

@@ -49,6 +49,11 @@ pub(crate) const LAYERS: &[Entry<OpenLayer>] = &[
         settings: layer::flush::SETTINGS,
         open: layer::flush::open,
     },
+    Entry {
+        name: "rm",
+        settings: layer::rm::SETTINGS,
+        open: layer::rm::open,
+    },
 ];
 
 const fn transport<T: Module>(

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
 //! | [`flush`] | none: it makes room in a TPM that has no resource manager |
+//! | [`rm`] | `share=0\|1`, `fork=0\|1`, `leftovers=keep\|flush`: a resource manager |
 //!
 //! A chain string knows those of this module and no other. A layer of one's own
 //! is a type that holds a `Tcti` and is one: it wraps what
@@ -56,6 +57,11 @@ use crate::config::Options;
 pub(crate) fn read(options: Options) -> crate::Result<Option<std::ffi::OsString>> {
     match options.layer() {
         "pcap" => pcap::read(options).map(Some),
+        "rm" => {
+            let mut options = options;
+            rm::read(&mut options)?;
+            options.finish().map(|()| None)
+        }
         _ => options.finish().map(|()| None),
     }
 }

@@ -15,3 +15,4 @@ pub(crate) mod panic;
 pub(crate) mod sigpipe;
 pub(crate) mod spawn;
 pub(crate) mod threads;
+pub(crate) mod watch;

@@ -24,7 +24,7 @@ use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
 use crate::wire::header::Header;
-use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
+use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use platform::{Platform, SESSION_END};
 
 const WHO: &str = "mssim";
@@ -191,6 +191,14 @@ impl Tcti for Mssim {
         self.platform
             .power_on(&mut self.endpoint, deadline)
             .map(drop)
+    }
+
+    /// The simulator serves one client.
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer {
+            is_exclusive: true,
+            ..Peer::default()
+        })
     }
 
     fn finalize(&mut self) -> Result<()> {

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The layer rm over real TPMs.
+
+mod objects;
+mod tpm;

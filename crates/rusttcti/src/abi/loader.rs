@@ -5,14 +5,13 @@ use std::ffi::CString;
 use std::ptr;
 use std::time::Duration;
 
-use tss_esapi_sys::{
-    TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_FreeInfo,
-    Tss2_TctiLdr_GetInfo, Tss2_TctiLdr_Initialize_Ex,
-};
+use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
 
 use super::last_error::catch;
 use super::native::Native;
+use super::tctildr::Tctildr;
 use super::words::{Peer, owned};
+use crate::chain::LoadModule;
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind, Result, Tcti};
 
@@ -58,6 +57,7 @@ pub struct TctiLdr {
     native: Native,
     /// The loader's context, null once it is closed.
     context: *mut TSS2_TCTI_CONTEXT,
+    tctildr: Tctildr,
     name: String,
     conf: Option<String>,
 }
@@ -78,11 +78,12 @@ impl TctiLdr {
     pub fn new(name: &str, conf: Option<&str>) -> Result<Self> {
         let c_name = c_string(name)?;
         let c_conf = conf.map(c_string).transpose()?;
+        let tctildr = Tctildr::load()?;
         let peer = Peer::of_module(name);
         let mut context = ptr::null_mut();
         // SAFETY: C strings (or NULL) that live through the call, and a place.
         catch(peer.as_ref(), || unsafe {
-            Tss2_TctiLdr_Initialize_Ex(
+            (tctildr.initialize_ex)(
                 if name.is_empty() {
                     ptr::null()
                 } else {
@@ -103,17 +104,10 @@ impl TctiLdr {
         Ok(Self {
             native,
             context,
+            tctildr,
             name: name.to_owned(),
             conf: conf.map(str::to_owned),
         })
-    }
-
-    /// The same as a part of a chain, which a C program may use: without
-    /// SIGPIPE, whatever the module does.
-    pub(crate) fn shielded(name: &str, conf: Option<&str>) -> Result<Self> {
-        let mut tcti = sigpipe::shielded(|| Self::new(name, conf))?;
-        tcti.native.shield();
-        Ok(tcti)
     }
 
     /// Loads what `name:conf` names. Without a colon there is no configuration;
@@ -158,10 +152,11 @@ impl TctiLdr {
     /// with where there is no such module.
     pub fn info(name: &str) -> Result<TctiInfo> {
         let c_name = c_string(name)?;
+        let tctildr = Tctildr::load()?;
         let mut info: *mut TSS2_TCTI_INFO = ptr::null_mut();
         // SAFETY: a C string that lives through the call, and a place.
         catch(None, || unsafe {
-            Tss2_TctiLdr_GetInfo(c_name.as_ptr(), &mut info)
+            (tctildr.get_info)(c_name.as_ptr(), &mut info)
         })
         .map_err(|error| error.context(format!("there is no TCTI \"{name}\"")))?;
         // SAFETY: the loader just made it, with C strings of its own (or NULL)
@@ -173,7 +168,7 @@ impl TctiLdr {
                 description: owned((*info).description).unwrap_or_default(),
                 config_help: owned((*info).config_help).unwrap_or_default(),
             };
-            Tss2_TctiLdr_FreeInfo(&mut info);
+            (tctildr.free_info)(&mut info);
             Ok(found)
         }
     }
@@ -188,9 +183,25 @@ impl TctiLdr {
             // The loader's finalize calls the module's; ours would be a second.
             self.native.forget();
             // SAFETY: the loader made it; it sets the pointer to NULL.
-            sigpipe::shielded(|| unsafe { Tss2_TctiLdr_Finalize(&mut self.context) });
+            sigpipe::shielded(|| unsafe { (self.tctildr.finalize)(&mut self.context) });
             self.context = ptr::null_mut();
         }
+    }
+}
+
+/// Loads C modules for a chain, which a C program may use: without SIGPIPE,
+/// whatever the module does.
+pub(crate) struct Loader;
+
+impl LoadModule for Loader {
+    fn load(&self, name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
+        let mut tcti = sigpipe::shielded(|| TctiLdr::new(name, conf))?;
+        tcti.native.shield();
+        Ok(Box::new(tcti))
+    }
+
+    fn is_available(&self, name: &str) -> bool {
+        TctiLdr::is_available(name)
     }
 }
 

@@ -47,21 +47,3 @@
 pub mod flush;
 pub mod pcap;
 pub mod rm;
-
-#[cfg(fuzzing)]
-use crate::config::Options;
-
-/// Reads the options of a layer, and opens nothing, for the fuzzer: its file, of
-/// one that has one. A layer whose options are not `pcap`'s needs an arm here.
-#[cfg(fuzzing)]
-pub(crate) fn read(options: Options) -> crate::Result<Option<std::ffi::OsString>> {
-    match options.layer() {
-        "pcap" => pcap::read(options).map(Some),
-        "rm" => {
-            let mut options = options;
-            rm::read(&mut options)?;
-            options.finish().map(|()| None)
-        }
-        _ => options.finish().map(|()| None),
-    }
-}

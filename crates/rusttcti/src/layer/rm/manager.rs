@@ -462,7 +462,7 @@ impl State {
         mut lane: Box<Lane>,
         received: Result<usize>,
     ) -> Result<()> {
-        let waits = matches!(&received, Err(error) if error.kind() == ErrorKind::TryAgain);
+        let waits = matches!(&received, Err(error) if error.kind().leaves_command_pending());
         let is_gone = self.slot(space).is_none_or(|slot| slot.is_gone);
         let mut result = Ok(());
         match received {

@@ -48,8 +48,8 @@ use std::time::Duration;
 use self::manager::Manager;
 use self::slots::{Flight, Progress, Task};
 use self::wakeups::Wakeups;
-use crate::config::Options;
 use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
 use crate::sys::fork;
 use crate::{Cancel, Error, ErrorKind, Peer, PollHandle, Result, Tcti};
 
@@ -156,24 +156,13 @@ impl Builder {
     }
 }
 
-/// The layer as a chain opens it.
-pub(crate) fn open(mut options: Options, mut below: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {
-    match read(&mut options).and_then(|builder| options.finish().map(|()| builder)) {
-        Ok(builder) => Ok(Box::new(builder.open(below)?)),
-        Err(error) => {
-            // The mistake is what the user is told of.
-            let _ = below.finalize();
-            Err(error)
-        }
-    }
-}
-
 /// Reads the options.
-pub(crate) fn read(options: &mut Options) -> Result<Builder> {
+pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     let share = one_of(options, "share", ["0", "1"])?.map(|at| at == 1);
     let fork = one_of(options, "fork", ["0", "1"])? == Some(1);
     let flush = one_of(options, "leftovers", ["keep", "flush"])? == Some(1);
-    Ok(Builder { share, fork, flush })
+    let builder = Builder { share, fork, flush };
+    Ok(Box::new(move |below| Ok(Box::new(builder.open(below)?))))
 }
 
 /// Takes an option that has one of two values, and returns which.
@@ -256,7 +245,7 @@ impl Tcti for Rm {
             Ok(answer.len())
         });
         self.awaits = matches!(&received, Err(error)
-            if matches!(error.kind(), ErrorKind::TryAgain | ErrorKind::InsufficientBuffer));
+            if error.kind().leaves_command_pending());
         received
     }
 

@@ -71,7 +71,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         default: "0",
         text: "With 1, forked children go on with their parent's objects, over connections of \
                their own, which device and swtpm (without persistent=1) can have. Sessions stay \
-               the parent's.",
+               the parent's. Parent and children share the TPM: over swtpm, it means share=1.",
     },
     Setting {
         key: "leftovers",
@@ -131,7 +131,8 @@ impl Builder {
     pub fn open(self, below: impl Tcti + 'static) -> Result<Rm> {
         let mut below: Box<dyn Tcti> = Box::new(below);
         let peer = below.peer().unwrap_or_default();
-        let share = self.share.unwrap_or(!peer.is_exclusive);
+        // A forked child uses the TPM beside its parent.
+        let share = self.share.unwrap_or(!peer.is_exclusive) || (self.fork && !peer.is_exclusive);
         let cancels = below.canceller().is_some();
         let manager = Manager::of(&peer, share, self.fork);
         let space = manager.add(below, share, self.fork);

@@ -218,7 +218,10 @@ impl Tcti for Device {
     fn after_fork(&mut self) -> Result<()> {
         self.partial.clear();
         let node = Node::open(&self.path).map_err(|error| {
-            let text = format!("a forked child needs a connection of its own to {}", self.path);
+            let text = format!(
+                "a forked child needs a connection of its own to {}",
+                self.path
+            );
             flat(Error::new(ErrorKind::BadContext, error.report()).context(text))
         })?;
         self.node = Some(node);

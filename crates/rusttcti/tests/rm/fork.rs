@@ -47,14 +47,23 @@ fn children_and_their_children_go_on_with_the_parent_s_objects() {
     let swtpm = Swtpm::tcp();
     for share in [0, 1] {
         let mut user = context(&format!("rm,fork=1,share={share}:swtpm:{}", swtpm.conf()));
-        let keys: Vec<_> = (0..6).map(|n| user.create_primary(NULL, n).expect("a key")).collect();
-        let marks: Vec<_> = keys.iter().map(|key| user.hmac(*key, b"x").expect("it works")).collect();
+        let keys: Vec<_> = (0..6)
+            .map(|n| user.create_primary(NULL, n).expect("a key"))
+            .collect();
+        let marks: Vec<_> = keys
+            .iter()
+            .map(|key| user.hmac(*key, b"x").expect("it works"))
+            .collect();
         let session = user.start_session(1).expect("a session");
         let worker = |user: &mut User<Context>| {
             for (key, mark) in keys.iter().zip(&marks) {
                 assert_eq!(user.hmac(*key, b"x").as_ref(), Ok(mark));
             }
-            assert_eq!(user.policy_digest(session), Err(0x910), "it is the parent's");
+            assert_eq!(
+                user.policy_digest(session),
+                Err(0x910),
+                "it is the parent's"
+            );
             let own = user.create_primary(NULL, 77).expect("a key");
             user.hmac(own, b"x").expect("it works");
             0
@@ -69,19 +78,26 @@ fn children_and_their_children_go_on_with_the_parent_s_objects() {
         for (key, mark) in keys.iter().zip(&marks) {
             assert_eq!(user.hmac(*key, b"x").as_ref(), Ok(mark), "share={share}");
         }
-        user.policy_digest(session).expect("it lives on in the parent");
+        user.policy_digest(session)
+            .expect("it lives on in the parent");
     }
 }
 
 #[test]
 fn a_child_begins_without_a_command_whatever_its_parent_awaits() {
     let swtpm = Swtpm::unix();
-    for chain in [format!("swtpm:{}", swtpm.conf()), format!("rm,fork=1:swtpm:{}", swtpm.conf())] {
+    for chain in [
+        format!("swtpm:{}", swtpm.conf()),
+        format!("rm,fork=1:swtpm:{}", swtpm.conf()),
+    ] {
         let mut user = context(&chain);
         let get_random = crate::tpm::command(0x8001, 0x17b, &[&[0, 8]]);
         user.0.transmit(&get_random).expect("it is sent");
         let child = forked(|| {
-            let early = user.0.receive(&mut [0; 4096], None).expect_err("nothing was sent");
+            let early = user
+                .0
+                .receive(&mut [0; 4096], None)
+                .expect_err("nothing was sent");
             assert_eq!(early.kind(), ErrorKind::BadSequence, "{}", early.report());
             user.get_random().expect("a response of its own");
             0
@@ -97,7 +113,10 @@ fn what_cannot_connect_anew_refuses_in_words() {
     let swtpm = Swtpm::tcp();
     for (chain, words) in [
         (format!("rm:swtpm:{}", swtpm.conf()), "rm,fork=1:"),
-        (format!("rm,fork=1:swtpm:{},persistent=1", swtpm.conf()), "persistent=1"),
+        (
+            format!("rm,fork=1:swtpm:{},persistent=1", swtpm.conf()),
+            "persistent=1",
+        ),
         ("rm,fork=1:libtpms".to_owned(), "opened before fork()"),
         ("libtpms".to_owned(), "opened before fork()"),
     ] {

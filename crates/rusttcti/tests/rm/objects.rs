@@ -11,17 +11,38 @@ const SAVED: u32 = 0x0300_0000;
 fn twenty_objects_live_at_once_and_each_stays_itself() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms", "rm,fork=1:libtpms"] {
         let mut user = open(chain);
-        let keys: Vec<_> = (0..20).map(|n| user.create_primary(OWNER, n).expect("a key")).collect();
-        let marks: Vec<_> = keys.iter().map(|key| user.hmac(*key, b"x").expect("it works")).collect();
+        let keys: Vec<_> = (0..20)
+            .map(|n| user.create_primary(OWNER, n).expect("a key"))
+            .collect();
+        let marks: Vec<_> = keys
+            .iter()
+            .map(|key| user.hmac(*key, b"x").expect("it works"))
+            .collect();
         for (n, mark) in marks.iter().enumerate() {
-            assert_eq!(marks.iter().filter(|other| *other == mark).count(), 1, "{chain}: {n}");
+            assert_eq!(
+                marks.iter().filter(|other| *other == mark).count(),
+                1,
+                "{chain}: {n}"
+            );
         }
         for round in 0..40 {
             let at = round * 7 % keys.len();
-            assert_eq!(user.hmac(keys[at], b"x").as_ref(), Ok(&marks[at]), "{chain}");
+            assert_eq!(
+                user.hmac(keys[at], b"x").as_ref(),
+                Ok(&marks[at]),
+                "{chain}"
+            );
         }
-        assert_eq!(user.handles(TRANSIENT, 254), (keys.clone(), false), "{chain}");
-        assert_eq!(user.handles(keys[3], 4), (keys[3..7].to_vec(), true), "{chain}");
+        assert_eq!(
+            user.handles(TRANSIENT, 254),
+            (keys.clone(), false),
+            "{chain}"
+        );
+        assert_eq!(
+            user.handles(keys[3], 4),
+            (keys[3..7].to_vec(), true),
+            "{chain}"
+        );
         user.flush(keys[5]).expect("it goes");
         assert_eq!(user.hmac(keys[5], b"x"), Err(0x910), "{chain}");
         assert_eq!(user.flush(keys[5]), Err(0x1cb), "{chain}");
@@ -33,20 +54,37 @@ fn twenty_objects_live_at_once_and_each_stays_itself() {
 fn sixty_four_sessions_live_at_once() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms"] {
         let mut user = open(chain);
-        let sessions: Vec<_> = (0..64).map(|_| user.start_session(1).expect("a session")).collect();
+        let sessions: Vec<_> = (0..64)
+            .map(|_| user.start_session(1).expect("a session"))
+            .collect();
         assert_eq!(user.start_session(1), Err(0x905), "{chain}: the TPM has 64");
         for (n, session) in sessions.iter().enumerate() {
             user.mark(*session, n as u8).expect("it is there");
         }
-        let digests: Vec<_> = sessions.iter().map(|s| user.policy_digest(*s).expect("a digest")).collect();
+        let digests: Vec<_> = sessions
+            .iter()
+            .map(|s| user.policy_digest(*s).expect("a digest"))
+            .collect();
         for (n, digest) in digests.iter().enumerate() {
-            assert_eq!(digests.iter().filter(|other| *other == digest).count(), 1, "{chain}: {n}");
+            assert_eq!(
+                digests.iter().filter(|other| *other == digest).count(),
+                1,
+                "{chain}: {n}"
+            );
         }
-        assert_eq!(user.handles(LOADED, 254), (sessions.clone(), false), "{chain}");
+        assert_eq!(
+            user.handles(LOADED, 254),
+            (sessions.clone(), false),
+            "{chain}"
+        );
         assert_eq!(user.handles(SAVED, 254), (vec![], false), "{chain}");
         user.flush(sessions[9]).expect("it goes");
         assert_eq!(user.policy_digest(sessions[9]), Err(0x910), "{chain}");
-        assert_eq!(user.policy_digest(sessions[10]).as_ref(), Ok(&digests[10]), "{chain}");
+        assert_eq!(
+            user.policy_digest(sessions[10]).as_ref(),
+            Ok(&digests[10]),
+            "{chain}"
+        );
     }
 }
 
@@ -59,7 +97,9 @@ fn a_sequence_that_is_saved_and_loaded_is_a_second_one() {
         let context = user.save(first).expect("a context");
         let second = user.load(&context).expect("a copy");
         // Others push both out.
-        let keys: Vec<_> = (0..5).map(|n| user.create_primary(NULL, n).expect("a key")).collect();
+        let keys: Vec<_> = (0..5)
+            .map(|n| user.create_primary(NULL, n).expect("a key"))
+            .collect();
         user.update(first, b"c").expect("an update");
         user.update(second, b"d").expect("an update");
         for key in &keys {
@@ -74,7 +114,11 @@ fn a_sequence_that_is_saved_and_loaded_is_a_second_one() {
         };
         assert_eq!(user.complete(first), Ok(digest(b"abce")), "{chain}");
         assert_eq!(user.complete(second), Ok(digest(b"abd")), "{chain}");
-        assert_eq!(user.update(first, b"x"), Err(0x910), "{chain}: it is complete");
+        assert_eq!(
+            user.update(first, b"x"),
+            Err(0x910),
+            "{chain}: it is complete"
+        );
     }
 }
 
@@ -87,7 +131,11 @@ fn a_saved_session_is_refused_until_it_is_loaded_and_its_context_loads_once() {
         let digest = user.policy_digest(session).expect("a digest");
         let context = user.save(session).expect("a context");
         assert_eq!(user.policy_digest(session), Err(0x910), "{chain}");
-        assert_eq!(user.handles(SAVED, 9).0, [LOADED | session & 0xff_ffff], "{chain}");
+        assert_eq!(
+            user.handles(SAVED, 9).0,
+            [LOADED | session & 0xff_ffff],
+            "{chain}"
+        );
         assert_eq!(user.handles(LOADED, 9).0, [], "{chain}");
         assert_eq!(user.load(&context), Ok(session), "{chain}");
         assert_eq!(user.policy_digest(session), Ok(digest), "{chain}");
@@ -100,9 +148,16 @@ fn a_saved_session_is_refused_until_it_is_loaded_and_its_context_loads_once() {
 fn clear_ends_the_owner_s_objects_and_no_others() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms"] {
         let mut user = open(chain);
-        let owned: Vec<_> = (0..5).map(|n| user.create_primary(OWNER, n).expect("a key")).collect();
-        let others: Vec<_> = (0..5).map(|n| user.create_primary(NULL, n).expect("a key")).collect();
-        let marks: Vec<_> = others.iter().map(|key| user.hmac(*key, b"x").expect("it works")).collect();
+        let owned: Vec<_> = (0..5)
+            .map(|n| user.create_primary(OWNER, n).expect("a key"))
+            .collect();
+        let others: Vec<_> = (0..5)
+            .map(|n| user.create_primary(NULL, n).expect("a key"))
+            .collect();
+        let marks: Vec<_> = others
+            .iter()
+            .map(|key| user.hmac(*key, b"x").expect("it works"))
+            .collect();
         user.clear().expect("the TPM is cleared");
         assert_eq!(user.handles(TRANSIENT, 99).0, others, "{chain}");
         for key in &owned {
@@ -112,15 +167,21 @@ fn clear_ends_the_owner_s_objects_and_no_others() {
             assert_eq!(user.hmac(*key, b"x").as_ref(), Ok(mark), "{chain}");
         }
         let fresh = user.create_primary(OWNER, 0).expect("a key");
-        assert!(!owned.contains(&fresh), "{chain}: a lost handle comes again");
+        assert!(
+            !owned.contains(&fresh),
+            "{chain}: a lost handle comes again"
+        );
     }
 }
 
 #[test]
 fn a_disabled_hierarchy_s_objects_are_gone_also_when_it_comes_back() {
     let mut user = open("rm:libtpms");
-    let owned: Vec<_> = (0..5).map(|n| user.create_primary(OWNER, n).expect("a key")).collect();
-    user.hierarchy_control(OWNER, true).expect("it is on already");
+    let owned: Vec<_> = (0..5)
+        .map(|n| user.create_primary(OWNER, n).expect("a key"))
+        .collect();
+    user.hierarchy_control(OWNER, true)
+        .expect("it is on already");
     for key in &owned {
         user.hmac(*key, b"x").expect("it is there");
     }
@@ -136,7 +197,9 @@ fn a_disabled_hierarchy_s_objects_are_gone_also_when_it_comes_back() {
 fn a_reset_ends_everything_and_new_objects_work() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms"] {
         let mut user = open(chain);
-        let keys: Vec<_> = (0..6).map(|n| user.create_primary(NULL, n).expect("a key")).collect();
+        let keys: Vec<_> = (0..6)
+            .map(|n| user.create_primary(NULL, n).expect("a key"))
+            .collect();
         let session = user.start_session(0).expect("a session");
         rusttcti::Tcti::reset(&mut user.0).expect("a power cycle");
         for key in &keys {

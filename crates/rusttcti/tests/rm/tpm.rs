@@ -59,7 +59,9 @@ impl<T: Tcti> User<T> {
     pub fn try_run(&mut self, command: &[u8]) -> rusttcti::Result<Answer> {
         self.0.transmit(command)?;
         let mut response = [0; 4096];
-        let length = self.0.receive(&mut response, Some(Duration::from_secs(30)))?;
+        let length = self
+            .0
+            .receive(&mut response, Some(Duration::from_secs(30)))?;
         let header = Header::parse(&response[..length]).expect("a header");
         assert_eq!(header.size as usize, length);
         Ok(match header.code {
@@ -72,7 +74,13 @@ impl<T: Tcti> User<T> {
         self.run(&command(0x8001, code, parts))
     }
 
-    fn authorized(&mut self, code: u32, handles: &[u32], session: u32, parameters: &[u8]) -> Answer {
+    fn authorized(
+        &mut self,
+        code: u32,
+        handles: &[u32],
+        session: u32,
+        parameters: &[u8],
+    ) -> Answer {
         let handles: Vec<u8> = handles.iter().flat_map(|h| h.to_be_bytes()).collect();
         let attributes = u8::from(session != PASSWORD);
         let area = authorization(session, attributes);
@@ -95,7 +103,8 @@ impl<T: Tcti> User<T> {
             &[0, 0, 0, 0, 0, 0],
         ]
         .concat();
-        self.authorized(0x131, &[hierarchy], PASSWORD, &parameters).map(|body| first_word(&body))
+        self.authorized(0x131, &[hierarchy], PASSWORD, &parameters)
+            .map(|body| first_word(&body))
     }
 
     /// HMAC of a text by a key: tells one key from another.
@@ -132,7 +141,8 @@ impl<T: Tcti> User<T> {
         let null = NULL.to_be_bytes();
         let nonce = [&[0, 16][..], &[0x5a; 16]].concat();
         let rest = [0, 0, kind, 0, 0x10, 0, 0x0b];
-        self.plain(0x176, &[&null, &null, &nonce, &rest]).map(|body| first_word(&body))
+        self.plain(0x176, &[&null, &null, &nonce, &rest])
+            .map(|body| first_word(&body))
     }
 
     /// PolicyCpHash with a digest of such bytes: marks a policy session.
@@ -145,7 +155,8 @@ impl<T: Tcti> User<T> {
     }
 
     pub fn hash_start(&mut self) -> Result<u32, u32> {
-        self.plain(0x186, &[&[0, 0, 0, 0x0b]]).map(|body| first_word(&body))
+        self.plain(0x186, &[&[0, 0, 0, 0x0b]])
+            .map(|body| first_word(&body))
     }
 
     pub fn update(&mut self, sequence: u32, data: &[u8]) -> Answer {

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::capability::{self, property};
+use super::capability;
 use super::command::Makes;
 use super::engine::{Engine, PATIENCE, Phase, Purpose, Room, rc};
 use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::{Residence, number};
-use crate::wire::header::Header;
+use crate::wire::{Header, property};
 
 /// How often the engine makes room before it tries whether there is more.
 const TRY_AGAIN_AFTER: u32 = 256;
@@ -84,7 +84,11 @@ impl Engine {
         self.job.crowded = None;
         self.room.made += 1;
         if self.room.made >= TRY_AGAIN_AFTER && !self.mode.kernel {
-            self.room = Room { is_all: false, made: 0, ..self.room };
+            self.room = Room {
+                is_all: false,
+                made: 0,
+                ..self.room
+            };
         }
     }
 
@@ -99,12 +103,18 @@ impl Engine {
         self.job.crowded = None;
         self.session_room.made += 1;
         if self.session_room.made >= TRY_AGAIN_AFTER && !self.mode.kernel {
-            self.session_room = Room { is_all: false, made: 0, ..self.session_room };
+            self.session_room = Room {
+                is_all: false,
+                made: 0,
+                ..self.session_room
+            };
         }
     }
 
     fn session_loaded(&mut self, handle: u32, body: &[u8]) {
-        let is_it = body.first_chunk().is_some_and(|got| u32::from_be_bytes(*got) == handle);
+        let is_it = body
+            .first_chunk()
+            .is_some_and(|got| u32::from_be_bytes(*got) == handle);
         match self.sessions.get_mut(handle) {
             Some(session) if is_it => session.residence = Residence::Loaded,
             _ => self.failed(),
@@ -191,7 +201,11 @@ impl Engine {
                 LOADED_SESSIONS => self.sessions.get(handle).is_some(),
                 _ => self.objects.at(handle).is_some(),
             };
-            let is_known = self.spaces.iter().flatten().any(|space| space.foreign.contains(&handle));
+            let is_known = self
+                .spaces
+                .iter()
+                .flatten()
+                .any(|space| space.foreign.contains(&handle));
             let opens = self.job.purpose != Purpose::Command;
             match flush {
                 _ if is_ours => {}
@@ -227,7 +241,9 @@ impl Engine {
             (Own::LoadObject(_), rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY) => {
                 self.crowd(Makes::Object, code);
             }
-            (Own::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => self.crowd(Makes::Session, code),
+            (Own::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => {
+                self.crowd(Makes::Session, code)
+            }
             (Own::SaveSession(_) | Own::LoadSession(_), rc::CONTEXT_GAP) => {
                 let fresh = self.job.renewal.is_none();
                 if !fresh || !self.begin_renewal() {

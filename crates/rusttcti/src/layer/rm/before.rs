@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use super::capability::{self, CAP_HANDLES, CAP_PROPERTIES, MOST_HANDLES, property};
+use super::capability::{MOST_HANDLES, write_handles};
 use super::command::Makes;
 use super::engine::{Engine, Go, PATIENCE, Phase, Purpose, Renewal, Step, What, rc};
 use super::objects::Object;
 use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
+use crate::wire::{capability, property};
 
 impl Engine {
     /// One step before the client's command.
@@ -40,7 +41,7 @@ impl Engine {
         }
         if let Some((first, count)) = self.asks_for_handles() {
             let view = self.view(first);
-            capability::write_handles(&mut self.job.response, &view, count);
+            write_handles(&mut self.job.response, &view, count);
             self.job.phase = Phase::After;
             return Go::Again;
         }
@@ -58,7 +59,9 @@ impl Engine {
             return Some(self.send(Own::Properties));
         }
         if std::mem::take(&mut self.suspect) {
-            self.job.lists.extend([SAVED_SESSIONS, LOADED_SESSIONS, TRANSIENT]);
+            self.job
+                .lists
+                .extend([SAVED_SESSIONS, LOADED_SESSIONS, TRANSIENT]);
         }
         if self.job.lists.is_empty() {
             let stray = self.strays.last().copied()?;
@@ -120,7 +123,8 @@ impl Engine {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        let longest = (self.job.waited / 4).clamp(Duration::from_millis(1), Duration::from_millis(40));
+        let longest =
+            (self.job.waited / 4).clamp(Duration::from_millis(1), Duration::from_millis(40));
         let spread = (self.dice % 1000) as u32;
         longest / 2 + longest * spread / 1000
     }
@@ -198,7 +202,8 @@ impl Engine {
 
     /// Returns how many places of loaded sessions are taken, as far as is known.
     pub(super) fn sessions_used(&self) -> usize {
-        let foreign = [LOADED_SESSIONS, SAVED_SESSIONS].map(|first| self.foreign_count(first >> 24));
+        let foreign =
+            [LOADED_SESSIONS, SAVED_SESSIONS].map(|first| self.foreign_count(first >> 24));
         self.sessions.loaded() + foreign[0] + foreign[1]
     }
 
@@ -206,7 +211,11 @@ impl Engine {
     /// found all of them.
     fn foreign_count(&self, kind: u32) -> usize {
         let of_kind = |space: &super::spaces::Space| {
-            space.foreign.iter().filter(|handle| **handle >> 24 == kind).count()
+            space
+                .foreign
+                .iter()
+                .filter(|handle| **handle >> 24 == kind)
+                .count()
         };
         self.spaces.iter().flatten().map(of_kind).max().unwrap_or(0)
     }
@@ -241,7 +250,12 @@ impl Engine {
     }
 
     fn object_to_evict(&self) -> Option<usize> {
-        let needed = |id| self.job.needs.iter().any(|need| need.what == What::Object(id));
+        let needed = |id| {
+            self.job
+                .needs
+                .iter()
+                .any(|need| need.what == What::Object(id))
+        };
         self.objects.least_recent(|id, _: &Object| !needed(id))
     }
 
@@ -256,7 +270,10 @@ impl Engine {
 
     /// Saves an object if that is needed, else flushes it.
     pub(super) fn unload_object(&mut self, id: usize) -> Go {
-        let is_saved = self.objects.get(id).is_some_and(|object| !object.context.is_empty());
+        let is_saved = self
+            .objects
+            .get(id)
+            .is_some_and(|object| !object.context.is_empty());
         self.send(match is_saved {
             true => Own::FlushObject(id),
             false => Own::SaveObject(id),
@@ -317,7 +334,12 @@ impl Engine {
     /// Writes a command of the engine's own.
     pub(super) fn write_own(&mut self, command: Own) {
         let out = &mut self.out;
-        let real = |id| self.objects.get(id).and_then(Object::real).unwrap_or_default();
+        let real = |id| {
+            self.objects
+                .get(id)
+                .and_then(Object::real)
+                .unwrap_or_default()
+        };
         match command {
             Own::SaveObject(id) => own::save(out, real(id)),
             Own::FlushObject(id) => own::flush(out, real(id)),
@@ -327,15 +349,18 @@ impl Engine {
             }
             Own::SaveSession(handle) => own::save(out, handle),
             Own::LoadSession(handle) => {
-                let context = self.sessions.get(handle).map(|session| &session.context[..]);
+                let context = self
+                    .sessions
+                    .get(handle)
+                    .map(|session| &session.context[..]);
                 own::load(out, context.unwrap_or_default());
             }
             Own::FlushSession(handle) | Own::FlushStray(handle) => own::flush(out, handle),
-            Own::List(first) => own::capability(out, CAP_HANDLES, first, MOST_HANDLES),
+            Own::List(first) => own::capability(out, capability::HANDLES, first, MOST_HANDLES),
             Own::Properties => {
                 let first = property::HR_TRANSIENT_MIN;
                 let count = property::CONTEXT_GAP_MAX - first + 1;
-                own::capability(out, CAP_PROPERTIES, first, count);
+                own::capability(out, capability::TPM_PROPERTIES, first, count);
             }
         }
     }

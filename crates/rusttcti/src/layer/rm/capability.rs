@@ -3,26 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::NO_SESSIONS;
-use crate::wire::header::Header;
-
-pub(super) const CAP_HANDLES: u32 = 1;
-pub(super) const CAP_PROPERTIES: u32 = 6;
+use crate::wire::{Header, capability, tag};
 
 /// The most handles in one response (MAX_CAP_HANDLES).
 pub(super) const MOST_HANDLES: u32 = 254;
-
-/// Properties, by the names of the TPM2_PT constants.
-pub(super) mod property {
-    pub(in super::super) const HR_TRANSIENT_MIN: u32 = 0x10e;
-    pub(in super::super) const HR_LOADED_MIN: u32 = 0x110;
-    pub(in super::super) const ACTIVE_SESSIONS_MAX: u32 = 0x111;
-    pub(in super::super) const CONTEXT_GAP_MAX: u32 = 0x114;
-    pub(in super::super) const HR_LOADED: u32 = 0x203;
-    pub(in super::super) const HR_LOADED_AVAIL: u32 = 0x204;
-    pub(in super::super) const HR_ACTIVE: u32 = 0x205;
-    pub(in super::super) const HR_TRANSIENT_AVAIL: u32 = 0x207;
-}
 
 /// Where the list of a response begins: behind header, moreData and capability.
 const LIST: usize = Header::SIZE + 5;
@@ -35,24 +19,31 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 pub(super) fn handles(response: &[u8]) -> impl Iterator<Item = u32> + Clone + '_ {
     let count = word(response, LIST).unwrap_or(0) as usize;
     let words = response.get(LIST + 4..).unwrap_or_default().chunks_exact(4);
-    words.take(count).filter_map(|word| Some(u32::from_be_bytes(word.try_into().ok()?)))
+    words
+        .take(count)
+        .filter_map(|word| Some(u32::from_be_bytes(word.try_into().ok()?)))
 }
 
 /// Returns the properties of a response to GetCapability(TPM_PROPERTIES).
 pub(super) fn properties(response: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
     let count = word(response, LIST).unwrap_or(0) as usize;
     let pairs = response.get(LIST + 4..).unwrap_or_default().chunks_exact(8);
-    pairs.take(count).filter_map(|pair| Some((word(pair, 0)?, word(pair, 4)?)))
+    pairs
+        .take(count)
+        .filter_map(|pair| Some((word(pair, 0)?, word(pair, 4)?)))
 }
 
 /// Changes the properties of a response, which says that it is one of a
 /// capability of properties.
 pub(super) fn rewrite_properties(response: &mut [u8], change: impl Fn(u32, u32) -> u32) {
-    if word(response, Header::SIZE + 1) != Some(CAP_PROPERTIES) {
+    if word(response, Header::SIZE + 1) != Some(capability::TPM_PROPERTIES) {
         return;
     }
     let count = word(response, LIST).unwrap_or(0) as usize;
-    let pairs = response.get_mut(LIST + 4..).unwrap_or_default().chunks_exact_mut(8);
+    let pairs = response
+        .get_mut(LIST + 4..)
+        .unwrap_or_default()
+        .chunks_exact_mut(8);
     for pair in pairs.take(count) {
         if let (Some(property), Some(value)) = (word(pair, 0), word(pair, 4)) {
             pair[4..].copy_from_slice(&change(property, value).to_be_bytes());
@@ -65,14 +56,14 @@ pub(super) fn write_handles(into: &mut Vec<u8>, sorted: &[u32], count: u32) {
     let count = count.min(MOST_HANDLES) as usize;
     let told = &sorted[..sorted.len().min(count)];
     let header = Header {
-        tag: NO_SESSIONS,
+        tag: tag::NO_SESSIONS,
         size: (LIST + 4 + 4 * told.len()) as u32,
         code: 0,
     };
     into.clear();
     into.extend_from_slice(&header.to_bytes());
     into.push(u8::from(told.len() < sorted.len()));
-    into.extend_from_slice(&CAP_HANDLES.to_be_bytes());
+    into.extend_from_slice(&capability::HANDLES.to_be_bytes());
     into.extend_from_slice(&(told.len() as u32).to_be_bytes());
     for handle in told {
         into.extend_from_slice(&handle.to_be_bytes());

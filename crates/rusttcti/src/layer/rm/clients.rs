@@ -29,10 +29,14 @@ impl Engine {
         }
         let space = self.job.space;
         let of_client = |session: &&Session| session.space == space;
-        let left = self.sessions.iter().filter(of_client).find(|session| match session.sticky {
-            true => session.residence == Residence::Evicted,
-            false => session.residence != Residence::Saved,
-        });
+        let left = self
+            .sessions
+            .iter()
+            .filter(of_client)
+            .find(|session| match session.sticky {
+                true => session.residence == Residence::Evicted,
+                false => session.residence != Residence::Saved,
+            });
         let left = left.map(|session| (session.handle, session.sticky));
         if let Some((handle, sticky)) = left {
             return match sticky {
@@ -41,7 +45,9 @@ impl Engine {
             };
         }
         let is_own = |id: &usize| {
-            self.objects.get(*id).is_some_and(|object| object.space == space && !object.stays)
+            self.objects
+                .get(*id)
+                .is_some_and(|object| object.space == space && !object.stays)
         };
         let own = self.objects.loaded().iter().copied().find(is_own);
         match own {
@@ -87,7 +93,10 @@ impl Engine {
         self.forget_foreign(real);
         let object = Object::new(self.job.space, 0, false, self.clock);
         let id = self.objects.insert(object);
-        let handle = self.spaces.get_mut(self.job.space).and_then(|space| space.as_mut()?.give(id));
+        let handle = self
+            .spaces
+            .get_mut(self.job.space)
+            .and_then(|space| space.as_mut()?.give(id));
         let Some(handle) = handle else {
             self.objects.remove(id);
             return self.done();
@@ -154,4 +163,3 @@ impl Engine {
         self.done()
     }
 }
-

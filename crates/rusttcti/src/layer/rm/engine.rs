@@ -11,27 +11,30 @@
 
 use std::time::Duration;
 
-use super::command::{Command, Makes, NO_SESSIONS};
+use super::command::{Command, Makes};
 use super::objects::{ObjectId, Objects};
 use super::own::Own;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
-use crate::wire::header::Header;
+use crate::wire::{CommandCode, Header, tag};
 
-/// Response codes, by the names of the TPM2_RC constants.
+/// Response codes as numbers.
 pub(super) mod rc {
-    pub(in super::super) const INITIALIZE: u32 = 0x100;
-    pub(in super::super) const CONTEXT_GAP: u32 = 0x901;
-    pub(in super::super) const OBJECT_MEMORY: u32 = 0x902;
-    pub(in super::super) const SESSION_MEMORY: u32 = 0x903;
-    pub(in super::super) const MEMORY: u32 = 0x904;
-    pub(in super::super) const SESSION_HANDLES: u32 = 0x905;
-    pub(in super::super) const OBJECT_HANDLES: u32 = 0x906;
-    pub(in super::super) const YIELDED: u32 = 0x908;
-    pub(in super::super) const TESTING: u32 = 0x90a;
-    pub(in super::super) const REFERENCE_H0: u32 = 0x910;
-    pub(in super::super) const REFERENCE_S0: u32 = 0x918;
-    pub(in super::super) const RETRY: u32 = 0x922;
+    use crate::wire::ResponseCode;
+
+    pub(in super::super) const INITIALIZE: u32 = ResponseCode::INITIALIZE.0;
+    pub(in super::super) const CANCELED: u32 = ResponseCode::CANCELED.0;
+    pub(in super::super) const CONTEXT_GAP: u32 = ResponseCode::CONTEXT_GAP.0;
+    pub(in super::super) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
+    pub(in super::super) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
+    pub(in super::super) const MEMORY: u32 = ResponseCode::MEMORY.0;
+    pub(in super::super) const SESSION_HANDLES: u32 = ResponseCode::SESSION_HANDLES.0;
+    pub(in super::super) const OBJECT_HANDLES: u32 = ResponseCode::OBJECT_HANDLES.0;
+    pub(in super::super) const YIELDED: u32 = ResponseCode::YIELDED.0;
+    pub(in super::super) const TESTING: u32 = ResponseCode::TESTING.0;
+    pub(in super::super) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
+    pub(in super::super) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
+    pub(in super::super) const RETRY: u32 = ResponseCode::RETRY.0;
     /// RC_HANDLE for the first parameter.
     pub(in super::super) const HANDLE_P1: u32 = 0x1cb;
     /// The bit of a code that blames a handle, a parameter or a session.
@@ -83,8 +86,16 @@ pub(super) struct Room {
 }
 
 impl Room {
-    const KERNEL: Self = Self { known: 3, is_all: true, made: 0 };
-    const LEAST: Self = Self { known: 3, is_all: false, made: 0 };
+    const KERNEL: Self = Self {
+        known: 3,
+        is_all: true,
+        made: 0,
+    };
+    const LEAST: Self = Self {
+        known: 3,
+        is_all: false,
+        made: 0,
+    };
 }
 
 /// What a job is for.
@@ -163,7 +174,7 @@ pub(super) struct Job {
     pub(super) phase: Phase,
     /// The client's command as it came.
     pub(super) command: Vec<u8>,
-    pub(super) code: u32,
+    pub(super) code: CommandCode,
     pub(super) makes: Makes,
     pub(super) needs: Vec<Need>,
     /// The command that the engine sent last, and waits for.
@@ -232,7 +243,11 @@ impl Engine {
     /// An engine that knows nothing of its TPM yet. `seed` should differ between
     /// processes.
     pub(crate) fn new(mode: Mode, seed: u64) -> Self {
-        let room = if mode.kernel { Room::KERNEL } else { Room::LEAST };
+        let room = if mode.kernel {
+            Room::KERNEL
+        } else {
+            Room::LEAST
+        };
         Self {
             mode,
             objects: Objects::default(),
@@ -290,7 +305,9 @@ impl Engine {
     pub(crate) fn begin_open(&mut self, space: usize, flush: bool) {
         self.start(space, Purpose::Open { flush });
         if !self.mode.kernel || !self.learnt {
-            self.job.lists.extend([super::own::TRANSIENT, super::own::LOADED_SESSIONS]);
+            self.job
+                .lists
+                .extend([super::own::TRANSIENT, super::own::LOADED_SESSIONS]);
         }
     }
 
@@ -346,7 +363,7 @@ impl Engine {
     /// Answers the client with a code and nothing more.
     pub(super) fn answer(&mut self, code: u32) {
         let header = Header {
-            tag: NO_SESSIONS,
+            tag: tag::NO_SESSIONS,
             size: Header::SIZE as u32,
             code,
         };
@@ -357,8 +374,7 @@ impl Engine {
 
     /// Answers the client that its command was cancelled, before it was sent.
     pub(crate) fn answer_cancelled(&mut self) {
-        const CANCELED: u32 = 0x909;
-        self.answer(CANCELED);
+        self.answer(rc::CANCELED);
     }
 
     /// Takes the response to the client's command, of `length` bytes, and makes it
@@ -448,7 +464,7 @@ impl Job {
             purpose: Purpose::Command,
             phase: Phase::Idle,
             command: Vec::new(),
-            code: 0,
+            code: CommandCode(0),
             makes: Makes::Nothing,
             needs: Vec::new(),
             own: None,

@@ -220,7 +220,8 @@ impl Manager {
                     let taken = answer.and_then(|length| {
                         let buffer = slot.lane.as_ref().map(|lane| &lane.buffer[..length]);
                         let taken = take(buffer.unwrap_or_default());
-                        let kept = matches!(&taken, Err(e) if e.kind() == ErrorKind::InsufficientBuffer);
+                        let kept =
+                            matches!(&taken, Err(e) if e.kind() == ErrorKind::InsufficientBuffer);
                         if kept {
                             slot.progress = Progress::Answered(Ok(length));
                         }
@@ -372,7 +373,9 @@ impl Drop for Manager {
 
 /// Waits for the end of a pause.
 fn pause(resume: Option<Instant>, deadline: Deadline) -> Result<usize> {
-    let left = resume.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+    let left = resume.map_or(Duration::ZERO, |at| {
+        at.saturating_duration_since(Instant::now())
+    });
     match deadline.remaining() {
         Some(time) if time < left => {
             std::thread::sleep(time);
@@ -553,7 +556,8 @@ impl State {
     }
 
     fn is_cancelled(&mut self, space: usize) -> bool {
-        self.slot(space).is_some_and(|slot| slot.cancel.is_cancelled())
+        self.slot(space)
+            .is_some_and(|slot| slot.cancel.is_cancelled())
     }
 
     fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
@@ -657,19 +661,16 @@ impl State {
         }
     }
 
-    fn watch(
-        &mut self,
-        wakeups: &mut super::wakeups::Wakeups,
-        space: usize,
-        is_answered: bool,
-    ) {
+    fn watch(&mut self, wakeups: &mut super::wakeups::Wakeups, space: usize, is_answered: bool) {
         let lane = self.slot(space).and_then(|slot| slot.lane.as_mut());
         let Some(lane) = lane.filter(|_| !is_answered) else {
             wakeups.watch(&[]);
             wakeups.set_pause(None);
             return;
         };
-        let pause = lane.resume.map(|at| at.saturating_duration_since(Instant::now()));
+        let pause = lane
+            .resume
+            .map(|at| at.saturating_duration_since(Instant::now()));
         wakeups.set_pause(pause);
         match lane.flight {
             Flight::Nothing => wakeups.watch(&[]),

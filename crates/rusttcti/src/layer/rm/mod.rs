@@ -145,7 +145,10 @@ impl Builder {
             awaits: false,
             is_open: true,
         };
-        match rm.manager.run(space, Task::Open { flush: self.flush }, PATIENCE) {
+        match rm
+            .manager
+            .run(space, Task::Open { flush: self.flush }, PATIENCE)
+        {
             Ok(_) => Ok(rm),
             Err(error) => {
                 rm.awaits = true;
@@ -211,7 +214,9 @@ pub struct Rm {
 
 impl fmt::Debug for Rm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rm").field("space", &self.space).finish_non_exhaustive()
+        f.debug_struct("Rm")
+            .field("space", &self.space)
+            .finish_non_exhaustive()
     }
 }
 
@@ -261,7 +266,11 @@ impl Tcti for Rm {
         if matches!(slot.progress, Progress::Answered(_)) {
             return None;
         }
-        if let Some(lane) = slot.lane.as_mut().filter(|lane| lane.flight == Flight::Client) {
+        if let Some(lane) = slot
+            .lane
+            .as_mut()
+            .filter(|lane| lane.flight == Flight::Client)
+        {
             lane.below.canceller()?;
         }
         Some(slot.cancel.clone())
@@ -289,7 +298,8 @@ impl Tcti for Rm {
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
         self.check()?;
-        self.manager.with_below(self.space, |below| below.set_locality(locality))
+        self.manager
+            .with_below(self.space, |below| below.set_locality(locality))
     }
 
     /// With `sticky`, the object stays loaded when the layer is closed, and has the
@@ -302,7 +312,9 @@ impl Tcti for Rm {
         let Some(answer) = answer.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
             return Err(Error::new(
                 ErrorKind::BadValue,
-                format!("the handle 0x{handle:08x} is none of a loaded object or session of this context"),
+                format!(
+                    "the handle 0x{handle:08x} is none of a loaded object or session of this context"
+                ),
             ));
         };
         // A resource manager below has to leave it as well.
@@ -318,7 +330,9 @@ impl Tcti for Rm {
 
     fn reset(&mut self) -> Result<()> {
         self.check()?;
-        self.manager.run(self.space, Task::Reset, PATIENCE).map(drop)
+        self.manager
+            .run(self.space, Task::Reset, PATIENCE)
+            .map(drop)
     }
 
     /// Has a connection made for this child, where the layer was opened with
@@ -338,7 +352,9 @@ impl Tcti for Rm {
     }
 
     fn peer(&mut self) -> Option<Peer> {
-        self.manager.with_below(self.space, |below| Ok(below.peer())).ok()?
+        self.manager
+            .with_below(self.space, |below| Ok(below.peer()))
+            .ok()?
     }
 
     /// Flushes what this client loaded, and did not save (a session) or make
@@ -368,7 +384,9 @@ impl Rm {
                 crate::sys::log::debug!("rm: cancelling: {}", error.report());
             }
         }
-        let ended = self.manager.finish(self.space, Some(PATIENCE), |answer| Ok(answer.len()));
+        let ended = self
+            .manager
+            .finish(self.space, Some(PATIENCE), |answer| Ok(answer.len()));
         if ended.is_err() {
             self.manager.give_up(self.space);
         }

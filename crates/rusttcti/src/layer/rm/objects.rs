@@ -122,10 +122,15 @@ impl Objects {
 
     /// Returns the loaded object that was used longest ago, of those that
     /// `may_go`.
-    pub(super) fn least_recent(&self, may_go: impl Fn(ObjectId, &Object) -> bool) -> Option<ObjectId> {
+    pub(super) fn least_recent(
+        &self,
+        may_go: impl Fn(ObjectId, &Object) -> bool,
+    ) -> Option<ObjectId> {
         let loaded = self.loaded.iter().copied();
         let candidates = loaded.filter_map(|id| self.get(id).map(|object| (id, object)));
         let candidates = candidates.filter(|(id, object)| !object.stays && may_go(*id, object));
-        candidates.min_by_key(|(_, object)| object.used).map(|(id, _)| id)
+        candidates
+            .min_by_key(|(_, object)| object.used)
+            .map(|(id, _)| id)
     }
 }

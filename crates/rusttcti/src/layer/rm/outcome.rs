@@ -4,17 +4,12 @@
 #![forbid(unsafe_code)]
 
 use super::capability;
-use super::command::{Makes, NO_SESSIONS, code};
+use super::command::Makes;
 use super::engine::{Engine, Need, Phase, Place, What, rc};
 use super::objects::Object;
 use super::own;
 use super::sessions::{Residence, Session};
-use crate::wire::header::Header;
-
-/// Hierarchies, by the names of the TPM2_RH constants.
-const OWNER: u32 = 0x4000_0001;
-const ENDORSEMENT: u32 = 0x4000_000b;
-const PLATFORM: u32 = 0x4000_000c;
+use crate::wire::{CommandCode, Handle, Header, tag};
 
 /// How often a command may find that something it needs isn't loaded after all.
 const MOST_RELOADS: u32 = 8;
@@ -39,7 +34,9 @@ impl Engine {
     fn tries_again(&mut self, code: u32) -> bool {
         self.job.refused = code;
         let again = match code {
-            rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY => self.finds_no_room(Makes::Object),
+            rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY => {
+                self.finds_no_room(Makes::Object)
+            }
             rc::SESSION_MEMORY | rc::SESSION_HANDLES => self.finds_no_room(Makes::Session),
             rc::CONTEXT_GAP => self.begin_renewal(),
             _ => self.finds_unloaded(code),
@@ -99,22 +96,22 @@ impl Engine {
             self.end_needed(Place::Handle(n));
         }
         match self.job.code {
-            code::FLUSH_CONTEXT => self.end_needed(Place::Flushed),
-            code::CONTEXT_SAVE => self.client_saved(response),
-            code::STARTUP => {
+            CommandCode::FLUSH_CONTEXT => self.end_needed(Place::Flushed),
+            CommandCode::CONTEXT_SAVE => self.client_saved(response),
+            CommandCode::STARTUP => {
                 self.restarted();
                 self.learnt = false;
             }
-            code::SHUTDOWN => self.suspect = true,
-            code::CLEAR => self.end_hierarchies(&[OWNER, ENDORSEMENT]),
-            code::CHANGE_EPS => self.end_hierarchies(&[ENDORSEMENT]),
-            code::CHANGE_PPS => self.end_hierarchies(&[PLATFORM]),
-            code::HIERARCHY_CONTROL => {
+            CommandCode::SHUTDOWN => self.suspect = true,
+            CommandCode::CLEAR => self.end_hierarchies(&[Handle::OWNER.0, Handle::ENDORSEMENT.0]),
+            CommandCode::CHANGE_EPS => self.end_hierarchies(&[Handle::ENDORSEMENT.0]),
+            CommandCode::CHANGE_PPS => self.end_hierarchies(&[Handle::PLATFORM.0]),
+            CommandCode::HIERARCHY_CONTROL => {
                 if let Some(hierarchy) = self.command().and_then(|command| command.disables()) {
                     self.end_hierarchies(&[hierarchy]);
                 }
             }
-            code::GET_CAPABILITY => self.show_properties(response),
+            CommandCode::GET_CAPABILITY => self.show_properties(response),
             _ => {}
         }
         self.fits();
@@ -123,7 +120,11 @@ impl Engine {
     /// Ends the sessions that the command used for the last time.
     fn end_sessions(&mut self) {
         for at in 0..self.job.needs.len() {
-            let Need { what, place: Place::Authorization(_, false) } = self.job.needs[at] else {
+            let Need {
+                what,
+                place: Place::Authorization(_, false),
+            } = self.job.needs[at]
+            else {
                 continue;
             };
             match what {
@@ -149,12 +150,16 @@ impl Engine {
         let command = self.command();
         let changes = command.is_some_and(|command| command.makes_sequence());
         let mut object = Object::new(space, 0, changes, self.clock);
-        if let Some(command) = command.filter(|command| command.code == code::CONTEXT_LOAD) {
+        if let Some(command) = command.filter(|command| command.code() == CommandCode::CONTEXT_LOAD)
+        {
             object.context.extend_from_slice(command.parameters());
         }
         let id = self.objects.insert(object);
         self.objects.set_real(id, Some(real));
-        let handle = self.spaces.get_mut(space).and_then(|space| space.as_mut()?.give(id));
+        let handle = self
+            .spaces
+            .get_mut(space)
+            .and_then(|space| space.as_mut()?.give(id));
         let Some(handle) = handle else {
             self.objects.remove(id);
             self.strays.push(real);
@@ -170,12 +175,16 @@ impl Engine {
     }
 
     fn made_session(&mut self, response: &[u8]) {
-        let Some(bytes) = response.get(Header::SIZE..).and_then(|rest| rest.first_chunk()) else {
+        let Some(bytes) = response
+            .get(Header::SIZE..)
+            .and_then(|rest| rest.first_chunk())
+        else {
             return;
         };
         let handle = u32::from_be_bytes(*bytes);
         self.forget_foreign(handle);
-        self.sessions.insert(Session::new(self.job.space, handle, self.clock));
+        self.sessions
+            .insert(Session::new(self.job.space, handle, self.clock));
     }
 
     /// Ends what the command flushed.
@@ -195,7 +204,9 @@ impl Engine {
     /// serves the engine as well.
     fn client_saved(&mut self, response: &[u8]) {
         let context = response.get(Header::SIZE..).unwrap_or_default();
-        let without_sessions = self.command().is_some_and(|command| command.tag == NO_SESSIONS);
+        let without_sessions = self
+            .command()
+            .is_some_and(|command| !command.has_sessions());
         let saved = self.job.needs.first().map(|need| need.what);
         match saved {
             Some(What::Session(handle)) => {
@@ -250,8 +261,10 @@ impl Engine {
     }
 
     fn show_properties(&mut self, response: &mut [u8]) {
-        let without_sessions = self.command().is_some_and(|command| command.tag == NO_SESSIONS);
-        let answered = Header::parse(response).is_some_and(|header| header.tag == NO_SESSIONS);
+        let without_sessions = self
+            .command()
+            .is_some_and(|command| !command.has_sessions());
+        let answered = Header::parse(response).is_some_and(|header| header.tag == tag::NO_SESSIONS);
         if without_sessions && answered {
             capability::rewrite_properties(response, |property, value| {
                 self.property_view(property, value)

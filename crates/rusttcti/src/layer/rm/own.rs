@@ -4,9 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::{NO_SESSIONS, code};
 use super::objects::ObjectId;
-use crate::wire::header::Header;
+use crate::wire::{CommandCode, Header, tag};
 
 /// A command of the engine's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 /// Returns the sequence number of a saved context: for a session, the TPM's
 /// count of saved sessions.
 pub(super) fn order_of(context: &[u8]) -> u64 {
-    context.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    context
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Returns the handle that a context was saved from, or the kind of object.
@@ -65,11 +66,11 @@ pub(super) fn is_session(context: &[u8]) -> bool {
 }
 
 /// Writes a command without sessions.
-fn write(into: &mut Vec<u8>, code: u32, words: &[u32], tail: &[u8]) {
+fn write(into: &mut Vec<u8>, code: CommandCode, words: &[u32], tail: &[u8]) {
     let header = Header {
-        tag: NO_SESSIONS,
+        tag: tag::NO_SESSIONS,
         size: (Header::SIZE + 4 * words.len() + tail.len()) as u32,
-        code,
+        code: code.0,
     };
     into.clear();
     into.extend_from_slice(&header.to_bytes());
@@ -81,20 +82,25 @@ fn write(into: &mut Vec<u8>, code: u32, words: &[u32], tail: &[u8]) {
 
 /// Writes ContextSave of a handle of the TPM's.
 pub(super) fn save(into: &mut Vec<u8>, handle: u32) {
-    write(into, code::CONTEXT_SAVE, &[handle], &[]);
+    write(into, CommandCode::CONTEXT_SAVE, &[handle], &[]);
 }
 
 /// Writes ContextLoad of a context.
 pub(super) fn load(into: &mut Vec<u8>, context: &[u8]) {
-    write(into, code::CONTEXT_LOAD, &[], context);
+    write(into, CommandCode::CONTEXT_LOAD, &[], context);
 }
 
 /// Writes FlushContext of a handle of the TPM's.
 pub(super) fn flush(into: &mut Vec<u8>, handle: u32) {
-    write(into, code::FLUSH_CONTEXT, &[handle], &[]);
+    write(into, CommandCode::FLUSH_CONTEXT, &[handle], &[]);
 }
 
 /// Writes GetCapability.
 pub(super) fn capability(into: &mut Vec<u8>, capability: u32, first: u32, count: u32) {
-    write(into, code::GET_CAPABILITY, &[capability, first, count], &[]);
+    write(
+        into,
+        CommandCode::GET_CAPABILITY,
+        &[capability, first, count],
+        &[],
+    );
 }

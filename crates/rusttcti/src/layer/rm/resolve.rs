@@ -4,12 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::capability::CAP_HANDLES;
-use super::command::{Makes, NO_SESSIONS, code};
-use super::engine::{Engine, Need, Place, What, rc};
+use super::command::Makes;
+use super::engine::{Engine, Need, Place, What};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
-use crate::wire::header::Header;
+use crate::wire::{CommandCode, Header, capability};
 
 /// The types of handles (TPM_HT) that the engine manages.
 const HMAC_SESSION: u32 = 2;
@@ -22,18 +21,19 @@ impl Engine {
     pub(super) fn read_command(&mut self) {
         let bytes = std::mem::take(&mut self.job.command);
         if let Some(command) = super::command::Command::parse(&bytes) {
-            self.job.code = command.code;
+            self.job.code = command.code();
             self.job.makes = command.makes();
             for (n, handle) in command.handles().enumerate() {
-                self.need(handle, Place::Handle(n));
+                self.need(handle.0, Place::Handle(n));
             }
-            for (n, session) in command.authorizations().enumerate() {
-                self.need(session.handle, Place::Authorization(n, session.goes_on));
+            for (n, (session, goes_on)) in command.sessions().enumerate() {
+                self.need(session.0, Place::Authorization(n, goes_on));
             }
-            if command.code == code::FLUSH_CONTEXT && command.tag == NO_SESSIONS {
-                if let Some(handle) = command.first_word() {
-                    self.need(handle, Place::Flushed);
-                }
+            let flushed = command
+                .flushed_parameter()
+                .filter(|_| !command.has_sessions());
+            if let Some(handle) = flushed {
+                self.need(handle.0, Place::Flushed);
             }
         }
         self.job.command = bytes;
@@ -73,7 +73,10 @@ impl Engine {
     /// A session of the client's. A saved one is as good as none, but to
     /// FlushContext.
     fn session_of(&self, handle: u32, place: Place) -> Option<What> {
-        let own = self.sessions.get(handle).filter(|session| session.space == self.job.space);
+        let own = self
+            .sessions
+            .get(handle)
+            .filter(|session| session.space == self.job.space);
         match own {
             Some(session) if place == Place::Flushed => Some(What::Session(session.handle)),
             Some(session) if session.handle != handle => None,
@@ -112,14 +115,21 @@ impl Engine {
     /// many, where the engine answers that.
     pub(super) fn asks_for_handles(&self) -> Option<(u32, u32)> {
         let command = self.command()?;
-        if command.code != code::GET_CAPABILITY || command.tag != NO_SESSIONS {
+        if command.code() != CommandCode::GET_CAPABILITY || command.has_sessions() {
             return None;
         }
         let parameters: &[u8; 12] = command.parameters().try_into().ok()?;
-        let word = |at: usize| parameters[at..].first_chunk().map(|b| u32::from_be_bytes(*b));
-        let (capability, first, count) = (word(0)?, word(4)?, word(8)?);
-        let is_ours = matches!(first >> 24, HMAC_SESSION | POLICY_SESSION | TRANSIENT_OBJECT);
-        (capability == CAP_HANDLES && is_ours).then_some((first, count))
+        let word = |at: usize| {
+            parameters[at..]
+                .first_chunk()
+                .map(|b| u32::from_be_bytes(*b))
+        };
+        let (wanted, first, count) = (word(0)?, word(4)?, word(8)?);
+        let is_ours = matches!(
+            first >> 24,
+            HMAC_SESSION | POLICY_SESSION | TRANSIENT_OBJECT
+        );
+        (wanted == capability::HANDLES && is_ours).then_some((first, count))
     }
 
     /// Has the lists asked for that show what has vanished.
@@ -178,7 +188,10 @@ impl Engine {
         let renewed = self.renewed_context();
         match renewed {
             Some(handle) => {
-                let context = self.sessions.get(handle).map(|session| &session.context[..]);
+                let context = self
+                    .sessions
+                    .get(handle)
+                    .map(|session| &session.context[..]);
                 super::own::load(&mut self.out, context.unwrap_or_default());
             }
             None => self.out.extend_from_slice(&self.job.command),
@@ -202,7 +215,7 @@ impl Engine {
     /// Returns the session whose context the client loads, where the engine had to
     /// renew it since the client got it.
     fn renewed_context(&self) -> Option<u32> {
-        if self.job.code != code::CONTEXT_LOAD || self.job.makes != Makes::Session {
+        if self.job.code != CommandCode::CONTEXT_LOAD || self.job.makes != Makes::Session {
             return None;
         }
         let context = self.command()?.parameters();
@@ -211,12 +224,15 @@ impl Engine {
                 && session.given == context
                 && session.given != session.context
         };
-        self.sessions.iter().find(saved).map(|session| session.handle)
+        self.sessions
+            .iter()
+            .find(saved)
+            .map(|session| session.handle)
     }
 
     /// Changes a property of the TPM's to what the client should count with.
     pub(super) fn property_view(&self, property: u32, value: u32) -> u32 {
-        use super::capability::property::*;
+        use crate::wire::property::*;
         /// How many objects a client is told that there is room for.
         const MANY: u32 = 0x00ff;
         let own = |count: &dyn Fn(&super::sessions::Session) -> bool| {
@@ -236,10 +252,18 @@ impl Engine {
     /// Answers FlushContext of an object that isn't loaded: nothing is left to be
     /// flushed. Returns whether it was one.
     pub(super) fn flush_unloaded(&mut self) -> bool {
-        let Some(Need { what: What::Object(id), place: Place::Flushed }) = self.job.needs.first().copied() else {
+        let Some(Need {
+            what: What::Object(id),
+            place: Place::Flushed,
+        }) = self.job.needs.first().copied()
+        else {
             return false;
         };
-        if self.objects.get(id).is_none_or(|object| object.real().is_some()) {
+        if self
+            .objects
+            .get(id)
+            .is_none_or(|object| object.real().is_some())
+        {
             return false;
         }
         self.flushed(id);
@@ -277,7 +301,11 @@ impl Engine {
     /// Notes that an object isn't loaded any more; without a context it is lost.
     pub(super) fn unloaded(&mut self, id: usize) {
         self.objects.set_real(id, None);
-        if self.objects.get(id).is_some_and(|object| object.context.is_empty()) {
+        if self
+            .objects
+            .get(id)
+            .is_some_and(|object| object.context.is_empty())
+        {
             self.lose(id);
         }
     }
@@ -300,7 +328,8 @@ impl Engine {
                 self.strays.push(session.handle);
             }
         }
-        self.sessions.retain(|session| session.residence == Residence::Saved);
+        self.sessions
+            .retain(|session| session.residence == Residence::Saved);
         self.sessions.newest = 0;
         for space in self.spaces.iter_mut().flatten() {
             space.foreign.clear();
@@ -325,7 +354,8 @@ impl Engine {
     /// now, so it is flushed, and loaded anew from its context.
     pub(super) fn distrust_loaded(&mut self) {
         for id in self.objects.loaded().to_vec() {
-            self.strays.extend(self.objects.get(id).and_then(|object| object.real()));
+            self.strays
+                .extend(self.objects.get(id).and_then(|object| object.real()));
             self.unloaded(id);
         }
     }
@@ -334,4 +364,3 @@ impl Engine {
 const SUCCESS: u32 = 0;
 /// How many sessions may be active in common TPMs.
 const MOST_SESSIONS: u32 = 64;
-const _: () = assert!(rc::REFERENCE_H0 == 0x910);

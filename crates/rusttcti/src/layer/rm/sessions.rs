@@ -131,14 +131,20 @@ impl Sessions {
         let loaded = |session: &&Session| session.residence == Residence::Loaded;
         let candidates = self.list.iter().filter(loaded);
         let candidates = candidates.filter(|session| !session.sticky && may_go(session));
-        candidates.min_by_key(|session| session.used).map(|session| session.handle)
+        candidates
+            .min_by_key(|session| session.used)
+            .map(|session| session.handle)
     }
 
     /// Returns the saved session that was saved longest ago, of those before
     /// `before`.
     pub(super) fn oldest_saved(&self, before: u64) -> Option<&Session> {
         let saved = |session: &&Session| session.residence != Residence::Loaded;
-        let old = self.list.iter().filter(saved).filter(|session| session.order < before);
+        let old = self
+            .list
+            .iter()
+            .filter(saved)
+            .filter(|session| session.order < before);
         old.min_by_key(|session| session.order)
     }
 }

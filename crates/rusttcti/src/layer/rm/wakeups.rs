@@ -38,7 +38,12 @@ impl Wakeups {
         let event = OwnFd::new(eventfd(0, flags).map_err(io)?)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = OwnFd::new(timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io)?)?;
-        let wakeups = Self { epoll, event, timer, watched: Vec::new() };
+        let wakeups = Self {
+            epoll,
+            event,
+            timer,
+            watched: Vec::new(),
+        };
         wakeups.add(wakeups.event.as_fd(), epoll::EventFlags::IN)?;
         wakeups.add(wakeups.timer.as_fd(), epoll::EventFlags::IN)?;
         Ok(wakeups)
@@ -70,11 +75,19 @@ impl Wakeups {
 
     /// Has the loop woken after a pause; without one, not at all.
     pub(super) fn set_pause(&self, pause: Option<Duration>) {
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // A time of zero would disarm it.
         let pause = pause.map(|pause| pause.max(Duration::from_nanos(1)));
-        let value = pause.and_then(|pause| pause.try_into().ok()).unwrap_or(zero);
-        let time = Itimerspec { it_interval: zero, it_value: value };
+        let value = pause
+            .and_then(|pause| pause.try_into().ok())
+            .unwrap_or(zero);
+        let time = Itimerspec {
+            it_interval: zero,
+            it_value: value,
+        };
         if let Err(errno) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
             crate::sys::log::debug!("rm: a timer: {errno}");
         }

@@ -427,7 +427,10 @@ impl Tcti for Libtpms {
 
     fn peer(&mut self) -> Option<Peer> {
         Some(Peer {
-            identity: self.tpm.as_ref().map(|tpm| format!("libtpms {:p}", Arc::as_ptr(tpm))),
+            identity: self
+                .tpm
+                .as_ref()
+                .map(|tpm| format!("libtpms {:p}", Arc::as_ptr(tpm))),
             is_exclusive: true,
             is_kernel_manager: false,
         })

@@ -2,5 +2,6 @@
 //! The layer rm over real TPMs.
 
 mod fork;
+mod model;
 mod objects;
 mod tpm;

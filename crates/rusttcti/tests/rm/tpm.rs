@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use rusttcti::Tcti;
 use rusttcti::header::Header;
+use rusttcti::{ErrorKind, Tcti};
 
 pub const OWNER: u32 = 0x4000_0001;
 pub const NULL: u32 = 0x4000_0007;
@@ -59,9 +59,12 @@ impl<T: Tcti> User<T> {
     pub fn try_run(&mut self, command: &[u8]) -> rusttcti::Result<Answer> {
         self.0.transmit(command)?;
         let mut response = [0; 4096];
-        let length = self
-            .0
-            .receive(&mut response, Some(Duration::from_secs(30)))?;
+        let length = loop {
+            match self.0.receive(&mut response, Some(Duration::from_secs(30))) {
+                Err(error) if error.kind() == ErrorKind::TryAgain => {}
+                received => break received?,
+            }
+        };
         let header = Header::parse(&response[..length]).expect("a header");
         assert_eq!(header.size as usize, length);
         Ok(match header.code {

@@ -349,11 +349,6 @@ impl Engine {
         self.job.phase = Phase::Idle;
     }
 
-    /// Returns whether a job is in hand.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.job.phase != Phase::Idle
-    }
-
     /// Returns whether the client's command was executed: a failure of what
     /// comes after loses none of its response.
     pub(crate) fn has_response(&self) -> bool {

@@ -274,10 +274,18 @@ impl Manager {
     pub(super) fn run(&self, space: usize, task: Task, patience: Duration) -> Result<Vec<u8>> {
         self.begin(space, task, &[])?;
         let mut bytes = Vec::new();
-        let done = self.finish(space, Some(patience), |answer| {
-            bytes.extend_from_slice(answer);
-            Ok(answer.len())
-        });
+        let deadline = Deadline::after(Some(patience));
+        let done = loop {
+            let done = self.finish(space, deadline.remaining(), |answer| {
+                bytes.extend_from_slice(answer);
+                Ok(answer.len())
+            });
+            match done {
+                // A signal came, or the transport looks only.
+                Err(error) if error.kind() == ErrorKind::TryAgain && !deadline.is_over() => {}
+                done => break done,
+            }
+        };
         match done {
             Ok(_) => Ok(bytes),
             Err(error) => {

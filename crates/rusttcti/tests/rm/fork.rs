@@ -15,7 +15,7 @@ pub fn in_child(child: impl FnOnce() -> i32) -> i32 {
 }
 
 /// Waits for the end of a child.
-fn ended(pid: i32) -> i32 {
+pub fn ended(pid: i32) -> i32 {
     let mut status = 0;
     // SAFETY: our own child.
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
@@ -24,7 +24,7 @@ fn ended(pid: i32) -> i32 {
 }
 
 /// Starts `child` in a forked child.
-fn forked(child: impl FnOnce() -> i32) -> i32 {
+pub fn forked(child: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child calls what these tests are about, and glibc's malloc, which
     // works after a fork.
     match unsafe { libc::fork() } {

@@ -4,4 +4,5 @@
 mod fork;
 mod model;
 mod objects;
+mod shared;
 mod tpm;

@@ -39,6 +39,13 @@ fn authorization(session: u32, attributes: u8) -> Vec<u8> {
     area
 }
 
+/// HMAC by a key, with an empty password.
+pub fn hmac(key: u32, text: &[u8]) -> Vec<u8> {
+    let parameters = [&(text.len() as u16).to_be_bytes()[..], text, &[0, 0x0b]].concat();
+    let area = authorization(PASSWORD, 0);
+    command(0x8002, 0x155, &[&key.to_be_bytes(), &area, &parameters])
+}
+
 pub fn first_word(body: &[u8]) -> u32 {
     u32::from_be_bytes(*body.first_chunk().expect("a handle"))
 }
@@ -121,10 +128,6 @@ impl<T: Tcti> User<T> {
         let body = self.authorized(0x155, &[key], session, &parameters)?;
         // Behind parameterSize and the digest's size.
         Ok(body[6..38].to_vec())
-    }
-
-    pub fn read_public(&mut self, handle: u32) -> Answer {
-        self.plain(0x173, &[&handle.to_be_bytes()])
     }
 
     pub fn flush(&mut self, handle: u32) -> Answer {

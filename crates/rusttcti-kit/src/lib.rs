@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod loaded;
 pub mod long;
 pub mod model;
+pub mod model_tpm;
 pub mod module;
 pub mod mssim;
 pub mod peer;

@@ -140,6 +140,8 @@ pub mod coming_from_pytcti {}
 pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
+#[doc(hidden)]
+pub use contract::Peer;
 pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
 pub use wire::header;
 

@@ -46,6 +46,7 @@ pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("fault", layer::fault::SETTINGS, layer::fault::parse),
     layer("reset", layer::reset::SETTINGS, layer::reset::parse),
     layer("startup", layer::startup::SETTINGS, layer::startup::parse),
+    layer("rm", layer::rm::SETTINGS, layer::rm::parse),
 ];
 
 const fn transport(

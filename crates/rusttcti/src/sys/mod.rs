@@ -18,3 +18,4 @@ pub(crate) mod spawn;
 pub(crate) mod spi;
 pub(crate) mod threads;
 pub(crate) mod timer;
+pub(crate) mod watch;

@@ -4,7 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+// The manual has the layers of the module, which is built with all features.
+#[cfg(all(test, feature = "wrap"))]
 mod manual;
 
 use std::cell::Cell;
@@ -48,6 +49,12 @@ pub(crate) const LAYERS: &[Entry<OpenLayer>] = &[
         name: "flush",
         settings: layer::flush::SETTINGS,
         open: layer::flush::open,
+    },
+    #[cfg(feature = "wrap")]
+    Entry {
+        name: "wrap",
+        settings: layer::wrap::SETTINGS,
+        open: layer::wrap::open,
     },
 ];
 

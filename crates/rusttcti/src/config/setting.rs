@@ -34,7 +34,7 @@ pub(crate) struct Text {
 
 impl Text {
     /// With a NUL at the end. More does not compile.
-    const CAPACITY: usize = 1024;
+    const CAPACITY: usize = 2048;
 
     pub(crate) const fn new(text: &str) -> Self {
         let empty = Self {

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
 //! | [`flush`] | none: it makes room in a TPM that has no resource manager |
+//! | [`wrap`] | `key=null\|FILE`, `handle=HANDLE`, `name=HEX`, `strict=0\|1`, `skip=CODE...`: what passes can be neither read nor changed (feature `wrap`) |
 //!
 //! A chain string knows those of this module and no other. A layer of one's own
 //! is a type that holds a `Tcti` and is one: it wraps what
@@ -45,6 +46,8 @@
 
 pub mod flush;
 pub mod pcap;
+#[cfg(feature = "wrap")]
+pub mod wrap;
 
 #[cfg(fuzzing)]
 use crate::config::Options;
@@ -55,6 +58,8 @@ use crate::config::Options;
 pub(crate) fn read(options: Options) -> crate::Result<Option<std::ffi::OsString>> {
     match options.layer() {
         "pcap" => pcap::read(options).map(Some),
+        #[cfg(feature = "wrap")]
+        "wrap" => wrap::read(options),
         _ => options.finish().map(|()| None),
     }
 }

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The layer wrap over a real TPM (libtpms), and over a peer that lies.
+
+mod plain;
+mod tpm;

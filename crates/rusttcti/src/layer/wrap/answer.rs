@@ -104,7 +104,7 @@ impl Engine {
             if let Slot::Ours { index, .. } = &plan.slots[at] {
                 let session = &mut self.ours[*index];
                 session.nonce_tpm = answered.nonce.to_vec();
-                session.in_flight = false;
+                (session.in_flight, session.doubtful) = (false, false);
             }
         }
         Ok(())

@@ -61,6 +61,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes sure, after a failure, that the TPM has the nonces that the layer has,
+    /// and ends the sessions and returns false where it has not: an authorization
+    /// with other ones would count as a wrong password.
+    pub(super) async fn are_in_step(&mut self, line: &Line) -> Flow<bool> {
+        for index in 0..self.ours.len() {
+            if self.ours[index].doubtful && !self.probe(index, line).await? {
+                self.retire_all();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Ends all sessions of ours; the TPM is told before the next ones are made.
     pub(super) fn retire_all(&mut self) {
         let ours = self.ours.drain(..);
@@ -529,7 +542,7 @@ impl Engine {
         match genuine.as_ref().and_then(|parsed| parsed.auths.first()) {
             Some(auth) => {
                 session.nonce_tpm = auth.nonce.to_vec();
-                session.in_flight = false;
+                (session.in_flight, session.doubtful) = (false, false);
                 Ok(true)
             }
             None => Ok(false),

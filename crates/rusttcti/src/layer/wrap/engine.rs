@@ -220,7 +220,7 @@ impl Engine {
                 return self.accept(&command, &rewritten, &plan, &sent, &response);
             }
             for session in &mut self.ours {
-                session.in_flight = false;
+                session.doubtful |= std::mem::take(&mut session.in_flight);
             }
             match self
                 .refused(code, &command, &plan, &mut tries, line)

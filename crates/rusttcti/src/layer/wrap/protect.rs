@@ -221,6 +221,20 @@ impl Plan {
         self.slots.iter().filter(ours).count()
     }
 
+    /// True where a session of the layer's own stands for a password.
+    pub(super) fn has_passwords(&self) -> bool {
+        let password = |slot: &Slot| {
+            matches!(
+                slot,
+                Slot::Ours {
+                    password: Some(_),
+                    ..
+                }
+            )
+        };
+        self.slots.iter().any(password)
+    }
+
     /// The length of the command that is sent.
     pub(super) fn length(&self) -> usize {
         self.length

@@ -57,6 +57,9 @@ pub(super) struct Session {
     pub(super) nonce_caller: Vec<u8>,
     /// Whether a command that carries it has no known outcome yet.
     pub(super) in_flight: bool,
+    /// Whether the last answer was a failure, which no HMAC guards: the TPM may
+    /// have run the command all the same, and rolled its nonce.
+    pub(super) doubtful: bool,
 }
 
 impl Session {
@@ -78,6 +81,7 @@ impl Session {
             nonce_tpm: nonce_tpm.to_vec(),
             nonce_caller: nonce_caller.to_vec(),
             in_flight: false,
+            doubtful: false,
         }
     }
 

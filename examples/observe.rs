@@ -52,7 +52,7 @@ impl<T: Tcti> Tcti for Observe<T> {
         Ok(length)
     }
 
-    fn canceller(&self) -> Option<Arc<dyn Cancel>> {
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         self.inner.canceller()
     }
 

@@ -5,8 +5,6 @@
 //! `cargo bench -- WORD` measures the rows with WORD in their name.
 
 mod bare;
-#[path = "../../tests/common/mod.rs"]
-mod common;
 mod counts;
 mod inside;
 mod measure;

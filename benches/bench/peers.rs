@@ -7,16 +7,15 @@ use rusttcti::{Tcti, TctiLdr};
 use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, size_t};
 
 use crate::bare::Address;
-use crate::common;
-use crate::common::commands::{get_random, response_code};
-use crate::common::swtpm::Swtpm;
-use crate::common::tpm::STARTUP;
+use rusttcti_kit::commands::{get_random, response_code};
+use rusttcti_kit::swtpm::Swtpm;
+use rusttcti_kit::tpm::STARTUP;
 
 static GET_RANDOM: LazyLock<Vec<u8>> = LazyLock::new(|| get_random(16));
 
 /// This module, by its file, so that tctildr finds it wherever it lies.
 pub fn our_module() -> String {
-    common::module::file()
+    rusttcti_kit::module::file()
         .to_str()
         .expect("a path in UTF-8")
         .to_owned()

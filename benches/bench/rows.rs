@@ -7,13 +7,13 @@ use std::time::{Duration, Instant as Clock};
 use rusttcti::{Context, Tcti, TctiLdr};
 
 use crate::bare::{self, Direct};
-use crate::common::mssim::Simulator;
-use crate::common::swtpm::Swtpm;
 use crate::counts::{self, Calls};
 use crate::inside::Instant;
 use crate::measure::{each, in_turn, median};
 use crate::peers::{self, Raw, our_module, ours, round};
 use crate::table::{Limit, Row, Unit};
+use rusttcti_kit::mssim::Simulator;
+use rusttcti_kit::swtpm::Swtpm;
 
 /// One row: what it is, and how it is measured.
 pub struct Measured {

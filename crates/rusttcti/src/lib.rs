@@ -140,9 +140,14 @@ pub mod wire;
 pub mod coming_from_pytcti {}
 
 pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
-pub use chain::open;
+pub use chain::{Chain, Chains, open};
+pub use config::Options;
 pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
 pub use wire::header;
 
 #[doc(hidden)]
 pub use abi::__private;
+
+/// Loads the C modules that a chain names: the chain, below, asks the C boundary,
+/// above, through this alone.
+pub(crate) static C_MODULES: &dyn chain::LoadModule = &abi::Loader;

@@ -221,7 +221,7 @@ impl Bridge {
             None => match self.shield(|| session.receive(timeout)) {
                 Ok(length) => length,
                 Err(error) => {
-                    if !leaves_the_command_pending(error.kind()) {
+                    if !error.kind().leaves_command_pending() {
                         self.set_state(State::Transmit);
                     }
                     return Err(error);
@@ -399,17 +399,6 @@ fn duration(timeout: i32) -> Result<Option<Duration>> {
         1.. => Ok(Some(Duration::from_millis(timeout.unsigned_abs().into()))),
         _ => Err(bad_timeout(timeout)),
     }
-}
-
-/// The failures of `receive` after which it may be called again.
-fn leaves_the_command_pending(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::TryAgain
-            | ErrorKind::InsufficientBuffer
-            | ErrorKind::BadReference
-            | ErrorKind::BadValue
-    )
 }
 
 // What follows is out of the way of commands that go well.

@@ -183,7 +183,7 @@ fn refused(context: *mut TSS2_TCTI_CONTEXT) -> Error {
 /// As for [`c_context`].
 #[inline]
 unsafe fn call(
-    what: &str,
+    what: &'static str,
     context: *mut TSS2_TCTI_CONTEXT,
     run: impl FnOnce(&Bridge) -> Result<()>,
 ) -> TSS2_RC {
@@ -338,7 +338,7 @@ pub unsafe fn reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
 /// `context` is NULL or memory of `*size` bytes; `size` is NULL or a size;
 /// `conf` is NULL or a C string.
 pub unsafe fn init(
-    what: &str,
+    what: &'static str,
     context: *mut TSS2_TCTI_CONTEXT,
     size: *mut size_t,
     conf: *const c_char,

@@ -13,6 +13,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use super::words::{self, Peer};
+use crate::sys::log;
 use crate::sys::panic::guarded;
 use crate::{Error, ErrorKind};
 
@@ -132,7 +133,7 @@ fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
 
 /// The response code of `result`, its error kept and logged.
 #[inline]
-pub(super) fn answer(what: &str, result: Result<(), Error>) -> u32 {
+pub(super) fn answer(what: &'static str, result: Result<(), Error>) -> u32 {
     match result {
         Ok(()) => 0,
         Err(error) => failure(what, error),
@@ -140,16 +141,23 @@ pub(super) fn answer(what: &str, result: Result<(), Error>) -> u32 {
 }
 
 #[cold]
-fn failure(what: &str, error: Error) -> u32 {
+fn failure(what: &'static str, error: Error) -> u32 {
     let rc = error.rc();
     let text = words(&error);
     record(&error, &text);
-    match error.kind() {
-        // What a caller asks for by its own choice is no news.
+    let level = match error.kind() {
+        // Part of the protocol, and expected by its callers.
         ErrorKind::TryAgain | ErrorKind::InsufficientBuffer | ErrorKind::NotImplemented => {
-            crate::sys::log::debug!("{what}: {text}");
+            log::Level::Debug
         }
-        _ => crate::sys::log::error!("{what}: {text}"),
+        _ => log::Level::Error,
+    };
+    if log::enabled(level) {
+        let place = match error.location() {
+            Some(location) => log::Place::of_error(location, what),
+            None => log::place!(),
+        };
+        log::write(level, &place, format_args!("{what}: {text}"));
     }
     // Dropping the last of it drops its cause, of any type.
     let _ = guarded(|| {

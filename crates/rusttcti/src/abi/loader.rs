@@ -13,6 +13,7 @@ use tss_esapi_sys::{
 use super::last_error::catch;
 use super::native::Native;
 use super::words::{Peer, owned};
+use crate::chain::LoadModule;
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind, Result, Tcti};
 
@@ -108,14 +109,6 @@ impl TctiLdr {
         })
     }
 
-    /// The same as a part of a chain, which a C program may use: without
-    /// SIGPIPE, whatever the module does.
-    pub(crate) fn shielded(name: &str, conf: Option<&str>) -> Result<Self> {
-        let mut tcti = sigpipe::shielded(|| Self::new(name, conf))?;
-        tcti.native.shield();
-        Ok(tcti)
-    }
-
     /// Loads what `name:conf` names. Without a colon there is no configuration;
     /// everything behind the first one is it, more colons included.
     ///
@@ -191,6 +184,22 @@ impl TctiLdr {
             sigpipe::shielded(|| unsafe { Tss2_TctiLdr_Finalize(&mut self.context) });
             self.context = ptr::null_mut();
         }
+    }
+}
+
+/// Loads C modules for a chain, which a C program may use: without SIGPIPE,
+/// whatever the module does.
+pub(crate) struct Loader;
+
+impl LoadModule for Loader {
+    fn load(&self, name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>> {
+        let mut tcti = sigpipe::shielded(|| TctiLdr::new(name, conf))?;
+        tcti.native.shield();
+        Ok(Box::new(tcti))
+    }
+
+    fn is_available(&self, name: &str) -> bool {
+        TctiLdr::is_available(name)
     }
 }
 

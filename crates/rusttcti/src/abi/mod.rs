@@ -13,6 +13,7 @@ mod words;
 
 pub use context::{Context, ContextBuilder};
 pub use esys::Esys;
+pub(crate) use loader::Loader;
 pub use loader::{TctiInfo, TctiLdr};
 pub use native::Native;
 

@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::chain::{self, LAYERS, TRANSPORTS};
-use crate::config::setting::Setting;
+use super::lists::{LAYERS, TRANSPORTS};
+use crate::chain;
+use crate::config::setting::{self, Setting};
 use crate::{ErrorKind, Result};
 
 const PAGES: [&str; 2] = ["tss2-tcti-rusttcti.7", "Tss2_Tcti_Rusttcti_Init.3"];
@@ -142,8 +143,8 @@ fn refusal(chain: &str) -> String {
 fn keyed(text: &str) -> Vec<(Vec<&'static str>, String)> {
     let keyed = |(_, settings): &(_, &[Setting])| settings.iter().any(|s| !s.key.is_empty());
     let chain = |(name, settings): (&str, _)| match TRANSPORTS.iter().any(|t| t.name == name) {
-        true => (super::keys(settings), format!("{name}:{text}")),
-        false => (super::keys(settings), format!("{name},{text}:null")),
+        true => (setting::keys(settings), format!("{name}:{text}")),
+        false => (setting::keys(settings), format!("{name},{text}:null")),
     };
     entries().into_iter().filter(keyed).map(chain).collect()
 }
@@ -159,7 +160,7 @@ fn every_key_that_is_documented_is_taken_and_no_other() {
     }
     let every: Vec<&str> = entries()
         .iter()
-        .flat_map(|(_, settings)| super::keys(settings))
+        .flat_map(|(_, settings)| setting::keys(settings))
         .filter(|key| !key.is_empty())
         .collect();
     for key in every {
@@ -180,7 +181,8 @@ fn config_help_and_the_tables_name_every_transport_layer_and_option() -> Result<
     let help = chain::HELP.to_str().expect("ASCII");
     let table = |file: &str| std::fs::read_to_string(path(file)).expect("a file with a table");
     let readme = table("../README.md");
-    let rustdoc = table("../src/transport/mod.rs") + &table("../src/layer/mod.rs");
+    let rustdoc = table("../crates/rusttcti/src/transport/mod.rs")
+        + &table("../crates/rusttcti/src/layer/mod.rs");
     for (name, settings) in entries() {
         assert!(help.contains(&format!(" {name}: ")), "{help}");
         let rows = [
@@ -207,25 +209,9 @@ fn config_help_and_the_tables_name_every_transport_layer_and_option() -> Result<
 #[test]
 fn every_response_code_of_a_kind_is_explained() {
     let page = read(PAGES[0]);
-    for (kind, name) in [
-        (ErrorKind::GeneralFailure, "GENERAL_FAILURE"),
-        (ErrorKind::NotImplemented, "NOT_IMPLEMENTED"),
-        (ErrorKind::BadContext, "BAD_CONTEXT"),
-        (ErrorKind::AbiMismatch, "ABI_MISMATCH"),
-        (ErrorKind::BadReference, "BAD_REFERENCE"),
-        (ErrorKind::InsufficientBuffer, "INSUFFICIENT_BUFFER"),
-        (ErrorKind::BadSequence, "BAD_SEQUENCE"),
-        (ErrorKind::NoConnection, "NO_CONNECTION"),
-        (ErrorKind::TryAgain, "TRY_AGAIN"),
-        (ErrorKind::IoError, "IO_ERROR"),
-        (ErrorKind::BadValue, "BAD_VALUE"),
-        (ErrorKind::NotPermitted, "NOT_PERMITTED"),
-        (ErrorKind::MalformedResponse, "MALFORMED_RESPONSE"),
-        (ErrorKind::NotSupported, "NOT_SUPPORTED"),
-        (ErrorKind::Memory, "MEMORY"),
-    ] {
-        let code = crate::Error::from(kind).rc();
-        let heading = format!(".BR TSS2_TCTI_RC_{name} \" (0x{code:x})\"\n");
+    for &kind in ErrorKind::ALL {
+        let (name, code) = (kind.c_name(), crate::Error::from(kind).rc());
+        let heading = format!(".BR {name} \" (0x{code:x})\"\n");
         assert!(page.contains(&heading), "{heading}");
     }
 }

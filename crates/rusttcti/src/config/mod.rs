@@ -4,9 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+mod opening;
 mod options;
 mod pairs;
 pub(crate) mod setting;
 
-pub(crate) use options::Options;
+pub(crate) use opening::{Configured, OpenLayer, OpenTransport, parsed};
+pub use options::Options;
 pub(crate) use pairs::{bad_value, pairs, port, unknown_key};

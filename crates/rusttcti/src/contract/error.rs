@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A result whose error is a TCTI [`Error`].
@@ -25,7 +26,7 @@ const TCTI_LAYER: u32 = 10 << 16;
 const LAYER_MASK: u32 = 0x00ff_0000;
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $c_name:literal, $text:literal;)*) => {
         /// What sort of failure an [`Error`] is, after the base codes of the
         /// TSS 2.0 Overview and Common Structures specification, section 3.2.
         ///
@@ -42,6 +43,15 @@ macro_rules! kinds {
         pub enum ErrorKind { $($(#[$doc])* $name,)* }
 
         impl ErrorKind {
+            /// Every kind, in the order of the base codes.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Returns the name of the kind's response code in C, as in
+            /// `TSS2_TCTI_RC_TRY_AGAIN`.
+            pub const fn c_name(self) -> &'static str {
+                match self { $(Self::$name => concat!("TSS2_TCTI_RC_", $c_name),)* }
+            }
+
             /// The base code (`TSS2_BASE_RC_*`) of this kind.
             const fn base_code(self) -> u32 {
                 match self { $(Self::$name => $code,)* }
@@ -61,35 +71,49 @@ macro_rules! kinds {
 
 kinds! {
     /// Anything that no other kind names; also what a panic becomes.
-    GeneralFailure = 1, "general failure";
+    GeneralFailure = 1 "GENERAL_FAILURE", "general failure";
     /// The transport has no such function.
-    NotImplemented = 2, "not implemented by this transport";
+    NotImplemented = 2 "NOT_IMPLEMENTED", "not implemented by this transport";
     /// The context is not one of this library, or not one of this process.
-    BadContext = 3, "bad context";
+    BadContext = 3 "BAD_CONTEXT", "bad context";
     /// The caller's and the module's ABI versions don't fit.
-    AbiMismatch = 4, "ABI mismatch";
+    AbiMismatch = 4 "ABI_MISMATCH", "ABI mismatch";
     /// A pointer that must not be NULL is.
-    BadReference = 5, "bad reference";
+    BadReference = 5 "BAD_REFERENCE", "bad reference";
     /// The caller's buffer is too small; nothing is lost.
-    InsufficientBuffer = 6, "insufficient buffer";
+    InsufficientBuffer = 6 "INSUFFICIENT_BUFFER", "insufficient buffer";
     /// The function cannot be called in the context's present state.
-    BadSequence = 7, "bad sequence";
+    BadSequence = 7 "BAD_SEQUENCE", "bad sequence";
     /// There is no connection to the TPM, or it was lost.
-    NoConnection = 8, "no connection to the TPM";
+    NoConnection = 8 "NO_CONNECTION", "no connection to the TPM";
     /// Nothing is there yet; call again, nothing is lost.
-    TryAgain = 9, "try again";
+    TryAgain = 9 "TRY_AGAIN", "try again";
     /// Reading or writing failed.
-    IoError = 10, "I/O error";
+    IoError = 10 "IO_ERROR", "I/O error";
     /// An argument has a value that is not allowed.
-    BadValue = 11, "bad value";
+    BadValue = 11 "BAD_VALUE", "bad value";
     /// The operation is not permitted, here or to this user.
-    NotPermitted = 12, "not permitted";
+    NotPermitted = 12 "NOT_PERMITTED", "not permitted";
     /// The response is not a well-formed TPM response.
-    MalformedResponse = 17, "malformed response";
+    MalformedResponse = 17 "MALFORMED_RESPONSE", "malformed response";
     /// The operation is known but not supported here.
-    NotSupported = 21, "not supported";
+    NotSupported = 21 "NOT_SUPPORTED", "not supported";
     /// There is no memory left.
-    Memory = 23, "out of memory";
+    Memory = 23 "MEMORY", "out of memory";
+}
+
+impl ErrorKind {
+    /// Returns whether a command stays under way after `receive` failed so: its
+    /// response is still awaited, `receive` may be called again, and no command
+    /// can be sent. After any other kind the command counts as failed.
+    ///
+    /// The one place that decides it, for the bridge, for layers and for tests.
+    pub const fn leaves_command_pending(self) -> bool {
+        matches!(
+            self,
+            Self::TryAgain | Self::InsufficientBuffer | Self::BadReference | Self::BadValue
+        )
+    }
 }
 
 impl fmt::Display for ErrorKind {
@@ -142,22 +166,27 @@ struct Full {
     rc: u32,
     message: Option<String>,
     source: Option<Cause>,
+    /// Where in the sources it was made.
+    location: &'static Location<'static>,
 }
 
 impl Error {
     /// An error of `kind` because of `cause`, which is a sentence or another
     /// error. It prints as the cause does, and the cause is its
     /// [`source`](StdError::source), from where it can be downcast.
+    #[track_caller]
     pub fn new(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
         Self(Repr::Full(Arc::new(Full {
             kind,
             rc: tcti_rc(kind),
             message: None,
             source: Some(cause.into()),
+            location: Location::caller(),
         })))
     }
 
     /// An error of `kind`, with a sentence of its own and what caused it.
+    #[track_caller]
     pub fn with_source(
         kind: ErrorKind,
         message: impl Into<String>,
@@ -168,6 +197,7 @@ impl Error {
             rc: tcti_rc(kind),
             message: Some(message.into()),
             source: Some(source.into()),
+            location: Location::caller(),
         })))
     }
 
@@ -184,6 +214,7 @@ impl Error {
     }
 
     /// The same, with a sentence that says what was being done.
+    #[track_caller]
     pub fn from_rc_with(rc: u32, message: impl Into<String>) -> Self {
         if rc == 0 {
             return Self::from_rc(rc);
@@ -194,18 +225,22 @@ impl Error {
             rc,
             message: Some(message.into()),
             source: None,
+            location: Location::caller(),
         })))
     }
 
     /// This error as the cause of one that says what was being done: the kind
     /// and the response code stay.
+    #[track_caller]
     pub fn context(self, message: impl Into<String>) -> Self {
         let (kind, rc) = (self.kind(), self.rc());
+        let location = self.location().unwrap_or(Location::caller());
         Self(Repr::Full(Arc::new(Full {
             kind,
             rc,
             message: Some(message.into()),
             source: Some(Box::new(self)),
+            location,
         })))
     }
 
@@ -224,6 +259,15 @@ impl Error {
             Repr::Kind(kind) => tcti_rc(*kind),
             Repr::Rc(rc) => *rc,
             Repr::Full(full) => full.rc,
+        }
+    }
+
+    /// Returns where in the sources the error was made, the innermost cause's
+    /// place; `None` for one that is its kind or its code and nothing more.
+    pub(crate) fn location(&self) -> Option<&'static Location<'static>> {
+        match &self.0 {
+            Repr::Full(full) => Some(full.location),
+            _ => None,
         }
     }
 
@@ -261,20 +305,31 @@ impl Error {
         }
     }
 
-    /// The sentence and those of all its causes in one line: what
+    /// Returns the sentence and those of all its causes in one line: what
     /// `Tss2_Tcti_Rusttcti_LastError` and the log say.
     pub fn report(&self) -> String {
         let mut text = self.to_string();
+        for cause in self.causes() {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        text
+    }
+
+    /// The sentences of the causes, without those that were told before.
+    fn causes(&self) -> Vec<String> {
+        let mut told = self.to_string();
+        let mut causes = Vec::new();
         let mut source = self.source();
         while let Some(cause) = source {
             let sentence = cause.to_string();
-            if !says(&text, &sentence) {
-                text.push_str(": ");
-                text.push_str(&sentence);
+            if !says(&told, &sentence) {
+                told.push_str(&sentence);
+                causes.push(sentence);
             }
             source = cause.source();
         }
-        text
+        causes
     }
 }
 
@@ -310,6 +365,7 @@ impl From<io::Error> for Error {
     /// The nearest kind, the I/O error as the source. Running out of time
     /// (`WouldBlock`, a reader's own `TimedOut`) is [`ErrorKind::TryAgain`], and
     /// so is `Interrupted`; the system's ETIMEDOUT is a peer that is gone.
+    #[track_caller]
     fn from(error: io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::WouldBlock => return ErrorKind::TryAgain.into(),
@@ -359,13 +415,28 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
+    /// The sentence and, below it, the causes that it does not tell itself: what
+    /// a `main` that returns an error prints. `{:#?}` shows the parts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.kind())
-            .field("rc", &format_args!("0x{:08x}", self.rc()))
-            .field("message", &format_args!("{self}"))
-            .field("source", &self.source())
-            .finish()
+        if f.alternate() {
+            return f
+                .debug_struct("Error")
+                .field("kind", &self.kind())
+                .field("rc", &format_args!("0x{:08x}", self.rc()))
+                .field("message", &format_args!("{self}"))
+                .field("source", &self.source())
+                .finish();
+        }
+        write!(f, "{self}")?;
+        let causes = self.causes();
+        if let [only] = &causes[..] {
+            return write!(f, "\n\nCaused by:\n    {only}");
+        }
+        for (number, cause) in causes.iter().enumerate() {
+            let head = if number == 0 { "\n\nCaused by:" } else { "" };
+            write!(f, "{head}\n    {number}: {cause}")?;
+        }
+        Ok(())
     }
 }
 
@@ -382,23 +453,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_its_response_code_are_each_others_image() {
-        for kind in [
-            ErrorKind::GeneralFailure,
-            ErrorKind::NotImplemented,
-            ErrorKind::BadContext,
-            ErrorKind::AbiMismatch,
-            ErrorKind::BadReference,
-            ErrorKind::InsufficientBuffer,
-            ErrorKind::BadSequence,
-            ErrorKind::NoConnection,
-            ErrorKind::TryAgain,
-            ErrorKind::IoError,
-            ErrorKind::BadValue,
-            ErrorKind::NotPermitted,
-            ErrorKind::MalformedResponse,
-            ErrorKind::NotSupported,
-            ErrorKind::Memory,
-        ] {
+        for &kind in ErrorKind::ALL {
             let rc = Error::from(kind).rc();
             assert_eq!(rc >> 16, 10, "the TCTI layer");
             assert_eq!(Error::from_rc(rc).kind(), kind);
@@ -448,6 +503,24 @@ mod tests {
         let inner = Error::with_source(ErrorKind::NoConnection, "connection refused by x", refused);
         let error = inner.context("cannot open: connection refused by x");
         assert_eq!(error.report(), "cannot open: connection refused by x");
+    }
+
+    #[test]
+    fn debug_prints_the_sentence_and_its_causes_as_anyhow_does() {
+        let refused = io::Error::from_raw_os_error(111);
+        let error = Error::from(refused).context("cannot connect");
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot connect\n\nCaused by:\n    Connection refused (os error 111)"
+        );
+        let error = error.context("cannot open the TPM");
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot open the TPM\n\nCaused by:\n    0: cannot connect\n    \
+             1: Connection refused (os error 111)"
+        );
+        let plain = Error::new(ErrorKind::IoError, "the line is dead");
+        assert_eq!(format!("{plain:?}"), "the line is dead");
     }
 
     #[test]

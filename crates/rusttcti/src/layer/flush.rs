@@ -16,8 +16,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::config::Options;
 use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
 use crate::sys::fork;
 use crate::wire::header::Header;
 use crate::{Error, ErrorKind, Result, Tcti};
@@ -36,16 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// begins with none.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// The layer as a chain opens it.
-pub(crate) fn open(options: Options, mut inner: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {
-    match options.finish() {
-        Ok(()) => Ok(Box::new(Flush::new(inner)?)),
-        Err(error) => {
-            // The mistake is what the user is told of.
-            let _ = inner.finalize();
-            Err(error)
-        }
-    }
+/// Reads its options: none.
+pub(crate) fn parse(_options: &mut Options) -> Result<OpenLayer> {
+    Ok(Box::new(|below| Ok(Box::new(Flush::new(below)?))))
 }
 
 /// A [`Tcti`] that leaves nothing loaded in the TPM.
@@ -180,7 +173,7 @@ impl<T: Tcti> Tcti for Flush<T> {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let received = self.inner.receive(response, timeout);
-        self.awaited = matches!(&received, Err(error) if error.kind() == ErrorKind::TryAgain);
+        self.awaited = matches!(&received, Err(error) if error.kind().leaves_command_pending());
         received
     }
 

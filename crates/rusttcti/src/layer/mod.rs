@@ -48,18 +48,3 @@ pub mod flush;
 pub mod pcap;
 #[cfg(feature = "wrap")]
 pub mod wrap;
-
-#[cfg(fuzzing)]
-use crate::config::Options;
-
-/// Reads the options of a layer, and opens nothing, for the fuzzer: its file, of
-/// one that has one. A layer whose options are not `pcap`'s needs an arm here.
-#[cfg(fuzzing)]
-pub(crate) fn read(options: Options) -> crate::Result<Option<std::ffi::OsString>> {
-    match options.layer() {
-        "pcap" => pcap::read(options).map(Some),
-        #[cfg(feature = "wrap")]
-        "wrap" => wrap::read(options),
-        _ => options.finish().map(|()| None),
-    }
-}

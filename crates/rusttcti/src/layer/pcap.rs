@@ -18,14 +18,14 @@
 mod frames;
 mod output;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
 use self::frames::{Direction, Frames};
 use self::output::Output;
-use crate::config::Options;
 use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// The variable that names the file where no option does, as tpm2-tss has it.
@@ -44,21 +44,22 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
            error. It must not be empty; an empty TCTI_PCAP_FILE counts as none.",
 }];
 
-/// The layer as a chain opens it.
-pub(crate) fn open(mut options: Options, mut inner: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {
-    let output = named_output(options.take("file"), options);
-    let recorded = match output.and_then(Frames::new) {
-        Ok(frames) => frames,
-        Err(error) => {
-            close_quietly(&mut inner);
-            return Err(error);
+/// Reads the options.
+pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
+    let name = name(options.take("file"))?;
+    Ok(Box::new(move |mut below| {
+        match output(&name).and_then(Frames::new) {
+            Ok(frames) => Ok(Box::new(Pcap::over(below, frames))),
+            Err(error) => {
+                close_quietly(&mut below);
+                Err(error)
+            }
         }
-    };
-    Ok(Box::new(Pcap::over(inner, recorded)))
+    }))
 }
 
-fn named_output(file: Option<String>, options: Options) -> Result<Output> {
-    let name = name(file, options)?;
+/// Opens the file of this name.
+fn output(name: &OsStr) -> Result<Output> {
     match name.to_str() {
         Some("-" | "stdout") => Output::stdout(),
         Some("stderr") => Output::stderr(),
@@ -67,9 +68,8 @@ fn named_output(file: Option<String>, options: Options) -> Result<Output> {
     }
 }
 
-/// The name of the file, before what `%p` in it becomes.
-fn name(file: Option<String>, options: Options) -> Result<OsString> {
-    options.finish()?;
+/// Returns the name of the file, in which `%p` is not replaced yet.
+fn name(file: Option<String>) -> Result<OsString> {
     Ok(match file {
         Some(file) if file.is_empty() => {
             return Err(Error::new(
@@ -82,12 +82,6 @@ fn name(file: Option<String>, options: Options) -> Result<OsString> {
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| DEFAULT_FILE.into()),
     })
-}
-
-/// Reads the options, and opens nothing.
-#[cfg(fuzzing)]
-pub(crate) fn read(mut options: Options) -> Result<OsString> {
-    name(options.take("file"), options)
 }
 
 /// The child of a layer that could not be opened: its failure is no news.

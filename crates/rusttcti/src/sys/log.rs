@@ -13,6 +13,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -101,6 +102,15 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Where an error was made, in the call `function`.
+    pub(crate) fn of_error(location: &Location<'static>, function: &'static str) -> Self {
+        Self {
+            file: location.file(),
+            line: location.line(),
+            function,
+        }
+    }
+
     /// The file's path within this crate: a module made elsewhere would tell
     /// where its author keeps the sources.
     fn file(&self) -> &str {
@@ -109,7 +119,7 @@ impl Place {
     }
 
     fn function(&self) -> &str {
-        let path = self.function.strip_suffix("::here").unwrap_or_default();
+        let path = self.function.trim_end_matches("::here");
         let path = path.trim_end_matches("::{{closure}}");
         path.rsplit("::").next().unwrap_or_default()
     }
@@ -369,6 +379,6 @@ mod tests {
             ..place!()
         };
         assert_eq!(place.file(), "src/abi/bridge.rs");
-        assert_eq!(place!().file(), "src/log.rs");
+        assert_eq!(place!().file(), "src/sys/log.rs");
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::wire::assembly::Assembly;
@@ -66,6 +67,15 @@ impl Module for Cmd {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
+        Self::open(&Self::parse(conf)?)
+    }
+}
+
+impl Configured for Cmd {
+    /// The command line.
+    type Config = String;
+
+    fn parse(conf: Option<&str>) -> Result<String> {
         let command = conf.unwrap_or_default().to_owned();
         if command.trim().is_empty() {
             return Err(Error::new(
@@ -73,9 +83,13 @@ impl Module for Cmd {
                 "cmd needs a command line for /bin/sh -c, as in cmd:\"ssh host tpm2_send\"",
             ));
         }
+        Ok(command)
+    }
+
+    fn open(command: &String) -> Result<Self> {
         Ok(Self {
-            child: Some(Child::start(&command)?),
-            command,
+            child: Some(Child::start(command)?),
+            command: command.clone(),
             partial: Assembly::default(),
             closed: None,
         })
@@ -183,7 +197,7 @@ impl Tcti for Cmd {
         });
         match result {
             Ok(size) => Ok(size),
-            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(_) if closed => Err(self.gone(deadline)),
             Err(error) => {
                 let text = format!("the command \"{}\": {error}", self.command);

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::wire::assembly::Assembly;
@@ -66,8 +67,21 @@ impl Module for Device {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
-        let (path, node) = match conf {
-            None | Some("") => first_of(&DEFAULTS)?,
+        Self::open(&Self::parse(conf)?)
+    }
+}
+
+impl Configured for Device {
+    /// The path; none where the first device that opens is wanted.
+    type Config = Option<String>;
+
+    fn parse(conf: Option<&str>) -> Result<Option<String>> {
+        Ok(conf.filter(|path| !path.is_empty()).map(str::to_owned))
+    }
+
+    fn open(path: &Option<String>) -> Result<Self> {
+        let (path, node) = match path.as_deref() {
+            None => first_of(&DEFAULTS)?,
             Some(path) => {
                 let node = Node::open(path);
                 let node = node.map_err(|error| error.context(format!("cannot open {path}")));

@@ -21,13 +21,4 @@ pub mod null;
 mod socket;
 pub mod swtpm;
 
-/// What the parser of the transport `name` makes of its CONF, for the fuzzer:
-/// the place of its peer, if it has one.
-#[cfg(fuzzing)]
-pub(crate) fn read(name: &str, conf: &str) -> crate::Result<Option<crate::fuzzing::Place>> {
-    Ok(match name {
-        "swtpm" => Some(swtpm::parse(conf)?.0.read()),
-        "mssim" => Some(mssim::parse(conf)?.read()),
-        _ => None,
-    })
-}
+pub use socket::PeerAddress;

@@ -16,10 +16,12 @@
 mod platform;
 
 use std::ffi::CStr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, Place, Stream};
+use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
+use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
@@ -66,7 +68,19 @@ impl Module for Mssim {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
-        let (endpoint, platform) = parse(conf.unwrap_or(""))?.resolve(WHO)?;
+        Self::open(&Self::parse(conf)?)
+    }
+}
+
+impl Configured for Mssim {
+    type Config = Config;
+
+    fn parse(conf: Option<&str>) -> Result<Config> {
+        conf.unwrap_or_default().parse()
+    }
+
+    fn open(config: &Config) -> Result<Self> {
+        let (endpoint, platform) = config.address.resolve(WHO)?;
         let mut mssim = Self {
             endpoint,
             platform: Arc::new(Platform::new(platform)),
@@ -82,14 +96,26 @@ impl Module for Mssim {
     }
 }
 
-pub(super) fn parse(conf: &str) -> Result<Place> {
-    let mut place = Place::default();
-    for (key, value) in config::pairs(conf)? {
-        if !place.take(WHO, key, value)? {
-            return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS)));
+/// What CONF says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the simulator listens.
+    pub address: PeerAddress,
+}
+
+impl FromStr for Config {
+    type Err = Error;
+
+    fn from_str(conf: &str) -> Result<Self> {
+        let mut config = Self::default();
+        for (key, value) in config::pairs(conf)? {
+            if !config.address.take(WHO, key, value)? {
+                return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS)));
+            }
         }
+        Ok(config)
     }
-    Ok(place)
 }
 
 impl Tcti for Mssim {
@@ -157,7 +183,7 @@ impl Tcti for Mssim {
                 self.uncancel_if_there_is_time(deadline);
                 Ok(count)
             }
-            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(error) => {
                 self.disconnect();
                 Err(error)

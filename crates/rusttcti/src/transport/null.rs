@@ -7,6 +7,7 @@
 use std::ffi::CStr;
 use std::time::Duration;
 
+use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::{Error, ErrorKind, Module, Result, Tcti};
 
@@ -37,6 +38,18 @@ impl Module for Null {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(_conf: Option<&str>) -> Result<Self> {
+        Ok(Self(()))
+    }
+}
+
+impl Configured for Null {
+    type Config = ();
+
+    fn parse(_conf: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    fn open((): &()) -> Result<Self> {
         Ok(Self(()))
     }
 }

@@ -10,6 +10,7 @@ mod inbox;
 mod reach;
 mod stream;
 
-pub(super) use endpoint::{Endpoint, HOST, PATH, PORT, Place};
+pub use endpoint::PeerAddress;
+pub(super) use endpoint::{Endpoint, HOST, PATH, PORT};
 pub(super) use inbox::Inbox;
 pub(super) use stream::{Fault, Stream};

@@ -21,10 +21,12 @@ mod control;
 mod shared;
 
 use std::ffi::CStr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, Place, Stream};
+use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
+use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
@@ -84,10 +86,21 @@ impl Module for Swtpm {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
-        let (place, persistent) = parse(conf.unwrap_or(""))?;
-        let (mut data, control) = place.resolve(WHO)?;
+        Self::open(&Self::parse(conf)?)
+    }
+}
+
+impl Configured for Swtpm {
+    type Config = Config;
+
+    fn parse(conf: Option<&str>) -> Result<Config> {
+        conf.unwrap_or_default().parse()
+    }
+
+    fn open(config: &Config) -> Result<Self> {
+        let (mut data, control) = config.address.resolve(WHO)?;
         let mut shared = None;
-        if persistent {
+        if config.persistent {
             shared = Some(Shared::of(&data)?);
         } else {
             // Tells now, rather than at the first command, that none is there.
@@ -121,19 +134,32 @@ impl Module for Swtpm {
 /// after a longer one.
 const LONGEST: usize = 4096;
 
-pub(super) fn parse(conf: &str) -> Result<(Place, bool)> {
-    let mut place = Place::default();
-    let mut persistent = false;
-    for (key, value) in config::pairs(conf)? {
-        match (key, value) {
-            ("persistent", "0") => persistent = false,
-            ("persistent", "1") => persistent = true,
-            ("persistent", _) => return Err(config::bad_value(WHO, key, value, "0 or 1")),
-            _ if place.take(WHO, key, value)? => {}
-            _ => return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS))),
+/// What CONF says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where swtpm listens.
+    pub address: PeerAddress,
+    /// Whether the connection is kept while a context is open.
+    pub persistent: bool,
+}
+
+impl FromStr for Config {
+    type Err = Error;
+
+    fn from_str(conf: &str) -> Result<Self> {
+        let mut config = Self::default();
+        for (key, value) in config::pairs(conf)? {
+            match (key, value) {
+                ("persistent", "0") => config.persistent = false,
+                ("persistent", "1") => config.persistent = true,
+                ("persistent", _) => return Err(config::bad_value(WHO, key, value, "0 or 1")),
+                _ if config.address.take(WHO, key, value)? => {}
+                _ => return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS))),
+            }
         }
+        Ok(config)
     }
-    Ok((place, persistent))
 }
 
 impl Tcti for Swtpm {
@@ -193,7 +219,7 @@ impl Tcti for Swtpm {
                 self.restore_locality();
                 Ok(count)
             }
-            Err(error) if error.kind() == ErrorKind::TryAgain => Err(error),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(error) => {
                 self.abandon();
                 Err(error)

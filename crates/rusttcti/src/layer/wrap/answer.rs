@@ -31,7 +31,7 @@ impl Engine {
         response: &[u8],
     ) -> Flow<Secret> {
         let shape = command.shape;
-        let parsed = Response::parse(response, shape.response_handle, plan.slots.len())
+        let parsed = Response::parse(response, shape.response_handle.is_some(), plan.slots.len())
             .ok_or_else(|| malformed(command))?;
         self.check(command, rewritten, plan, sent, &parsed)?;
 
@@ -120,7 +120,7 @@ impl Engine {
             Slot::Keyless(keyless) => keyless.value.clone(),
             Slot::Rigid => Secret::default(),
         };
-        if at >= command.shape.authorizations {
+        if at >= command.shape.authorizations() {
             return before;
         }
         let first = command.handles.first().copied();

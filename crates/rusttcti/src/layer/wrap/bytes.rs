@@ -28,11 +28,6 @@ impl<'a> Reader<'a> {
         Some(u32::from_be_bytes(bytes))
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        let bytes = self.bytes(8)?.try_into().ok()?;
-        Some(u64::from_be_bytes(bytes))
-    }
-
     /// Reads the content of a TPM2B.
     pub(super) fn sized(&mut self) -> Option<&'a [u8]> {
         let size = self.u16()?;

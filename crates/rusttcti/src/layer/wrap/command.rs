@@ -5,60 +5,60 @@
 
 use super::bytes::{Put, Reader};
 use super::crypto::{Hash, Secret};
-use super::shape::Shape;
-use crate::wire::header::Header;
+use crate::wire::{self, Header};
 
 pub(super) const TPM_ST_NO_SESSIONS: u16 = 0x8001;
 pub(super) const TPM_ST_SESSIONS: u16 = 0x8002;
 
 /// The command codes that the layer has something to say to (TPM_CC).
-#[allow(missing_docs)]
 pub(super) mod cc {
-    pub(crate) const NV_UNDEFINE_SPACE_SPECIAL: u32 = 0x11f;
-    pub(crate) const EVICT_CONTROL: u32 = 0x120;
-    pub(crate) const HIERARCHY_CONTROL: u32 = 0x121;
-    pub(crate) const NV_UNDEFINE_SPACE: u32 = 0x122;
-    pub(crate) const CHANGE_EPS: u32 = 0x124;
-    pub(crate) const CHANGE_PPS: u32 = 0x125;
-    pub(crate) const CLEAR: u32 = 0x126;
-    pub(crate) const HIERARCHY_CHANGE_AUTH: u32 = 0x129;
-    pub(crate) const NV_DEFINE_SPACE: u32 = 0x12a;
-    pub(crate) const CREATE_PRIMARY: u32 = 0x131;
-    pub(crate) const NV_GLOBAL_WRITE_LOCK: u32 = 0x132;
-    pub(crate) const NV_INCREMENT: u32 = 0x134;
-    pub(crate) const NV_SET_BITS: u32 = 0x135;
-    pub(crate) const NV_EXTEND: u32 = 0x136;
-    pub(crate) const NV_WRITE: u32 = 0x137;
-    pub(crate) const NV_WRITE_LOCK: u32 = 0x138;
-    pub(crate) const NV_CHANGE_AUTH: u32 = 0x13b;
-    pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
-    pub(crate) const STARTUP: u32 = 0x144;
-    pub(crate) const NV_READ_LOCK: u32 = 0x14f;
-    pub(crate) const POLICY_SECRET: u32 = 0x151;
-    pub(crate) const LOAD: u32 = 0x157;
-    pub(crate) const HMAC_START: u32 = 0x15b;
-    pub(crate) const POLICY_SIGNED: u32 = 0x160;
-    pub(crate) const CONTEXT_LOAD: u32 = 0x161;
-    pub(crate) const CONTEXT_SAVE: u32 = 0x162;
-    pub(crate) const ENCRYPT_DECRYPT: u32 = 0x164;
-    pub(crate) const FLUSH_CONTEXT: u32 = 0x165;
-    pub(crate) const LOAD_EXTERNAL: u32 = 0x167;
-    pub(crate) const NV_READ_PUBLIC: u32 = 0x169;
-    pub(crate) const POLICY_AUTH_VALUE: u32 = 0x16b;
-    pub(crate) const POLICY_CP_HASH: u32 = 0x16e;
-    pub(crate) const POLICY_TICKET: u32 = 0x172;
-    pub(crate) const READ_PUBLIC: u32 = 0x173;
-    pub(crate) const START_AUTH_SESSION: u32 = 0x176;
-    pub(crate) const GET_CAPABILITY: u32 = 0x17a;
-    pub(crate) const GET_RANDOM: u32 = 0x17b;
-    pub(crate) const POLICY_RESTART: u32 = 0x180;
-    pub(crate) const EVENT_SEQUENCE_COMPLETE: u32 = 0x185;
-    pub(crate) const HASH_SEQUENCE_START: u32 = 0x186;
-    pub(crate) const POLICY_PASSWORD: u32 = 0x18c;
-    pub(crate) const CREATE_LOADED: u32 = 0x191;
-    pub(crate) const ENCRYPT_DECRYPT_2: u32 = 0x193;
-    pub(crate) const POLICY_PARAMETERS: u32 = 0x19c;
-    pub(crate) const NV_DEFINE_SPACE_2: u32 = 0x19d;
+    use crate::wire::CommandCode;
+
+    pub(crate) const NV_UNDEFINE_SPACE_SPECIAL: u32 = CommandCode::NV_UNDEFINE_SPACE_SPECIAL.0;
+    pub(crate) const EVICT_CONTROL: u32 = CommandCode::EVICT_CONTROL.0;
+    pub(crate) const HIERARCHY_CONTROL: u32 = CommandCode::HIERARCHY_CONTROL.0;
+    pub(crate) const NV_UNDEFINE_SPACE: u32 = CommandCode::NV_UNDEFINE_SPACE.0;
+    pub(crate) const CHANGE_EPS: u32 = CommandCode::CHANGE_EPS.0;
+    pub(crate) const CHANGE_PPS: u32 = CommandCode::CHANGE_PPS.0;
+    pub(crate) const CLEAR: u32 = CommandCode::CLEAR.0;
+    pub(crate) const HIERARCHY_CHANGE_AUTH: u32 = CommandCode::HIERARCHY_CHANGE_AUTH.0;
+    pub(crate) const NV_DEFINE_SPACE: u32 = CommandCode::NV_DEFINE_SPACE.0;
+    pub(crate) const CREATE_PRIMARY: u32 = CommandCode::CREATE_PRIMARY.0;
+    pub(crate) const NV_GLOBAL_WRITE_LOCK: u32 = CommandCode::NV_GLOBAL_WRITE_LOCK.0;
+    pub(crate) const NV_INCREMENT: u32 = CommandCode::NV_INCREMENT.0;
+    pub(crate) const NV_SET_BITS: u32 = CommandCode::NV_SET_BITS.0;
+    pub(crate) const NV_EXTEND: u32 = CommandCode::NV_EXTEND.0;
+    pub(crate) const NV_WRITE: u32 = CommandCode::NV_WRITE.0;
+    pub(crate) const NV_WRITE_LOCK: u32 = CommandCode::NV_WRITE_LOCK.0;
+    pub(crate) const NV_CHANGE_AUTH: u32 = CommandCode::NV_CHANGE_AUTH.0;
+    pub(crate) const SEQUENCE_COMPLETE: u32 = CommandCode::SEQUENCE_COMPLETE.0;
+    pub(crate) const STARTUP: u32 = CommandCode::STARTUP.0;
+    pub(crate) const NV_READ_LOCK: u32 = CommandCode::NV_READ_LOCK.0;
+    pub(crate) const POLICY_SECRET: u32 = CommandCode::POLICY_SECRET.0;
+    pub(crate) const LOAD: u32 = CommandCode::LOAD.0;
+    pub(crate) const HMAC_START: u32 = CommandCode::HMAC_START.0;
+    pub(crate) const POLICY_SIGNED: u32 = CommandCode::POLICY_SIGNED.0;
+    pub(crate) const CONTEXT_LOAD: u32 = CommandCode::CONTEXT_LOAD.0;
+    pub(crate) const CONTEXT_SAVE: u32 = CommandCode::CONTEXT_SAVE.0;
+    pub(crate) const ENCRYPT_DECRYPT: u32 = CommandCode::ENCRYPT_DECRYPT.0;
+    pub(crate) const FLUSH_CONTEXT: u32 = CommandCode::FLUSH_CONTEXT.0;
+    pub(crate) const LOAD_EXTERNAL: u32 = CommandCode::LOAD_EXTERNAL.0;
+    pub(crate) const NV_READ_PUBLIC: u32 = CommandCode::NV_READ_PUBLIC.0;
+    pub(crate) const POLICY_AUTH_VALUE: u32 = CommandCode::POLICY_AUTH_VALUE.0;
+    pub(crate) const POLICY_CP_HASH: u32 = CommandCode::POLICY_CP_HASH.0;
+    pub(crate) const POLICY_TICKET: u32 = CommandCode::POLICY_TICKET.0;
+    pub(crate) const READ_PUBLIC: u32 = CommandCode::READ_PUBLIC.0;
+    pub(crate) const START_AUTH_SESSION: u32 = CommandCode::START_AUTH_SESSION.0;
+    pub(crate) const GET_CAPABILITY: u32 = CommandCode::GET_CAPABILITY.0;
+    pub(crate) const GET_RANDOM: u32 = CommandCode::GET_RANDOM.0;
+    pub(crate) const POLICY_RESTART: u32 = CommandCode::POLICY_RESTART.0;
+    pub(crate) const EVENT_SEQUENCE_COMPLETE: u32 = CommandCode::EVENT_SEQUENCE_COMPLETE.0;
+    pub(crate) const HASH_SEQUENCE_START: u32 = CommandCode::HASH_SEQUENCE_START.0;
+    pub(crate) const POLICY_PASSWORD: u32 = CommandCode::POLICY_PASSWORD.0;
+    pub(crate) const CREATE_LOADED: u32 = CommandCode::CREATE_LOADED.0;
+    pub(crate) const ENCRYPT_DECRYPT_2: u32 = CommandCode::ENCRYPT_DECRYPT2.0;
+    pub(crate) const POLICY_PARAMETERS: u32 = CommandCode::POLICY_PARAMETERS.0;
+    pub(crate) const NV_DEFINE_SPACE_2: u32 = CommandCode::NV_DEFINE_SPACE2.0;
 }
 
 /// An entry of a command's authorization area.
@@ -75,7 +75,7 @@ pub(super) struct Command {
     /// As it came.
     pub(super) bytes: Secret,
     pub(super) code: u32,
-    pub(super) shape: Shape,
+    pub(super) shape: &'static wire::Command,
     pub(super) handles: Vec<u32>,
     /// Whether its tag says that it has an authorization area.
     pub(super) tagged: bool,
@@ -86,7 +86,7 @@ pub(super) struct Command {
 impl Command {
     /// Takes a command apart, of which the code is in the table; `None` where
     /// that cannot be done.
-    pub(super) fn parse(bytes: &Secret, shape: Shape) -> Option<Self> {
+    pub(super) fn parse(bytes: &Secret, shape: &'static wire::Command) -> Option<Self> {
         let header = Header::parse(bytes)?;
         if !Header::fits(bytes) {
             return None;
@@ -98,7 +98,7 @@ impl Command {
         };
         let mut reader = Reader(&bytes[Header::SIZE..]);
         let mut handles = Vec::new();
-        for _ in 0..shape.handles {
+        for _ in shape.handles {
             handles.push(reader.u32()?);
         }
         let mut auths = Vec::new();

@@ -13,9 +13,8 @@ use super::names::{HandleType, Names, from_public_response};
 use super::options::Settings;
 use super::protect::Plan;
 use super::session::Session;
-use super::shape::Shape;
 use super::theirs::Theirs;
-use crate::wire::header::Header;
+use crate::wire::{self, CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
 
 /// The longest command that is sent: what TPMs and the kernel take.
@@ -125,16 +124,16 @@ impl Engine {
 
     async fn dispatch(&mut self, bytes: &Secret, line: &Line) -> Flow<Secret> {
         let Some(header) = Header::parse(bytes) else {
-            return Err(bad("the command is shorter than a header").into());
+            return Err(unsupported("the command is shorter than a header").into());
         };
-        let Some(shape) = Shape::of(header.code) else {
+        let Some(shape) = wire::Command::of(CommandCode(header.code)) else {
             self.tell("its code is not in the layer's table of commands")?;
             return Ok(line.run_programs(bytes.clone()).await?);
         };
         let command = Command::parse(bytes, shape);
-        let missing = |command: &Command| command.auths.len() < command.shape.authorizations;
+        let missing = |command: &Command| command.auths.len() < command.shape.authorizations();
         match command {
-            Some(command) if !shape.sessions => self.pass(&command, line).await,
+            Some(command) if shape.no_sessions => self.pass(&command, line).await,
             Some(command) if self.settings.skip.contains(&command.code) => {
                 self.pass(&command, line).await
             }
@@ -168,7 +167,7 @@ impl Engine {
         }
         let parsed = Response::parse(
             &response,
-            command.shape.response_handle,
+            command.shape.response_handle.is_some(),
             command.auths.len(),
         )
         .ok_or_else(|| malformed(command))?;
@@ -207,6 +206,9 @@ impl Engine {
             }
             self.ensure_sessions(plan.sessions(), &command, line)
                 .await?;
+            if plan.has_passwords() && !self.are_in_step(line).await? {
+                continue;
+            }
             let sent = plan.build(self, &command, &rewritten)?;
             if line.is_cancelled() {
                 return Err(Stop::Answer(rc::CANCELED));
@@ -378,6 +380,7 @@ pub(super) fn malformed(command: &Command) -> Error {
     ))
 }
 
-pub(super) fn bad(what: &str) -> Error {
-    Error::new(ErrorKind::BadValue, format!("the layer wrap: {what}"))
+/// An error for what the layer does not do.
+pub(super) fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::NotSupported, format!("the layer wrap: {what}"))
 }

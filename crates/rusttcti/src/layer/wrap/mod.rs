@@ -38,7 +38,6 @@ mod names;
 mod options;
 mod protect;
 mod session;
-mod shape;
 mod theirs;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,9 +48,9 @@ use self::crypto::Secret;
 use self::engine::Engine;
 use self::key::KeySource;
 use self::line::{Exchange, Outgoing, Step};
-use self::options::Settings;
-use crate::config::Options;
+use self::options::{Settings, Written};
 use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork;
 use crate::{Cancel, Error, ErrorKind, Result, Tcti};
@@ -97,23 +96,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// The layer as a chain opens it.
-pub(crate) fn open(options: Options, mut inner: Box<dyn Tcti>) -> Result<Box<dyn Tcti>> {
-    match Settings::read(options) {
-        Ok(settings) => Ok(Box::new(Wrap::over(settings, inner))),
+/// Reads its options.
+pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
+    let written = Written::take(options)?;
+    Ok(Box::new(move |mut below| match written.settings() {
+        Ok(settings) => Ok(Box::new(Wrap::over(settings, below))),
         Err(error) => {
             // The mistake is what the user is told of.
-            let _ = inner.finalize();
+            let _ = below.finalize();
             Err(error)
         }
-    }
-}
-
-/// Reads the options, and opens nothing.
-#[cfg(fuzzing)]
-pub(crate) fn read(options: Options) -> Result<Option<std::ffi::OsString>> {
-    let key = options::Written::take(options)?.key;
-    Ok(key.filter(|key| key != "null").map(Into::into))
+    }))
 }
 
 /// The engine's place: with the layer, or with the steps of a command under way.
@@ -162,8 +155,11 @@ impl<T: Tcti> Wrap<T> {
             "" => String::new(),
             options => format!(",{options}"),
         };
-        let settings =
-            Options::parse("wrap", &options).and_then(|(options, _)| Settings::read(options));
+        let settings = Options::parse("wrap", &options).and_then(|(mut options, _)| {
+            let written = Written::take(&mut options)?;
+            options.finish()?;
+            written.settings()
+        });
         match settings {
             Ok(settings) => Ok(Self::over(settings, inner)),
             Err(error) => {
@@ -297,7 +293,7 @@ impl<T: Tcti> Tcti for Wrap<T> {
             }
             let length = match self.inner.receive(&mut received, deadline.remaining()) {
                 Ok(length) => Ok(length),
-                Err(error) if stays_awaited(&error) => return Err(error),
+                Err(error) if error.kind().leaves_command_pending() => return Err(error),
                 Err(error) => Err(error),
             };
             let State::Busy(exchange) = &mut self.state else {
@@ -377,17 +373,6 @@ impl<T: Tcti> Drop for Wrap<T> {
             crate::sys::log::debug!("wrap: {}", error.report());
         }
     }
-}
-
-/// True for errors after which the caller is thought to ask again.
-fn stays_awaited(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::TryAgain
-            | ErrorKind::BadValue
-            | ErrorKind::BadReference
-            | ErrorKind::InsufficientBuffer
-    )
 }
 
 /// Cancels the program's command, whichever of the layer's own is under way.

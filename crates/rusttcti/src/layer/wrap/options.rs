@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use super::key::{KeySource, Pinned, from_hex};
-use super::shape;
 use crate::config::{Options, bad_value};
+use crate::wire::CommandCode;
 use crate::{Error, ErrorKind, Result};
 
 const LAYER: &str = "the layer wrap";
@@ -29,69 +29,83 @@ pub(super) struct Settings {
     pub(super) skip: Vec<u32>,
 }
 
-impl Settings {
-    /// Reads the options, and the key's file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::BadValue`] for options that are missing or say nothing that
-    /// can be done; what reading the file fails with.
-    pub(super) fn read(options: Options) -> Result<Self> {
-        Written::take(options)?.settings()
-    }
-}
-
 /// The options as they were written.
+#[derive(Clone, Debug)]
 pub(super) struct Written {
-    pub(super) key: Option<String>,
-    handle: Option<String>,
-    name: Option<String>,
-    strict: Option<String>,
-    skip: Option<String>,
+    key: Key,
+    name: Option<Vec<u8>>,
+    strict: bool,
+    skip: Vec<u32>,
 }
 
 impl Written {
-    pub(super) fn take(mut options: Options) -> Result<Self> {
+    /// Reads the options, and no file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for options that are missing or say nothing that
+    /// can be done.
+    pub(super) fn take(options: &mut Options) -> Result<Self> {
+        let (key, handle) = (options.take("key"), options.take("handle"));
+        let (name, strict) = (options.take("name"), options.take("strict"));
+        let skip = options.take("skip");
         let written = Self {
-            key: options.take("key"),
-            handle: options.take("handle"),
-            name: options.take("name"),
-            strict: options.take("strict"),
-            skip: options.take("skip"),
+            key: Key::read(key.as_deref(), handle.as_deref())?,
+            name: name.as_deref().map(self::name).transpose()?,
+            strict: match strict.as_deref() {
+                None | Some("0") => false,
+                Some("1") => true,
+                Some(other) => return Err(bad_value(LAYER, "strict", other, "0 or 1")),
+            },
+            skip: skip.as_deref().map_or_else(|| Ok(Vec::new()), self::skip)?,
         };
-        options.finish()?;
         Ok(written)
     }
+}
 
-    fn settings(self) -> Result<Settings> {
-        let handle = self.handle.as_deref().map(handle).transpose()?;
-        let name = self.name.as_deref().map(name).transpose()?;
-        let strict = match self.strict.as_deref() {
-            None | Some("0") => false,
-            Some("1") => true,
-            Some(other) => return Err(bad_value(LAYER, "strict", other, "0 or 1")),
-        };
-        let skip = self.skip.as_deref().map(skip).transpose()?;
-        let source = match self.key.as_deref() {
-            None => {
-                return Err(Error::new(
-                    ErrorKind::BadValue,
-                    "the layer wrap is given no key: choose key=FILE (the public part of a \
+/// Where the salt key is said to be.
+#[derive(Clone, Debug)]
+enum Key {
+    Null,
+    File { path: String, handle: u32 },
+}
+
+impl Key {
+    fn read(key: Option<&str>, handle: Option<&str>) -> Result<Self> {
+        let handle = handle.map(self::handle).transpose()?;
+        match key {
+            None => Err(Error::new(
+                ErrorKind::BadValue,
+                "the layer wrap is given no key: choose key=FILE (the public part of a \
                      persistent ECC key of this TPM, pinned) or key=null (a key that this TPM \
                      makes, which cannot tell an impostor that was there from the start unless \
                      name= is given too)",
-                ));
-            }
-            Some("") => return Err(bad_value(LAYER, "key", "", "null or a file")),
-            Some("null") if handle.is_some() => {
-                return Err(Error::new(
-                    ErrorKind::BadValue,
-                    "the layer wrap: handle= goes with key=FILE, not with key=null",
-                ));
-            }
-            Some("null") => KeySource::Null,
-            Some(file) => KeySource::Persistent {
+            )),
+            Some("") => Err(bad_value(LAYER, "key", "", "null or a file")),
+            Some("null") if handle.is_some() => Err(Error::new(
+                ErrorKind::BadValue,
+                "the layer wrap: handle= goes with key=FILE, not with key=null",
+            )),
+            Some("null") => Ok(Self::Null),
+            Some(path) => Ok(Self::File {
+                path: path.to_owned(),
                 handle: handle.unwrap_or(DEFAULT_HANDLE),
-                pinned: pinned(file)?,
+            }),
+        }
+    }
+}
+
+impl Written {
+    /// Reads the key's file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for a file that cannot be read, or holds no key;
+    /// [`ErrorKind::NotSupported`] for a key that sessions cannot be salted with.
+    pub(super) fn settings(&self) -> Result<Settings> {
+        let source = match &self.key {
+            Key::Null => KeySource::Null,
+            Key::File { path, handle } => KeySource::Persistent {
+                handle: *handle,
+                pinned: pinned(path)?,
             },
         };
         if let (
@@ -100,7 +114,7 @@ impl Written {
                 ..
             },
             Some(name),
-        ) = (&source, &name)
+        ) = (&source, &self.name)
         {
             if key.name != *name {
                 return Err(Error::new(
@@ -116,10 +130,10 @@ impl Written {
         }
         Ok(Settings {
             source,
-            name,
+            name: self.name.clone(),
             system_name: None,
-            strict,
-            skip: skip.unwrap_or_default(),
+            strict: self.strict,
+            skip: self.skip.clone(),
         })
     }
 }
@@ -182,19 +196,13 @@ fn name(value: &str) -> Result<Vec<u8>> {
 }
 
 fn skip(value: &str) -> Result<Vec<u32>> {
+    let allowed = "command names or codes with + between them, as in GetTestResult+0x17a";
     value
         .split(['+', ';', ',', ' '])
         .map(|code| {
-            shape::code_of_name(code)
-                .or_else(|| number(code))
-                .ok_or_else(|| {
-                    bad_value(
-                        LAYER,
-                        "skip",
-                        value,
-                        "command names or codes with + between them, as in GetTestResult+0x17c",
-                    )
-                })
+            let code: Result<CommandCode> = code.parse();
+            code.map(u32::from)
+                .map_err(|_| bad_value(LAYER, "skip", value, allowed))
         })
         .collect()
 }

@@ -199,7 +199,7 @@ impl Plan {
             )?;
         }
         if rigid && passwords > 0 && changes_auth(command) {
-            return Err(super::engine::bad(
+            return Err(super::engine::unsupported(
                 "a new authValue, a password and a session of the program's own in one command \
                  are not supported (use passwords alone)",
             )
@@ -340,7 +340,7 @@ impl Plan {
         let auth = command.auths.get(at);
         let attributes = self.attributes_of(at, auth);
         let others = match at {
-            0 if command.shape.authorizations > 0 => self.other_nonces(engine, command),
+            0 if command.shape.authorizations() > 0 => self.other_nonces(engine, command),
             _ => Vec::new(),
         };
         let (handle, nonce, hmac) = match (&self.slots[at], auth) {
@@ -416,7 +416,7 @@ impl Keyless {
                 nonce_newer,
                 nonce_older,
             }),
-            _ => Err(Stop::Error(super::engine::bad(
+            _ => Err(Stop::Error(super::engine::unsupported(
                 "a session of the program's encrypts in a way that is not supported",
             ))),
         }
@@ -449,7 +449,7 @@ fn slot(
     at: usize,
     auth: &Auth,
 ) -> Flow<Slot> {
-    let authorizes = at < command.shape.authorizations;
+    let authorizes = at < command.shape.authorizations();
     if auth.handle == PASSWORD {
         // As the TPM would say, which must not be shown the password.
         let number = 0x800 | (at as u32 + 1) << 8;
@@ -534,7 +534,7 @@ fn verifies(
     hash: Hash,
 ) -> bool {
     let others = match at {
-        0 if command.shape.authorizations > 0 => program_nonces(engine, command),
+        0 if command.shape.authorizations() > 0 => program_nonces(engine, command),
         _ => Some(Vec::new()),
     };
     let Some(others) = others else {

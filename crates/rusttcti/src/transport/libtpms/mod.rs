@@ -42,6 +42,7 @@ use self::duration::Work;
 use self::mailbox::Mailbox;
 use self::registry::Share;
 use self::tpm::{Held, Job, Tpm, closed};
+use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
 use crate::sys::fork;
@@ -342,8 +343,21 @@ impl Module for Libtpms {
     const CONFIG_HELP: &'static CStr = HELP.as_c_str();
 
     fn init(conf: Option<&str>) -> Result<Self> {
-        match conf {
-            None | Some("") => Self::builder().open(),
+        Self::open(&Self::parse(conf)?)
+    }
+}
+
+impl Configured for Libtpms {
+    /// The path of the state file; none for a TPM in memory.
+    type Config = Option<String>;
+
+    fn parse(conf: Option<&str>) -> Result<Option<String>> {
+        Ok(conf.filter(|path| !path.is_empty()).map(str::to_owned))
+    }
+
+    fn open(path: &Option<String>) -> Result<Self> {
+        match path {
+            None => Self::builder().open(),
             Some(path) => Self::builder().path(path).open(),
         }
     }

@@ -41,16 +41,22 @@ pub(in crate::transport) const PATH: Setting = Setting {
 /// without which it executes nothing.
 const AHEAD: usize = 9;
 
-/// A place in a configuration: `host=HOST,port=PORT` or `path=PATH`. Of a host
-/// and a path, what comes last counts, and so it is where a key comes twice.
+/// Where a peer listens, as a configuration says it: `host=HOST,port=PORT` or
+/// `path=PATH`. Of a host and a path the last one counts, and so it is where a key
+/// comes twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::transport) struct Place {
-    host: String,
-    port: u16,
-    path: Option<String>,
+#[non_exhaustive]
+pub struct PeerAddress {
+    /// The host's name or IP address.
+    pub host: String,
+    /// The TCP port of the data channel, 1 to 65534; the control channel has the
+    /// next one.
+    pub port: u16,
+    /// The path of a unix socket, which counts instead of host and port.
+    pub path: Option<String>,
 }
 
-impl Default for Place {
+impl Default for PeerAddress {
     fn default() -> Self {
         Self {
             host: HOST.default.to_owned(),
@@ -60,7 +66,7 @@ impl Default for Place {
     }
 }
 
-impl Place {
+impl PeerAddress {
     /// Takes one pair of `who`'s configuration; false where the key is no
     /// matter of places.
     pub(in crate::transport) fn take(&mut self, who: &str, key: &str, value: &str) -> Result<bool> {
@@ -96,12 +102,6 @@ impl Place {
             _ => return Ok(false),
         }
         Ok(true)
-    }
-
-    #[cfg(fuzzing)]
-    pub(in crate::transport) fn read(self) -> crate::fuzzing::Place {
-        let Self { host, port, path } = self;
-        crate::fuzzing::Place { host, port, path }
     }
 
     /// The addresses of the data channel of `who` and of the channel beside it.

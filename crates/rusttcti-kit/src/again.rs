@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A part of a test in a process of its own: the test program runs itself again.
+
+use std::process::{Command, Output};
+
+pub use crate::{only, with_own_mounts};
+
+/// Returns a command that runs this test program again, set to run nothing but
+/// the ignored test `$name` of the module that calls the macro.
+#[macro_export]
+macro_rules! only {
+    ($name:expr $(,)?) => {
+        $crate::again::command(::core::module_path!(), $name, true)
+    };
+}
+
+/// Returns a command as [`only!`](crate::only) does, in a mount namespace of its
+/// own: the part may mount what it likes, also where the caller is not root, and
+/// its mounts are gone with it.
+#[macro_export]
+macro_rules! with_own_mounts {
+    ($name:expr $(,)?) => {
+        $crate::again::in_mount_namespace($crate::again::only!($name))
+    };
+}
+
+/// Returns this test program's command line for the test `name` in `module`, a
+/// path as `module_path!()` gives it.
+pub fn command(module: &str, name: &str, ignored: bool) -> Command {
+    let test = match module.split_once("::") {
+        Some((_crate, module)) => format!("{module}::{name}"),
+        None => name.to_owned(),
+    };
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", &test, "--nocapture", "--test-threads=1"]);
+    if ignored {
+        command.arg("--ignored");
+    }
+    for variable in ["TSS2_LOG", "TSS2_LOGFILE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs such a part to its end. It must have been there, and have passed.
+pub fn played(part: &mut Command) -> Output {
+    let output = part.output().expect("this program runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && told.contains("test result: ok. 1 passed;");
+    assert!(
+        passed,
+        "{part:?}: {}\n{told}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Returns `again` in a mount namespace of its own.
+pub fn in_mount_namespace(again: Command) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg(again.get_program()).args(again.get_args());
+    for (variable, value) in again.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    command
+}

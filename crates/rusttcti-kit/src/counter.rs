@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Processes that count in a TPM's state file, to be killed while they do.
+//!
+//! A test program with these has a test `process::other_roles`, which calls [`role`].
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::Duration;
+
+use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::{ErrorKind, Tcti};
+
+use super::again;
+use super::commands::response_code;
+use super::tpm::*;
+
+/// Says to a test program, started anew, what it is to do instead of testing.
+const ROLE: &str = "RUSTTCTI_TEST_ROLE";
+
+pub fn open(path: &Path) -> Libtpms {
+    let tpm = Libtpms::builder().path(path).open();
+    tpm.unwrap_or_else(|error| panic!("{}", error.report()))
+}
+
+/// A state file whose TPM has a counter at 1.
+pub fn provision(path: &Path) {
+    let mut tpm = open(path);
+    ok(&mut tpm, &nv_define_counter());
+    ok(&mut tpm, &nv_increment());
+    tpm.finalize().expect("suspended");
+}
+
+/// This program once more, in another role. Killed when it is dropped.
+pub struct Other {
+    pub child: Child,
+    lines: BufReader<ChildStderr>,
+}
+
+impl Other {
+    pub fn start(role: &str, path: &Path) -> Self {
+        let mut child = again::command("", "process::other_roles", false)
+            .env(ROLE, format!("{role}:{}", path.display()))
+            .env("RUST_BACKTRACE", "0")
+            // A kill, other than a power loss, takes no written page with it.
+            .env("RUSTTCTI_FSYNC", "0")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let lines = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, lines }
+    }
+
+    /// The next number that it tells; `None` where it ended.
+    pub fn number(&mut self) -> Option<u64> {
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).expect("read") == 0 {
+                assert!(!said.contains("panicked"), "{said}");
+                return None;
+            }
+            // A line cut short by a kill was not told.
+            match line.strip_prefix("ACK ").and_then(|n| n.strip_suffix('\n')) {
+                Some(number) => return Some(number.parse().expect("a number")),
+                None => said.push_str(&line),
+            }
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("waited for");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The role that this program was started in, and the state file.
+pub fn role() -> Option<(String, PathBuf)> {
+    let role = std::env::var(ROLE).ok()?;
+    let (role, path) = role.split_once(':').expect("a role and a path");
+    Some((role.to_owned(), PathBuf::from(path)))
+}
+
+/// One write, so that a line is told whole or not at all.
+pub fn tell(number: u64) {
+    let line = format!("ACK {number}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("told");
+}
+
+/// Increments the counter for ever and tells each value that was answered.
+pub fn count(path: &Path) {
+    let mut tpm = open(path);
+    tell(nv_read_counter(&mut tpm));
+    loop {
+        match call(&mut tpm, &nv_increment()) {
+            Ok(response) => {
+                assert_eq!(response_code(&response), 0);
+                if let Some(value) = nv_read_counter_quietly(&mut tpm) {
+                    tell(value);
+                }
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::IoError, "{}", error.report()),
+        }
+    }
+}
+
+/// The counter; `None` where the disk is full, or read-only.
+fn nv_read_counter_quietly(tpm: &mut Libtpms) -> Option<u64> {
+    let read = authorized(0x14e, &[NV_INDEX, NV_INDEX], 1, &[0, 8, 0, 0]);
+    let response = call(tpm, &read).ok()?;
+    Some(u64::from_be_bytes(
+        response[16..24].try_into().expect("eight bytes"),
+    ))
+}
+
+/// Numbers that look random, the same in each run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Kills a counting process in `rounds` moments. `during` comes at some moment
+/// while it counts, `after` when it is dead.
+pub fn kill_rounds(
+    path: &Path,
+    rounds: usize,
+    mut during: impl FnMut(&mut Dice),
+    after: impl Fn(),
+) {
+    let mut dice = Dice(7);
+    let mut told = 1;
+    let mut all = 0;
+    for round in 0..rounds {
+        let mut other = Other::start("count", path);
+        let first = other
+            .number()
+            .unwrap_or_else(|| panic!("round {round}: no TPM"));
+        assert!(
+            first >= told,
+            "round {round}: {told} was answered, {first} is kept"
+        );
+        told = first;
+        during(&mut dice);
+        std::thread::sleep(Duration::from_micros(dice.below(9000)));
+        other.kill();
+        after();
+        while let Some(number) = other.number() {
+            told = number;
+            all += 1;
+        }
+    }
+    let kept = nv_read_counter(&mut open(path));
+    assert!(kept >= told, "{told} was answered, {kept} is kept");
+    assert!(all > rounds, "only {all} increments in {rounds} rounds");
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The C module, built as it is shipped, under the name that tctildr looks for.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// A folder with `libtss2-tcti-rusttcti.so.0` in it, for LD_LIBRARY_PATH.
+///
+/// `make check` builds it once and names it in RUSTTCTI_MODULE_DIR; a plain
+/// `cargo test` builds it here.
+pub fn dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| match std::env::var_os("RUSTTCTI_MODULE_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => build(),
+    })
+}
+
+/// The module's file.
+pub fn file() -> PathBuf {
+    dir().join("libtss2-tcti-rusttcti.so.0")
+}
+
+/// The library that examples/own-module makes, with the versions of our own
+/// Cargo.lock. One test at a time makes it.
+pub fn own() -> PathBuf {
+    let root = root();
+    let folder = root.join("examples/own-module");
+    let target = scratch().join("own-module");
+    std::fs::create_dir_all(&target).expect("a folder");
+    let lock = File::create(target.join("lock")).expect("a lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("locked");
+    std::fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a Cargo.lock");
+    super::stage::output(
+        Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--target-dir"])
+            .arg(&target)
+            .current_dir(folder),
+    );
+    target.join("debug/libbridge.so")
+}
+
+/// A program that finds the module by its name.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("LD_LIBRARY_PATH", dir());
+    for variable in [
+        "TPM2TOOLS_TCTI",
+        "TCTI",
+        "TSS2_LOG",
+        "TSS2_LOGFILE",
+        "TCTI_PCAP_FILE",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// The folder of this repository.
+pub fn root() -> &'static Path {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).expect("the kit lies in crates/")
+}
+
+/// A folder for what tests build, below cargo's target folder.
+pub fn scratch() -> PathBuf {
+    let program = std::env::current_exe().expect("this program");
+    let mut folders = program.ancestors();
+    let target = folders.find(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.expect("a program that cargo built").join("tmp")
+}
+
+fn build() -> PathBuf {
+    let target = scratch().join("module");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--target-dir"])
+        .arg(&target)
+        .current_dir(root())
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the module does not build");
+    let dir = target.join("release");
+    let link = dir.join("libtss2-tcti-rusttcti.so.0");
+    match std::os::unix::fs::symlink("libtss2_tcti_rusttcti.so", &link) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            panic!("cannot link {}: {error}", link.display())
+        }
+        _ => dir,
+    }
+}

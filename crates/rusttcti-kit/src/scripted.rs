@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A transport that does what a test says, and tells what was asked of it.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rusttcti::header::Header;
+use rusttcti::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+type Transmit = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
+type Receive = Box<dyn FnMut(&mut [u8], Option<Duration>) -> Result<usize> + Send>;
+type Simple<A, R> = Box<dyn FnMut(A) -> Result<R> + Send>;
+
+/// By default it takes every command and answers each with [`answer`].
+pub struct Scripted {
+    pub transmit: Transmit,
+    pub receive: Receive,
+    pub canceller: Option<Arc<dyn Cancel>>,
+    pub poll_handles: Simple<(), Vec<PollHandle>>,
+    pub set_locality: Simple<u8, ()>,
+    pub make_sticky: Simple<(u32, bool), u32>,
+    pub reset: Simple<(), ()>,
+    pub finalize: Simple<(), ()>,
+    pub log: Log,
+    pub dropped: Dropped,
+}
+
+/// Logs that it was dropped.
+pub struct Dropped(Log);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.add("drop");
+    }
+}
+
+/// The names of the methods that were called, and "drop".
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<&'static str>>>);
+
+impl Log {
+    pub fn add(&self, call: &'static str) {
+        self.0.lock().unwrap().push(call);
+    }
+
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, call: &str) -> usize {
+        self.calls().iter().filter(|made| **made == call).count()
+    }
+}
+
+/// A well-formed response of `size` bytes: success, and a pattern.
+pub fn answer(size: usize) -> Vec<u8> {
+    let mut response = Header {
+        tag: 0x8001,
+        size: size as u32,
+        code: 0,
+    }
+    .to_bytes()
+    .to_vec();
+    response.extend((Header::SIZE..size).map(|at| at as u8));
+    response
+}
+
+/// `bytes` in `response`, as a transport's receive puts them there.
+pub fn put(response: &mut [u8], bytes: &[u8]) -> Result<usize> {
+    let length = bytes.len();
+    response
+        .get_mut(..length)
+        .ok_or_else(|| Error::from(ErrorKind::MalformedResponse))?
+        .copy_from_slice(bytes);
+    Ok(length)
+}
+
+impl Default for Scripted {
+    fn default() -> Self {
+        let log = Log::default();
+        Self {
+            transmit: Box::new(|_| Ok(())),
+            receive: Box::new(|response, _| put(response, &answer(28))),
+            canceller: None,
+            poll_handles: Box::new(|()| Err(ErrorKind::NotImplemented.into())),
+            set_locality: Box::new(|_| Ok(())),
+            make_sticky: Box::new(|(handle, _)| Ok(handle)),
+            reset: Box::new(|()| Ok(())),
+            finalize: Box::new(|()| Ok(())),
+            dropped: Dropped(log.clone()),
+            log,
+        }
+    }
+}
+
+impl Tcti for Scripted {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.log.add("transmit");
+        (self.transmit)(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.log.add("receive");
+        (self.receive)(response, timeout)
+    }
+
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        self.canceller.clone()
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.log.add("poll_handles");
+        (self.poll_handles)(())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.log.add("set_locality");
+        (self.set_locality)(locality)
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        self.log.add("make_sticky");
+        (self.make_sticky)((handle, sticky))
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.log.add("reset");
+        (self.reset)(())
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        self.log.add("finalize");
+        (self.finalize)(())
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! C modules as parts of a chain, by their names.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+
+use super::grammar::Named;
+use super::suggest::suggestion;
+use crate::{Error, ErrorKind, Result, Tcti};
+
+/// Loads C modules: the C boundary's part, which stands above the chain.
+pub(crate) trait LoadModule: Sync {
+    /// Loads the module `name` with its CONF.
+    fn load(&self, name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>>;
+
+    /// Returns whether the loader finds a module of this name.
+    fn is_available(&self, name: &str) -> bool;
+}
+
+/// How many modules may lie within each other, each opened by the chain in the
+/// CONF of the one before: all of them use one thread's stack.
+const MOST_NESTED: usize = 8;
+
+thread_local! {
+    /// How many modules this thread is opening, each within the one before.
+    static NESTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Opens a module, which may come back to open a chain.
+fn nested<T>(open: impl FnOnce() -> Result<T>) -> Result<T> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            NESTED.set(NESTED.get() - 1);
+        }
+    }
+
+    if NESTED.get() >= MOST_NESTED {
+        return Err(Error::new(
+            ErrorKind::BadValue,
+            format!("a chain within a chain, more than {MOST_NESTED} times over"),
+        ));
+    }
+    NESTED.set(NESTED.get() + 1);
+    let _leave = Leave;
+    open()
+}
+
+/// Opens the C module that the chain names; `known` are the names of all
+/// transports and layers, for the error that an unknown name is answered with.
+pub(super) fn open(
+    loader: &dyn LoadModule,
+    named: Named<'_>,
+    known: &Known,
+) -> Result<Box<dyn Tcti>> {
+    let name = named.name;
+    match nested(|| loader.load(name, named.conf)) {
+        Ok(tcti) => Ok(tcti),
+        Err(error) if loader.is_available(name) => Err(error),
+        // The loader's own failures have codes of the TCTI layer, but for the
+        // one for a library that it found and that has no such function.
+        Err(error) if error.rc() >> 16 != 10 => Err(Error::new(
+            ErrorKind::BadValue,
+            format!("the library \"{name}\" is no TCTI module: it exports no Tss2_Tcti_Info"),
+        )),
+        Err(_) => Err(unknown(named, known)),
+    }
+}
+
+/// The names of all transports and of all layers.
+pub(super) struct Known {
+    pub(super) transports: Vec<String>,
+    pub(super) layers: Vec<String>,
+}
+
+/// The error for a name that nothing has.
+fn unknown(named: Named<'_>, known: &Known) -> Error {
+    let all = known.transports.iter().chain(&known.layers);
+    let all: Vec<&str> = all.map(|name| &**name).collect();
+    let conf = named.conf.filter(|_| !named.has_options);
+    let mut text = format!(
+        "there is no transport or layer \"{}\", and no C module of that name",
+        named.name
+    );
+    if let Some(meant) = suggestion(named.name, conf, &all) {
+        text += &format!("; {meant}");
+    }
+    text += &format!(
+        " (transports: {}; layers: {})",
+        known.transports.join(", "),
+        known.layers.join(", ")
+    );
+    Error::new(ErrorKind::BadValue, text)
+}

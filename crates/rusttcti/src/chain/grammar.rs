@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The grammar of a chain: names, options and CONF, without their meaning.
+
+#![forbid(unsafe_code)]
+
+use crate::config::Options;
+use crate::{Error, ErrorKind, Result};
+
+/// The most layers that a chain may have: each takes some of the stack of the
+/// thread that uses it.
+const MOST_LAYERS: usize = 64;
+
+/// A chain, split at its colons.
+pub(super) struct Parts<'a> {
+    /// The layers, from the outermost inwards.
+    pub(super) layers: Vec<(&'a str, Options)>,
+    /// The transport; none where the chain ends before.
+    pub(super) transport: Option<Named<'a>>,
+}
+
+/// A transport or a C module, as the chain names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Named<'a> {
+    pub(super) name: &'a str,
+    /// What stands behind its colon; or its options, from their first comma on,
+    /// and the rest of the chain: a module that is a layer reads them there.
+    pub(super) conf: Option<&'a str>,
+    /// Whether `conf` begins with options.
+    pub(super) has_options: bool,
+}
+
+impl<'a> Parts<'a> {
+    /// Splits a chain; `is_layer` tells which names are layers'.
+    pub(super) fn split(chain: &'a str, is_layer: impl Fn(&str) -> bool) -> Result<Self> {
+        let mut layers = Vec::new();
+        let mut rest = chain;
+        loop {
+            let name = &rest[..rest.find([',', ':']).unwrap_or(rest.len())];
+            if !is_layer(name) {
+                break;
+            }
+            if layers.len() == MOST_LAYERS {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    format!("the chain has more than {MOST_LAYERS} layers"),
+                ));
+            }
+            let (options, after) = Options::parse(name, &rest[name.len()..])?;
+            layers.push((name, options));
+            rest = after;
+        }
+        let transport = match rest.find([',', ':']) {
+            _ if rest.is_empty() => None,
+            Some(0) => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    format!(
+                        "the chain \"{chain}\" names no transport before \"{}\"",
+                        &rest[..1]
+                    ),
+                ));
+            }
+            Some(end) => {
+                let has_options = rest[end..].starts_with(',');
+                Some(Named {
+                    name: &rest[..end],
+                    conf: Some(&rest[if has_options { end } else { end + 1 }..]),
+                    has_options,
+                })
+            }
+            None => Some(Named {
+                name: rest,
+                conf: None,
+                has_options: false,
+            }),
+        };
+        Ok(Self { layers, transport })
+    }
+}

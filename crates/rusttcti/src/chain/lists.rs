@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The one list of the transports that there are, and the one of the layers.
+
+#![forbid(unsafe_code)]
+
+use crate::Result;
+use crate::config::setting::Setting;
+use crate::config::{OpenLayer, OpenTransport, Options, parsed};
+use crate::layer;
+use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
+
+/// Reads a transport's CONF.
+type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
+/// Reads a layer's options.
+type ParseLayer = fn(&mut Options) -> Result<OpenLayer>;
+
+/// A transport or a layer.
+pub(crate) struct Entry<Parse: 'static> {
+    pub(crate) name: &'static str,
+    /// What its CONF, or its options, can say.
+    pub(crate) settings: &'static [Setting],
+    pub(super) parse: Parse,
+}
+
+pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
+    transport("device", device::SETTINGS, parsed::<device::Device>),
+    transport("swtpm", swtpm::SETTINGS, parsed::<swtpm::Swtpm>),
+    transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
+    transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
+    transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
+    transport("null", null::SETTINGS, parsed::<null::Null>),
+];
+
+pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
+    layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
+    layer("flush", layer::flush::SETTINGS, layer::flush::parse),
+    #[cfg(feature = "wrap")]
+    layer("wrap", layer::wrap::SETTINGS, layer::wrap::parse),
+];
+
+const fn transport(
+    name: &'static str,
+    settings: &'static [Setting],
+    parse: ParseTransport,
+) -> Entry<ParseTransport> {
+    Entry {
+        name,
+        settings,
+        parse,
+    }
+}
+
+const fn layer(
+    name: &'static str,
+    settings: &'static [Setting],
+    parse: ParseLayer,
+) -> Entry<ParseLayer> {
+    Entry {
+        name,
+        settings,
+        parse,
+    }
+}
+
+/// Returns the entry of this name.
+pub(super) fn find<Parse>(
+    list: &'static [Entry<Parse>],
+    name: &str,
+) -> Option<&'static Entry<Parse>> {
+    list.iter().find(|entry| entry.name == name)
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The library's floors: which folder may use which, read from the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The architecture: a folder of crates/rusttcti/src, and the folders that it may
+/// use. CONTRIBUTING.md shows these lines.
+const FLOORS: &str = "\
+contract:
+wire: contract
+sys: contract
+config: contract
+transport: contract, wire, sys, config
+layer: contract, wire, sys, config
+chain: contract, sys, config, transport, layer
+abi: contract, wire, sys, chain
+";
+
+fn library() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/rusttcti/src")
+}
+
+/// The floors, each with those that it may use.
+fn floors() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let line = |line: &'static str| {
+        let (floor, below) = line.split_once(':').expect("a floor");
+        let below = below.split(',').map(str::trim);
+        (floor, below.filter(|name| !name.is_empty()).collect())
+    };
+    FLOORS.lines().map(line).collect()
+}
+
+/// The Rust files below a folder, each with its code: no comments, no unit tests.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let code = text.split("#[cfg(test)]\nmod tests").next();
+            let lines = code.unwrap_or_default().lines();
+            let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+            found.push((path, lines.collect::<Vec<_>>().join("\n")));
+        }
+    }
+    found
+}
+
+/// The names in a `{...}` group that begins after `text`'s brace, without what
+/// stands below each.
+fn group(text: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(&text[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    let first = |name: &'_ str| -> usize {
+        let name = name.trim_start();
+        name.find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(name.len())
+    };
+    let names = names.into_iter().map(str::trim_start);
+    names.map(|name| &name[..first(name)]).collect()
+}
+
+/// Each name that `code` takes from the crate's root.
+fn taken(code: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(rest) => names.extend(group(rest)),
+            None => {
+                names.insert(
+                    &rest[..rest
+                        .find(|c: char| !c.is_alphanumeric() && c != '_')
+                        .unwrap_or(rest.len())],
+                );
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+/// Which floor a name at the root is of: the root re-exports, and defines nothing.
+fn re_exported() -> BTreeMap<String, String> {
+    let root = std::fs::read_to_string(library().join("lib.rs")).expect("lib.rs");
+    let mut names = BTreeMap::new();
+    for (at, _) in root.match_indices("pub use ") {
+        let rest = &root[at + "pub use ".len()..];
+        let (floor, rest) = rest.split_once("::").expect("a path");
+        let item = rest.split(';').next().expect("an end");
+        let items = match item.split_once('{') {
+            Some((_, rest)) => group(rest),
+            None => vec![item.rsplit("::").next().expect("a name")],
+        };
+        names.extend(
+            items
+                .into_iter()
+                .map(|name| (name.to_owned(), floor.to_owned())),
+        );
+    }
+    names
+}
+
+#[test]
+fn no_arrow_goes_up_and_none_that_the_table_does_not_have() {
+    let (floors, names) = (floors(), re_exported());
+    let mut seen = BTreeSet::new();
+    for (floor, below) in &floors {
+        for (path, code) in sources(&library().join(floor)) {
+            for name in taken(&code) {
+                let used = match floors.contains_key(name) {
+                    true => name,
+                    // The one point where the chain asks the C boundary.
+                    false if name == "C_MODULES" && *floor == "chain" => continue,
+                    // A macro of the crate's root.
+                    false if name == "export" => continue,
+                    false => names
+                        .get(name)
+                        .unwrap_or_else(|| panic!("{}: what is crate::{name}?", path.display())),
+                };
+                let allowed = used == *floor || below.contains(used);
+                assert!(allowed, "{}: {floor} uses {used} ({name})", path.display());
+                seen.insert((*floor, used.to_owned()));
+            }
+        }
+    }
+    // What the table allows and no code needs is a line too many.
+    for (floor, below) in &floors {
+        for used in below {
+            assert!(
+                seen.contains(&(*floor, (*used).to_owned())),
+                "{floor} needs no {used}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_floors_stand_one_above_the_other() {
+    let floors = floors();
+    let mut left: BTreeSet<&str> = floors.keys().copied().collect();
+    while !left.is_empty() {
+        let ground: Vec<&str> = left
+            .iter()
+            .copied()
+            .filter(|floor| floors[floor].is_disjoint(&left))
+            .collect();
+        assert!(!ground.is_empty(), "a circle among {left:?}");
+        left.retain(|floor| !ground.contains(floor));
+    }
+}
+
+#[test]
+fn every_folder_of_the_library_is_in_the_table() {
+    for entry in std::fs::read_dir(library()).expect("the library") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .expect("a name");
+        let known = floors().contains_key(name) || !path.is_dir();
+        assert!(known, "{}", path.display());
+    }
+}
+
+#[test]
+fn contributors_see_the_same_table() {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRIBUTING.md"));
+    assert!(
+        text.expect("CONTRIBUTING.md").contains(FLOORS),
+        "CONTRIBUTING.md shows\n{FLOORS}"
+    );
+}

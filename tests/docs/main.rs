@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the documents say is so.
+
+mod architecture;
+mod documents;
+mod man;
+mod readme;

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is built, installed and packaged.
+
+mod compile_errors;
+mod header;
+mod new_module;
+mod packaging;
+mod setup;
+mod tree;

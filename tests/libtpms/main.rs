@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Embedded TPMs.
+
+mod disk;
+mod end;
+mod fork;
+mod in_tests;
+mod long;
+mod many;
+mod memory;
+mod no_memory;
+mod nonblocking;
+mod openssl;
+mod process;
+mod shared;
+mod state;
+mod unload;
+
+/// Counts allocations, for tests of calls that allocate nothing.
+#[global_allocator]
+static ALLOCATOR: rusttcti_kit::alloc::Counting = rusttcti_kit::alloc::Counting;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transports swtpm and mssim, with real and with hostile peers.
+
+mod costs;
+mod events;
+mod hostile;
+mod hostile_stall;
+mod mssim;
+mod swtpm;
+mod swtpm_shared;
+
+/// Counts allocations, for tests of calls that allocate nothing.
+#[global_allocator]
+static ALLOCATOR: rusttcti_kit::alloc::Counting = rusttcti_kit::alloc::Counting;

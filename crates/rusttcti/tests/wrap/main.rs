@@ -3,4 +3,7 @@
 
 mod attacks;
 mod plain;
+mod program;
+mod reference;
+mod sessions;
 mod tpm;

@@ -6,11 +6,11 @@
 
 use super::bytes::{Put, Reader};
 use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
-use super::crypto::{Direction, Secret};
+use super::crypto::{Direction, Hash, Secret, random};
 use super::engine::{Engine, Flow, Next, Stop, Tries, forged, is_transient_refusal, malformed, rc};
 use super::line::Line;
 use super::protect::{Plan, Rewritten, Sent, Slot, first_sized, without_zeros};
-use super::session::{HmacInput, PASSWORD, attribute};
+use super::session::{HmacInput, attribute};
 use crate::{Error, ErrorKind};
 
 /// The most sessions that are hidden from the program.
@@ -31,7 +31,7 @@ impl Engine {
         response: &[u8],
     ) -> Flow<Secret> {
         let shape = command.shape;
-        let parsed = Response::parse(response, shape.response_handle.is_some(), plan.slots.len())
+        let parsed = Response::parse(response, shape.response_handle.is_some(), plan.sent())
             .ok_or_else(|| malformed(command))?;
         self.check(command, rewritten, plan, sent, &parsed)?;
 
@@ -43,9 +43,14 @@ impl Engine {
                 self.ours[*index].decrypt(&auth, data)?;
             }
         }
-        for (auth, answered) in command.auths.iter().zip(&parsed.auths) {
-            if auth.handle != PASSWORD {
-                self.followed(auth.handle, answered.nonce, answered.attributes);
+        let answered = answers(command, plan, &parsed)?;
+        for (at, (auth, answered)) in command.auths.iter().zip(&answered).enumerate() {
+            match &plan.slots[at] {
+                Slot::Ours { .. } => {}
+                Slot::LeftOut(_) => {
+                    self.left_out(auth.handle, &answered.nonce, answered.attributes);
+                }
+                _ => self.followed(auth.handle, &answered.nonce, answered.attributes),
             }
         }
         let hidden = plan.slots.iter().zip(&command.auths).any(|(slot, auth)| {
@@ -62,7 +67,7 @@ impl Engine {
             ..*command
         };
         self.took_effect(&plain, parsed.handle, &mut parameters, hidden);
-        self.answer(command, plan, sent, &parsed, parameters)
+        self.answer(command, plan, sent, &parsed, &answered, parameters)
     }
 
     /// Checks that the TPM made this response, for this command.
@@ -74,10 +79,11 @@ impl Engine {
         sent: &Sent,
         parsed: &Response<'_>,
     ) -> Flow<()> {
-        for (at, answered) in parsed.auths.iter().enumerate() {
-            let Slot::Ours { index, .. } = &plan.slots[at] else {
+        for (at, slot) in plan.slots.iter().enumerate() {
+            let (Slot::Ours { index, .. }, Some(sent_at)) = (slot, plan.sent_at(at)) else {
                 continue;
             };
+            let answered = parsed.auths[sent_at];
             let auth = self.response_auth(command, plan, sent, at);
             let session = &self.ours[*index];
             let rp_hash = rp_hash(session.hash, rewritten.code, parsed.parameters);
@@ -100,8 +106,9 @@ impl Engine {
                 .into());
             }
         }
-        for (at, answered) in parsed.auths.iter().enumerate() {
-            if let Slot::Ours { index, .. } = &plan.slots[at] {
+        for (at, slot) in plan.slots.iter().enumerate() {
+            if let (Slot::Ours { index, .. }, Some(sent_at)) = (slot, plan.sent_at(at)) {
+                let answered = parsed.auths[sent_at];
                 let session = &mut self.ours[*index];
                 session.nonce_tpm = answered.nonce.to_vec();
                 (session.in_flight, session.doubtful) = (false, false);
@@ -117,7 +124,7 @@ impl Engine {
         const LOCKOUT: u32 = 0x4000_000a;
         let before = match &plan.slots[at] {
             Slot::Ours { password, .. } => password.clone().unwrap_or_default(),
-            Slot::Keyless(keyless) => keyless.value.clone(),
+            Slot::Keyless(keyless) | Slot::LeftOut(keyless) => keyless.value.clone(),
             Slot::Rigid => Secret::default(),
         };
         if at >= command.shape.authorizations() {
@@ -142,55 +149,52 @@ impl Engine {
         plan: &Plan,
         sent: &Sent,
         parsed: &Response<'_>,
+        answered: &[Answered],
         mut parameters: Secret,
     ) -> Flow<Secret> {
         for (at, auth) in command.auths.iter().enumerate() {
-            let Slot::Keyless(keyless) = &plan.slots[at] else {
+            let (Slot::Keyless(keyless) | Slot::LeftOut(keyless)) = &plan.slots[at] else {
                 continue;
             };
             if plan.encrypts_response() && auth.attributes & attribute::ENCRYPT != 0 {
                 if let Some(data) = first_sized(&mut parameters) {
-                    let cipher = keyless.cipher(parsed.auths[at].nonce, &auth.nonce)?;
+                    let cipher = keyless.cipher(&answered[at].nonce, &auth.nonce)?;
                     cipher.apply(Direction::Encrypt, data)?;
                 }
             }
         }
-        let mut hmacs = Vec::new();
-        for (at, auth) in command.auths.iter().enumerate() {
-            hmacs.push(match &plan.slots[at] {
-                Slot::Keyless(keyless) if keyless.hmac_to_program => {
-                    let attributes = shown(plan, at, auth.attributes, parsed);
+        let hmacs: Vec<Secret> = command
+            .auths
+            .iter()
+            .zip(answered)
+            .enumerate()
+            .map(|(at, (auth, answered))| match &plan.slots[at] {
+                Slot::Keyless(keyless) | Slot::LeftOut(keyless) if keyless.hmac_to_program => {
                     match keyless.hash {
                         Some(hash) => HmacInput {
                             parameters: &rp_hash(hash, command.code, &parameters),
-                            nonce_newer: parsed.auths[at].nonce,
+                            nonce_newer: &answered.nonce,
                             nonce_older: &auth.nonce,
                             others: &[],
-                            attributes,
+                            attributes: answered.attributes,
                         }
                         .hmac(hash, &self.response_auth(command, plan, sent, at)),
                         None => Secret::default(),
                     }
                 }
-                Slot::Rigid => Secret::new(parsed.auths[at].hmac.to_vec()),
+                Slot::Rigid => answered.hmac.clone(),
                 _ => Secret::default(),
-            });
-        }
-        let mut auths = Vec::new();
-        for (at, auth) in command.auths.iter().enumerate() {
-            auths.push(match &plan.slots[at] {
-                Slot::Ours { .. } => ResponseAuth {
-                    nonce: &[],
-                    attributes: attribute::CONTINUE_SESSION,
-                    hmac: &[],
-                },
-                _ => ResponseAuth {
-                    nonce: parsed.auths[at].nonce,
-                    attributes: shown(plan, at, auth.attributes, parsed),
-                    hmac: &hmacs[at],
-                },
-            });
-        }
+            })
+            .collect();
+        let auths: Vec<ResponseAuth<'_>> = answered
+            .iter()
+            .zip(&hmacs)
+            .map(|(answered, hmac)| ResponseAuth {
+                nonce: &answered.nonce,
+                attributes: answered.attributes,
+                hmac,
+            })
+            .collect();
         Ok(Response::build(
             parsed.handle,
             &parameters,
@@ -213,17 +217,23 @@ impl Engine {
             self.make_way(line).await?;
             return Ok(Next::Plain);
         }
-        let added = plan.slots.len() > command.auths.len();
-        if code == rc::AUTH_CONTEXT && added {
+        let ours = plan.sessions() > 0;
+        if code == rc::AUTH_CONTEXT && ours {
             return Err(self.refusal_of_ours(code, command));
         }
-        let Some(at) = blamed_session(code).filter(|at| *at < plan.slots.len()) else {
+        let blamed = blamed_session(code);
+        let Some((sent_at, at)) = blamed.and_then(|sent| Some((sent, plan.slot_of(sent)?))) else {
             return Ok(Next::Answer(code));
+        };
+        // The number that the session has in the program's command.
+        let numbered_back = match code & 0x80 {
+            0 => code + (at - sent_at) as u32,
+            _ => code & !0x700 | (at as u32 + 1) << 8,
         };
         let authorization = matches!(base(code), rc::AUTH_FAIL | rc::BAD_AUTH);
         match &plan.slots[at] {
             Slot::Ours { index, password } => {
-                let gone = code == rc::REFERENCE_S0 + at as u32 || base(code) == rc::HANDLE;
+                let gone = code == rc::REFERENCE_S0 + sent_at as u32 || base(code) == rc::HANDLE;
                 if gone && tries.renewed < MOST_RENEWALS {
                     tries.renewed += 1;
                     self.retire_all();
@@ -235,7 +245,7 @@ impl Engine {
                     }
                 }
                 match password {
-                    Some(_) if !gone => Ok(Next::Answer(code)),
+                    Some(_) if !gone => Ok(Next::Answer(numbered_back)),
                     _ => Err(self.refusal_of_ours(code, command)),
                 }
             }
@@ -243,10 +253,10 @@ impl Engine {
                 tries.refreshed = true;
                 match self.refresh_names(command, line).await? {
                     true => Ok(Next::Again),
-                    false => Ok(Next::Answer(code)),
+                    false => Ok(Next::Answer(numbered_back)),
                 }
             }
-            _ => Ok(Next::Answer(code)),
+            _ => Ok(Next::Answer(numbered_back)),
         }
     }
 
@@ -290,14 +300,46 @@ impl Engine {
     }
 }
 
-/// The attributes of a session of the program's in the response: what the layer
-/// took over is there again.
-fn shown(plan: &Plan, at: usize, asked: u8, parsed: &Response<'_>) -> u8 {
-    let taken = match plan.slots[at] {
-        Slot::Keyless(_) => plan.attributes & (attribute::DECRYPT | attribute::ENCRYPT),
-        _ => 0,
-    };
-    parsed.auths[at].attributes | asked & taken
+/// What the program is answered for one of its authorizations.
+struct Answered {
+    nonce: Vec<u8>,
+    attributes: u8,
+    /// The TPM's own HMAC.
+    hmac: Secret,
+}
+
+/// What the program is answered for its authorizations, but for the HMACs that
+/// the layer makes.
+fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<Answered>> {
+    let taken = plan.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
+    let mut answers = Vec::new();
+    for (at, auth) in command.auths.iter().enumerate() {
+        let from_tpm = plan.sent_at(at).and_then(|sent| parsed.auths.get(sent));
+        answers.push(match (&plan.slots[at], from_tpm) {
+            // As for a password.
+            (Slot::Ours { .. }, _) => Answered {
+                nonce: Vec::new(),
+                attributes: attribute::CONTINUE_SESSION,
+                hmac: Secret::default(),
+            },
+            (Slot::LeftOut(keyless), _) => Answered {
+                nonce: random(keyless.hash.map_or(0, Hash::size))?.to_vec(),
+                attributes: auth.attributes,
+                hmac: Secret::default(),
+            },
+            (slot, Some(answered)) => Answered {
+                nonce: answered.nonce.to_vec(),
+                // What the layer took over is there again.
+                attributes: match slot {
+                    Slot::Keyless(_) => answered.attributes | auth.attributes & taken,
+                    _ => answered.attributes,
+                },
+                hmac: Secret::new(answered.hmac.to_vec()),
+            },
+            (_, None) => return Err(malformed(command).into()),
+        });
+    }
+    Ok(answers)
 }
 
 /// Which session a response code blames, from zero.

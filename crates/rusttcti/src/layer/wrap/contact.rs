@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::{Put, Reader};
-use super::command::{self, Command, Response, TPM_ST_SESSIONS, cc, cp_hash, rp_hash};
+use super::command::{self, Response, TPM_ST_SESSIONS, cc, cp_hash, rp_hash};
 use super::crypto::{Hash, Secret, random};
 use super::effects::primary_name;
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, rc};
@@ -37,11 +37,12 @@ impl Engine {
         }
     }
 
-    /// Makes as many sessions as a command takes.
+    /// Makes as many sessions as a command takes; `needed` are the handles in that
+    /// command, which keep their places.
     pub(super) async fn ensure_sessions(
         &mut self,
         count: usize,
-        command: &Command,
+        needed: &[u32],
         line: &Line,
     ) -> Flow<()> {
         // A command without a known outcome may have rolled a session's nonces.
@@ -56,7 +57,7 @@ impl Engine {
             if line.is_cancelled() {
                 return Err(Stop::Answer(rc::CANCELED));
             }
-            self.make_session(command, line).await?;
+            self.make_session(needed, line).await?;
         }
         Ok(())
     }
@@ -118,12 +119,12 @@ impl Engine {
     }
 
     /// Makes a session, and has the TPM show that it holds the salt key.
-    async fn make_session(&mut self, command: &Command, line: &Line) -> Flow<()> {
+    async fn make_session(&mut self, needed: &[u32], line: &Line) -> Flow<()> {
         let session = match self.settings.source.clone() {
-            KeySource::Null => self.session_on_primary(command, line).await?,
+            KeySource::Null => self.session_on_primary(needed, line).await?,
             KeySource::Persistent { handle, pinned } => {
                 let key = self.persistent_key(handle, &pinned, line).await?;
-                let session = self.start(&key, handle, command, line).await?;
+                let session = self.start(&key, handle, needed, line).await?;
                 (session, key)
             }
         };
@@ -152,14 +153,14 @@ impl Engine {
     /// only meanwhile.
     async fn session_on_primary(
         &mut self,
-        command: &Command,
+        needed: &[u32],
         line: &Line,
     ) -> Flow<(Session, SaltKey)> {
         let mut aside = None;
-        let made = self.load_primary(command, &mut aside, line).await;
+        let made = self.load_primary(needed, &mut aside, line).await;
         let session = match made {
             Ok((key, handle)) => {
-                let session = self.start(&key, handle, command, line).await;
+                let session = self.start(&key, handle, needed, line).await;
                 let flushed = self.flush(handle, line).await;
                 session.and_then(|session| flushed.map(|()| (session, key)))
             }
@@ -185,13 +186,13 @@ impl Engine {
     /// Loads the primary's saved context, or makes the primary.
     async fn load_primary(
         &mut self,
-        command: &Command,
+        needed: &[u32],
         aside: &mut Option<(u32, Vec<u8>)>,
         line: &Line,
     ) -> Flow<(SaltKey, u32)> {
         if let (Some(key), Some(context)) = (self.key.clone(), self.primary.clone()) {
             let request = command::plain(cc::CONTEXT_LOAD, &context);
-            let response = self.with_room(request, command, aside, line).await?;
+            let response = self.with_room(request, needed, aside, line).await?;
             let loaded = Response::parse(&response, true, 0);
             if let Some(handle) = loaded.and_then(|response| response.handle) {
                 // Another key does not find the salt.
@@ -200,7 +201,7 @@ impl Engine {
         }
         self.primary = None;
         let request = create_primary();
-        let response = self.with_room(request, command, aside, line).await?;
+        let response = self.with_room(request, needed, aside, line).await?;
         match code_of(&response)? {
             0 => {}
             code => {
@@ -277,7 +278,7 @@ impl Engine {
     async fn with_room(
         &mut self,
         request: Secret,
-        command: &Command,
+        needed: &[u32],
         aside: &mut Option<(u32, Vec<u8>)>,
         line: &Line,
     ) -> Flow<Secret> {
@@ -288,9 +289,7 @@ impl Engine {
         let loaded = self.list(TRANSIENT_FIRST, line).await?;
         // Any will do: it is back before the program's command is sent. But one
         // that is not in use leaves least behind if it is lost.
-        let unused = loaded
-            .iter()
-            .find(|handle| !command.handles.contains(handle));
+        let unused = loaded.iter().find(|handle| !needed.contains(handle));
         let Some(handle) = unused.or(loaded.first()).copied() else {
             return Ok(response);
         };
@@ -307,7 +306,7 @@ impl Engine {
         &mut self,
         key: &SaltKey,
         handle: u32,
-        command: &Command,
+        needed: &[u32],
         line: &Line,
     ) -> Flow<Session> {
         let salt = key.salt()?;
@@ -346,7 +345,7 @@ impl Engine {
                         &nonce_caller,
                     ));
                 }
-                rc::SESSION_MEMORY if self.move_session_aside(command, line).await? => {}
+                rc::SESSION_MEMORY if self.move_session_aside(needed, line).await? => {}
                 code => return Err(own_failure("TPM2_StartAuthSession", code)),
             }
         }
@@ -354,19 +353,19 @@ impl Engine {
 
     /// Saves a session that the program's command does not need, for the time of
     /// that command; returns whether there was one.
-    async fn move_session_aside(&mut self, command: &Command, line: &Line) -> Flow<bool> {
+    async fn move_session_aside(&mut self, needed: &[u32], line: &Line) -> Flow<bool> {
         if self.aside.len() >= 2 {
             return Ok(false);
         }
         let loaded = self.list(LOADED_SESSION_FIRST, line).await?;
+        // A policy session is listed as one of either type.
+        let is = |one: u32, other: u32| one & 0xff_ffff == other & 0xff_ffff;
         let used = |handle: u32| {
-            let named = command.auths.iter().any(|auth| auth.handle == handle);
-            named
-                || command.handles.contains(&handle)
-                || self.ours.iter().any(|session| session.handle == handle)
+            needed
+                .iter()
+                .any(|needed| needed >> 25 == 1 && is(*needed, handle))
+                || self.ours.iter().any(|session| is(session.handle, handle))
         };
-        // A loaded policy session is listed by its handle in the HMAC range or
-        // in its own.
         let Some(handle) = loaded.into_iter().find(|handle| !used(*handle)) else {
             return Ok(false);
         };

@@ -21,6 +21,17 @@ impl Engine {
             self.theirs.forget(handle);
         } else if let Some(their) = self.theirs.get_mut(handle) {
             their.nonce_tpm = nonce.to_vec();
+            their.shown = None;
+        }
+    }
+
+    /// Follows a session of the program's that was left out of a command.
+    pub(super) fn left_out(&mut self, handle: u32, shown: &[u8], attributes: u8) {
+        if attributes & attribute::CONTINUE_SESSION == 0 {
+            self.theirs.forget(handle);
+            self.stale.push(handle);
+        } else if let Some(their) = self.theirs.get_mut(handle) {
+            their.shown = Some(shown.to_vec());
         }
     }
 
@@ -253,6 +264,7 @@ fn asked_for(command: &Command) -> Option<Their> {
         key_bits,
         keyless: command.handles.iter().all(|handle| *handle == TPM_RH_NULL),
         nonce_tpm: Vec::new(),
+        shown: None,
         auth_value: false,
         password: false,
         cp_hash: false,

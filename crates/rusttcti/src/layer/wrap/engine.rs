@@ -204,8 +204,8 @@ impl Engine {
                 self.tell("it has no room for a session")?;
                 return self.pass(&command, line).await;
             }
-            self.ensure_sessions(plan.sessions(), &command, line)
-                .await?;
+            let needed = plan.needed(&command);
+            self.ensure_sessions(plan.sessions(), &needed, line).await?;
             if plan.has_passwords() && !self.are_in_step(line).await? {
                 continue;
             }

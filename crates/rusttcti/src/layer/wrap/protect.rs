@@ -101,8 +101,18 @@ pub(super) enum Slot {
     /// A session of the program's with an empty session key, which the layer can
     /// answer for.
     Keyless(Keyless),
+    /// A session of the program's with an empty session key that only encrypts,
+    /// which the layer's does in its place: the TPM does not get it.
+    LeftOut(Keyless),
     /// A session of the program's that only the program can answer for.
     Rigid,
+}
+
+impl Slot {
+    /// True where the TPM gets a session for it.
+    pub(super) fn is_sent(&self) -> bool {
+        !matches!(self, Self::LeftOut(_))
+    }
 }
 
 /// How the layer answers for a session with an empty session key.
@@ -115,7 +125,10 @@ pub(super) struct Keyless {
     pub(super) hmac_to_program: bool,
     pub(super) hash: Option<Hash>,
     pub(super) key_bits: Option<u16>,
+    /// The nonce that the TPM has.
     pub(super) nonce_tpm: Vec<u8>,
+    /// The nonce that the program has.
+    pub(super) shown: Vec<u8>,
 }
 
 /// How a command is protected.
@@ -156,6 +169,17 @@ impl Plan {
             if let Slot::Ours { .. } = slot {
                 passwords += 1;
             }
+            let out_of_step = engine
+                .theirs
+                .get(auth.handle)
+                .is_some_and(|their| their.shown.is_some());
+            if matches!(slot, Slot::Rigid) && out_of_step {
+                return Err(super::engine::unsupported(
+                    "a session of the program's that encrypted without a key cannot authorize \
+                     with an authValue after that (use another session)",
+                )
+                .into());
+            }
             slots.push(slot);
         }
         number_ours(&mut slots);
@@ -174,6 +198,7 @@ impl Plan {
         if attributes == attribute::CONTINUE_SESSION && !audited {
             attributes |= attribute::AUDIT;
         }
+        leave_out(&mut slots, command, attributes);
         let Some(lead) = lead(&mut slots, attributes) else {
             let own = engine.own_protection(command);
             let why = match (audited, command.auths.len()) {
@@ -240,6 +265,33 @@ impl Plan {
         self.length
     }
 
+    /// The handles that the command that is sent needs, the layer's own apart.
+    pub(super) fn needed(&self, command: &Command) -> Vec<u32> {
+        let auths = self.slots.iter().zip(&command.auths);
+        let sessions = auths
+            .filter(|(slot, _)| matches!(slot, Slot::Keyless(_) | Slot::Rigid))
+            .map(|(_, auth)| auth.handle);
+        sessions.chain(command.handles.iter().copied()).collect()
+    }
+
+    /// Which session of the command that is sent a slot is.
+    pub(super) fn sent_at(&self, at: usize) -> Option<usize> {
+        let sent = |slot: &&Slot| slot.is_sent();
+        let slot = self.slots.get(at).filter(sent)?;
+        let before = self.slots[..at].iter().filter(sent).count();
+        slot.is_sent().then_some(before)
+    }
+
+    /// Which slot a session of the command that is sent is.
+    pub(super) fn slot_of(&self, sent: usize) -> Option<usize> {
+        (0..self.slots.len()).find(|at| self.sent_at(*at) == Some(sent))
+    }
+
+    /// How many sessions the command that is sent has.
+    pub(super) fn sent(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.is_sent()).count()
+    }
+
     /// True where the command's first parameter is encrypted by the layer.
     pub(super) fn encrypts_command(&self) -> bool {
         self.attributes & attribute::DECRYPT != 0
@@ -255,6 +307,7 @@ impl Plan {
         match (&self.slots[at], auth) {
             (Slot::Ours { .. }, _) if at == self.lead => self.attributes,
             (Slot::Ours { .. }, _) => attribute::CONTINUE_SESSION,
+            (Slot::LeftOut(_), _) => 0,
             (Slot::Keyless(_), Some(auth)) => {
                 let taken = self.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
                 auth.attributes & !taken
@@ -314,12 +367,12 @@ impl Plan {
             return Ok(());
         }
         for (slot, auth) in self.slots.iter().zip(&command.auths) {
-            let Slot::Keyless(keyless) = slot else {
+            let (Slot::Keyless(keyless) | Slot::LeftOut(keyless)) = slot else {
                 continue;
             };
             if auth.attributes & attribute::DECRYPT != 0 {
                 if let Some(data) = first_sized(parameters) {
-                    let cipher = keyless.cipher(&auth.nonce, &keyless.nonce_tpm)?;
+                    let cipher = keyless.cipher(&auth.nonce, &keyless.shown)?;
                     cipher.apply(Direction::Decrypt, data)?;
                 }
             }
@@ -339,6 +392,7 @@ impl Plan {
     ) {
         let auth = command.auths.get(at);
         let attributes = self.attributes_of(at, auth);
+        // A session that authorizes is never left out.
         let others = match at {
             0 if command.shape.authorizations() > 0 => self.other_nonces(engine, command),
             _ => Vec::new(),
@@ -367,8 +421,8 @@ impl Plan {
                 };
                 (auth.handle, auth.nonce.clone(), hmac)
             }
-            (_, Some(auth)) => (auth.handle, auth.nonce.clone(), auth.hmac.clone()),
-            (_, None) => return,
+            (Slot::Rigid, Some(auth)) => (auth.handle, auth.nonce.clone(), auth.hmac.clone()),
+            (Slot::LeftOut(_), _) | (_, None) => return,
         };
         area.put_u32(handle);
         area.put_sized(&nonce);
@@ -487,6 +541,7 @@ fn slot(
         hash: Some(hash),
         key_bits: their.key_bits,
         nonce_tpm: their.nonce_tpm.clone(),
+        shown: their.shown().to_vec(),
     };
     if their.password && authorizes {
         return Ok(Slot::Keyless(Keyless {
@@ -519,6 +574,7 @@ impl Keyless {
             hash: None,
             key_bits: None,
             nonce_tpm: Vec::new(),
+            shown: Vec::new(),
         }
     }
 }
@@ -543,7 +599,7 @@ fn verifies(
     let input = HmacInput {
         parameters: &cp_hash(hash, command.code, names, &command.parameters),
         nonce_newer: &auth.nonce,
-        nonce_older: &their.nonce_tpm,
+        nonce_older: their.shown(),
         others: &others,
         attributes: auth.attributes,
     };
@@ -562,7 +618,7 @@ fn program_nonces(engine: &Engine, command: &Command) -> Option<Vec<u8>> {
     };
     let nonce = |at: usize| {
         let their = engine.theirs.get(command.auths[at].handle)?;
-        Some(their.nonce_tpm.clone())
+        Some(their.shown().to_vec())
     };
     let (decrypt, encrypt) = (with(attribute::DECRYPT), with(attribute::ENCRYPT));
     let mut nonces = match decrypt {
@@ -575,6 +631,23 @@ fn program_nonces(engine: &Engine, command: &Command) -> Option<Vec<u8>> {
         }
     }
     Some(nonces)
+}
+
+/// Leaves out the sessions that would only encrypt what the layer's encrypts.
+fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
+    let taken = attributes & (attribute::DECRYPT | attribute::ENCRYPT);
+    for (at, auth) in command.auths.iter().enumerate() {
+        let others = auth.attributes & !(taken | attribute::CONTINUE_SESSION);
+        if at < command.shape.authorizations() || others != 0 || auth.attributes & taken == 0 {
+            continue;
+        }
+        if let Some(slot) = slots.get_mut(at) {
+            *slot = match std::mem::replace(slot, Slot::Rigid) {
+                Slot::Keyless(keyless) => Slot::LeftOut(keyless),
+                other => other,
+            };
+        }
+    }
 }
 
 /// Gives the layer's sessions to the passwords, one each.
@@ -595,7 +668,8 @@ fn lead(slots: &mut Vec<Slot>, attributes: u8) -> Option<usize> {
     if let Some(at) = slots.iter().position(ours) {
         return Some(at);
     }
-    if slots.len() == 3 || attributes == attribute::CONTINUE_SESSION {
+    let sent = slots.iter().filter(|slot| slot.is_sent()).count();
+    if sent == 3 || attributes == attribute::CONTINUE_SESSION {
         return None;
     }
     slots.push(Slot::Ours {
@@ -625,8 +699,8 @@ fn length(slots: &[Slot], hash: Hash, command: &Command, rewritten: &Rewritten) 
                 let hash = keyless.hash.filter(|_| keyless.hmac_to_tpm);
                 9 + auth.nonce.len() + hash.map_or(0, Hash::size)
             }
-            (_, Some(auth)) => 9 + auth.nonce.len() + auth.hmac.len(),
-            (_, None) => 0,
+            (Slot::Rigid, Some(auth)) => 9 + auth.nonce.len() + auth.hmac.len(),
+            (Slot::LeftOut(_), _) | (_, None) => 0,
         })
         .sum();
     Header::SIZE + 4 * command.handles.len() + 4 + entries + rewritten.parameters.len()

@@ -37,7 +37,11 @@ pub(super) struct Their {
     pub(super) key_bits: Option<u16>,
     /// Whether it is neither salted nor bound, so that its session key is empty.
     pub(super) keyless: bool,
+    /// The nonce that the TPM has.
     pub(super) nonce_tpm: Vec<u8>,
+    /// The nonce that the program has, where the layer answered for a session
+    /// that it left out of a command.
+    pub(super) shown: Option<Vec<u8>>,
     /// Whether its policy needs the authValue (TPM2_PolicyAuthValue).
     pub(super) auth_value: bool,
     /// Whether the program said TPM2_PolicyPassword, and the TPM was told
@@ -52,6 +56,11 @@ const MAGIC: &[u8; 8] = b"rusttcti";
 const VERSION: u8 = 1;
 
 impl Their {
+    /// The nonce that the program has.
+    pub(super) fn shown(&self) -> &[u8] {
+        self.shown.as_ref().unwrap_or(&self.nonce_tpm)
+    }
+
     /// What a policy is again after TPM2_PolicyRestart.
     pub(super) fn restart(&mut self) {
         (self.auth_value, self.password, self.cp_hash) = (false, false, false);
@@ -67,6 +76,7 @@ impl Their {
             bytes.push(flag.into());
         }
         bytes.put_sized(&self.nonce_tpm);
+        bytes.put_sized(self.shown());
         bytes.put_u16(bytes.len() as u16);
         bytes.extend_from_slice(MAGIC);
         bytes
@@ -93,6 +103,7 @@ impl Their {
         let mut flag = || reader.u8().map(|flag| flag != 0);
         let (keyless, auth_value, password, cp_hash) = (flag()?, flag()?, flag()?, flag()?);
         let nonce_tpm = reader.sized()?.to_vec();
+        let shown = Some(reader.sized()?.to_vec()).filter(|shown| *shown != nonce_tpm);
         reader.is_empty().then_some((
             blob,
             Self {
@@ -101,6 +112,7 @@ impl Their {
                 key_bits,
                 keyless,
                 nonce_tpm,
+                shown,
                 auth_value,
                 password,
                 cp_hash,

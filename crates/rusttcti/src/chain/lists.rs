@@ -47,6 +47,8 @@ pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("reset", layer::reset::SETTINGS, layer::reset::parse),
     layer("startup", layer::startup::SETTINGS, layer::startup::parse),
     layer("rm", layer::rm::SETTINGS, layer::rm::parse),
+    #[cfg(feature = "wrap")]
+    layer("wrap", layer::wrap::SETTINGS, layer::wrap::parse),
 ];
 
 const fn transport(

@@ -11,6 +11,7 @@
 //! | [`reset`] | none: it power-cycles the TPM when it is opened |
 //! | [`startup`] | none: it starts the TPM when it is opened |
 //! | [`rm`] | `share=0\|1`, `fork=0\|1`, `leftovers=keep\|flush`: a resource manager |
+//! | [`wrap`] | `key=null\|FILE`, `handle=HANDLE`, `name=HEX`, `strict=0\|1`, `skip=CODE...`: what passes can be neither read nor changed (feature `wrap`) |
 //!
 //! A chain string knows those of this module and no other. A layer of one's own
 //! is a type that holds a `Tcti` and is one: it wraps what
@@ -60,3 +61,5 @@ pub mod retry;
 pub mod rm;
 pub mod startup;
 pub mod trace;
+#[cfg(feature = "wrap")]
+pub mod wrap;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
+use crate::transport::{cmd, device, libtpms, libtpms_copy, mssim, null, swtpm};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -28,6 +28,11 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
     transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
+    transport(
+        "libtpms-copy",
+        libtpms_copy::SETTINGS,
+        parsed::<libtpms_copy::LibtpmsCopy>,
+    ),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 

@@ -9,13 +9,17 @@
 //! | [`mssim`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH` | a simulator, or what speaks its protocol |
 //! | [`cmd`] | a command line for `/bin/sh -c` | at the other end of its pipes |
 //! | [`libtpms`] | the path of a state file; none is a TPM in memory | inside the process |
+//! | [`libtpms-copy`] | the path of a state file, which is never written | inside the process, in memory; it starts from the file |
 //! | [`null`] | ignored | none |
+//!
+//! [`libtpms-copy`]: libtpms_copy
 //!
 //! The manual page tss2-tcti-rusttcti(7) says what each key means, with its range.
 
 pub mod cmd;
 pub mod device;
 pub mod libtpms;
+pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
 mod socket;

@@ -38,6 +38,8 @@ mod names;
 mod options;
 mod protect;
 mod session;
+#[cfg(test)]
+mod tests;
 mod theirs;
 
 use std::sync::atomic::{AtomicBool, Ordering};

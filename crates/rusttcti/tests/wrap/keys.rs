@@ -169,7 +169,7 @@ fn a_missing_key_says_where_it_was_looked_for_and_what_puts_it_there() {
 
 fn refusal(options: &str) -> rusttcti::Error {
     let tpm = rusttcti::open("null").expect("null");
-    Wrap::new(tpm, options).err().expect("refused")
+    Wrap::new(tpm, options).expect_err("refused")
 }
 
 #[test]

@@ -277,10 +277,8 @@ impl Engine {
                     self.retire_all();
                     return Ok(Next::Again);
                 }
-                if authorization {
-                    if self.mended(*index, command, tries, line).await? {
-                        return Ok(Next::Again);
-                    }
+                if authorization && self.mended(*index, command, tries, line).await? {
+                    return Ok(Next::Again);
                 }
                 match password {
                     Some(_) if !gone => Ok(Next::Answer(numbered_back)),

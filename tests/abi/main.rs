@@ -3,7 +3,7 @@
 
 mod alloc;
 mod auto_traits;
-mod capi;
+mod c_programs;
 mod chain_sigpipe;
 mod conformance;
 mod context;

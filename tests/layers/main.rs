@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The layers.
 
+mod deadline;
 mod flush;
 mod inherit;
 mod pcap;
 mod pcap_upstream;
+mod power;
+mod retry;

@@ -30,10 +30,6 @@
 //! `pkg-config libtss2-dev`). The C types are those of the crate
 //! `tss-esapi-sys`, version 0.6, which a program that names them depends on too.
 //!
-//! The one Cargo feature, `capi`, compiles the C functions of this crate's own
-//! module. It is off, and stays so for a crate with `export!`: the linker would
-//! find a "duplicate symbol: `Tss2_Tcti_Info`".
-//!
 //! # Test one
 //!
 //! Its methods can be called as they are. Those of a [`Context`] around it are
@@ -144,6 +140,8 @@ pub mod coming_from_pytcti {}
 pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
+#[doc(hidden)]
+pub use contract::Peer;
 pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
 pub use wire::header;
 

@@ -18,7 +18,7 @@ mod capabilities;
 mod code;
 mod command;
 mod constants;
-mod cursor;
+pub(crate) mod cursor;
 pub mod frame;
 mod handle;
 pub mod header;

@@ -46,7 +46,7 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
 use crate::sys::fork;
-use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 
 /// What CONF is.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {
@@ -424,6 +424,17 @@ impl Tcti for Libtpms {
 
     fn reset(&mut self) -> Result<()> {
         self.with(Core::reset)
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer {
+            identity: self
+                .tpm
+                .as_ref()
+                .map(|tpm| format!("libtpms {:p}", Arc::as_ptr(tpm))),
+            is_exclusive: true,
+            is_kernel_manager: false,
+        })
     }
 
     /// A command under way is cancelled; the last context on a TPM suspends it.

@@ -139,10 +139,11 @@ pub mod wire;
 #[doc = include_str!("coming-from-pytcti.md")]
 pub mod coming_from_pytcti {}
 
-pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
+pub use abi::{Context, ContextBuilder, Esys, Native, OwnedEsys, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
-pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
+pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti, TctiExt};
+pub use transport::stream::{Pipes, Stream};
 pub use wire::header;
 
 #[doc(hidden)]

@@ -19,6 +19,7 @@ pub mod libtpms;
 pub mod mssim;
 pub mod null;
 mod socket;
+pub(crate) mod stream;
 pub mod swtpm;
 
 pub use socket::PeerAddress;

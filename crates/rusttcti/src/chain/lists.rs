@@ -7,7 +7,9 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
+#[cfg(feature = "libtpms")]
+use crate::transport::libtpms;
+use crate::transport::{cmd, device, mssim, null, swtpm};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -27,11 +29,13 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("swtpm", swtpm::SETTINGS, parsed::<swtpm::Swtpm>),
     transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
     transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
+    #[cfg(feature = "libtpms")]
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 
 pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
+    #[cfg(feature = "pcap")]
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
 ];

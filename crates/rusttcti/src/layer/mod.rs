@@ -44,4 +44,5 @@
 #![forbid(unsafe_code)]
 
 pub mod flush;
+#[cfg(feature = "pcap")]
 pub mod pcap;

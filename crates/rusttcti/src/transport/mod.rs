@@ -15,6 +15,7 @@
 
 pub mod cmd;
 pub mod device;
+#[cfg(feature = "libtpms")]
 pub mod libtpms;
 pub mod mssim;
 pub mod null;

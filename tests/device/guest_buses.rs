@@ -192,7 +192,9 @@ fn both_hold_what_the_conformance_kit_asks() {
     let (_chip, _file) = spi_chip(0);
     // Some checks open a second context.
     let shared = |path: &str| format!("{path},share=1");
-    let report = check(&Subject::transport(move || Spidev::init(Some(&shared(SPI)))));
+    let report = check(&Subject::transport(move || {
+        Spidev::init(Some(&shared(SPI)))
+    }));
     println!("{report}");
     assert!(report.passed(), "{report}");
     let (_chip, _file) = i2c_chip(Traits {

@@ -130,6 +130,11 @@ mod contract;
 pub mod fuzzing;
 pub mod layer;
 #[macro_use]
+// Some of it serves a part that may be left out.
+#[cfg_attr(
+    not(all(feature = "libtpms", feature = "pcap")),
+    allow(dead_code, unused_macros, unused_imports)
+)]
 mod sys;
 pub mod transport;
 pub mod wire;
@@ -137,12 +142,13 @@ pub mod wire;
 #[doc = include_str!("coming-from-pytcti.md")]
 pub mod coming_from_pytcti {}
 
-pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
+pub use abi::{Context, ContextBuilder, Esys, Native, OwnedEsys, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
 #[doc(hidden)]
 pub use contract::Peer;
-pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
+pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti, TctiExt};
+pub use transport::stream::{Pipes, Stream};
 pub use wire::header;
 
 #[doc(hidden)]

@@ -55,6 +55,7 @@ pub mod fault;
 pub mod flush;
 mod own;
 mod pause;
+#[cfg(feature = "pcap")]
 pub mod pcap;
 pub mod reset;
 pub mod retry;

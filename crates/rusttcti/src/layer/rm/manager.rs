@@ -146,7 +146,7 @@ impl Manager {
         state.set_share();
         if let Some(identity) = self.identity.as_ref().filter(|_| state.engine.shares()) {
             if state.presence.is_none() {
-                state.presence = Some(Presence::new(identity));
+                state.presence = Some(Presence::new(identity, false));
                 state.reclaim();
             }
         }
@@ -357,7 +357,10 @@ impl Manager {
         if self.generation.swap(current, Ordering::Relaxed) != current {
             state.enter_child();
             if state.presence.take().is_some() {
-                state.presence = self.identity.as_deref().map(Presence::new);
+                state.presence = self
+                    .identity
+                    .as_deref()
+                    .map(|identity| Presence::new(identity, true));
             }
             let mut list = LISTS[current as usize % LISTS.len()].lock();
             list.retain(|manager| manager.strong_count() > 0);

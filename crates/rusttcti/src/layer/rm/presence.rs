@@ -54,12 +54,16 @@ pub(super) struct Presence {
     /// `None` where none was made yet, or none can be made.
     fd: Option<OwnFd>,
     cannot: bool,
+    /// Whether the file goes as soon as there is nothing to tell.
+    is_brief: bool,
     told: Record,
 }
 
 impl Presence {
-    /// What this process tells of the TPM of this name.
-    pub(super) fn new(identity: &str) -> Self {
+    /// What this process tells of the TPM of this name. Where it may end by
+    /// _exit(2), as forked children do, the file is brief: it is there while
+    /// something is loaded.
+    pub(super) fn new(identity: &str, is_brief: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("{}{:016x}-", prefix_of_user(), fnv(identity.as_bytes()));
         let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -69,6 +73,7 @@ impl Presence {
             path,
             fd: None,
             cannot: false,
+            is_brief,
             told: Record::default(),
         }
     }
@@ -121,6 +126,11 @@ impl Presence {
         told.foreign.clear();
         told.foreign.extend(foreign.take(MOST));
         told.is_loading = is_loading;
+        let is_empty = self.told.handles.is_empty() && !is_loading;
+        if self.is_brief && is_empty {
+            self.remove();
+            return;
+        }
         let told = std::mem::take(&mut self.told);
         if let Some(Err(errno)) = self.file().map(|fd| write(fd, &told)) {
             crate::sys::log::debug!("rm: {}: {errno}", self.path.display());
@@ -163,11 +173,18 @@ impl Presence {
     }
 }
 
-impl Drop for Presence {
-    fn drop(&mut self) {
-        if self.fd.as_ref().is_some_and(|fd| fd.check().is_ok()) {
+impl Presence {
+    /// Removes the file, if it is this process's.
+    fn remove(&mut self) {
+        if self.fd.take().is_some_and(|fd| fd.check().is_ok()) {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
@@ -249,8 +266,8 @@ mod tests {
     #[test]
     fn a_record_comes_back_from_its_file_and_the_living_are_told_from_the_dead() {
         let name = format!("a test of {}", std::process::id());
-        let mut first = Presence::new(&name);
-        let second = Presence::new(&name);
+        let mut first = Presence::new(&name, false);
+        let second = Presence::new(&name, false);
         first.tell(
             [0x8000_0000, 0x0200_0001].into_iter(),
             [7].into_iter(),

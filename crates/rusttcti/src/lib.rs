@@ -101,7 +101,8 @@
 //!
 //! A context may move between threads. Two threads that use one at once get
 //! [`ErrorKind::BadSequence`] at worst; cancel alone is meant for that. After
-//! fork(2) a context stays its parent's: the child's calls fail with
+//! fork(2) a context stays its parent's, unless its transport connects anew in the
+//! child (`swtpm`, and `rm,fork=1` over it or the device): the child's calls fail with
 //! [`ErrorKind::BadContext`], and it can open contexts of its own. No signal's
 //! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned. (A
 //! transport of one's own in a [`Context`], or a C module in a [`TctiLdr`], has

@@ -2,9 +2,11 @@
 //! The layers.
 
 mod deadline;
+mod fault;
 mod flush;
 mod inherit;
 mod pcap;
 mod pcap_upstream;
 mod power;
 mod retry;
+mod wrong_retry;

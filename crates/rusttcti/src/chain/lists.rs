@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, i2c, libtpms, mssim, null, spidev, swtpm};
+use crate::transport::{cmd, device, i2c, libtpms, libtpms_copy, mssim, null, spidev, swtpm};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -30,6 +30,11 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
     transport("spidev", spidev::SETTINGS, parsed::<spidev::Spidev>),
     transport("i2c", i2c::SETTINGS, parsed::<i2c::I2c>),
+    transport(
+        "libtpms-copy",
+        libtpms_copy::SETTINGS,
+        parsed::<libtpms_copy::LibtpmsCopy>,
+    ),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 

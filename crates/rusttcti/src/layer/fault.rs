@@ -200,7 +200,8 @@ impl<T: Tcti> Fault<T> {
     /// # Errors
     /// [`ErrorKind::BadValue`] for options that cannot be read.
     pub fn new(inner: T, options: &str) -> Result<Self> {
-        let (mut options, _) = Options::parse("fault", &format!(",{options}"))?;
+        let comma = if options.is_empty() { "" } else { "," };
+        let (mut options, _) = Options::parse("fault", &format!("{comma}{options}"))?;
         let plan = Plan::parse(&mut options)?;
         options.finish()?;
         Ok(Self::over(inner, plan))

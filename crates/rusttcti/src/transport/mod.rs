@@ -11,7 +11,10 @@
 //! | [`libtpms`] | the path of a state file; none is a TPM in memory | inside the process |
 //! | [`spidev`] | the path of a device, /dev/spidev0.1 if none; `speed=HZ`, `share=0` or `share=1` in addition | on an SPI bus |
 //! | [`i2c`] | the path of a bus; `address=NUMBER` (0x2e), `share=0` or `share=1` in addition | on an I2C bus |
+//! | [`libtpms-copy`] | the path of a state file, which is never written | inside the process, in memory; it starts from the file |
 //! | [`null`] | ignored | none |
+//!
+//! [`libtpms-copy`]: libtpms_copy
 //!
 //! The manual page tss2-tcti-rusttcti(7) says what each key means, with its range.
 
@@ -19,6 +22,7 @@ pub mod cmd;
 pub mod device;
 pub mod i2c;
 pub mod libtpms;
+pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
 mod socket;

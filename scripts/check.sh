@@ -84,6 +84,8 @@ must setup scripts/setup.sh check
 step format cargo fmt --check
 step "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
 step "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
+step "format of examples/ftdi-module" cargo fmt --check --manifest-path examples/ftdi-module/Cargo.toml
+step "examples/ftdi-module compiles" cargo check --quiet --manifest-path examples/ftdi-module/Cargo.toml
 step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
 step "clippy, without them" cargo clippy --locked --lib -- -D warnings
 step shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \

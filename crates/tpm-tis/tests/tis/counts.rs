@@ -71,3 +71,45 @@ fn a_command_over_i2c_costs_that_and_two_checksums() {
     // The chip's address and the register's, and the chip's again for a read.
     steady(counts, 32, 3, 2);
 }
+
+/// TPM2_GetRandom of 16 bytes in the steady state: 12 bytes out and 28 back.
+fn get_random(traits: Traits) -> Counts {
+    let random = |_: &[u8]| {
+        let mut response = vec![0x80, 1, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16];
+        response.extend([7; 16]);
+        response
+    };
+    let chip = tpm_tis::model::Chip::new(random, traits, Faults::default());
+    let count = |tpm: &mut dyn FnMut()| {
+        tpm();
+        tpm();
+        chip.take_counts();
+        tpm();
+        chip.take_counts()
+    };
+    if traits.checksum {
+        let mut tpm = i2c(&chip);
+        tpm.open().expect("it opens");
+        count(&mut || assert_eq!(tpm.execute(&command(12), &mut [0; 64], None), Ok(28)))
+    } else {
+        let mut tpm = spi(&chip);
+        tpm.open().expect("it opens");
+        count(&mut || assert_eq!(tpm.execute(&command(12), &mut [0; 64], None), Ok(28)))
+    }
+}
+
+#[test]
+fn the_costs_that_the_documentation_tells_are_these() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/embedded.md");
+    let text = std::fs::read_to_string(path).expect("the documentation");
+    for (bus, traits) in [
+        ("SPI, bursts of 64", Traits::SPI),
+        ("I2C, bursts of 32, with checksums", Traits::I2C),
+    ] {
+        let Counts {
+            accesses, bytes, ..
+        } = get_random(traits);
+        let row = format!("| {bus} | {accesses} | {bytes} |");
+        assert!(text.contains(&row), "{row}");
+    }
+}

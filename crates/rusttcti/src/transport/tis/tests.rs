@@ -2,6 +2,8 @@
 //! A chip as a transport, over the simulated one, in this computer's time. The
 //! kernel's calls below are what `make check-vm` tests.
 
+#![forbid(unsafe_code)]
+
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -3,6 +3,8 @@
 
 use std::format;
 use std::string::String;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::vec;
 use std::vec::Vec;
@@ -34,7 +36,7 @@ enum Phase {
     Reception(Vec<u8>),
     Execution {
         until: Duration,
-        response: Vec<u8>,
+        response: Work,
     },
     Completion {
         response: Vec<u8>,
@@ -42,8 +44,29 @@ enum Phase {
     },
 }
 
+/// The response of a command.
+#[derive(Debug)]
+enum Work {
+    Done(Vec<u8>),
+    /// A thread computes it.
+    Under(Receiver<Vec<u8>>),
+}
+
+impl Work {
+    /// Whether it is there, where a thread computes it.
+    fn is_done(&mut self) -> bool {
+        if let Self::Under(receiver) = self {
+            match receiver.try_recv() {
+                Ok(response) => *self = Self::Done(response),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
 pub(super) struct State {
-    tpm: Tpm,
+    tpm: Arc<Mutex<Tpm>>,
     pub(super) traits: Traits,
     pub(super) faults: Faults,
     /// When real time began; virtual time where there is none.
@@ -66,7 +89,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(tpm: Tpm, traits: Traits, faults: Faults, real: Option<Instant>) -> Self {
         Self {
-            tpm,
+            tpm: Arc::new(Mutex::new(tpm)),
             traits,
             faults,
             real,
@@ -148,13 +171,21 @@ impl State {
                 self.requested = None;
             }
         }
-        match &mut self.phase {
-            Phase::Execution { until, response } if now >= *until && !self.faults.never_done => {
-                let response = std::mem::take(response);
-                self.last.clone_from(&response);
-                self.phase = Phase::Completion { response, read: 0 };
-            }
-            _ => {}
+        self.complete(now);
+    }
+
+    /// Ends the command whose time is over.
+    fn complete(&mut self, now: Duration) {
+        let Phase::Execution { until, response } = &mut self.phase else {
+            return;
+        };
+        if now < *until || self.faults.never_done || !response.is_done() {
+            return;
+        }
+        if let Work::Done(response) = response {
+            let response = std::mem::take(response);
+            self.last.clone_from(&response);
+            self.phase = Phase::Completion { response, read: 0 };
         }
     }
 
@@ -303,8 +334,9 @@ impl State {
                 let now = self.now();
                 if let Phase::Execution { until, response } = &mut self.phase {
                     *until = now;
-                    *response = vec![0x80, 1, 0, 0, 0, 10];
-                    response.extend(TPM_RC_CANCELED.to_be_bytes());
+                    let mut cancelled = vec![0x80, 1, 0, 0, 0, 10];
+                    cancelled.extend(TPM_RC_CANCELED.to_be_bytes());
+                    *response = Work::Done(cancelled);
                 }
             }
             value => self.violated(format!("0x{value:x} was written to STS")),
@@ -330,14 +362,20 @@ impl State {
             return self.violated(format!("tpmGo with {have} bytes of a command"));
         }
         let command = std::mem::take(command);
-        let mut response = (self.tpm)(&command);
-        if let Some(size) = self.faults.size {
-            response[2..6].copy_from_slice(&size.to_be_bytes());
-        }
-        if let Some(cut) = self.faults.cut {
-            response.truncate(cut);
-        }
-        response.resize(response.len() + self.faults.grow, 0xee);
+        let (tpm, faults) = (self.tpm.clone(), self.faults);
+        let execute = move || {
+            let mut tpm = tpm.lock().unwrap_or_else(PoisonError::into_inner);
+            broken((*tpm)(&command), faults)
+        };
+        let response = match self.real {
+            None => Work::Done(execute()),
+            // The chip answers to reads and writes meanwhile.
+            Some(_) => {
+                let (sender, receiver) = channel();
+                std::thread::spawn(move || sender.send(execute()));
+                Work::Under(receiver)
+            }
+        };
         let until = self.now() + self.traits.command;
         self.touched = None;
         self.phase = Phase::Execution { until, response };
@@ -417,6 +455,18 @@ impl State {
         }
         sum.to_be_bytes().to_vec()
     }
+}
+
+/// A response with what these faults do to it.
+fn broken(mut response: Vec<u8>, faults: Faults) -> Vec<u8> {
+    if let Some(size) = faults.size {
+        response[2..6].copy_from_slice(&size.to_be_bytes());
+    }
+    if let Some(cut) = faults.cut {
+        response.truncate(cut);
+    }
+    response.resize(response.len() + faults.grow, 0xee);
+    response
 }
 
 /// How many bytes a command still wants.

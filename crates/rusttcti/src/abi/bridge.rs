@@ -6,15 +6,19 @@
 //! | transmit | ok: to receive | BAD_SEQUENCE | BAD_SEQUENCE | stays | to final |
 //! | receive | BAD_SEQUENCE | ok: to transmit; TRY_AGAIN, INSUFFICIENT_BUFFER, BAD_REFERENCE, BAD_VALUE: stays; else: to transmit | stays | BAD_SEQUENCE | to final |
 //! | final | BAD_SEQUENCE, all of them | | | | nothing |
+//!
+//! In a forked child, the first call asks the transport whether it can go on
+//! ([`Tcti::after_fork`]): the state is transmit then, whatever the parent's is.
+//! Where it cannot, every call fails so, and nothing reaches the transport.
 
 #![forbid(unsafe_code)]
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::contract::tcti::check_locality;
+use crate::contract::tcti::{check_locality, inherited};
 use crate::sys::copy::copy;
 use crate::sys::deadline::Deadline;
 use crate::sys::locks::Mutex;
@@ -35,7 +39,7 @@ enum State {
 /// A transport and all that stands between it and its caller.
 pub(super) struct Bridge {
     /// Which process this belongs to.
-    generation: u64,
+    generation: AtomicU64,
     max_size: usize,
     /// Written under `session`'s lock only; read without it by `cancel`.
     state: AtomicU8,
@@ -53,6 +57,31 @@ pub(super) struct Bridge {
     /// SIGPIPE is kept from the transport's calls: it is somebody else's, and
     /// may write to pipes.
     shielded: bool,
+    /// What calls failed with, where that is kept. It is not in memory that C
+    /// frees, which would leave the error's own behind.
+    failure: Option<Failure>,
+}
+
+/// What a context's calls failed with.
+#[derive(Default)]
+struct Failure {
+    /// The last failure that there was.
+    last: Mutex<Option<Error>>,
+    /// Whether the last call of all was that one.
+    is_recent: AtomicBool,
+}
+
+impl Failure {
+    #[cold]
+    fn keep(&self, error: &Error) {
+        let before = self.last.lock().replace(error.clone());
+        self.is_recent.store(true, Ordering::Relaxed);
+        // Its cause may be of any type, and panic.
+        let _ = guarded(|| {
+            drop(before);
+            Ok(())
+        });
+    }
 }
 
 struct Session {
@@ -64,13 +93,15 @@ struct Session {
     /// The poll handles that the caller was told the number of: those that it
     /// gets when it comes back with an array, lest there be more by then.
     counted: Option<Vec<PollHandle>>,
+    /// Why the transport cannot be used in a forked child, and in which.
+    refusal: Option<(u64, Error)>,
 }
 
 impl Bridge {
     pub(super) fn new(mut transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
         let cancels = guarded(|| Ok(transport.canceller().is_some()));
         Self {
-            generation: fork::generation(),
+            generation: AtomicU64::new(fork::generation()),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
             session: Exclusive::new(Session {
@@ -78,11 +109,13 @@ impl Bridge {
                 response: vec![0; max_size],
                 kept: None,
                 counted: None,
+                refusal: None,
             }),
             canceller: Mutex::new(None),
             cancellable: AtomicBool::new(false),
             cancels: cancels.unwrap_or(false),
             shielded,
+            failure: None,
         }
     }
 
@@ -102,9 +135,10 @@ impl Bridge {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// True in a forked child.
+    /// True in a forked child that doesn't go on with it.
+    #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        self.generation != fork::current()
+        self.generation.load(Ordering::Relaxed) != fork::current()
     }
 
     /// Ends the command's canceller, which may be a transport's code, and panic.
@@ -116,10 +150,87 @@ impl Bridge {
         })
     }
 
-    /// Fails in a forked child: the connection and the TPM are the parent's.
+    /// Keeps the errors of the calls to come. The bridge must be dropped then.
+    pub(super) fn keep_failures(&mut self) {
+        self.failure = Some(Failure::default());
+    }
+
+    /// Keeps what a call came to.
+    #[inline]
+    pub(super) fn keep(&self, result: &Result<()>) {
+        if let Some(failure) = &self.failure {
+            match result {
+                Ok(()) => failure.is_recent.store(false, Ordering::Relaxed),
+                Err(_) if self.is_inherited() => {}
+                Err(error) => failure.keep(error),
+            }
+        }
+    }
+
+    /// Returns the error of the last call that failed. In a forked child there is
+    /// none: another thread of the parent's may have left it locked.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        match (self.is_inherited(), &self.failure) {
+            (false, Some(failure)) => failure.last.lock().clone(),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of the last call, if that one failed.
+    pub(super) fn recent_error(&self) -> Option<Error> {
+        let failure = self.failure.as_ref()?;
+        match failure.is_recent.load(Ordering::Relaxed) {
+            true => self.last_error(),
+            false => None,
+        }
+    }
+
+    /// Fails in a forked child that cannot go on with the transport: the
+    /// connection and the TPM are the parent's then.
     #[inline]
     pub(super) fn check_process(&self) -> Result<()> {
-        fork::check(self.generation)
+        match self.is_inherited() {
+            false => Ok(()),
+            true => self.enter_child(),
+        }
+    }
+
+    /// Has the transport connected anew for this forked child, once.
+    #[cold]
+    fn enter_child(&self) -> Result<()> {
+        let Some(mut session) = self.session.try_lock() else {
+            // Another thread of the child's is here before, or one of the parent's
+            // was in a call, which left it half done.
+            return match self.is_inherited() {
+                true => Err(inherited()),
+                false => Err(busy()),
+            };
+        };
+        if !self.is_inherited() {
+            return Ok(());
+        }
+        let child = fork::current();
+        if let Some((_, error)) = session.refusal.as_ref().filter(|(of, _)| *of == child) {
+            return Err(error.clone());
+        }
+        let Some(mut canceller) = self.canceller.try_lock() else {
+            return Err(inherited());
+        };
+        let Some(transport) = &mut session.transport else {
+            return Err(inherited());
+        };
+        if let Err(error) = self.guarded(|| transport.after_fork()) {
+            session.refusal = Some((child, error.clone()));
+            return Err(error);
+        }
+        // The parent's: its drop could reach the parent's peer.
+        std::mem::forget(canceller.take());
+        self.cancellable.store(false, Ordering::Relaxed);
+        session.kept = None;
+        session.counted = None;
+        self.set_state(State::Transmit);
+        self.generation.store(child, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Makes a call of the transport's, with what it may do to a program kept

@@ -5,13 +5,11 @@ use std::ffi::CString;
 use std::ptr;
 use std::time::Duration;
 
-use tss_esapi_sys::{
-    TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_FreeInfo,
-    Tss2_TctiLdr_GetInfo, Tss2_TctiLdr_Initialize_Ex,
-};
+use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
 
 use super::last_error::catch;
 use super::native::Native;
+use super::tctildr::Tctildr;
 use super::words::{Peer, owned};
 use crate::chain::LoadModule;
 use crate::sys::sigpipe;
@@ -42,12 +40,13 @@ pub struct TctiInfo {
 /// closed on drop.
 ///
 /// ```no_run
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 /// use rusttcti::{Tcti, TctiLdr};
 ///
 /// assert!(TctiLdr::is_available("swtpm"));
 /// let mut tcti = TctiLdr::parse("swtpm:host=localhost,port=2321")?;
 /// assert_eq!((tcti.name(), tcti.conf()), ("swtpm", Some("host=localhost,port=2321")));
-/// tcti.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tcti.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let size = tcti.receive(&mut [0; 4096], None)?;
 ///
 /// let tcti = TctiLdr::new("device", None)?;
@@ -59,6 +58,7 @@ pub struct TctiLdr {
     native: Native,
     /// The loader's context, null once it is closed.
     context: *mut TSS2_TCTI_CONTEXT,
+    tctildr: Tctildr,
     name: String,
     conf: Option<String>,
 }
@@ -79,11 +79,12 @@ impl TctiLdr {
     pub fn new(name: &str, conf: Option<&str>) -> Result<Self> {
         let c_name = c_string(name)?;
         let c_conf = conf.map(c_string).transpose()?;
+        let tctildr = Tctildr::load()?;
         let peer = Peer::of_module(name);
         let mut context = ptr::null_mut();
         // SAFETY: C strings (or NULL) that live through the call, and a place.
         catch(peer.as_ref(), || unsafe {
-            Tss2_TctiLdr_Initialize_Ex(
+            (tctildr.initialize_ex)(
                 if name.is_empty() {
                     ptr::null()
                 } else {
@@ -104,6 +105,7 @@ impl TctiLdr {
         Ok(Self {
             native,
             context,
+            tctildr,
             name: name.to_owned(),
             conf: conf.map(str::to_owned),
         })
@@ -151,10 +153,11 @@ impl TctiLdr {
     /// with where there is no such module.
     pub fn info(name: &str) -> Result<TctiInfo> {
         let c_name = c_string(name)?;
+        let tctildr = Tctildr::load()?;
         let mut info: *mut TSS2_TCTI_INFO = ptr::null_mut();
         // SAFETY: a C string that lives through the call, and a place.
         catch(None, || unsafe {
-            Tss2_TctiLdr_GetInfo(c_name.as_ptr(), &mut info)
+            (tctildr.get_info)(c_name.as_ptr(), &mut info)
         })
         .map_err(|error| error.context(format!("there is no TCTI \"{name}\"")))?;
         // SAFETY: the loader just made it, with C strings of its own (or NULL)
@@ -166,7 +169,7 @@ impl TctiLdr {
                 description: owned((*info).description).unwrap_or_default(),
                 config_help: owned((*info).config_help).unwrap_or_default(),
             };
-            Tss2_TctiLdr_FreeInfo(&mut info);
+            (tctildr.free_info)(&mut info);
             Ok(found)
         }
     }
@@ -181,7 +184,7 @@ impl TctiLdr {
             // The loader's finalize calls the module's; ours would be a second.
             self.native.forget();
             // SAFETY: the loader made it; it sets the pointer to NULL.
-            sigpipe::shielded(|| unsafe { Tss2_TctiLdr_Finalize(&mut self.context) });
+            sigpipe::shielded(|| unsafe { (self.tctildr.finalize)(&mut self.context) });
             self.context = ptr::null_mut();
         }
     }

@@ -195,7 +195,6 @@ const POINT: [[u8; 32]; 2] = [
 ///
 /// # Panics
 /// Where the machine breaks a promise.
-#[cfg_attr(not(fuzzing), allow(unreachable_pub))]
 pub fn run(input: &[u8]) {
     let mut input = Reader(input);
     let [strict] = take(&mut input);

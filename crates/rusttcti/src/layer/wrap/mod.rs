@@ -32,8 +32,11 @@ mod crypto;
 mod curve;
 mod effects;
 mod engine;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod fuzzing;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzzing;
 mod key;
 mod line;
 mod names;

@@ -36,6 +36,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(all(test, not(fuzzing)))]
+#[allow(unreachable_pub)] // public for the fuzzer
 mod fuzzing;
 mod key;
 mod line;

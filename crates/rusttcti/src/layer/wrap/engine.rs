@@ -126,7 +126,9 @@ impl Engine {
         };
         let Some(shape) = wire::Command::of(CommandCode(header.code)) else {
             self.tell("its code is not in the layer's table of commands")?;
-            return Ok(line.run_programs(bytes.clone()).await?);
+            let response = line.run_programs(bytes.clone()).await?;
+            code_of(&response)?;
+            return Ok(response);
         };
         let command = Command::parse(bytes, shape);
         let missing = |command: &Command| command.auths.len() < command.shape.authorizations();

@@ -4,18 +4,13 @@
 # layer, after examples/own-layer: `new-module.sh NAME [DIR [GIT [KIND]]]`. DIR is
 # ../NAME where it is not given; the crate depends on this clone, or on the git
 # repository GIT; KIND is transport (the default) or layer.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 name="${1:-}"
 dir="${2:-../$name}"
 git="${3:-}"
 kind="${4:-transport}"
-
-fail() {
-    echo "new-module: $*" >&2
-    exit 1
-}
 
 [ -n "$name" ] || fail "needs a name, as in: make new-module NAME=foo"
 [[ "$name" =~ ^[a-z][a-z0-9_-]*$ ]] ||

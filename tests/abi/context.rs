@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A context used from Rust, by the trait that its transport has.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 

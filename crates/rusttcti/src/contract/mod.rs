@@ -13,4 +13,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use ext::TctiExt;
 pub use magic::Magic;
 pub use module::Module;
+#[doc(hidden)]
+pub use tcti::Peer;
 pub use tcti::{Cancel, PollHandle, Tcti};

@@ -30,8 +30,8 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
-use crate::wire::header::Header;
-use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
+use crate::wire::frame::raw;
+use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
 use shared::Shared;
 
@@ -261,6 +261,35 @@ impl Tcti for Swtpm {
         self.control.reset()
     }
 
+    /// Forgets the parent's connection: the next command has one of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadContext`] with `persistent=1`: swtpm serves the parent's
+    /// connection, and no other.
+    fn after_fork(&mut self) -> Result<()> {
+        if self.shared.is_some() {
+            return Err(Error::new(
+                ErrorKind::BadContext,
+                "this context was opened before fork() and belongs to the parent process, whose \
+                 connection swtpm serves alone (without persistent=1, a child connects anew)",
+            ));
+        }
+        self.stream = None;
+        self.socket = None;
+        self.is_too_long = false;
+        self.inbox.clear();
+        self.generation = fork::current();
+        Ok(())
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer {
+            identity: Some(self.data.to_string()),
+            is_exclusive: self.shared.is_some(),
+            is_kernel_manager: false,
+        })
+    }
+
     fn finalize(&mut self) -> Result<()> {
         self.abandon();
         self.socket = None;
@@ -310,18 +339,10 @@ impl Drop for Swtpm {
 
 /// The length of a response, once its header tells.
 fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
-    let Some(size) = bytes.get(2..).and_then(|rest| rest.first_chunk()) else {
-        return Ok(None);
-    };
-    let size = u32::from_be_bytes(*size) as usize;
-    if (Header::SIZE..=capacity).contains(&size) {
-        return Ok(Some(size));
-    }
-    Err(Error::new(
-        ErrorKind::MalformedResponse,
-        format!(
-            "{who} claims a response of {size} bytes (they have {} to {capacity})",
-            Header::SIZE
-        ),
-    ))
+    raw::size(bytes, capacity).map_err(|error| {
+        Error::new(
+            ErrorKind::MalformedResponse,
+            format!("{who} sent a response with {error}"),
+        )
+    })
 }

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The layers.
 
+mod deadline;
+mod fault;
 mod flush;
 mod inherit;
 mod pcap;
 mod pcap_upstream;
+mod power;
+mod retry;
+mod wrong_retry;

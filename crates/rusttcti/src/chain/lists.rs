@@ -7,7 +7,9 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, libtpms, mssim, null, swtpm};
+use crate::transport::{cmd, device, i2c, mssim, null, spidev, swtpm};
+#[cfg(feature = "libtpms")]
+use crate::transport::{libtpms, libtpms_copy};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -27,14 +29,36 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("swtpm", swtpm::SETTINGS, parsed::<swtpm::Swtpm>),
     transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
     transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
+    #[cfg(feature = "libtpms")]
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
+    transport("spidev", spidev::SETTINGS, parsed::<spidev::Spidev>),
+    transport("i2c", i2c::SETTINGS, parsed::<i2c::I2c>),
+    #[cfg(feature = "libtpms")]
+    transport(
+        "libtpms-copy",
+        libtpms_copy::SETTINGS,
+        parsed::<libtpms_copy::LibtpmsCopy>,
+    ),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 
 pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
+    #[cfg(feature = "pcap")]
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
+    layer("trace", layer::trace::SETTINGS, layer::trace::parse),
+    layer("retry", layer::retry::SETTINGS, layer::retry::parse),
+    layer(
+        "deadline",
+        layer::deadline::SETTINGS,
+        layer::deadline::parse,
+    ),
+    layer("fault", layer::fault::SETTINGS, layer::fault::parse),
+    layer("reset", layer::reset::SETTINGS, layer::reset::parse),
+    layer("startup", layer::startup::SETTINGS, layer::startup::parse),
     layer("rm", layer::rm::SETTINGS, layer::rm::parse),
+    #[cfg(feature = "wrap")]
+    layer("wrap", layer::wrap::SETTINGS, layer::wrap::parse),
 ];
 
 const fn transport(

@@ -67,6 +67,7 @@ fn rendered(settings: &[Setting]) -> String {
         let value = escaped(setting.value);
         page += &match (setting.key, value.split_once('|')) {
             ("", _) => format!(".I {value}\n"),
+            (key, _) if value.is_empty() => format!(".B {key}\n"),
             (key, None) => format!(".BI {key}= {value}\n"),
             (key, Some((one, other))) => format!(".BR {key}={one} | {other}\n"),
         };
@@ -142,9 +143,16 @@ fn refusal(chain: &str) -> String {
 /// in the place of its configuration.
 fn keyed(text: &str) -> Vec<(Vec<&'static str>, String)> {
     let keyed = |(_, settings): &(_, &[Setting])| settings.iter().any(|s| !s.key.is_empty());
-    let chain = |(name, settings): (&str, _)| match TRANSPORTS.iter().any(|t| t.name == name) {
-        true => (setting::keys(settings), format!("{name}:{text}")),
-        false => (setting::keys(settings), format!("{name},{text}:null")),
+    let chain = |(name, settings): (&str, &[Setting])| {
+        let keys = setting::keys(settings);
+        let is_transport = TRANSPORTS.iter().any(|entry| entry.name == name);
+        // One whose configuration begins with a path has its keys behind that.
+        let has_path = settings.iter().any(|setting| setting.key.is_empty());
+        match (is_transport, has_path) {
+            (true, true) => (keys, format!("{name}:PATH,{text}")),
+            (true, false) => (keys, format!("{name}:{text}")),
+            (false, _) => (keys, format!("{name},{text}:null")),
+        }
     };
     entries().into_iter().filter(keyed).map(chain).collect()
 }
@@ -197,7 +205,8 @@ fn config_help_and_the_tables_name_every_transport_layer_and_option() -> Result<
             let row = text.lines().find(|line| line.starts_with(&start));
             let row = row.unwrap_or_else(|| panic!("{file} has no row for {name}"));
             for setting in settings.iter().filter(|setting| !setting.key.is_empty()) {
-                let key = format!("{}=", setting.key);
+                let equals = if setting.value.is_empty() { "" } else { "=" };
+                let key = format!("{}{equals}", setting.key);
                 assert!(help.contains(&format!("{key}{}", setting.value)), "{help}");
                 assert!(row.contains(&key), "{key} in {row}");
             }

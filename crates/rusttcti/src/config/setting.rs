@@ -12,7 +12,8 @@ use std::ffi::CStr;
 pub(crate) struct Setting {
     /// As in `key=value`; empty where the configuration is the value alone.
     pub(crate) key: &'static str,
-    /// What stands for the value where it is explained, as in `PORT`.
+    /// What stands for the value where it is explained, as in `PORT`; empty where
+    /// the key stands alone.
     pub(crate) value: &'static str,
     /// What holds where it isn't set; empty for nothing.
     pub(crate) default: &'static str,
@@ -21,9 +22,10 @@ pub(crate) struct Setting {
     pub(crate) text: &'static str,
 }
 
-/// The keys that there are.
+/// The keys that there are; a value without a key has none.
 pub(crate) fn keys(settings: &[Setting]) -> Vec<&'static str> {
-    settings.iter().map(|setting| setting.key).collect()
+    let keys = settings.iter().map(|setting| setting.key);
+    keys.filter(|key| !key.is_empty()).collect()
 }
 
 /// A text that is put together at compile time.
@@ -34,7 +36,7 @@ pub(crate) struct Text {
 
 impl Text {
     /// With a NUL at the end. More does not compile.
-    const CAPACITY: usize = 2048;
+    const CAPACITY: usize = 4096;
 
     pub(crate) const fn new(text: &str) -> Self {
         let empty = Self {
@@ -63,8 +65,9 @@ impl Text {
             if at > 0 {
                 self = self.and(", ");
             }
-            if !setting.key.is_empty() {
-                self = self.and(setting.key).and("=");
+            self = self.and(setting.key);
+            if !setting.key.is_empty() && !setting.value.is_empty() {
+                self = self.and("=");
             }
             self = self.and(setting.value);
             if !setting.default.is_empty() {

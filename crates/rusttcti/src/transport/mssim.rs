@@ -25,17 +25,16 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
-use crate::wire::header::Header;
+use crate::wire::frame::mssim::{self as frame, Signal};
+use crate::wire::frame::{Decoded, FrameError};
 use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
-use platform::{Platform, SESSION_END};
+use platform::Platform;
 
 const WHO: &str = "mssim";
 
 /// What CONF can say.
 pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH];
 const HELP: &Text = &setting::help(SETTINGS);
-
-const SEND_COMMAND: u32 = 8;
 
 /// What an answer to a signal takes at most, where nothing is wrong.
 const ANSWER: Duration = Duration::from_millis(100);
@@ -129,10 +128,7 @@ impl Tcti for Mssim {
         self.platform.uncancel(deadline)?;
         let size = u32::try_from(command.len())
             .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
-        let mut head = [0; 9];
-        head[..4].copy_from_slice(&SEND_COMMAND.to_be_bytes());
-        head[4] = self.locality;
-        head[5..].copy_from_slice(&size.to_be_bytes());
+        let head = frame::command_head(self.locality, size);
 
         let stream = match self.working() {
             // Not all of it was sent, so that it was not executed.
@@ -168,10 +164,13 @@ impl Tcti for Mssim {
         let received = self.inbox.receive(
             &self.endpoint,
             stream,
-            capacity.saturating_add(8),
+            capacity.saturating_add(frame::RESPONSE_HEAD + frame::DONE.len()),
             deadline,
             true,
-            |bytes| length(&self.endpoint, bytes, capacity),
+            |bytes| {
+                frame::response_size(bytes, capacity)
+                    .map_err(|error| malformed(&self.endpoint, error))
+            },
         );
         let unframed = received.and_then(|frame| body(&self.endpoint, frame));
         match unframed {
@@ -291,52 +290,28 @@ impl Mssim {
         self.pending = false;
         if let Some(stream) = self.stream.take() {
             // It may be gone, or not read: no matter.
-            let _ = stream.send(&[], &SESSION_END.to_be_bytes(), Deadline::Now);
+            let _ = stream.send(&[], &Signal::SessionEnd.encode(), Deadline::Now);
             stream.end();
         }
     }
 }
 
-/// The length of a frame, once its first word tells.
-fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
-    let Some(size) = bytes.first_chunk() else {
-        return Ok(None);
+/// What is wrong with a response, and whose it is.
+fn malformed(who: &Endpoint, error: FrameError) -> Error {
+    let text = match error {
+        FrameError::Empty => {
+            format!("{who} answered with nothing: its TPM has no power (the next command gives it)")
+        }
+        error => format!("{who} sent a response with {error}"),
     };
-    let size = u32::from_be_bytes(*size) as usize;
-    if (Header::SIZE..=capacity).contains(&size) {
-        return Ok(Some(4 + size + 4));
-    }
-    if size == 0 {
-        return Err(Error::new(
-            ErrorKind::MalformedResponse,
-            format!(
-                "{who} answered with nothing: its TPM has no power (the next command gives it)"
-            ),
-        ));
-    }
-    Err(Error::new(
-        ErrorKind::MalformedResponse,
-        format!(
-            "{who} claims a response of {size} bytes (they have {} to {capacity})",
-            Header::SIZE
-        ),
-    ))
+    Error::new(ErrorKind::MalformedResponse, text)
 }
 
-/// The response in a frame.
+/// The response in a whole frame.
 fn body<'a>(who: &Endpoint, frame: &'a [u8]) -> Result<&'a [u8]> {
-    let parts = frame
-        .split_at_checked(4)
-        .and_then(|(_, rest)| rest.split_last_chunk::<4>());
-    match parts {
-        Some((body, [0, 0, 0, 0])) => Ok(body),
-        Some((_, end)) => Err(Error::new(
-            ErrorKind::MalformedResponse,
-            format!(
-                "{who} ended its response with 0x{:08x} rather than 0",
-                u32::from_be_bytes(*end)
-            ),
-        )),
-        None => Err(ErrorKind::MalformedResponse.into()),
+    match frame::decode_response(frame, frame.len()) {
+        Ok(Decoded::Message(response, _)) => Ok(response),
+        Ok(Decoded::Needs(_)) => Err(ErrorKind::MalformedResponse.into()),
+        Err(error) => Err(malformed(who, error)),
     }
 }

@@ -30,7 +30,7 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
-use crate::wire::header::Header;
+use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
 use shared::Shared;
@@ -339,18 +339,10 @@ impl Drop for Swtpm {
 
 /// The length of a response, once its header tells.
 fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
-    let Some(size) = bytes.get(2..).and_then(|rest| rest.first_chunk()) else {
-        return Ok(None);
-    };
-    let size = u32::from_be_bytes(*size) as usize;
-    if (Header::SIZE..=capacity).contains(&size) {
-        return Ok(Some(size));
-    }
-    Err(Error::new(
-        ErrorKind::MalformedResponse,
-        format!(
-            "{who} claims a response of {size} bytes (they have {} to {capacity})",
-            Header::SIZE
-        ),
-    ))
+    raw::size(bytes, capacity).map_err(|error| {
+        Error::new(
+            ErrorKind::MalformedResponse,
+            format!("{who} sent a response with {error}"),
+        )
+    })
 }

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::wire::header::Header;
+use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Result};
 
 /// What was read of a response that is not whole yet, kept from one `receive`
@@ -56,35 +56,22 @@ impl Assembly {
 
 /// True where `bytes` is a whole response, false where it may become one.
 fn whole(bytes: &[u8], capacity: usize) -> Result<bool> {
-    let Some(header) = Header::parse(bytes) else {
-        return Ok(false);
-    };
-    let size = header.size as usize;
-    if !(Header::SIZE..=capacity).contains(&size) {
-        return Err(Error::new(
-            ErrorKind::MalformedResponse,
-            format!(
-                "the header of the response says that it has {size} bytes \
-                 (a response has {} to {capacity})",
-                Header::SIZE
-            ),
-        ));
+    let malformed = |text| Error::new(ErrorKind::MalformedResponse, text);
+    let size = raw::size(bytes, capacity)
+        .map_err(|error| malformed(format!("the response has {error}")))?;
+    match size {
+        Some(size) if bytes.len() > size => Err(malformed(format!(
+            "{} bytes came, and the header says that the response has {size}",
+            bytes.len()
+        ))),
+        size => Ok(size == Some(bytes.len())),
     }
-    if bytes.len() > size {
-        return Err(Error::new(
-            ErrorKind::MalformedResponse,
-            format!(
-                "{} bytes came, and the header says that the response has {size}",
-                bytes.len()
-            ),
-        ));
-    }
-    Ok(bytes.len() == size)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Header;
 
     const RESPONSE: [u8; 12] = [0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7, 8];
 

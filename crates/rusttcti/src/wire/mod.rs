@@ -3,8 +3,8 @@
 //!
 //! [`CommandView`] and [`ResponseView`] take a command and its response apart,
 //! and [`CommandBuilder`] and [`ResponseBuilder`] put them together. What the
-//! specification says of each command is in one table, [`Command`]. Nothing here
-//! does I/O.
+//! specification says of each command is in one table, [`Command`]. How they follow
+//! each other on a byte stream is in [`frame`]. Nothing here does I/O.
 //!
 //! "Part 1" to "Part 3" are those of the TCG's TPM 2.0 Library specification,
 //! with the sections of revision 1.59.
@@ -14,10 +14,12 @@
 pub(crate) mod assembly;
 mod auth;
 mod build;
+mod capabilities;
 mod code;
 mod command;
 mod constants;
-mod cursor;
+pub(crate) mod cursor;
+pub mod frame;
 mod handle;
 pub mod header;
 mod info;
@@ -29,6 +31,7 @@ mod test_bytes;
 
 pub use auth::{AuthCommand, AuthResponse, Auths, SessionAttributes};
 pub use build::{CommandBuilder, ResponseBuilder};
+pub use capabilities::CapabilityView;
 pub use code::CommandCode;
 pub use command::{CommandView, HandleView};
 pub use constants::{capability, property, session_type, startup_type, tag};

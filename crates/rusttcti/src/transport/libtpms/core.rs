@@ -13,25 +13,25 @@ use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::Place;
 use super::lock::Lock;
 use super::state::{Condition, State};
+use super::{stir, swtpm_file};
 use crate::sys::descriptors::above_stdio;
 use crate::transport::libtpms::ffi::openssl::Lease;
-use crate::wire::header::Header;
+use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
-
-/// `TPM_RC_INITIALIZE`: TPM2_Startup came first, or a second time.
-const RC_INITIALIZE: u32 = 0x100;
 
 /// How a TPM is started that was not running when its state was stored.
 ///
 /// ```
 /// use rusttcti::Tcti;
 /// use rusttcti::transport::libtpms::{Libtpms, Startup};
+/// use rusttcti::wire::{CommandBuilder, CommandCode, ResponseCode, ResponseView};
 ///
 /// let mut tpm = Libtpms::builder().startup(Startup::None).open()?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
-/// tpm.receive(&mut response, None)?;
-/// assert_eq!(response[6..10], [0, 0, 1, 0]); // TPM_RC_INITIALIZE: no startup yet
+/// let size = tpm.receive(&mut response, None)?;
+/// let response = ResponseView::parse(&response[..size], None)?;
+/// assert_eq!(response.code(), ResponseCode::INITIALIZE); // no startup yet
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,15 @@ pub enum Startup {
     State,
     /// Not at all: that is the caller's to do, as with real hardware.
     None,
+}
+
+/// How a TPM is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    pub(super) startup: Startup,
+    /// Whether a TPM that goes on from a state draws the random numbers that this
+    /// state leads to. Otherwise its generator is stirred.
+    pub(super) deterministic: bool,
 }
 
 /// A TPM's state file, this process's own for now.
@@ -108,7 +117,7 @@ impl Storage {
 /// A running TPM.
 pub(super) struct Core {
     copy: Copy,
-    startup: Startup,
+    options: Options,
     storage: Option<Storage>,
 }
 
@@ -121,16 +130,20 @@ impl Core {
     pub(super) fn open(
         state: Option<&[u8]>,
         storage: Option<Storage>,
-        startup: Startup,
+        options: Options,
     ) -> Result<Self> {
         let origin = match &storage {
             Some(storage) => format!("the state file {}", storage.place.path().display()),
             None => GIVEN.to_owned(),
         };
-        let state = state.map(|bytes| parse(bytes, &origin)).transpose()?;
+        let state = match (state, &storage) {
+            (None, _) => None,
+            (Some(bytes), Some(_)) => Some(parse(bytes, &origin)?),
+            (Some(bytes), None) => Some(parse_template(bytes, &origin)?),
+        };
         let mut core = Self {
             copy: Copy::new()?,
-            startup,
+            options,
             storage: None,
         };
         let library = &mut core.copy.library;
@@ -145,33 +158,44 @@ impl Core {
                 library.with_stored(|permanent| storage.write(permanent))?;
             }
             core.start()?;
+            core.stir(state)?;
             storage.commit(&core.copy.library)?;
             core.storage = Some(storage);
         } else {
             boot(library, state, resumed, &origin)?;
             core.start()?;
+            core.stir(state)?;
         }
         Ok(core)
     }
 
+    /// Makes the random numbers fresh of a TPM that goes on from a state, which
+    /// others may go on from as well.
+    fn stir(&mut self, state: Option<State<'_>>) -> Result<()> {
+        if state.is_none() || self.options.deterministic {
+            return Ok(());
+        }
+        let library = &mut self.copy.library;
+        library.process(&stir::command()?, 0).map_err(no_response)?;
+        stir::check(library.response())
+    }
+
     /// Starts the TPM, where it is to be and is not.
     fn start(&mut self) -> Result<()> {
-        let kind = match self.startup {
-            Startup::Clear => 0,
-            Startup::State => 1,
+        let kind = match self.options.startup {
+            Startup::Clear => startup_type::CLEAR,
+            Startup::State => startup_type::STATE,
             Startup::None => return Ok(()),
         };
-        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, kind];
+        let command = CommandBuilder::startup(kind).build();
         let library = &mut self.copy.library;
         library.process(&command, 0).map_err(no_response)?;
-        match Header::parse(library.response()).map(|header| header.code) {
-            Some(0 | RC_INITIALIZE) => Ok(()),
+        match ResponseView::parse(library.response(), None)?.code() {
+            // It was started before its state was stored.
+            ResponseCode::SUCCESS | ResponseCode::INITIALIZE => Ok(()),
             code => Err(Error::new(
                 ErrorKind::GeneralFailure,
-                format!(
-                    "TPM2_Startup failed (response code 0x{:x})",
-                    code.unwrap_or_default()
-                ),
+                format!("TPM2_Startup failed: {code:#}"),
             )),
         }
     }
@@ -224,7 +248,7 @@ impl Core {
 
     /// Goes on from a state, as `open` does.
     pub(super) fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let state = parse(state, GIVEN)?;
+        let state = parse_template(state, GIVEN)?;
         let before = self.snapshot()?;
         self.copy.library.power_off();
         let restored = boot(
@@ -240,6 +264,7 @@ impl Core {
             return Err(error);
         }
         self.start()?;
+        self.stir(Some(state))?;
         self.commit()
     }
 
@@ -306,12 +331,33 @@ impl Core {
 const GIVEN: &str = "the TPM state that was given";
 
 fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
-    State::parse(state).map_err(|reason| {
-        Error::new(
-            ErrorKind::BadValue,
-            format!("{origin} cannot be used: {reason}"),
-        )
+    State::parse(state).map_err(|reason| match swtpm_file::permanent_state(state) {
+        Some(_) => unusable(
+            origin,
+            "it is swtpm's (libtpms-copy starts a TPM in memory from it, and leaves it to swtpm)",
+        ),
+        None => unusable(origin, &reason),
     })
+}
+
+/// Reads what a TPM in memory starts from: a state, or swtpm's state file.
+fn parse_template<'a>(bytes: &'a [u8], origin: &str) -> Result<State<'a>> {
+    match swtpm_file::permanent_state(bytes) {
+        Some(Ok(permanent)) => Ok(State {
+            permanent,
+            volatile: &[],
+            condition: Condition::PoweredOff,
+        }),
+        Some(Err(reason)) => Err(unusable(origin, &reason)),
+        None => parse(bytes, origin),
+    }
+}
+
+fn unusable(origin: &str, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::BadValue,
+        format!("{origin} cannot be used: {reason}"),
+    )
 }
 
 /// Powers a TPM on, with a state and its volatile part, or as a new one.

@@ -28,6 +28,8 @@ mod lock;
 mod mailbox;
 mod registry;
 mod state;
+mod stir;
+mod swtpm_file;
 mod tpm;
 
 use std::ffi::CStr;
@@ -36,9 +38,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::core::Core;
 pub use self::core::Startup;
+use self::core::{Core, Options};
 use self::duration::Work;
+use self::file::Place;
 use self::mailbox::Mailbox;
 use self::registry::Share;
 use self::tpm::{Held, Job, Tpm, closed};
@@ -62,11 +65,12 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// The transport to a TPM inside this process.
 ///
 /// ```
-/// use rusttcti::transport::libtpms::Libtpms;
 /// use rusttcti::Tcti;
+/// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut tpm = Libtpms::builder().open()?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
 /// assert_eq!(tpm.receive(&mut response, None)?, 28);
 ///
@@ -248,7 +252,7 @@ impl Libtpms {
 pub struct Builder {
     path: Option<PathBuf>,
     state: Option<Vec<u8>>,
-    startup: Startup,
+    options: Options,
     locality: u8,
 }
 
@@ -261,8 +265,9 @@ impl Builder {
         self
     }
 
-    /// Starts from the bytes of a state file or of [`Libtpms::snapshot`], in
-    /// memory. It excludes [`path`](Self::path).
+    /// Starts from the bytes of a state file, of [`Libtpms::snapshot`], or of
+    /// swtpm's `tpm2-00.permall` that is not encrypted, in memory. It excludes
+    /// [`path`](Self::path).
     pub fn state(mut self, state: impl Into<Vec<u8>>) -> Self {
         self.state = Some(state.into());
         self
@@ -270,7 +275,21 @@ impl Builder {
 
     /// How the TPM is started where it is not running.
     pub fn startup(mut self, startup: Startup) -> Self {
-        self.startup = startup;
+        self.options.startup = startup;
+        self
+    }
+
+    /// Whether a TPM that goes on from a suspended state, or is put back to a
+    /// [snapshot](Libtpms::snapshot), draws the same random numbers each time:
+    /// for tests that compare keys, nonces or whole recordings.
+    ///
+    /// Without it the TPM's generator is stirred with the system's entropy
+    /// (TPM2_StirRandom), because others may go on from the same state: two TPMs
+    /// with the same random numbers make the same "new" keys and nonces. A TPM that
+    /// was powered off takes entropy of its own in TPM2_Startup, and so does one
+    /// after [`reset`](Tcti::reset).
+    pub fn deterministic(mut self, deterministic: bool) -> Self {
+        self.options.deterministic = deterministic;
         self
     }
 
@@ -304,11 +323,11 @@ impl Builder {
                 ));
             }
             (Some(path), None) => {
-                let (tpm, share) = registry::open(path, self.startup)?;
+                let (tpm, share) = registry::open(path, self.options)?;
                 (tpm, Some(share))
             }
             (None, state) => {
-                let core = Core::open(state.as_deref(), None, self.startup)?;
+                let core = Core::open(state.as_deref(), None, self.options)?;
                 (Arc::new(Tpm::new(core)), None)
             }
         };
@@ -323,6 +342,21 @@ impl Builder {
             pending: Pending::Nothing,
         })
     }
+}
+
+/// Reads the bytes of a state file, for a TPM that starts from a copy of it.
+pub(super) fn read_state(path: &Path) -> Result<Vec<u8>> {
+    let state = Place::find(path)?.read()?;
+    state.ok_or_else(|| {
+        Error::new(
+            ErrorKind::IoError,
+            format!(
+                "there is no state file {0} to copy (the transport libtpms makes one: \
+                 libtpms:{0})",
+                path.display()
+            ),
+        )
+    })
 }
 
 #[cold]

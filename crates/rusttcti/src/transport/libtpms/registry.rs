@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Startup, Storage};
+use super::core::{Core, Options, Storage};
 use super::file::{Identity, Place};
 use super::tpm::Tpm;
 use crate::Result;
@@ -38,7 +38,7 @@ pub(super) struct Share {
 ///
 /// # Errors
 /// The file is another process's, or cannot be used.
-pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
+pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
     at_end(suspend_all);
     let place = Place::find(path)?;
     let share = Share::new(place.identity()?);
@@ -51,7 +51,7 @@ pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
         None => {
             let opened = Storage::lock(place).and_then(|mut storage| {
                 let state = storage.read()?;
-                Core::open(state.as_deref(), Some(storage), startup)
+                Core::open(state.as_deref(), Some(storage), options)
             });
             match opened {
                 Ok(core) => {

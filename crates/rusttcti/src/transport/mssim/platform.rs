@@ -10,15 +10,8 @@ use crate::sys::locks::Mutex;
 
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::transport::socket::{Endpoint, Fault, Stream};
+use crate::wire::frame::mssim::Signal;
 use crate::{Cancel, Error, ErrorKind, Result};
-
-const POWER_ON: u32 = 1;
-const POWER_OFF: u32 = 2;
-const CANCEL_ON: u32 = 9;
-const CANCEL_OFF: u32 = 10;
-const NV_ON: u32 = 11;
-/// Says good-bye, on either channel; not answered.
-pub(super) const SESSION_END: u32 = 20;
 
 /// How long an answer may take until the peer is taken for one that accepts a
 /// client on the command channel first, or for one that serves somebody else.
@@ -65,14 +58,14 @@ impl Platform {
         let mut channel = self.channel.lock();
         let mut early = None;
         let knock = |platform: &Stream| early = knock(commands, platform);
-        channel.exchange("POWER_ON", POWER_ON, deadline, knock)?;
-        channel.exchange("NV_ON", NV_ON, deadline, |_| {})?;
+        channel.exchange(Signal::PowerOn, deadline, knock)?;
+        channel.exchange(Signal::NvOn, deadline, |_| {})?;
         Ok(early)
     }
 
     pub(super) fn power_off(&self, deadline: Deadline) -> Result<()> {
         let mut channel = self.channel.lock();
-        channel.exchange("POWER_OFF", POWER_OFF, deadline, |_| {})
+        channel.exchange(Signal::PowerOff, deadline, |_| {})
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -85,7 +78,7 @@ impl Platform {
             return Ok(());
         }
         let mut channel = self.channel.lock();
-        channel.exchange("CANCEL_OFF", CANCEL_OFF, deadline, |_| {})?;
+        channel.exchange(Signal::CancelOff, deadline, |_| {})?;
         self.cancelled.store(false, Ordering::Release);
         Ok(())
     }
@@ -94,7 +87,7 @@ impl Platform {
         let mut channel = self.channel.lock();
         channel.closed = true;
         if let Some(stream) = channel.stream.take() {
-            let _ = stream.send(&[], &SESSION_END.to_be_bytes(), Deadline::Now);
+            let _ = stream.send(&[], &Signal::SessionEnd.encode(), Deadline::Now);
             stream.end();
         }
     }
@@ -112,7 +105,7 @@ impl Cancel for Platform {
         // Before it is sent: whatever becomes of it, it must be taken back.
         self.cancelled.store(true, Ordering::Release);
         let deadline = Deadline::after(Some(PATIENCE));
-        channel.exchange("CANCEL_ON", CANCEL_ON, deadline, |_| {})
+        channel.exchange(Signal::CancelOn, deadline, |_| {})
     }
 }
 
@@ -130,23 +123,22 @@ fn knock(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
 }
 
 impl Channel {
-    /// `sent` is called when the code was, with the connection that the answer
+    /// `sent` is called when the signal was, with the connection that the answer
     /// comes over.
     fn exchange(
         &mut self,
-        name: &str,
-        code: u32,
+        signal: Signal,
         deadline: Deadline,
         mut sent: impl FnMut(&Stream),
     ) -> Result<()> {
         let known = self.stream.take();
         let was_known = known.is_some();
         let stream = self.connection(known, deadline)?;
-        match self.ask(&stream, name, code, deadline, &mut sent) {
+        match self.ask(&stream, signal, deadline, &mut sent) {
             // A simulator that was restarted since.
             Err(error) if was_known && error.kind() == ErrorKind::NoConnection => {
                 let stream = self.connection(None, deadline)?;
-                self.ask(&stream, name, code, deadline, &mut sent)?;
+                self.ask(&stream, signal, deadline, &mut sent)?;
                 self.stream = Some(stream);
             }
             asked => {
@@ -171,13 +163,12 @@ impl Channel {
     fn ask(
         &self,
         stream: &Stream,
-        name: &str,
-        code: u32,
+        signal: Signal,
         deadline: Deadline,
         sent: &mut impl FnMut(&Stream),
     ) -> Result<()> {
-        let who = &self.endpoint;
-        who.send(stream, &[], &code.to_be_bytes(), deadline)?;
+        let (who, name) = (&self.endpoint, signal.name());
+        who.send(stream, &[], &signal.encode(), deadline)?;
         sent(stream);
         let mut answer = [0; 4];
         match stream.recv_whole(&mut answer, deadline) {

@@ -6,13 +6,8 @@
 
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::transport::socket::{Endpoint, Fault};
+use crate::wire::frame::swtpm::{self, Control as Request};
 use crate::{Error, ErrorKind, Result};
-
-const INIT: u32 = 2;
-const SET_LOCALITY: u32 = 5;
-
-/// INIT's flag that volatile state is not to be resumed: a power cycle.
-const DELETE_VOLATILE: u32 = 1;
 
 /// The control channel. Each exchange has a connection of its own, because
 /// swtpm serves one at a time.
@@ -31,22 +26,25 @@ impl Control {
 
     /// Sets the locality of all commands that swtpm is sent from now on.
     pub(super) fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.exchange("SET_LOCALITY", SET_LOCALITY, &[locality])
+        self.exchange(Request::SetLocality(locality))
     }
 
     /// Power-cycles the TPM. It then needs TPM2_Startup.
     pub(super) fn reset(&mut self) -> Result<()> {
-        self.exchange("INIT", INIT, &DELETE_VOLATILE.to_be_bytes())
+        self.exchange(Request::Init {
+            delete_volatile: true,
+        })
     }
 
     /// # Errors
     /// [`ErrorKind::NoConnection`] where there is no control channel,
     /// [`ErrorKind::TryAgain`] where swtpm is busy with something else,
     /// [`ErrorKind::IoError`] where it refuses.
-    fn exchange(&mut self, name: &str, code: u32, payload: &[u8]) -> Result<()> {
+    fn exchange(&mut self, request: Request) -> Result<()> {
+        let name = request.name();
         let deadline = Deadline::after(Some(PATIENCE));
-        let stream = self.0.dial_surely(&code.to_be_bytes(), payload)?;
-        let mut answer = [0; 4];
+        let stream = self.0.dial_surely(&[], &request.encode())?;
+        let mut answer = [0; swtpm::ANSWER];
         let who = &self.0;
         match stream.recv_whole(&mut answer, deadline) {
             Ok(true) => {}
@@ -68,12 +66,11 @@ impl Control {
             }
             Err(fault) => return Err(fault.error(format!("cannot ask {who} for {name}"))),
         }
-        match u32::from_be_bytes(answer) {
-            0 => Ok(()),
-            result => Err(Error::new(
+        swtpm::decode_result(answer).map_err(|result| {
+            Error::new(
                 ErrorKind::IoError,
                 format!("{} refused {name} with result 0x{result:x}", self.0),
-            )),
-        }
+            )
+        })
     }
 }

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Makes commands fail, to see what a program makes of it:
+//! `fault,KEY=VALUE...:CHILD`.
+//!
+//! `on=`, `nth=`, `every=` and `chance=` say which commands are struck, one more
+//! key says what happens to them, and `side=` whether it happens to the command or
+//! to its response. `fault,on=GetRandom,nth=2,rc=0x922:libtpms` answers the second
+//! TPM2_GetRandom with `TPM_RC_RETRY`. Several faults are several of these layers,
+//! each of which counts for itself.
+//!
+//! | | `side=response`: the TPM has run the command | `side=command`: it has not |
+//! | --- | --- | --- |
+//! | `rc=CODE` | its response is replaced by this code | this code is the response |
+//! | `delay=MS` | its response comes later | the command is sent later |
+//! | `drop` | its response is lost | the command is lost |
+//! | `cut=N`, `grow=N` | bytes are missing behind, or zeros added; the header stays as it is | likewise; the header's size agrees |
+//! | `flip=BIT` | a bit is inverted | a bit is inverted |
+//! | `close` | the connection is lost with the response | it is lost before |
+//! | `reset` | the TPM is power-cycled afterwards | it is power-cycled before |
+//!
+//! The same options make the same faults each time: `chance=` draws from numbers
+//! that depend on `seed=` alone. A message that was dropped is waited for as long
+//! as the caller's timeout says; a cancel ends the wait with an error. After
+//! `close` no command works until the program opens a new context.
+
+#![forbid(unsafe_code)]
+
+mod effect;
+mod rule;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::effect::{Effect, Side, flip};
+use self::rule::Rule;
+use super::own::{ended, failure, put};
+use super::pause::{End, Pause};
+use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
+use crate::sys::deadline::Deadline;
+use crate::wire::{CommandCode, Header, ResponseCode};
+use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
+
+const fn setting(
+    key: &'static str,
+    value: &'static str,
+    default: &'static str,
+    text: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        value,
+        default,
+        text,
+    }
+}
+
+/// Its options.
+pub(crate) const SETTINGS: &[Setting] = &[
+    setting(
+        "on",
+        "COMMAND",
+        "all",
+        "The command that matches: its name, as in GetRandom, its code, as in 0x17b, or all.",
+    ),
+    setting("nth", "N", "", "The N-th match alone is struck, from 1."),
+    setting("every", "N", "", "Each N-th match is struck."),
+    setting(
+        "chance",
+        "P",
+        "",
+        "Each match is struck with this probability, from 0 to 1. Without nth=, every= and \
+         chance= each match is struck.",
+    ),
+    setting(
+        "seed",
+        "N",
+        "0",
+        "What the numbers that chance= draws depend on.",
+    ),
+    setting(
+        "rc",
+        "CODE",
+        "",
+        "The response is this response code and nothing more, as in 0x922 or 2338.",
+    ),
+    setting(
+        "delay",
+        "MS",
+        "",
+        "The message comes so many milliseconds later, 1 to 86400000.",
+    ),
+    setting("drop", "", "", "The message is lost."),
+    setting(
+        "cut",
+        "N",
+        "",
+        "So many bytes are missing at the message's end.",
+    ),
+    setting(
+        "flip",
+        "BIT",
+        "",
+        "This bit of the message is inverted, counted from 0, the first byte's highest. Bits 48 \
+         to 79 are those of the code.",
+    ),
+    setting("grow", "N", "", "So many zeros stand behind the message."),
+    setting(
+        "close",
+        "",
+        "",
+        "The connection is lost: this command and all that follow fail with \
+         TSS2_TCTI_RC_NO_CONNECTION.",
+    ),
+    setting(
+        "reset",
+        "",
+        "",
+        "The TPM is power-cycled. It needs a transport with reset.",
+    ),
+    setting(
+        "side",
+        "command|response",
+        "response",
+        "Which message is struck: the command, which the TPM then does not run, or gets late or \
+         changed; or the response, when the TPM has run the command.",
+    ),
+];
+
+/// Reads the options.
+pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
+    let fault = Plan::parse(options)?;
+    Ok(Box::new(move |below| {
+        Ok(Box::new(Fault::over(below, fault.clone())))
+    }))
+}
+
+/// What the options say.
+#[derive(Clone, Debug)]
+struct Plan {
+    rule: Rule,
+    effect: Effect,
+    side: Side,
+}
+
+impl Plan {
+    fn parse(options: &mut Options) -> Result<Self> {
+        let rule = Rule::parse(options)?;
+        let effect = Effect::parse(options)?;
+        let side = Side::parse(options)?;
+        Ok(Self { rule, effect, side })
+    }
+}
+
+/// A [`Tcti`] whose commands fail as planned.
+///
+/// ```
+/// use rusttcti::Tcti;
+/// use rusttcti::layer::fault::Fault;
+/// use rusttcti::transport::libtpms::Libtpms;
+///
+/// let tpm = Libtpms::builder().open()?;
+/// let mut tpm = Fault::new(tpm, "on=GetRandom,nth=1,rc=0x922")?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?;
+/// let mut response = [0; 4096];
+/// assert_eq!(tpm.receive(&mut response, None)?, 10);
+/// assert_eq!(response[6..10], [0, 0, 0x09, 0x22]); // TPM_RC_RETRY
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Fault<T: Tcti = Box<dyn Tcti>> {
+    inner: T,
+    plan: Plan,
+    step: Step,
+    /// The command or response that a pause keeps back.
+    held: Vec<u8>,
+    pause: Arc<Pause>,
+    /// Whether the connection was lost.
+    closed: bool,
+}
+
+/// Where the command under way is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Below, or there is none: the layer has nothing to do with it.
+    Passing,
+    /// Below, and its response will be struck.
+    Struck,
+    /// Kept back, and sent after the pause.
+    Unsent,
+    /// Its response is kept back until the pause is over.
+    Answered,
+    /// Lost: only a cancel ends the pause.
+    Lost,
+}
+
+impl<T: Tcti> Fault<T> {
+    /// Puts a fault on `inner`, by the options of a chain: `KEY=VALUE,...`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for options that cannot be read.
+    pub fn new(inner: T, options: &str) -> Result<Self> {
+        let comma = if options.is_empty() { "" } else { "," };
+        let (mut options, _) = Options::parse("fault", &format!("{comma}{options}"))?;
+        let plan = Plan::parse(&mut options)?;
+        options.finish()?;
+        Ok(Self::over(inner, plan))
+    }
+
+    fn over(inner: T, plan: Plan) -> Self {
+        Self {
+            inner,
+            plan,
+            step: Step::Passing,
+            held: Vec::new(),
+            pause: Pause::new(),
+            closed: false,
+        }
+    }
+
+    fn strike_command(&mut self, command: &[u8]) -> Result<()> {
+        self.held.clear();
+        self.held.extend_from_slice(command);
+        self.pause.start();
+        match self.plan.effect {
+            Effect::Rc(code) => self.answer(&failure(code), Duration::ZERO),
+            Effect::Delay(time) => self.enter(Step::Unsent, Some(time)),
+            Effect::Drop => self.enter(Step::Lost, None),
+            Effect::Close => Err(self.close()),
+            Effect::Reset => {
+                self.reset_below()?;
+                self.inner.transmit(command)
+            }
+            effect @ (Effect::Cut(_) | Effect::Flip(_) | Effect::Grow(_)) => {
+                effect.change(&mut self.held);
+                self.inner.transmit(&self.held)
+            }
+        }
+    }
+
+    /// Strikes the response that came; `None` where it is not there any more.
+    fn strike_response(&mut self, response: &mut [u8], length: usize) -> Result<Option<usize>> {
+        let came = response.get_mut(..length).unwrap_or_default();
+        match self.plan.effect {
+            Effect::Rc(code) => return put("fault", &failure(code), response).map(Some),
+            Effect::Delay(time) => {
+                self.answer(came, time)?;
+                return Ok(None);
+            }
+            Effect::Drop => {
+                self.enter(Step::Lost, None)?;
+                return Ok(None);
+            }
+            Effect::Cut(count) => return Ok(Some(length.saturating_sub(count))),
+            Effect::Flip(bit) => flip(came, bit),
+            Effect::Grow(count) => {
+                let grown = [came, &vec![0; count][..]].concat();
+                return put("fault", &grown, response).map(Some);
+            }
+            Effect::Close => return Err(self.close()),
+            Effect::Reset => self.reset_below()?,
+        }
+        Ok(Some(length))
+    }
+
+    /// Keeps a response back for so long.
+    fn answer(&mut self, response: &[u8], time: Duration) -> Result<()> {
+        self.held.clear();
+        self.held.extend_from_slice(response);
+        self.enter(Step::Answered, Some(time))
+    }
+
+    fn enter(&mut self, step: Step, time: Option<Duration>) -> Result<()> {
+        self.pause.begin(time)?;
+        self.step = step;
+        Ok(())
+    }
+
+    fn reset_below(&mut self) -> Result<()> {
+        let reset = self.inner.reset();
+        reset.map_err(|error| ended(error).context("fault: the TPM cannot be power-cycled"))
+    }
+
+    fn close(&mut self) -> Error {
+        self.closed = true;
+        if let Err(error) = self.inner.finalize() {
+            crate::sys::log::debug!("fault: closing what is below: {}", error.report());
+        }
+        closed()
+    }
+
+    /// Waits until what is kept back may go on.
+    fn go_on(&mut self, response: &mut [u8], deadline: Deadline) -> Result<Option<usize>> {
+        let end = self.pause.wait(deadline)?;
+        match std::mem::replace(&mut self.step, Step::Passing) {
+            Step::Unsent if end == End::Over => {
+                let sent = self.pause.send_again(&mut self.inner, &self.held);
+                let sent = sent.map_err(ended)?;
+                if sent == End::Cancelled {
+                    return put("fault", &failure(ResponseCode::CANCELED), response).map(Some);
+                }
+                Ok(None)
+            }
+            Step::Unsent => put("fault", &failure(ResponseCode::CANCELED), response).map(Some),
+            Step::Lost => Err(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "fault: the {} was dropped, and then cancelled",
+                    self.plan.side
+                ),
+            )),
+            _ => put("fault", &self.held, response).map(Some),
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(
+        ErrorKind::NoConnection,
+        "fault: the connection was closed (open a new context)",
+    )
+}
+
+impl<T: Tcti> Tcti for Fault<T> {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        if self.closed {
+            return Err(closed());
+        }
+        self.step = Step::Passing;
+        if !self.plan.rule.strikes(command) {
+            return self.inner.transmit(command);
+        }
+        let code = Header::parse(command).map_or(0, |header| header.code);
+        crate::sys::log::debug!(
+            "fault: {} strikes the {} of {}",
+            self.plan.effect,
+            self.plan.side,
+            CommandCode(code)
+        );
+        if self.plan.side == Side::Command {
+            return self.strike_command(command);
+        }
+        self.pause.send(&mut self.inner, command)?;
+        self.step = Step::Struck;
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        if self.step == Step::Passing && !self.closed {
+            return self.inner.receive(response, timeout);
+        }
+        let deadline = Deadline::after(timeout);
+        loop {
+            let done = match self.step {
+                _ if self.closed => return Err(closed()),
+                Step::Passing => Some(self.inner.receive(response, deadline.remaining())?),
+                Step::Struck => {
+                    let length = self.inner.receive(response, deadline.remaining())?;
+                    self.step = Step::Passing;
+                    self.strike_response(response, length)?
+                }
+                _ => self.go_on(response, deadline)?,
+            };
+            if let Some(length) = done {
+                return Ok(length);
+            }
+        }
+    }
+
+    /// After the connection was lost nothing is below.
+    fn below(&mut self) -> Option<&mut dyn Tcti> {
+        (!self.closed).then_some(&mut self.inner as &mut dyn Tcti)
+    }
+
+    /// Cancels the command below, or ends the pause that it is in.
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        match self.step {
+            Step::Passing => self.below()?.canceller(),
+            _ => Some(self.pause.clone()),
+        }
+    }
+
+    /// Those of what is below, and one for the pauses.
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let Some(below) = self.below() else {
+            return Err(closed());
+        };
+        let mut handles = below.poll_handles()?;
+        handles.push(self.pause.poll_handle()?);
+        Ok(handles)
+    }
+
+    fn after_fork(&mut self) -> Result<()> {
+        // The parent's timer is the parent's.
+        self.pause = Pause::new();
+        self.step = Step::Passing;
+        match self.below() {
+            Some(below) => below.after_fork(),
+            None => Err(closed()),
+        }
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        match self.below() {
+            Some(below) => below.finalize(),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A descriptor that becomes readable at a point in time: event loops poll it,
+//! and [`wait`](crate::sys::deadline::wait) waits for it.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+use crate::sys::descriptors::OwnFd;
+use crate::{Error, Result};
+
+/// The shortest time that a timer can be set to: zero would stop it.
+const AT_ONCE: Duration = Duration::from_nanos(1);
+
+/// A timer that is readable once its time is up, and until it is set anew.
+#[derive(Debug)]
+pub(crate) struct Timer(OwnFd);
+
+impl Timer {
+    /// Makes a timer that is not set.
+    ///
+    /// # Errors
+    /// Those of timerfd_create(2): the process has no descriptor left.
+    pub(crate) fn new() -> Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let fd = timerfd_create(TimerfdClockId::Monotonic, flags)
+            .map_err(|errno| Error::from(io::Error::from(errno)).context("timerfd_create"))?;
+        Ok(Self(OwnFd::new(fd)?))
+    }
+
+    /// Sets the timer to this time from now, or stops it: `None` is never.
+    pub(crate) fn set(&self, time: Option<Duration>) {
+        // A time that the kernel cannot count to is never, too.
+        let value = time
+            .map(|time| time.max(AT_ONCE))
+            .and_then(|time| Timespec::try_from(time).ok());
+        let zero = Timespec::default();
+        let once = Itimerspec {
+            it_interval: zero,
+            it_value: value.unwrap_or(zero),
+        };
+        // It fails only for what is no timer, and for values beyond a second's.
+        let _ = timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once);
+    }
+
+    /// Sets the timer to now.
+    pub(crate) fn expire(&self) {
+        self.set(Some(AT_ONCE));
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rustix::event::PollFlags;
+
+    use super::*;
+    use crate::sys::deadline::{Deadline, wait};
+
+    fn is_over(timer: &Timer, patience: Duration) -> bool {
+        let deadline = Deadline::At(Instant::now() + patience);
+        wait(timer.as_fd(), PollFlags::IN, deadline).is_ok()
+    }
+
+    #[test]
+    fn a_timer_is_readable_when_its_time_is_up_and_until_it_is_set_anew() {
+        let timer = Timer::new().expect("a timer");
+        assert!(!is_over(&timer, Duration::from_millis(5)), "it is not set");
+        let begun = Instant::now();
+        timer.set(Some(Duration::from_millis(20)));
+        assert!(is_over(&timer, Duration::from_secs(10)));
+        assert!(begun.elapsed() >= Duration::from_millis(20));
+        assert!(is_over(&timer, Duration::ZERO.max(AT_ONCE)), "it stays so");
+        timer.set(None);
+        assert!(!is_over(&timer, Duration::from_millis(5)), "it was stopped");
+        timer.expire();
+        assert!(is_over(&timer, Duration::from_secs(10)));
+    }
+}

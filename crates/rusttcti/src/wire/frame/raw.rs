@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A stream of nothing but commands, and one of nothing but responses: each tells
+//! its size in its header (Part 1, section 18).
+
+#![forbid(unsafe_code)]
+
+use super::{Decoded, FrameError};
+use crate::wire::Header;
+
+/// Returns the size of the command or response that begins with these bytes, once
+/// its first six are there.
+///
+/// # Errors
+/// [`FrameError::Size`] for less than a header, or more than `largest`.
+///
+/// ```
+/// use rusttcti::wire::frame::raw;
+///
+/// assert_eq!(raw::size(&[0x80, 0x01, 0, 0, 0], 4096), Ok(None));
+/// assert_eq!(raw::size(&[0x80, 0x01, 0, 0, 0, 12], 4096), Ok(Some(12)));
+/// let error = raw::size(&[0x80, 0x01, 0, 0, 0, 9], 4096).expect_err("a header has ten");
+/// assert_eq!(error.to_string(), "a size of 9 bytes (10 to 4096 are possible)");
+/// ```
+pub fn size(bytes: &[u8], largest: usize) -> Result<Option<usize>, FrameError> {
+    let Some(size) = bytes.get(2..).and_then(super::word) else {
+        return Ok(None);
+    };
+    FrameError::check(size as usize, Header::SIZE, largest).map(Some)
+}
+
+/// Decodes the command or response that begins with these bytes.
+///
+/// # Errors
+/// Those of [`size`].
+pub fn decode(bytes: &[u8], largest: usize) -> Result<Decoded<&[u8]>, FrameError> {
+    let size = size(bytes, largest)?;
+    Ok(match size.and_then(|size| bytes.get(..size)) {
+        Some(message) => Decoded::Message(message, message.len()),
+        None => Decoded::Needs(size.unwrap_or(Header::SIZE)),
+    })
+}

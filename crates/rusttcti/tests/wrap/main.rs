@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The layer wrap over a real TPM (libtpms), and over a peer that lies.
+
+mod attacks;
+mod keys;
+mod plain;
+mod program;
+mod reference;
+mod sessions;
+mod tools;
+mod tpm;
+mod waiting;

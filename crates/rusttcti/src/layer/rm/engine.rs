@@ -181,6 +181,8 @@ pub(super) struct Job {
     pub(super) own: Option<Own>,
     /// The client's response, where it isn't in the caller's buffer.
     pub(super) response: Vec<u8>,
+    /// Whether it was asked how often the TPM was reset.
+    pub(super) asked_clock: bool,
     /// Whether a client that comes has asked for what is loaded.
     pub(super) has_listed: bool,
     /// Which lists of handles are to be asked for.
@@ -220,6 +222,8 @@ pub(crate) struct Engine {
     pub(super) gap: u64,
     /// Whether the sizes of the TPM were learnt.
     pub(super) learnt: bool,
+    /// How often the TPM was reset, as far as is known.
+    pub(super) resets: Option<u32>,
     /// Whether something may have vanished: lists are asked for first.
     pub(super) suspect: bool,
     /// Whether a response was lost that may have had a handle in it.
@@ -261,6 +265,7 @@ impl Engine {
             session_room: room,
             gap: GAP,
             learnt: false,
+            resets: None,
             suspect: false,
             orphans: false,
             strays: Vec::new(),
@@ -500,6 +505,7 @@ impl Job {
             needs: Vec::new(),
             own: None,
             response: Vec::new(),
+            asked_clock: false,
             has_listed: false,
             lists: Vec::new(),
             crowded: None,

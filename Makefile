@@ -20,12 +20,10 @@ SONAME  := $(LIBRARY).so.0
 REAL    := $(LIBRARY).so.0.$(shell echo $(VERSION) | cut -d . -f 2,3)
 
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
-# The module has a folder of its own: a plain `cargo build --release` leaves a
-# library of the same name, without the C functions, in $(TARGET)/release.
-BUILT   := $(TARGET)/module/release/librusttcti.so
+BUILT   := $(TARGET)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release/libtss2_tcti_rusttcti.so
 # What is installed. An install from elsewhere may name another file.
 MODULE  ?= $(BUILT)
-SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src crates -type f)
 
 PAGES3 := $(wildcard man/*.3)
 PAGES7 := $(wildcard man/*.7)
@@ -38,17 +36,17 @@ REMAP := --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CRATES)=cargo \
 # A source package brings its crates (make dist): nothing is downloaded then.
 VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config.toml)
 
-.PHONY: fuzz
-.PHONY: deb dist sbom check-deb check-rpm check-dist check-reproducible
-.PHONY: all build demo check bench install uninstall header man setup new-module check-vm check-apps check-tss check-suites check-asan check-tsan check-arch check-supply check-cinstall clean help
+.PHONY: all build demo check bench soak load fuzz install uninstall header man setup new-module
+.PHONY: deb dist sbom clean help
+.PHONY: check-apps check-arch check-asan check-cinstall check-deb check-dist check-reproducible
+.PHONY: check-rpm check-suites check-supply check-tsan check-tss check-vm
 
 all: build
 
 build: $(MODULE) ## build the module (the default)
 
 $(BUILT): $(SOURCES)
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --lib --features capi --locked $(VENDORED) \
-	    --target-dir "$(TARGET)/module"
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" $(CARGO) build --release --locked $(VENDORED)
 	@touch -c $@
 
 demo: ## install what is missing, build, and tour an embedded TPM with tpm2-tools
@@ -57,7 +55,6 @@ demo: ## install what is missing, build, and tour an embedded TPM with tpm2-tool
 check: ## install what is missing and run every test
 	@scripts/check.sh
 
-.PHONY: soak load
 soak: ## open, use and close over every transport, N=100000 times, with nothing left behind
 	@scripts/endure.sh soak "$(or $(N),100000)"
 
@@ -70,7 +67,7 @@ bench: ## measure what the README claims
 install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR, MANDIR; honours DESTDIR
 	@nm -D --defined-only "$(MODULE)" | grep -q ' Tss2_Tcti_Info$$' || { \
 	    echo 'make install: $(MODULE) exports no Tss2_Tcti_Info, so that no program could load it' >&2; \
-	    echo '(it was built without --features capi? make build builds the module)' >&2; exit 1; }
+	    echo '(make build builds the module)' >&2; exit 1; }
 	$(INSTALL) -d "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(INCLUDEDIR)/tss2" "$(DESTDIR)$(PKGCONFIGDIR)"
 	$(INSTALL) -m 644 "$(MODULE)" "$(DESTDIR)$(LIBDIR)/$(REAL)"
 	ln -sf $(REAL) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
@@ -96,11 +93,11 @@ uninstall: ## remove what install put there
 new-module: ## make a crate for a transport of your own: NAME=foo [DIR=../foo] [GIT=URL]
 	@scripts/new-module.sh "$(NAME)" "$(DIR)" "$(GIT)"
 
-header: ## make the C header anew from src/capi.rs
-	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test header
+header: ## make the C header anew from src/lib.rs
+	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test install header::
 
 man: ## make the version and the options in the manual pages anew from the sources
-	RUSTTCTI_UPDATE_MAN=1 $(CARGO) test --locked --lib manual_pages
+	RUSTTCTI_UPDATE_MAN=1 $(CARGO) test --locked --package rusttcti --lib manual_pages
 
 setup: ## install the Debian packages that check needs
 	@scripts/setup.sh check

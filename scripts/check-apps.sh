@@ -2,53 +2,49 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs real programs over the module (scripts/apps/, a script for each): what
 # they sign, encrypt and seal is checked by others. `make check` runs it, too.
-# tpm2-pytss and tss-esapi are tested in tests/pytss.rs and tests/tss_esapi.rs.
+# tpm2-pytss and tss-esapi are tested in tests/programs.
 #
 #   check-apps.sh [WORD...]   only scripts with one of these in their name
-#   RUSTTCTI_MODULE_DIR       the folder of a module built before
-#   CHECK_APPS_VERBOSE=1      says of the passed ones, too, what was checked
-set -euo pipefail
-cd "$(dirname "$0")/.."
+#
+# RUSTTCTI_MODULE_DIR names the folder of a module built before. As many scripts
+# run at once as there are processors, or JOBS. CHECK_APPS_VERBOSE=1 says of the
+# passed ones, too, what was checked.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 patience=180 # seconds that one script may take
 
 scripts/setup.sh apps
-temporary="$(mktemp -d)"
-trap 'rm -rf "$temporary"' EXIT
-if [ -z "${RUSTTCTI_MODULE_DIR:-}" ]; then
-    make --no-print-directory -s install DESTDIR="$temporary/stage" PREFIX=/usr LIBDIR=/usr/lib
-    RUSTTCTI_MODULE_DIR="$temporary/stage/usr/lib"
-fi
-export LD_LIBRARY_PATH="$RUSTTCTI_MODULE_DIR" PATH="$PATH:/usr/sbin:/sbin"
+work_in
+stage_module
+export LD_LIBRARY_PATH="$RUSTTCTI_MODULE_DIR" patience work
 
-ran=0
-failed=()
-for script in scripts/apps/*.sh; do
-    name="$(basename "$script" .sh)"
-    if [ "$name" = lib ]; then continue; fi
-    wanted=$#
-    for word in "$@"; do
-        case $name in *"$word"*) wanted=0 ;; esac
-    done
-    if [ "$wanted" -gt 0 ]; then continue; fi
-    ran=$((ran + 1))
-    began=$SECONDS
-    log="$temporary/$name.log"
-    if timeout "$patience" bash "$script" >"$log" 2>&1 </dev/null; then
-        echo "$name: passed, $(grep -c '^   ' "$log") checks ($((SECONDS - began)) s)"
+# one SCRIPT: runs it, and says how it ended.
+one() {
+    local name log began=$SECONDS
+    name="$(basename "$1" .sh)"
+    log="$work/$name.log"
+    if timeout "$patience" bash "$1" >"$log" 2>&1 </dev/null; then
         if [ -n "${CHECK_APPS_VERBOSE:-}" ]; then cat "$log"; fi
+        echo "$name: passed, $(grep -c '^   ' "$log") checks ($((SECONDS - began)) s)"
     else
-        echo "$name: FAILED ($((SECONDS - began)) s)"
-        cat "$log"
-        failed+=("$name")
+        printf '%s: FAILED (%s s)\n%s\n' "$name" $((SECONDS - began)) "$(cat "$log")"
+        return 1
     fi
+}
+export -f one
+
+chosen=()
+for script in scripts/apps/*.sh; do
+    for word in "${@:-}"; do
+        case $script in
+            scripts/apps/lib.sh) ;;
+            scripts/apps/*"$word"*) chosen+=("$script") && break ;;
+        esac
+    done
 done
-if [ "$ran" = 0 ]; then
-    echo "check-apps: there is no such program" >&2
-    exit 2
-fi
-if [ "${#failed[@]}" -gt 0 ]; then
-    echo "check-apps: FAILED: ${failed[*]}"
-    exit 1
-fi
-echo "check-apps: $ran programs passed"
+[ "${#chosen[@]}" -gt 0 ] || fail "no program has this in its name: $*"
+# shellcheck disable=SC2016 # the inner shell's
+printf '%s\0' "${chosen[@]}" | xargs -0 -n 1 -P "${JOBS:-$(nproc)}" bash -c 'one "$1"' one ||
+    fail "see above"
+echo "check-apps: ${#chosen[@]} programs passed"

@@ -1,45 +1,51 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs the tests of what is unsafe, and of what reads a peer's bytes, under the
-# address sanitizer, which also tells of memory that nobody gave back.
+# address sanitizer, which also tells of memory that nothing gave back.
 # RUSTC_BOOTSTRAP lets a stable compiler do it. It takes some three minutes;
 # `make check` doesn't run it.
 #
-#   check-asan.sh [TEST...]   only these of the programs in tests/
-set -euo pipefail
-cd "$(dirname "$0")/.."
+#   check-asan.sh [PROGRAM[::MODULE...]...]   only these, as each-test.sh names them
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
-triple="$(uname -m)-unknown-linux-gnu"
-target="${CARGO_TARGET_DIR:-target}/asan"
-tests=(bridge_arguments bridge_failures bridge_fork bridge_model bridge_states bridge_threads
-    bridge_unload context module_init module_sigpipe pytcti ldr hostile libtpms_async
-    libtpms_memory libtpms_state mssim socket_events swtpm swtpm_shared)
-if [ $# -gt 0 ]; then
-    tests=("$@")
+if [ $# = 0 ]; then
+    set -- abi::context abi::ldr abi::pytcti bridge export libtpms::memory libtpms::nonblocking \
+        libtpms::state sockets::events sockets::hostile sockets::mssim sockets::swtpm \
+        sockets::swtpm_shared
 fi
 
 # The module that some of them load: as it is shipped, without the sanitizer.
-stage="$(mktemp -d)"
-trap 'rm -rf "$stage"' EXIT
-make --no-print-directory -s install DESTDIR="$stage" PREFIX=/usr LIBDIR=/usr/lib
-export RUSTTCTI_MODULE_DIR="$stage/usr/lib"
+work_in
+stage_module
 
-export RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address --cfg sanitized"
+CARGO_BUILD_TARGET="$(uname -m)-unknown-linux-gnu"
+CARGO_TARGET_DIR="$(target_folder asan)"
+export CARGO_BUILD_TARGET CARGO_TARGET_DIR RUSTC_BOOTSTRAP=1
+export RUSTFLAGS="-Zsanitizer=address --cfg sanitized"
 # The OpenSSL that embedded TPMs share stays until the process ends.
-echo 'leak:libcrypto.so' >"$stage/leaks"
-export LSAN_OPTIONS="suppressions=$stage/leaks:print_suppressions=0"
-failed=()
-for test in "${tests[@]}"; do
-    leaks=1
-    if [ "$test" = bridge_fork ]; then
-        # Forked children leave by _exit(2) and free nothing, which is meant.
-        leaks=0
-    fi
-    ASAN_OPTIONS=detect_leaks=$leaks timeout 600 cargo test --locked --quiet \
-        --target "$triple" --target-dir "$target" --test "$test" || failed+=("$test")
+echo 'leak:libcrypto.so' >"$work/leaks"
+export LSAN_OPTIONS="suppressions=$work/leaks:print_suppressions=0"
+
+# Forked children leave by _exit(2) and free nothing, which is meant.
+without_leaks=() with_leaks=()
+for name in "$@"; do
+    case $name in
+        bridge)
+            without_leaks+=(bridge::fork)
+            for file in tests/bridge/*.rs; do
+                module="bridge::$(basename "$file" .rs)"
+                case $module in *::main | *::fork) ;; *) with_leaks+=("$module") ;; esac
+            done
+            ;;
+        bridge::fork*) without_leaks+=("$name") ;;
+        *) with_leaks+=("$name") ;;
+    esac
 done
-if [ "${#failed[@]}" -gt 0 ]; then
-    echo "check-asan: FAILED: ${failed[*]}"
-    exit 1
+if [ "${#with_leaks[@]}" -gt 0 ]; then
+    ASAN_OPTIONS=detect_leaks=1 LIMIT=600 scripts/each-test.sh "${with_leaks[@]}"
 fi
-echo "check-asan: ${#tests[@]} test programs passed"
+if [ "${#without_leaks[@]}" -gt 0 ]; then
+    ASAN_OPTIONS=detect_leaks=0 LIMIT=600 scripts/each-test.sh "${without_leaks[@]}"
+fi
+echo "check-asan: passed: $*"

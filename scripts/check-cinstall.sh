@@ -1,21 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# `cargo cinstall` (cargo-c) leaves the same tree as `make install`.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# `cargo cinstall` (cargo-c) leaves the tree that `make install` leaves.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
-if ! cargo cinstall --version >/dev/null 2>&1; then
-    echo "check-cinstall: there is no cargo-c (cargo install cargo-c)" >&2
-    exit 1
-fi
+cargo cinstall --version >/dev/null 2>&1 || fail "there is no cargo-c (cargo install cargo-c)"
 
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
-make --no-print-directory -s install DESTDIR="$work/make" PREFIX=/usr LIBDIR=/usr/lib
+work_in
+install_into "$work/make"
 cargo cinstall --locked --release --library-type=cdylib \
     --destdir="$work/cargo-c" --prefix=/usr --libdir=/usr/lib
 
-# What there is, and what is the same however it was built.
+# What there is, and what is alike however it was built.
 describe() {
     local root=$1 library
     cd "$root"
@@ -44,4 +40,4 @@ describe() {
 (describe "$work/make") >"$work/make.txt"
 (describe "$work/cargo-c") >"$work/cargo-c.txt"
 diff -u "$work/make.txt" "$work/cargo-c.txt"
-echo "check-cinstall: the same tree"
+echo "check-cinstall: one and the same tree"

@@ -2,28 +2,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Builds the packages, installs them, uses them as debian/tests do, removes
 # them, and finds nothing left.
-#   check-deb.sh         in a new, minimal Debian 12, by apt (root, network)
-#   check-deb.sh quick   in an empty folder, by dpkg alone
+#   check-deb.sh [full]   in a new, minimal Debian 12, by apt (root, network)
+#   check-deb.sh quick    in an empty folder, by dpkg alone
 # RUSTTCTI_DEBS=FOLDER takes packages that make deb has built.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
 how="${1:-full}"
-mirror="$(scripts/debian-mirror.sh)"
-
-# dpkg wants ldconfig.
-export PATH="$PATH:/usr/sbin:/sbin"
 root=()
-if [ "$(id -u)" != 0 ]; then
-    root=(fakeroot)
-    if [ "$how" = full ]; then
-        echo "check-deb: only root may make a new Debian: run it by sudo, or in a container" >&2
-        exit 1
-    fi
-fi
+case "$how" in
+    full)
+        need_root "a new Debian is made and entered"
+        mirror="$(debian_mirror)"
+        ;;
+    quick) if [ "$(id -u)" != 0 ]; then root=(fakeroot); fi ;;
+    *) usage ;;
+esac
 scripts/setup.sh deb
-
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+work_in
 chmod 755 "$work"
 debs="${RUSTTCTI_DEBS:-$work/deb}"
 if [ -z "${RUSTTCTI_DEBS:-}" ]; then
@@ -37,11 +33,8 @@ quick() {
     mkdir -p "$to/var/lib/dpkg/"{info,updates,triggers}
     touch "$to/var/lib/dpkg/"{status,available}
     in_root() {
-        "${root[@]}" dpkg --root="$to" --force-depends --force-not-root --force-script-chrootless \
-            --log="$work/dpkg.log" "$@" >"$work/dpkg.out" 2>&1 || {
-            cat "$work/dpkg.out" >&2
-            return 1
-        }
+        quietly "$work/dpkg.out" "${root[@]}" dpkg --root="$to" --force-depends --force-not-root \
+            --force-script-chrootless --log="$work/dpkg.log" "$@"
     }
     listing() {
         (cd "$to" && find . -path ./var/lib/dpkg -prune -o -print | sort)
@@ -64,10 +57,7 @@ quick() {
     in_root --purge libtss2-tcti-rusttcti-dev libtss2-tcti-rusttcti0
     listing | diff -u "$work/before" -
     [ -z "$(find "$to" -name '*rusttcti*')" ]
-    if grep -q rusttcti "$to/var/lib/dpkg/status"; then
-        echo "check-deb: dpkg still knows the packages" >&2
-        return 1
-    fi
+    if grep -q rusttcti "$to/var/lib/dpkg/status"; then fail "dpkg still knows the packages"; fi
 }
 
 # mmdebstrap makes the system, runs the hook in it, and removes all of it.
@@ -83,11 +73,5 @@ full() {
         bookworm /dev/null "$mirror" </dev/null
 }
 
-case "$how" in
-    full | quick) "$how" ;;
-    *)
-        echo "usage: $0 [full|quick]" >&2
-        exit 2
-        ;;
-esac
+"$how"
 echo "check-deb: installed, used, removed; nothing left ($how)"

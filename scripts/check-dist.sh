@@ -4,18 +4,13 @@
 # in a new, minimal Debian 12, with what apt finds for its Build-Depends (Rust
 # included), without network, not as root. What comes out installs and works.
 # Without the security team's updates that Rust is 1.85.0, the oldest supported.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-mirror="$(scripts/debian-mirror.sh)"
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
-if [ "$(id -u)" != 0 ]; then
-    echo "check-dist: only root may make a new Debian: run it by sudo, or in a container" >&2
-    exit 1
-fi
+need_root "a new Debian is made and entered"
+mirror="$(debian_mirror)"
 scripts/setup.sh deb
-
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+work_in
 chmod 755 "$work"
 scripts/dist.sh "$work/dist" >/dev/null
 cp -r debian/tests "$work/tests"

@@ -3,12 +3,11 @@
 # Two builds in two folders, with another HOME, time zone, language, umask and
 # number of jobs, give the same bytes: the module of `make build`, and the
 # packages of `make deb`.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-scripts/setup.sh deb
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+scripts/setup.sh deb
+work_in
 unset RUSTFLAGS DEB_BUILD_OPTIONS SOURCE_DATE_EPOCH CARGO_BUILD_JOBS
 
 # A home of its own, that finds the same compiler and crates in it by links.
@@ -25,17 +24,17 @@ otherwise() (
     export HOME="$home" CARGO_HOME="$home/.cargo" TMPDIR="$work/another/much/longer/path"
     export TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 LANGUAGE=de CARGO_BUILD_JOBS=1
     export DEB_BUILD_OPTIONS=parallel=1 RUSTTCTI_LINTIAN=no
-    exec "$@"
+    "$@"
 )
 one() (
     umask 022
     export TMPDIR="$work/one" TZ=UTC LC_ALL=C RUSTTCTI_LINTIAN=no
-    exec "$@"
+    "$@"
 )
 
 same() {
     if ! cmp "$1" "$2"; then
-        echo "check-reproducible: FAILED: two builds of $(basename "$1") differ" >&2
+        echo "check-reproducible: two builds of $(basename "$1") differ" >&2
         return 1
     fi
     sha256sum "$1" | sed "s|$work/||"
@@ -44,12 +43,12 @@ same() {
 # One copy of the other: what is edited meanwhile makes no difference.
 here="$work/one/rusttcti"
 there="$work/another/much/longer/path/somewhere"
-one scripts/copy-tree.sh "$here"
-otherwise "$here/scripts/copy-tree.sh" "$there"
+one copy_tree "$here"
+(cd "$here" && otherwise copy_tree "$there")
 unset CARGO_TARGET_DIR
 one make --no-print-directory -s -C "$here" build
 otherwise make --no-print-directory -s -C "$there" build
-built=target/module/release/librusttcti.so
+built=target/release/libtss2_tcti_rusttcti.so
 same "$here/$built" "$there/$built"
 
 one "$here/scripts/deb.sh" "$work/debs" >/dev/null
@@ -65,5 +64,5 @@ for package in "$work"/debs/*.deb; do
         rm -rf "$work/unpacked" "$work/unpacked-otherwise"
     fi
 done
-[ "$failed" = 0 ]
-echo "check-reproducible: the same bytes"
+[ "$failed" = 0 ] || fail "see above"
+echo "check-reproducible: both builds gave these bytes"

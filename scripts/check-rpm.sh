@@ -2,39 +2,27 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # rpmlint accepts the spec, rpmbuild builds it without network from what
 # `make dist` makes, and the packages have what `make install` installs.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
 scripts/setup.sh deb
 
 spec=packaging/rusttcti.spec
-version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+work_in
 
 # Any complaint that packaging/rpmlint.toml does not explain is a failure.
 lint() {
     rpmlint --config packaging/rpmlint.toml "$@" >"$work/lint" 2>&1 || true
-    if ! grep -q ' 0 errors, 0 warnings' "$work/lint"; then
-        cat "$work/lint" >&2
-        echo "check-rpm: FAILED: rpmlint" >&2
-        return 1
-    fi
+    grep -q ' 0 errors, 0 warnings' "$work/lint" || fail rpmlint "$work/lint"
 }
 lint "$spec"
-if ! grep -qx "Version: *$version" "$spec"; then
-    echo "check-rpm: FAILED: $spec is not of version $version" >&2
-    exit 1
-fi
+grep -qx "Version: *$(version)" "$spec" || fail "$spec is not of version $(version)"
 
 scripts/dist.sh "$work/dist" >/dev/null
 unset CARGO_TARGET_DIR
 # Debian's packages are not in rpm's database: --nodeps.
-if ! rpmbuild -bb --nodeps --define "_topdir $work/rpm" --define "_sourcedir $work/dist" \
-    "$spec" >"$work/log" 2>&1 </dev/null; then
-    cat "$work/log" >&2
-    echo "check-rpm: FAILED: rpmbuild" >&2
-    exit 1
-fi
+quietly "$work/log" rpmbuild -bb --nodeps --define "_topdir $work/rpm" \
+    --define "_sourcedir $work/dist" "$spec"
 mapfile -t packages < <(find "$work/rpm/RPMS" -name '*.rpm' | sort)
 lint "${packages[@]}"
 
@@ -48,7 +36,7 @@ for package in "${packages[@]}"; do
     tar -xzf "$package.tgz" -C "$work/unpacked"
 done
 libdir="$(rpm --eval '%{_libdir}')"
-make --no-print-directory -s install DESTDIR="$work/stage" PREFIX=/usr LIBDIR="$libdir" \
+install_into "$work/stage" LIBDIR="$libdir" \
     MODULE="$work/unpacked$libdir/libtss2-tcti-rusttcti.so.0"
 (cd "$work/stage" && find . ! -type d | sed 's/^\.//' | sort) >"$work/installed"
 diff -u "$work/installed" "$work/packaged"

@@ -18,10 +18,10 @@
 #   CHECK_SUITES_PYTSS=3.0.0    another version of tpm2-pytss
 #   CHECK_SUITES_DEBIAN="..."   Debian suites to get tpm2-pkcs11's source from,
 #                               where the configured ones don't have it
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 root=$PWD
-# shellcheck source=scripts/suites/common.sh
+# shellcheck source=suites/common.sh
 . scripts/suites/common.sh
 
 pytss="${CHECK_SUITES_PYTSS:-3.0.0}"
@@ -38,10 +38,7 @@ tcti_of() {
         pcap-swtpm) echo "rusttcti:pcap,file=@DIR@/pcap:swtpm:@CONF@" ;;
         libtpms) echo "rusttcti:libtpms" ;;
         libtpms-file) echo "rusttcti:libtpms:@DIR@/state" ;;
-        *)
-            echo "check-suites: there is no form $1 ($all_forms)" >&2
-            return 1
-            ;;
+        *) fail "there is no form $1 ($all_forms)" ;;
     esac
 }
 
@@ -51,9 +48,7 @@ with_tpm() (
     shift
     dir="$(mktemp -d "$work/tpm.XXXXXX")"
     peer=""
-    # Waited for, because swtpm writes its state at the end.
-    trap 'if [ -n "$peer" ]; then kill "$peer" || true; wait "$peer" || true; fi 2>/dev/null
-        rm -rf "$dir"' EXIT
+    trap 'if [ -n "$peer" ]; then end_process "$peer"; fi; rm -rf "$dir"' EXIT
     conf=""
     case "$(tcti_of "$form")" in
         *@CONF@*)
@@ -189,7 +184,7 @@ pkcs11() {
     LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" \
         >"$work/pkcs11.$form.abrmd.log" 2>&1 &
     broker=$! # not local: the trap needs it
-    trap 'kill $broker || true; wait $broker || true' EXIT
+    trap 'end_process "$broker"' EXIT
     export T="$PWD" TEST_FIXTURES="$PWD/test/integration/fixtures" HOME="$dir"
     export TPM2TOOLS_TCTI="tabrmd:bus_type=session" TPM2_PKCS11_TCTI="tabrmd:bus_type=session"
     export PATH="$PWD/tools:/usr/bin:/bin:/usr/sbin:/sbin" PYTHONPATH="$PWD/tools"
@@ -233,10 +228,7 @@ for suite in "$@"; do
                 python3-cryptography python3-pyasn1 python3-pyasn1-modules python3-tpm2-pytss
                 python3-yaml sqlite3 tpm2-abrmd tpm2-openssl tpm2-tools xxd)
             ;;
-        *)
-            echo "check-suites: there is no suite $suite (pytss, esapi, pkcs11)" >&2
-            exit 2
-            ;;
+        *) usage ;;
     esac
 done
 install_packages "${packages[@]}"
@@ -247,17 +239,17 @@ for suite in "$@"; do
     case $suite in
         pytss)
             if [ ! -e "$work/pytss-venv/$pytss.done" ]; then
-                step "getting and building tpm2-pytss $pytss" pytss setup_pytss
+                step "getting and building tpm2-pytss $pytss" quietly "$work/pytss.log" setup_pytss
             fi
             ;;
         esapi)
             if [ ! -s "$work/tss-esapi.program" ]; then
-                step "getting and building tss-esapi and its tests" esapi setup_esapi
+                step "getting and building tss-esapi and its tests" quietly "$work/esapi.log" setup_esapi
             fi
             ;;
         pkcs11)
             if [ ! -e "$work/tpm2-pkcs11/.built" ]; then
-                step "getting and building tpm2-pkcs11 and its tests" pkcs11 setup_pkcs11
+                step "getting and building tpm2-pkcs11 and its tests" quietly "$work/pkcs11.log" setup_pkcs11
             fi
             ;;
     esac

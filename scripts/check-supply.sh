@@ -3,20 +3,21 @@
 # What the module is built from: licences, sources, duplicates and known
 # weaknesses of the crates (cargo-deny, by deny.toml), and whether the oldest
 # versions that Cargo.toml allows still build.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 DENY_VERSION=0.18.3
 
-target="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
+tools="$(target_folder tools)"
+minimal="$(target_folder minimal)"
 deny="$(command -v cargo-deny || true)"
 if [ -z "$deny" ]; then
-    deny="$target/tools/bin/cargo-deny"
+    deny="$tools/bin/cargo-deny"
     if [ ! -x "$deny" ]; then
         echo "check-supply: building cargo-deny $DENY_VERSION, once (some minutes)"
         cargo install cargo-deny --version "$DENY_VERSION" --locked --debug --quiet \
-            --root "$target/tools" --target-dir "$target/tools/build"
-        rm -rf "$target/tools/build"
+            --root "$tools" --target-dir "$tools/build"
+        rm -rf "$tools/build"
     fi
 fi
 
@@ -30,12 +31,11 @@ else
     echo "check-supply: advisories NOT LOOKED AT: their database could not be fetched"
 fi
 
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
-git ls-files -z | tar c --null -T - | tar x -C "$scratch"
-cd "$scratch"
+work_in
+copy_tree "$work"
+cd "$work"
 rm -f Cargo.lock
 # Unstable, but of cargo alone: the compiler is as stable as ever.
 RUSTC_BOOTSTRAP=1 cargo -Z direct-minimal-versions generate-lockfile --quiet
-cargo check --locked --quiet --all-targets --features capi --target-dir "$target/minimal"
+cargo check --locked --quiet --workspace --all-targets --target-dir "$minimal"
 echo "check-supply: builds with the oldest versions that Cargo.toml allows"

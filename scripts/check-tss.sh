@@ -12,10 +12,9 @@
 #                            the default ones: swtpm-persistent, pcap-swtpm, mssim
 #   CHECK_TSS_SUITES="..."   Debian suites to get the source from, where the
 #                            configured ones don't have it
-set -euo pipefail
-cd "$(dirname "$0")/.."
-
-# shellcheck source=scripts/suites/common.sh
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=suites/common.sh
 . scripts/suites/common.sh
 
 patience=300 # seconds that one program may take
@@ -34,14 +33,12 @@ one() {
     # Not local: the trap needs them when this function is done.
     peer=""
     state="$(mktemp -d)"
-    # Waited for, because swtpm writes its state at the end.
-    trap 'if [ -n "$peer" ]; then kill "$peer" || true; wait "$peer" || true; fi 2>/dev/null
-        rm -rf "$state"' EXIT
+    trap 'if [ -n "$peer" ]; then end_process "$peer"; fi; rm -rf "$state"' EXIT
     case $kind in
         mssim)
             # It ends with its standard input, a pipe that this shell holds.
             mkfifo "$state/end"
-            "$simulator" --ignored --exact serves_other_programs_until_its_input_ends --nocapture \
+            "$simulator" --ignored --exact mssim::serves_other_programs_until_its_input_ends --nocapture \
                 <"$state/end" >"$log.mssim" 2>&1 &
             peer=$!
             exec 4>"$state/end"
@@ -54,10 +51,10 @@ one() {
         *swtpm*)
             local socket=tcp
             if [ "$kind" = swtpm-unix ]; then socket=unix; fi
-            if ! start_swtpm "$socket" "$state" "$log.swtpm" "${swtpm_options[@]}" 2>"$log"; then
+            start_swtpm "$socket" "$state" "$log.swtpm" "${swtpm_options[@]}" 2>"$log" || {
                 echo "$kind $name 99" >>"$results"
                 return 0
-            fi
+            }
             tcti="rusttcti:swtpm:$conf"
             case $kind in
                 upstream-swtpm) tcti="swtpm:$conf" ;;
@@ -102,12 +99,6 @@ build_source() {
     make -j"$(nproc)" check TESTS=
 }
 
-build_simulator() {
-    cargo test --locked --test mssim --no-run --message-format=json |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1 >"$work/simulator"
-    test -s "$work/simulator"
-}
-
 work_in "${CHECK_TSS_DIR:-}"
 build="$work/tpm2-tss"
 logs="$work/logs"
@@ -115,9 +106,11 @@ results="$work/results"
 
 # shellcheck disable=SC2086 # words
 install_packages $packages
-if [ ! -d "$build" ]; then step "getting tpm2-tss's source" source get_source tpm2-tss "$suites"; fi
+if [ ! -d "$build" ]; then
+    step "getting tpm2-tss's source" quietly "$work/source.log" get_source tpm2-tss "$suites"
+fi
 if [ ! -e "$build/.built" ]; then
-    step "building tpm2-tss and its integration programs" build build_source
+    step "building tpm2-tss and its integration programs" quietly "$work/build.log" build_source
     touch "$build/.built"
 fi
 build_module
@@ -125,17 +118,13 @@ build_module
 simulator=""
 case " $kinds " in
     *" mssim "*)
-        step "building the simulator of our tests" simulator build_simulator
-        simulator="$(cat "$work/simulator")"
+        simulator="$(test_program sockets)"
         ;;
 esac
 
 mapfile -t programs < <(find "$build/test/integration" -maxdepth 1 -type f -perm -u+x \
     '(' -name '*.int' -o -name '*.fint' ')' | sort | grep -E "$(IFS='|'; echo "${*:-.}")" || true)
-if [ "${#programs[@]}" -eq 0 ]; then
-    echo "check-tss: there is no such program" >&2
-    exit 1
-fi
+[ "${#programs[@]}" -gt 0 ] || fail "there is no such program"
 echo "== ${#programs[@]} programs of tpm2-tss $(cat "$build/VERSION"), each over: $kinds"
 rm -rf "$logs" "$results"
 mkdir -p "$logs"

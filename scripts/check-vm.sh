@@ -3,34 +3,21 @@
 # The device transport over a real kernel's /dev/tpm0 and /dev/tpmrm0: boots
 # Debian's stock kernel in a guest without hardware support (qemu's software
 # emulation), with swtpm behind its tpm-tis, and runs tpm2-tools and
-# tests/device_guest.rs there.
+# tests/device/guest.rs there.
 #
 # RUSTTCTI_MODULE_DIR names the folder of a module built before; RUSTTCTI_VM_KERNEL
 # another kernel, with a built-in tpm_tis.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 scripts/setup.sh vm
-
-target="${CARGO_TARGET_DIR:-target}"
-mkdir -p "$target/vm"
-kernels="$(realpath "$target/vm")"
-work="$(mktemp -d)"
-qemu=
-cleanup() {
+kernels="$(target_folder vm)"
+mkdir -p "$kernels"
+work_in
+qemu='' swtpm=''
+tidy() {
     local pid
-    for pid in "$qemu" "$(cat "$work/swtpm.pid" 2>/dev/null || true)"; do
-        if [ -n "$pid" ]; then
-            kill "$pid" 2>/dev/null || true
-        fi
-    done
-    rm -rf "$work"
-}
-trap cleanup EXIT
-
-fail() {
-    echo "check-vm: FAILED: $*" >&2
-    exit 1
+    for pid in $qemu $swtpm; do end_process "$pid"; done
 }
 
 # Prints the path of Debian's kernel, which is downloaded once and not installed.
@@ -43,7 +30,7 @@ kernel() {
     package="$(apt-cache depends linux-image-amd64 2>/dev/null |
         sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)/\1/p' | head -n 1)"
     if [ -z "$package" ]; then
-        apt-get update -qq >&2 || true
+        apt_get "$work/apt" update >&2 || true
         package="$(apt-cache depends linux-image-amd64 |
             sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)/\1/p' | head -n 1)"
     fi
@@ -75,33 +62,33 @@ put() {
 
 vmlinuz="$(kernel)"
 
-module="${RUSTTCTI_MODULE_DIR:-}/libtss2-tcti-rusttcti.so.0"
-if [ ! -e "$module" ]; then
-    make --no-print-directory -s build
-    module="$target/module/release/librusttcti.so"
-fi
-# The last line is the test program's; cargo builds it if need be.
-guest="$(cargo test --locked --no-run --test device_guest --message-format=json 2>/dev/null |
-    sed -n 's/.*"executable":"\([^"]*device_guest[^"]*\)".*/\1/p' | tail -n 1)"
-[ -x "$guest" ] || fail "tests/device_guest.rs does not build"
+stage_module
+module="$RUSTTCTI_MODULE_DIR/libtss2-tcti-rusttcti.so.0"
+device="$(test_program device)"
 
 root="$work/root"
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib,usr/lib,etc}
 cp "$(command -v busybox)" "$root/bin/busybox"
-strip -o "$root/bin/device_guest" "$guest"
+strip -o "$root/bin/device" "$device"
 put tpm2
-ldd "$guest" "$module" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
+ldd "$device" "$module" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
     while read -r library; do
         [ -e "$root$library" ] || cp -L --parents "$library" "$root"
     done
 cp -L "$module" "$root/usr/lib/libtss2-tcti-rusttcti.so.0"
-cp tests/vm/init "$root/init"
+cp tests/device/guest-init "$root/init"
 chmod 755 "$root/init"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initramfs"
 
 mkdir "$work/tpm"
 swtpm socket --tpm2 --tpmstate dir="$work/tpm" --ctrl type=unixio,path="$work/ctrl" \
-    --daemon --pid file="$work/swtpm.pid" --terminate
+    --terminate >"$work/swtpm.log" 2>&1 </dev/null &
+swtpm=$!
+for _ in {1..500}; do
+    if [ -S "$work/ctrl" ]; then break; fi
+    kill -0 "$swtpm" 2>/dev/null || fail "swtpm does not start" "$work/swtpm.log"
+    sleep 0.02
+done
 
 limit=240
 timeout "$limit" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 512 \

@@ -1,32 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Every test, in one go: what `make check` and CI run.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 start=$SECONDS
 failed=()
 
-# Runs one step, and goes on after a failure so that one run tells them all.
-step() {
-    local name=$1 began=$SECONDS
-    shift
-    echo "== $name"
-    if "$@"; then
-        echo "-- $name: passed ($((SECONDS - began)) s)"
-    else
-        echo "-- $name: FAILED ($((SECONDS - began)) s)"
-        failed+=("$name")
-    fi
+# try NAME COMMAND...: a step, after a failure of which the others follow, so that
+# one run tells all failures.
+try() {
+    if ! step "$@"; then failed+=("$1"); fi
 }
 
-# A step without which the ones after it mean nothing.
+# must NAME COMMAND...: a step without which those after it mean nothing.
 must() {
     local before=${#failed[@]}
-    step "$@"
-    if [ "${#failed[@]}" -gt "$before" ]; then
-        finish
-    fi
+    try "$@"
+    if [ "${#failed[@]}" -gt "$before" ]; then finish; fi
 }
 
 finish() {
@@ -41,7 +32,7 @@ finish() {
 
 run_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --no-fail-fast
+        cargo nextest run --locked --workspace --no-fail-fast
     else
         scripts/each-test.sh
     fi
@@ -49,15 +40,13 @@ run_tests() {
 
 # In fuzz/, where the flags are that it needs.
 fuzz_regressions() (
-    target="$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz-plain"
-    cd fuzz
-    options=(--locked --quiet --no-default-features --target-dir "$target")
-    cargo clippy "${options[@]}" --all-targets -- -D warnings && cargo test "${options[@]}"
+    options=(--locked --quiet --no-default-features --target-dir "$(target_folder fuzz-plain)")
+    cd fuzz && cargo clippy "${options[@]}" --all-targets -- -D warnings && cargo test "${options[@]}"
 )
 
 cinstall() {
     if cargo cinstall --version >/dev/null 2>&1; then
-        step "cargo cinstall and make install give the same tree" scripts/check-cinstall.sh
+        try "cargo cinstall and make install give one tree" scripts/check-cinstall.sh
     else
         echo "== cargo cinstall: NOT RUN (there is no cargo-c here)"
     fi
@@ -65,7 +54,7 @@ cinstall() {
 
 packages() {
     if command -v dpkg >/dev/null; then
-        step "Debian packages" scripts/check-deb.sh quick
+        try "Debian packages" scripts/check-deb.sh quick
     else
         echo "== Debian packages: NOT RUN (no dpkg)"
     fi
@@ -74,34 +63,29 @@ packages() {
 # The guest needs qemu and a Debian kernel: where they are, or can be had.
 guest() {
     if command -v qemu-system-x86_64 >/dev/null || command -v apt-get >/dev/null; then
-        step "the device transport in a guest kernel" scripts/check-vm.sh
+        try "the device transport in a guest kernel" scripts/check-vm.sh
     else
         echo "== the device transport in a guest kernel: NOT RUN (no qemu, and no apt-get)"
     fi
 }
 
 must setup scripts/setup.sh check
-step format cargo fmt --check
-step "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
-step "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
-step "clippy, with the C functions" cargo clippy --locked --all-targets --all-features -- -D warnings
-step "clippy, without them" cargo clippy --locked --lib -- -D warnings
-step shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
-    scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run
-step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-must build make --no-print-directory build
-
+try format cargo fmt --all --check
+try "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
+try "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
+try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
+    scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
+    tests/device/guest-init
+try clippy cargo clippy --locked --workspace --all-targets -- -D warnings
+try documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 # The tests use the module as it is installed.
-stage="$(mktemp -d)"
-trap 'rm -rf "$stage"' EXIT
-must "staged install" make --no-print-directory -s install DESTDIR="$stage" PREFIX=/usr LIBDIR=/usr/lib
-export RUSTTCTI_MODULE_DIR="$stage/usr/lib"
-
-step tests run_tests
-step "documentation's examples" cargo test --locked --doc --quiet
-step "what the fuzzer once found" fuzz_regressions
-step "fuzzing, a few seconds each" scripts/fuzz.sh --check 3
-step "real programs over the module" scripts/check-apps.sh
+work_in
+must "build and staged install" stage_module
+try tests run_tests
+try "documentation's examples" cargo test --locked --workspace --doc --quiet
+try "what the fuzzer once found" fuzz_regressions
+try "fuzzing, a few seconds each" scripts/fuzz.sh --check 3
+try "real programs over the module" scripts/check-apps.sh
 cinstall
 packages
 guest

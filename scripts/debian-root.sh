@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# What check-arch.sh and check-tsan.sh share: a Debian 12 in a folder, which
-# builds the sources as they are now, offline. Both work in the folder $target.
+# What check-arch.sh and check-tsan.sh share, after lib.sh: a Debian 12 in a
+# folder, which builds the sources as they are now, offline.
 # shellcheck disable=SC2154
 
-me="$(basename "$0" .sh)"
+need_root "a Debian 12 is unpacked and entered (chroot)"
 
-if [ "$(id -u)" != 0 ]; then
-    echo "$me: a Debian 12 is unpacked and entered (chroot), for which this must run as root" >&2
-    exit 1
-fi
-
-# system NAME SUITE,SUITE... MMDEBSTRAP-OPTION...: a Debian in $target/NAME, made
-# once, with these sources and the crates that they are built from in /src.
+# system NAME SUITE,SUITE... MMDEBSTRAP-OPTION...: a Debian in the folder
+# target/arch/NAME, made once, with these sources and their crates in /src. Sets
+# $root to that folder.
 system() {
-    local root="$target/$1" suites=$2 mirror suite sources=()
+    local suites=$2 mirror suite sources=()
+    root="$(target_folder "arch/$1")"
     shift 2
     if [ ! -e "$root.complete" ]; then
-        mirror="$(scripts/debian-mirror.sh)"
+        mirror="$(debian_mirror)"
         for suite in ${suites//,/ }; do
             case $suite in
                 *-security) sources+=("deb ${mirror%/}-security $suite main") ;;
@@ -25,14 +22,14 @@ system() {
             esac
         done
         rm -rf "$root"
-        mkdir -p "$target"
+        mkdir -p "$(dirname "$root")"
         echo "$me: unpacking Debian 12 ($(basename "$root"))"
         mmdebstrap --quiet --variant=apt "$@" bookworm "$root" "${sources[@]}" </dev/null
         touch "$root.complete"
     fi
     mkdir -p "$root/src"
     find "$root/src" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
-    git ls-files -z | tar c --null -T - | tar x -C "$root/src"
+    copy_tree "$root/src"
     # The standard library's, too, where that is to be built.
     local sync=() library="$root/usr/lib/rustlib/src/rust/library/Cargo.toml"
     if [ -e "$library" ]; then sync=(--sync "$library"); fi
@@ -48,7 +45,7 @@ offline = true
 CONFIG
 }
 
-# within NAME SCRIPT: runs it in $target/NAME. The mounts are gone with it.
+# within NAME SCRIPT: runs it in that Debian. The mounts are gone with it.
 within() {
     # shellcheck disable=SC2016 # the inner shell's
     unshare --mount --propagation private bash -euc '
@@ -56,5 +53,5 @@ within() {
         mount --rbind /dev "$1/dev"
         mount -t tmpfs tmpfs "$1/tmp"
         exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-            bash -euxc "cd /src; $2"' bash "$target/$1" "$2" </dev/null
+            bash -euxc "cd /src; $2"' bash "$(target_folder "arch/$1")" "$2" </dev/null
 }

@@ -1,19 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A tour of a TPM that lives inside each program of tpm2-tools, in a few minutes.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 scripts/setup.sh demo
-make --no-print-directory -s build
-
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+work_in
 # Installed as it would be on the system, but into a folder of the demo's own.
-make --no-print-directory -s install DESTDIR="$work/system" PREFIX=/usr LIBDIR=/usr/lib >/dev/null
+stage_module
 
 cd "$work"
-export LD_LIBRARY_PATH="$work/system/usr/lib"
+export LD_LIBRARY_PATH="$RUSTTCTI_MODULE_DIR"
 export TPM2TOOLS_TCTI="rusttcti:libtpms:tpm.state"
 unset TPM2TOOLS_LOG TSS2_LOG TSS2_LOGFILE
 
@@ -30,10 +27,7 @@ tell() {
 # Shows a command as one would type it, and runs it.
 run() {
     printf '$ %s\n' "$*"
-    bash -eo pipefail -c "$*" || {
-        printf '\ndemo: FAILED: %s\n' "$*" >&2
-        exit 1
-    }
+    bash -eo pipefail -c "$*" || fail "$*"
 }
 
 cat <<END

@@ -3,10 +3,11 @@
 # Makes the source package, from which a builder without network can build:
 # `dist.sh [FOLDER]`, by default target/dist. The sources and the crates are two
 # tarballs; the same tree gives the same bytes.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-out="$(realpath -m "${1:-${CARGO_TARGET_DIR:-target}/dist}")"
-version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+out="$(realpath -m "${1:-$(target_folder dist)}")"
+version="$(version)"
 epoch="$(dpkg-parsechangelog -S Timestamp)"
 # Those of debian/control.
 targets=(
@@ -16,15 +17,14 @@ targets=(
     x86_64-unknown-linux-gnu
 )
 
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+work_in
 tree="$work/rusttcti-$version"
-scripts/copy-tree.sh "$tree"
+copy_tree "$tree"
 cd "$tree"
 
 cargo vendor --quiet --locked vendor >/dev/null </dev/null
 for target in "${targets[@]}"; do
-    cargo tree --quiet --locked --features capi --edges normal,build \
+    cargo tree --quiet --locked --edges normal,build \
         --target "$target" --prefix none --format '{p}'
 done | awk '{ sub(/^v/, "", $2); print $1, $2 }' | sort -u >"$work/needed"
 
@@ -59,15 +59,10 @@ cd "$work"
 pack "rusttcti_$version.orig.tar.xz" --exclude="rusttcti-$version/vendor" "rusttcti-$version"
 pack "rusttcti_$version.orig-vendor.tar.xz" -C "$tree" vendor
 chmod -R u=rwX,go=rX "$tree"
-if ! dpkg-source -b "$tree" >log 2>&1; then
-    cat log >&2
-    exit 1
-fi
-if ! lintian --display-info --pedantic --tag-display-limit 0 \
-    --fail-on error,warning,info,pedantic ./*.dsc; then
-    echo "dist: lintian found fault: mend it, or say in debian/source/lintian-overrides why not" >&2
-    exit 1
-fi
+quietly "$work/log" dpkg-source -b "$tree"
+lintian --display-info --pedantic --tag-display-limit 0 \
+    --fail-on error,warning,info,pedantic ./*.dsc ||
+    fail "lintian found fault: mend it, or say in debian/source/lintian-overrides why not"
 
 rm -rf "$out"
 mkdir -p "$out"

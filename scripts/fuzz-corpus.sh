@@ -6,16 +6,16 @@
 #   fuzz-corpus.sh [FOLDER]   fuzz/corpus, or FOLDER, gets a folder a target
 #
 # Prints each target's name and how long its inputs get at most.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
-root=$PWD
+plain="$(target_folder fuzz-plain)"
 folder="$(realpath -m "${1:-fuzz/corpus}")"
 mkdir -p "$folder"
 # There, for the flags in fuzz/.cargo.
 cd fuzz
 cargo run --locked --quiet --no-default-features --example seeds \
-    --target-dir "${CARGO_TARGET_DIR:-$root/target}/fuzz-plain" -- "$folder"
+    --target-dir "$plain" -- "$folder"
 for findings in regressions/*/; do
     target="$(basename "$findings")"
     for finding in "$findings"*; do

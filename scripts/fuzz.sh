@@ -10,18 +10,16 @@
 # The targets are cargo-fuzz's (`cargo fuzz run TARGET` is the same), but that
 # tool is not needed here: what it adds to a build is in FLAGS. RUSTC_BOOTSTRAP
 # lets a stable compiler take them.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-
-usage() {
-    sed -n 's/^#   \(fuzz.sh\)/\1/p' "$0" >&2
-    exit 2
-}
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 keep=1 reproduce=
 case "${1:-}" in
     --check) keep=0 && shift ;;
-    --reproduce) reproduce=${2:?$(usage)} && input="$(realpath "${3:?$(usage)}")" ;;
+    --reproduce)
+        [ $# = 3 ] || usage
+        reproduce=$2 input="$(realpath "$3")"
+        ;;
 esac
 if [ -z "$reproduce" ]; then
     [[ "${1:-}" =~ ^[0-9]+$ ]] || usage
@@ -31,7 +29,7 @@ fi
 
 root=$PWD
 triple="$(uname -m)-unknown-linux-gnu"
-target="$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz"
+target="$(target_folder fuzz)"
 programs="$target/$triple/release"
 flags=(
     --cfg fuzzing
@@ -51,8 +49,7 @@ flags=(
         cargo build --locked --quiet --release --bins --target "$triple" --target-dir "$target"
 )
 
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+work_in
 mkdir "$work/tmp"
 # Failures are what is wanted, and would fill the screen.
 export TMPDIR="$work/tmp" TSS2_LOG="${TSS2_LOG:-all+none}" RUSTTCTI_FSYNC=0
@@ -102,8 +99,5 @@ while read -r name longest; do
 done <"$work/targets"
 rmdir --ignore-fail-on-non-empty fuzz/artifacts/* fuzz/artifacts 2>/dev/null || true
 
-if [ "${#failed[@]}" -gt 0 ]; then
-    echo "fuzz: FAILED: ${failed[*]}"
-    exit 1
-fi
+[ "${#failed[@]}" = 0 ] || fail "${failed[*]}"
 echo "fuzz: nothing was found in $seconds s for each target"

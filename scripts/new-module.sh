@@ -3,17 +3,12 @@
 # Makes a crate for a transport of one's own, after examples/own-module:
 # `new-module.sh NAME [DIR [GIT]]`. DIR is ../NAME where it is not given; the
 # crate depends on this clone, or on the git repository GIT.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
 
 name="${1:-}"
 dir="${2:-../$name}"
 git="${3:-}"
-
-fail() {
-    echo "new-module: $*" >&2
-    exit 1
-}
 
 [ -n "$name" ] || fail "needs a name, as in: make new-module NAME=foo"
 [[ "$name" =~ ^[a-z][a-z0-9_-]*$ ]] ||
@@ -27,7 +22,7 @@ library="lib${name//-/_}.so"
 if [ -n "$git" ]; then
     dependency="git = '$git'"
 else
-    dependency="path = '$PWD'"
+    dependency="path = '$PWD/crates/rusttcti'"
 fi
 
 # cargo knows which names a crate cannot have.

@@ -37,8 +37,8 @@ def built(host, arguments):
     """Name and version of every crate that the module is built from. (The graph
     of `cargo metadata` has the features that only the tests need as well.)"""
     tree = run(
-        *(CARGO, "tree", "--edges", "normal", "--locked", "--features", "capi"),
-        *("--target", host, "--prefix", "none", "--format", "{p}", *arguments),
+        *(CARGO, "tree", "--edges", "normal", "--locked", "--target", host),
+        *("--prefix", "none", "--format", "{p}", *arguments),
     )
     words = (line.split() for line in tree.splitlines() if line)
     return {(name, version.removeprefix("v")) for name, version, *_ in words}
@@ -83,7 +83,7 @@ def main(arguments):
     metadata = json.loads(
         run(
             *(CARGO, "metadata", "--format-version", "1", "--locked"),
-            *("--features", "capi", "--filter-platform", host, *arguments),
+            *("--filter-platform", host, *arguments),
         )
     )
     with open(ROOT / "Cargo.lock", "rb") as lock:

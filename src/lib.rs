@@ -18,6 +18,7 @@ use rusttcti::__private::{self as private, Settings};
 
 use rusttcti::transport::swtpm::Swtpm;
 use rusttcti::transport::{cmd::Cmd, device::Device, libtpms::Libtpms, mssim::Mssim, null::Null};
+use rusttcti::transport::{i2c::I2c, spidev::Spidev};
 
 const NAME: &CStr = c"rusttcti";
 const DESCRIPTION: &CStr = c"TPM transports in Rust, by name: rusttcti:TRANSPORT:CONF";
@@ -136,6 +137,35 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Libtpms_Init(
 ) -> TSS2_RC {
     // SAFETY: the caller's contract is the same.
     unsafe { private::init_own::<Libtpms>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `spidev`, a TPM on an SPI bus.
+/// `conf` is `PATH,speed=HZ,share=1`, each of which may be left out; NULL is
+/// /dev/spidev0.1.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Spidev_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<Spidev>(tcti_context, size, conf) }
+}
+
+/// Initialises a context of the transport `i2c`, a TPM on an I2C bus.
+/// `conf` is `PATH,address=NUMBER,share=1`, all but the path may be left out.
+///
+/// Otherwise as Tss2_Tcti_Rusttcti_Init().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_I2c_Init(
+    tcti_context: *mut TSS2_TCTI_CONTEXT,
+    size: *mut size_t,
+    conf: *const c_char,
+) -> TSS2_RC {
+    // SAFETY: the caller's contract is the same.
+    unsafe { private::init_own::<I2c>(tcti_context, size, conf) }
 }
 
 /// Initialises a context of the transport `null`, which has no TPM and

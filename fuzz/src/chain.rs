@@ -4,8 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use rusttcti::fuzzing::{Chain, chain, log_level};
-use rusttcti::{ErrorKind, Result};
+use std::sync::{Arc, Mutex};
+
+use rusttcti::fuzzing::log_level;
+use rusttcti::transport::{mssim, swtpm};
+use rusttcti::{Chain, Chains, ErrorKind, Options, Result, Tcti};
 
 use crate::input::Input;
 
@@ -20,8 +23,7 @@ pub(crate) fn run(input: &[u8]) {
         b'S' => spelt(&mut Input::new(bytes)),
         _ => {
             let text = String::from_utf8_lossy(input);
-            let read = chain(&text);
-            look(&text, &read);
+            look(&text, &text.parse());
         }
     }
 }
@@ -36,46 +38,48 @@ fn look(text: &str, read: &Result<Chain>) {
             return;
         }
     };
-    let mut files = chain.layers.iter().flatten();
-    assert!(files.all(|file| !file.is_empty()), "{text:?}");
-    if let Some((name, conf)) = &chain.transport {
-        assert!(!name.is_empty() && !name.contains(':'), "{text:?}");
-        let tail = match conf {
-            Some(conf) => format!("{name}:{conf}"),
-            None => name.clone(),
-        };
-        assert!(text.ends_with(&tail), "{text:?}: CONF is not verbatim");
-        if chain.layers.is_empty() {
-            assert_eq!(*text, tail);
-        }
+    assert_eq!(chain.to_string(), text);
+    let Some(name) = chain.transport() else {
+        assert_eq!(chain.conf(), None, "{text:?}");
+        return;
+    };
+    assert!(!name.is_empty() && !name.contains(':'), "{text:?}");
+    let tail = match chain.conf() {
+        Some(conf) => format!("{name}:{conf}"),
+        None => name.to_owned(),
+    };
+    assert!(text.ends_with(&tail), "{text:?}: CONF is not verbatim");
+    if chain.layers().next().is_none() {
+        assert_eq!(*text, tail);
     }
-    if let Some(place) = &chain.place {
-        assert!((1..=65534).contains(&place.port), "{text:?}");
-        assert!(!place.host.is_empty(), "{text:?}");
-        assert_ne!(place.path.as_deref(), Some(""), "{text:?}");
+    if let Some((host, port, path)) = address(chain) {
+        assert!((1..=65534).contains(&port), "{text:?}");
+        assert!(!host.is_empty(), "{text:?}");
+        assert_ne!(path.as_deref(), Some(""), "{text:?}");
     }
+}
+
+/// The host, port and path of a chain to a socket.
+fn address(chain: &Chain) -> Option<(String, u16, Option<String>)> {
+    let conf = chain.conf().unwrap_or_default();
+    let address = match chain.transport() {
+        Some("swtpm") => conf.parse::<swtpm::Config>().map(|read| read.address),
+        Some("mssim") => conf.parse::<mssim::Config>().map(|read| read.address),
+        _ => return None,
+    };
+    let address = address.expect("a CONF that the chain was read with");
+    Some((address.host, address.port, address.path))
 }
 
 /// A chain is made of what it shall say, and must say that.
 fn spelt(input: &mut Input<'_>) {
     let mut files = Vec::new();
-    let mut text = String::new();
     for _ in 0..input.byte() & 3 {
-        let file = String::from_utf8_lossy(input.string()).into_owned();
-        text.push_str("pcap,file=");
-        for letter in file.chars() {
-            if matches!(letter, ',' | ':' | '\\') {
-                text.push('\\');
-            }
-            text.push(letter);
-        }
-        text.push(':');
-        files.push(file);
+        files.push(String::from_utf8_lossy(input.string()).into_owned());
     }
     let name = ["null", "swtpm", "mssim", "cmd", "libtpms", "device"];
     let name = name[usize::from(input.byte()) % name.len()];
     let pairs = input.byte();
-    text.push_str(name);
     let (mut host, mut port, mut path) = ("localhost".to_owned(), 2321, None);
     let mut conf = String::new();
     for _ in 0..pairs & 3 {
@@ -96,21 +100,52 @@ fn spelt(input: &mut Input<'_>) {
             }
         }
     }
-    text.push(':');
-    text.push_str(&conf);
-    let read = chain(&text);
+    let text = format!("{}{name}:{conf}", layers("pcap", &files));
+    let read = text.parse();
     look(&text, &read);
     if files.iter().any(String::is_empty) {
         assert!(read.is_err(), "{text:?}: file= names no file");
         return;
     }
     let read = read.unwrap_or_else(|error| panic!("{text:?} is a chain: {error:?}"));
-    let files: Vec<_> = files.into_iter().map(|file| Some(file.into())).collect();
-    assert_eq!(read.layers, files, "{text:?}");
-    assert_eq!(read.transport, Some((name.to_owned(), Some(conf))));
-    if let Some(place) = read.place {
-        assert_eq!((place.host, place.port, place.path), (host, port, path));
+    assert_eq!(read.layers().count(), files.len(), "{text:?}");
+    assert_eq!(read.transport(), Some(name));
+    assert_eq!(read.conf(), Some(&*conf));
+    if let Some(address) = address(&read) {
+        assert_eq!(address, (host, port, path), "{text:?}");
     }
+    assert_eq!(taken(&files), files);
+}
+
+/// The chain's text of so many layers `name`, with these files.
+fn layers(name: &str, files: &[String]) -> String {
+    let mut text = String::new();
+    for file in files {
+        text.push_str(name);
+        text.push_str(",file=");
+        for letter in file.chars() {
+            if matches!(letter, ',' | ':' | '\\') {
+                text.push('\\');
+            }
+            text.push(letter);
+        }
+        text.push(':');
+    }
+    text
+}
+
+/// The files that layers of a program's own are given, from the outermost inwards.
+fn taken(files: &[String]) -> Vec<String> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = Arc::clone(&seen);
+    let chains = Chains::new().layer("see", move |options: &mut Options, below: Box<dyn Tcti>| {
+        let file = options.take("file").expect("a file");
+        sees.lock().expect("a list").insert(0, file);
+        Ok(below)
+    });
+    let text = layers("see", files) + "null";
+    chains.open(&text).expect("a chain to open");
+    std::mem::take(&mut *seen.lock().expect("a list"))
 }
 
 fn log(text: &str) {

@@ -5,11 +5,9 @@ use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use rusttcti::header::Header;
-use rusttcti::{Context, Tcti};
-use tss_esapi_sys::TSS2_TCTI_CONTEXT;
-
-use crate::common::commands::command;
-use crate::common::vtable::{Vtable, rc};
+use rusttcti::{__private as private, Context, Tcti};
+use rusttcti_kit::commands::command;
+use rusttcti_kit::vtable::{Vtable, rc};
 
 /// No call takes longer that was not told to wait for ever. A peer that says
 /// nothing is given 20 ms; this is for a machine that has much else to do.
@@ -17,11 +15,6 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// The size of the largest response.
 const MAX_SIZE: usize = 4096;
 const CANARY: u8 = 0xa5;
-
-unsafe extern "C" {
-    fn Tss2_Tcti_Rusttcti_Reset(context: *mut TSS2_TCTI_CONTEXT) -> u32;
-    fn Tss2_Tcti_Rusttcti_LastError() -> *const std::ffi::c_char;
-}
 
 /// What a peer, however hostile, can make a call fail with. A panic in a
 /// transport is a GENERAL_FAILURE, which is none of them.
@@ -35,7 +28,7 @@ const PEERS: [u32; 4] = [
 /// The text of the last failure.
 pub(crate) fn last_error() -> String {
     // SAFETY: a C string of this thread's, which no call changes until it is copied.
-    let text = unsafe { CStr::from_ptr(Tss2_Tcti_Rusttcti_LastError()) };
+    let text = unsafe { CStr::from_ptr(private::last_text()) };
     text.to_string_lossy().into_owned()
 }
 
@@ -218,7 +211,7 @@ impl<T: Tcti> Client<T> {
     pub(crate) fn reset(&mut self) {
         let code = self.call("Reset", false, |c| {
             // SAFETY: a context of this library's, which is there until this is dropped.
-            unsafe { Tss2_Tcti_Rusttcti_Reset(c.0) }
+            unsafe { private::reset(c.0) }
         });
         match (self.state, code) {
             (State::Receive, code) => assert_eq!(code, rc::BAD_SEQUENCE),

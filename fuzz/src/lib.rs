@@ -27,17 +27,6 @@ mod state;
 mod vtable;
 mod wire;
 
-// Of the tests: one model of the contract for both.
-#[allow(dead_code, missing_docs, unreachable_pub)]
-#[path = "../../tests/common"]
-mod common {
-    pub mod commands;
-    pub mod model;
-    pub mod ports;
-    pub mod scripted;
-    pub mod vtable;
-}
-
 pub use seeds::seeds;
 
 /// A target: what it is called, and what it does with any bytes.

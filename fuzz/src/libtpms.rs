@@ -8,9 +8,9 @@ use std::cell::OnceCell;
 
 use rusttcti::header::Header;
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti_kit::commands::command;
 
 use crate::client::Client;
-use crate::common::commands::command;
 use crate::input::Input;
 
 /// Commands that say and change something, short ones and long ones.

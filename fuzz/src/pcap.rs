@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use pcap_file::pcapng::{Block, PcapNgReader};
 use rusttcti::Tcti;
 use rusttcti::layer::pcap::Pcap;
+use rusttcti_kit::scripted::{Scripted, put};
 use tempfile::TempDir;
 
-use crate::common::scripted::{Scripted, put};
 use crate::input::Input;
 
 thread_local! {

@@ -9,10 +9,10 @@ use std::cell::OnceCell;
 use std::os::unix::net::UnixListener;
 
 use rusttcti::{ErrorKind, Tcti, open};
+use rusttcti_kit::ports;
 use tempfile::TempDir;
 
 use crate::client::{Client, last_error};
-use crate::common::ports;
 use crate::control::{Answer, Control};
 use crate::input::Input;
 use crate::wire::{Listener, Wire};

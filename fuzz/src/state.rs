@@ -17,10 +17,10 @@ use rusttcti::ErrorKind;
 use rusttcti::fuzzing::State;
 use rusttcti::header::Header;
 use rusttcti::transport::libtpms::{Libtpms, Startup};
+use rusttcti_kit::commands::command;
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::common::commands::command;
 use crate::input::Input;
 
 /// Valid states: of a TPM in use, of one that was suspended, and one before

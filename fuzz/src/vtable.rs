@@ -5,20 +5,14 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 
-use tss_esapi_sys::{TSS2_TCTI_CONTEXT, size_t};
+use rusttcti::__private::init_own;
+use rusttcti::transport::null::Null;
+use rusttcti_kit::commands::get_random;
+use rusttcti_kit::model::{Behaviour, Call, Command, NO_HANDLES, Which, check};
+use rusttcti_kit::vtable::{Vtable, rc};
+use tss_esapi_sys::size_t;
 
-use crate::common::commands::get_random;
-use crate::common::model::{Behaviour, Call, Command, NO_HANDLES, Which, check};
-use crate::common::vtable::{Vtable, rc};
 use crate::input::Input;
-
-unsafe extern "C" {
-    fn Tss2_Tcti_Rusttcti_Null_Init(
-        context: *mut TSS2_TCTI_CONTEXT,
-        size: *mut size_t,
-        conf: *const std::ffi::c_char,
-    ) -> u32;
-}
 
 pub(crate) fn run(input: &[u8]) {
     let mut input = Input::new(input);
@@ -121,9 +115,9 @@ fn init(input: &mut Input<'_>) {
     // SAFETY: a size, and a C string or NULL.
     unsafe {
         let null = std::ptr::null_mut();
-        let without = Tss2_Tcti_Rusttcti_Null_Init(null, std::ptr::null_mut(), pointer);
+        let without = init_own::<Null>(null, std::ptr::null_mut(), pointer);
         assert_eq!(without, rc::BAD_REFERENCE);
-        let asked = Tss2_Tcti_Rusttcti_Null_Init(null, &mut needed, pointer);
+        let asked = init_own::<Null>(null, &mut needed, pointer);
         assert_eq!(asked, rc::SUCCESS);
     }
     // As malloc() aligns it; of its size and no more, for the sanitizer.
@@ -135,7 +129,7 @@ fn init(input: &mut Input<'_>) {
     unsafe { memory.write_bytes(0xa5, given) };
     let mut size = given as size_t;
     // SAFETY: memory of `size` bytes, and a C string or NULL.
-    let code = unsafe { Tss2_Tcti_Rusttcti_Null_Init(memory.cast(), &mut size, pointer) };
+    let code = unsafe { init_own::<Null>(memory.cast(), &mut size, pointer) };
     let is_text = null_conf || conf.to_str().is_ok();
     if given < needed as usize || !is_text {
         assert_eq!(code, rc::BAD_VALUE);

@@ -3,7 +3,7 @@
 #ifndef TSS2_TCTI_RUSTTCTI_H
 #define TSS2_TCTI_RUSTTCTI_H
 
-/* Made from src/capi.rs by `make header`; changes go there. */
+/* Made from src/lib.rs by `make header`; changes go there. */
 
 #include <stddef.h>
 #include <tss2/tss2_common.h>
@@ -86,6 +86,27 @@ TSS2_RC Tss2_Tcti_Rusttcti_Cmd_Init(TSS2_TCTI_CONTEXT *tctiContext,
 TSS2_RC Tss2_Tcti_Rusttcti_Libtpms_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                         size_t *size,
                                         const char *conf);
+
+/**
+ * Initialises a context of the transport `spidev`, a TPM on an SPI bus.
+ * `conf` is `PATH,speed=HZ,share=1`, each of which may be left out; NULL is
+ * /dev/spidev0.1.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_Spidev_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                       size_t *size,
+                                       const char *conf);
+
+/**
+ * Initialises a context of the transport `i2c`, a TPM on an I2C bus.
+ * `conf` is `PATH,address=NUMBER,share=1`, all but the path may be left out.
+ *
+ * Otherwise as Tss2_Tcti_Rusttcti_Init().
+ */
+TSS2_RC Tss2_Tcti_Rusttcti_I2c_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                    size_t *size,
+                                    const char *conf);
 
 /**
  * Initialises a context of the transport `null`, which has no TPM and

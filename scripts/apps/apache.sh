@@ -27,10 +27,7 @@ server() {
     openssl req -provider tpm2 -provider default -x509 -days 2 -key key.pem -subj /CN=localhost \
         -addext subjectAltName=DNS:localhost -out crt.pem 2>.out || fail "a certificate" .out
     if [ "$(id -u)" = 0 ]; then chown -R nobody "$work"/tpm.*; fi
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        port=$((RANDOM % 10000 + 10000))
-        if ! listens "$port"; then break; fi
-    done
+    port="$(free_port)"
     cat >httpd.conf <<END
 ServerRoot $work
 ServerName localhost

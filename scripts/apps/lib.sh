@@ -1,23 +1,22 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
 # What the scripts of this folder share; check-apps.sh has set LD_LIBRARY_PATH.
-set -euo pipefail
+# shellcheck source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 # shellcheck disable=SC2034 # a script's
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-work="$(mktemp -d)"
+here="$PWD/scripts/apps"
+work_in
 cd "$work"
 unset "${!TPM2@}" "${!TSS2@}" "${!TCTI@}" OPENSSL_CONF STRONGSWAN_CONF
 # Whatever a program leaves behind, it leaves here.
 export TMPDIR="$work" HOME="$work" RUSTTCTI_FSYNC=0 LC_ALL=C
 
 daemons=()
-cleanup() {
+tidy() {
     local pid
-    for pid in "${daemons[@]}"; do stop "$pid"; done
-    rm -rf "$work"
+    for pid in "${daemons[@]}"; do end_process "$pid"; done
 }
-trap cleanup EXIT
 
 # Starts a daemon, whose process id is then in $daemon, and whose output in the
 # file $1.
@@ -38,14 +37,7 @@ stop() {
         if [ "$pid" != "$1" ]; then rest+=("$pid"); fi
     done
     daemons=("${rest[@]}")
-    kill "$1" 2>/dev/null || true
-    wait "$1" 2>/dev/null || true
-}
-
-fail() {
-    echo "   NOT SO: $1"
-    if [ $# -gt 1 ]; then sed 's/^/      | /' "$2"; fi
-    exit 1
+    end_process "$1"
 }
 
 # A command that must succeed.
@@ -88,38 +80,19 @@ await() {
     fail "$what did not happen" "$work/.out"
 }
 
-listens() {
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
 # The TCTI of a TPM of its own, in $tpm: "libtpms" in a state file, or "swtpm"
-# as a process, at the port $swtpm_port. Before OPENSSL_CONF is set: swtpm, too,
-# computes with OpenSSL.
+# as a process. Before OPENSSL_CONF is set: swtpm, too, computes with OpenSSL.
 new_tpm() {
     local folder
     folder="$(mktemp -d "$work/tpm.XXXX")"
     case $1 in
         libtpms) tpm="rusttcti:libtpms:$folder/state" ;;
         swtpm)
-            for _ in 1 2 3 4 5 6 7 8 9 10; do
-                # Below the ports that the kernel hands out.
-                swtpm_port=$((RANDOM % 10000 * 2 + 10000))
-                start "$folder/log" swtpm socket --tpm2 --tpmstate "dir=$folder" \
-                    --server "type=tcp,port=$swtpm_port" --ctrl "type=tcp,port=$((swtpm_port + 1))" \
-                    --flags not-need-init,startup-clear
-                for _ in $(seq 200); do
-                    if ! kill -0 "$daemon" 2>/dev/null; then break; fi
-                    if listens $((swtpm_port + 1)); then
-                        # By the default host, because the comma before another
-                        # option ends this one in /etc/crypttab.
-                        tpm="rusttcti:swtpm:port=$swtpm_port"
-                        return
-                    fi
-                    sleep 0.05
-                done
-                stop "$daemon"
-            done
-            fail "swtpm does not start" "$folder/log"
+            start_swtpm tcp "$folder" "$folder/log" --flags not-need-init,startup-clear
+            daemons+=("$peer")
+            # By the default host, because the comma before another option ends
+            # this one in /etc/crypttab.
+            tpm="rusttcti:swtpm:${conf#*,}"
             ;;
     esac
 }

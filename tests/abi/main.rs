@@ -3,8 +3,9 @@
 
 mod alloc;
 mod auto_traits;
-mod capi;
+mod c_programs;
 mod chain_sigpipe;
+mod conformance;
 mod context;
 mod esys;
 mod esys_async;

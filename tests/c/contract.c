@@ -51,6 +51,7 @@ static void every_init_tells_its_size(const struct module *module)
         module->Tss2_Tcti_Rusttcti_Init_,         module->Tss2_Tcti_Rusttcti_Device_Init_,
         module->Tss2_Tcti_Rusttcti_Swtpm_Init_,   module->Tss2_Tcti_Rusttcti_Mssim_Init_,
         module->Tss2_Tcti_Rusttcti_Cmd_Init_,     module->Tss2_Tcti_Rusttcti_Libtpms_Init_,
+        module->Tss2_Tcti_Rusttcti_Spidev_Init_,  module->Tss2_Tcti_Rusttcti_I2c_Init_,
         module->Tss2_Tcti_Rusttcti_Null_Init_,
     };
     for (size_t i = 0; i < sizeof(inits) / sizeof(inits[0]); i++) {

@@ -18,6 +18,8 @@
     F(Tss2_Tcti_Rusttcti_Mssim_Init) \
     F(Tss2_Tcti_Rusttcti_Cmd_Init) \
     F(Tss2_Tcti_Rusttcti_Libtpms_Init) \
+    F(Tss2_Tcti_Rusttcti_Spidev_Init) \
+    F(Tss2_Tcti_Rusttcti_I2c_Init) \
     F(Tss2_Tcti_Rusttcti_Null_Init) \
     F(Tss2_Tcti_Rusttcti_Reset) \
     F(Tss2_Tcti_Rusttcti_LastError)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C header that is checked in is the one that src/capi.rs says.
+//! The C header that is checked in is the one that src/lib.rs says.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ fn generated() -> String {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let bindings = cbindgen::Builder::new()
         .with_config(config)
-        .with_src(root.join("src/capi.rs"))
+        .with_src(root.join("src/lib.rs"))
         .generate()
-        .expect("src/capi.rs has a C interface");
+        .expect("src/lib.rs has a C interface");
     let mut text = Vec::new();
     bindings.write(&mut text);
     String::from_utf8(text).expect("text")
@@ -28,6 +28,6 @@ fn the_header_is_what_the_source_says() {
     let checked_in = std::fs::read_to_string(&file).expect("the header is there");
     assert!(
         checked_in == wanted,
-        "{HEADER} differs from src/capi.rs: run `make header` and commit it; it should be\n{wanted}"
+        "{HEADER} differs from src/lib.rs: run `make header` and commit it; it should be\n{wanted}"
     );
 }

@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! scripts/setup.sh installs what is missing where it may, and says what it
-//! would install where it may not. The programs that it asks are stand-ins.
+//! would install where it may not. It waits for an apt that is busy, and names
+//! what is missing on a system without dpkg. The programs that it asks are stand-ins.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+/// As apt 2.6 says it, of the lists' lock.
+const BUSY: &str = "E: Could not get lock /var/lib/apt/lists/lock. \
+                    It is held by process 4711 (unattended-upgr)";
+
+fn setup(set: &str) -> Command {
+    let mut setup = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/setup.sh"));
+    setup.arg(set).env_remove("RUSTTCTI_SETUP");
+    setup
+}
 
 /// A folder of stand-ins, found before the real programs.
 struct System(TempDir);
@@ -45,11 +56,27 @@ impl System {
         );
     }
 
+    /// An apt-get that another program keeps from its lock, `times` times.
+    fn apt_is_busy(&self, times: u32) {
+        self.program(
+            "apt-get",
+            &format!(
+                r#"echo "$1" >>"$0.log"
+                if [ "$(wc -l <"$0.log")" -le {times} ]; then echo "{BUSY}" >&2; exit 100; fi
+                printf '%s\n' "$@" >>"${{0%/*}}/dpkg-query.installed""#
+            ),
+        );
+    }
+
     fn setup(&self, set: &str) -> Output {
         let path = std::env::var("PATH").expect("a PATH");
-        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/setup.sh"))
-            .arg(set)
-            .env("PATH", format!("{}:{path}", self.0.path().display()))
+        self.setup_with(set, &format!("{}:{path}", self.0.path().display()))
+    }
+
+    fn setup_with(&self, set: &str, path: &str) -> Output {
+        setup(set)
+            .env("PATH", path)
+            .env("RUSTTCTI_APT_WAIT", "5")
             .output()
             .expect("setup.sh runs")
     }
@@ -99,11 +126,14 @@ fn root_gets_the_missing_packages_installed_and_no_others() {
     let output = system.setup("demo");
     assert!(output.status.success(), "{}", text(&output));
     let asked = system.asked();
-    assert!(
-        asked.starts_with("update\ninstall -y --no-install-recommends "),
-        "{asked}"
-    );
+    let asked_for: Vec<&str> = asked.lines().collect();
+    assert_eq!(asked_for.len(), 2, "{asked}");
+    assert!(asked_for[0].starts_with("update "), "{asked}");
+    let installs = "install -y --no-install-recommends ";
+    assert!(asked_for[1].starts_with(installs), "{asked}");
     assert!(asked.contains("tpm2-tools"), "{asked}");
+    // apt waits for dpkg's locks itself.
+    assert!(asked.contains("-o DPkg::Lock::Timeout="), "{asked}");
     assert!(
         !asked.contains("libtss2-dev") && !asked.contains("gcc"),
         "{asked}"
@@ -132,4 +162,93 @@ fn an_apt_get_that_fails_is_heard() {
     let output = system.setup("demo");
     assert!(!output.status.success());
     assert!(text(&output).contains("no network"), "{}", text(&output));
+}
+
+#[test]
+fn an_apt_that_is_busy_is_waited_for_and_that_is_said() {
+    let system = System::new();
+    system.user(0, false);
+    system.apt_is_busy(2);
+    let output = system.setup("demo");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("apt is busy, and this waits"), "{said}");
+    assert_eq!(said.matches("process 4711 (unattended-upgr)").count(), 1);
+    // The two that failed, and the one that did not.
+    assert_eq!(system.asked(), "update\nupdate\nupdate\ninstall\n");
+}
+
+#[test]
+fn an_apt_that_stays_busy_is_an_error_with_its_holder() {
+    let system = System::new();
+    system.user(0, false);
+    system.apt_is_busy(u32::MAX);
+    let output = system.setup("demo");
+    let said = text(&output);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains(BUSY), "{said}");
+    assert!(said.contains("needed are: "), "{said}");
+}
+
+/// Links to what setup.sh itself runs, and to nothing else of this system.
+fn another_distribution() -> System {
+    let system = System(tempfile::tempdir().expect("a folder"));
+    let path = std::env::var_os("PATH").expect("a PATH");
+    for name in [
+        "bash", "basename", "cargo", "cat", "cut", "dirname", "env", "find", "grep", "head",
+        "realpath", "rm", "sed", "tail",
+    ] {
+        let program = std::env::split_paths(&path)
+            .map(|folder| folder.join(name))
+            .find(|file| file.exists())
+            .unwrap_or_else(|| panic!("there is no {name}"));
+        std::os::unix::fs::symlink(program, system.0.path().join(name)).expect("a link");
+    }
+    // Of the libraries, none.
+    system.program("ldconfig", "exit 0");
+    system
+}
+
+#[test]
+fn another_distribution_is_told_what_is_missing_by_upstream_s_names() {
+    let system = another_distribution();
+    let path = system.0.path().display().to_string();
+    let output = system.setup_with("check", &path);
+    let said = text(&output);
+    assert!(!output.status.success(), "{said}");
+    for name in [
+        "a C compiler (gcc) (cc)",
+        "libtpms (libtpms.so.0)",
+        "tpm2-tools (tpm2_getrandom)",
+        "swtpm (swtpm)",
+        "OpenSC (pkcs11-tool)",
+    ] {
+        assert!(said.contains(&format!("  {name}\n")), "{name}: {said}");
+    }
+    // Debian's names are of no use there.
+    for name in ["libtpms0", "libtss2-dev", "python3-dev"] {
+        assert!(!said.contains(name), "{name}: {said}");
+    }
+
+    let on = setup("check")
+        .env("PATH", &path)
+        .env("RUSTTCTI_SETUP", "no")
+        .output();
+    assert!(on.expect("setup.sh runs").status.success());
+}
+
+#[test]
+fn another_distribution_that_has_all_is_told_nothing() {
+    let system = another_distribution();
+    for name in ["cc", "pkg-config", "tpm2_getrandom"] {
+        system.program(name, "exit 0");
+    }
+    system.program(
+        "ldconfig",
+        r"printf '\tlibtpms.so.0 (libc6,x86-64) => /lib/libtpms.so.0\n'",
+    );
+    let path = system.0.path().display().to_string();
+    let output = system.setup_with("demo", &path);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(text(&output), "");
 }

@@ -72,25 +72,35 @@ fn an_install_is_the_library_its_links_the_header_the_pkg_config_file_and_the_ma
 }
 
 #[test]
-fn a_plain_cargo_build_does_not_stand_in_for_the_module() {
+fn a_plain_cargo_build_leaves_the_module_that_make_installs() {
     let target = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(target.path().join("release")).expect("a folder");
-    // Newer than any source.
-    std::fs::write(target.path().join("release/librusttcti.so"), "").expect("a file");
     let steps = rusttcti_kit::stage::output(
         rusttcti_kit::stage::make("install")
-            .arg("--dry-run")
+            .args(["--dry-run", "CARGO=cargo"])
             .env("CARGO_TARGET_DIR", target.path()),
     );
-    assert!(steps.contains("--features capi"), "{steps}");
-    let plain = target.path().join("release/librusttcti.so");
-    assert!(!steps.contains(&plain.display().to_string()), "{steps}");
+    let built = steps.lines().find(|line| line.contains(" cargo build "));
+    let (_, options) = built
+        .and_then(|line| line.split_once(" cargo build "))
+        .expect("a build");
+    assert_eq!(options.trim(), "--release --locked");
+    let plain = target.path().join("release/libtss2_tcti_rusttcti.so");
+    let installs = format!("install -m 644 \"{}\" ", plain.display());
+    assert!(steps.contains(&installs), "{steps}");
+
+    // No other package of the workspace leaves a library there.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in std::fs::read_dir(root.join("crates")).expect("crates/") {
+        let manifest = folder.expect("a folder").path().join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest).expect("a manifest");
+        assert!(!text.contains("cdylib"), "{}", manifest.display());
+    }
 }
 
 #[test]
 fn a_library_without_the_c_functions_is_not_installed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let library = folder.path().join("librusttcti.so");
+    let library = folder.path().join("libother.so");
     rusttcti_kit::stage::output(
         std::process::Command::new("cc")
             .args(["-shared", "-x", "c", "/dev/null", "-o"])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! C programs over every kind of chain under valgrind, where any wrong access
-//! and any leak fails. (tests/capi.rs has the embedded TPM's.)
+//! and any leak fails. (tests/abi/c_programs.rs has the embedded TPM's.)
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -155,6 +155,11 @@ pub fn consent(mut conn: Conn) {
     }
 }
 
+/// Where a silent peer tells that its client closed.
+pub fn gate_of_silence() -> (Sender<()>, Receiver<()>) {
+    channel()
+}
+
 /// Something that a test lets happen later.
 pub fn gate() -> (Sender<()>, Receiver<()>) {
     channel()

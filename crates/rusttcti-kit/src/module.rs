@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 /// A folder with `libtss2-tcti-rusttcti.so.0` in it, for LD_LIBRARY_PATH.
 ///
 /// `make check` builds it once and names it in RUSTTCTI_MODULE_DIR; a plain
-/// `cargo test` builds it here.
+/// `cargo test` has make build it here.
 pub fn dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| match std::env::var_os("RUSTTCTI_MODULE_DIR") {
@@ -74,18 +74,26 @@ pub fn scratch() -> PathBuf {
     target.expect("a program that cargo built").join("tmp")
 }
 
+/// Builds the module where make does, and links to it by its soname.
 fn build() -> PathBuf {
-    let target = scratch().join("module");
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(&target)
-        .current_dir(root())
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the module does not build");
-    let dir = target.join("release");
+    let dir = scratch().join("module");
+    std::fs::create_dir_all(&dir).expect("a folder");
+    // One test at a time: each is a process.
+    let lock = File::create(dir.join("lock")).expect("a lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("locked");
+    let target = scratch()
+        .parent()
+        .expect("cargo's target folder")
+        .to_owned();
+    super::stage::output(
+        super::stage::make("build")
+            .env("CARGO_TARGET_DIR", &target)
+            .env_remove("CARGO_BUILD_TARGET")
+            .env_remove("RUSTFLAGS"),
+    );
     let link = dir.join("libtss2-tcti-rusttcti.so.0");
-    match std::os::unix::fs::symlink("libtss2_tcti_rusttcti.so", &link) {
+    let module = target.join("release/libtss2_tcti_rusttcti.so");
+    match std::os::unix::fs::symlink(&module, &link) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             panic!("cannot link {}: {error}", link.display())
         }

@@ -30,10 +30,6 @@
 //! `pkg-config libtss2-dev`). The C types are those of the crate
 //! `tss-esapi-sys`, version 0.6, which a program that names them depends on too.
 //!
-//! The one Cargo feature, `capi`, compiles the C functions of this crate's own
-//! module. It is off, and stays so for a crate with `export!`: the linker would
-//! find a "duplicate symbol: `Tss2_Tcti_Info`".
-//!
 //! # Test one
 //!
 //! Its methods can be called as they are. Those of a [`Context`] around it are
@@ -42,13 +38,14 @@
 //! inside of a layer:
 //!
 //! ```
+//! use rusttcti::wire::{CommandBuilder, CommandCode};
 //! use rusttcti::{Context, Tcti};
 //!
 //! # let transport = rusttcti::open("libtpms")?;
 //! let mut context = Context::new(transport);
 //! let mut response = [0; 4096];
 //! assert!(context.receive(&mut response, None).is_err()); // out of sequence
-//! context.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+//! context.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 //! assert_eq!(context.receive(&mut response, None)?, 28);
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
@@ -65,10 +62,11 @@
 //! [`Tcti`]s, as a [`Context`] is.
 //!
 //! ```
+//! use rusttcti::wire::{CommandBuilder, CommandCode};
 //! use rusttcti::{ErrorKind, Tcti};
 //!
 //! let mut tcti = rusttcti::open("null")?;
-//! let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+//! let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
 //! let error = tcti.transmit(&get_random).expect_err("there is no TPM");
 //! assert_eq!(error.kind(), ErrorKind::NotImplemented);
 //! # Ok::<(), rusttcti::Error>(())
@@ -142,6 +140,8 @@ pub mod coming_from_pytcti {}
 pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
+#[doc(hidden)]
+pub use contract::Peer;
 pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
 pub use wire::header;
 

@@ -1,6 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TPM Interface Specification (TIS) over SPI and I2C, without an operating system.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs)]
+#![warn(unreachable_pub)]
+
+#[cfg(feature = "model")]
+extern crate std;
+
+mod bus;
+mod checksum;
+mod error;
+mod i2c;
+#[cfg(feature = "model")]
+pub mod model;
+pub mod registers;
+mod spi;
+mod time;
+mod tis;
+
+pub use bus::{Bus, Fault};
+pub use checksum::crc16;
+pub use error::Error;
+pub use i2c::I2c;
+pub use spi::{DegradedSpi, PinError, PinLink, Spi, SpiLink};
+pub use time::{Clock, Timeouts, Timer};
+pub use tis::{Identity, LAST_LOCALITY, Result, Tis};
+
+/// The traits that buses, pins and delays implement, of the version used here.
+pub use embedded_hal as hal;

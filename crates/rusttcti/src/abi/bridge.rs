@@ -6,15 +6,19 @@
 //! | transmit | ok: to receive | BAD_SEQUENCE | BAD_SEQUENCE | stays | to final |
 //! | receive | BAD_SEQUENCE | ok: to transmit; TRY_AGAIN, INSUFFICIENT_BUFFER, BAD_REFERENCE, BAD_VALUE: stays; else: to transmit | stays | BAD_SEQUENCE | to final |
 //! | final | BAD_SEQUENCE, all of them | | | | nothing |
+//!
+//! In a forked child, the first call asks the transport whether it can go on
+//! ([`Tcti::after_fork`]): the state is transmit then, whatever the parent's is.
+//! Where it cannot, every call fails so, and nothing reaches the transport.
 
 #![forbid(unsafe_code)]
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::contract::tcti::check_locality;
+use crate::contract::tcti::{check_locality, inherited};
 use crate::sys::copy::copy;
 use crate::sys::deadline::Deadline;
 use crate::sys::locks::Mutex;
@@ -35,7 +39,7 @@ enum State {
 /// A transport and all that stands between it and its caller.
 pub(super) struct Bridge {
     /// Which process this belongs to.
-    generation: u64,
+    generation: AtomicU64,
     max_size: usize,
     /// Written under `session`'s lock only; read without it by `cancel`.
     state: AtomicU8,
@@ -64,13 +68,15 @@ struct Session {
     /// The poll handles that the caller was told the number of: those that it
     /// gets when it comes back with an array, lest there be more by then.
     counted: Option<Vec<PollHandle>>,
+    /// Why the transport cannot be used in a forked child, and in which.
+    refusal: Option<(u64, Error)>,
 }
 
 impl Bridge {
     pub(super) fn new(mut transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
         let cancels = guarded(|| Ok(transport.canceller().is_some()));
         Self {
-            generation: fork::generation(),
+            generation: AtomicU64::new(fork::generation()),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
             session: Exclusive::new(Session {
@@ -78,6 +84,7 @@ impl Bridge {
                 response: vec![0; max_size],
                 kept: None,
                 counted: None,
+                refusal: None,
             }),
             canceller: Mutex::new(None),
             cancellable: AtomicBool::new(false),
@@ -102,9 +109,10 @@ impl Bridge {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// True in a forked child.
+    /// True in a forked child that doesn't go on with it.
+    #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        self.generation != fork::current()
+        self.generation.load(Ordering::Relaxed) != fork::current()
     }
 
     /// Ends the command's canceller, which may be a transport's code, and panic.
@@ -116,10 +124,52 @@ impl Bridge {
         })
     }
 
-    /// Fails in a forked child: the connection and the TPM are the parent's.
+    /// Fails in a forked child that cannot go on with the transport: the
+    /// connection and the TPM are the parent's then.
     #[inline]
     pub(super) fn check_process(&self) -> Result<()> {
-        fork::check(self.generation)
+        match self.is_inherited() {
+            false => Ok(()),
+            true => self.enter_child(),
+        }
+    }
+
+    /// Has the transport connected anew for this forked child, once.
+    #[cold]
+    fn enter_child(&self) -> Result<()> {
+        let Some(mut session) = self.session.try_lock() else {
+            // Another thread of the child's is here before, or one of the parent's
+            // was in a call, which left it half done.
+            return match self.is_inherited() {
+                true => Err(inherited()),
+                false => Err(busy()),
+            };
+        };
+        if !self.is_inherited() {
+            return Ok(());
+        }
+        let child = fork::current();
+        if let Some((_, error)) = session.refusal.as_ref().filter(|(of, _)| *of == child) {
+            return Err(error.clone());
+        }
+        let Some(mut canceller) = self.canceller.try_lock() else {
+            return Err(inherited());
+        };
+        let Some(transport) = &mut session.transport else {
+            return Err(inherited());
+        };
+        if let Err(error) = self.guarded(|| transport.after_fork()) {
+            session.refusal = Some((child, error.clone()));
+            return Err(error);
+        }
+        // The parent's: its drop could reach the parent's peer.
+        std::mem::forget(canceller.take());
+        self.cancellable.store(false, Ordering::Relaxed);
+        session.kept = None;
+        session.counted = None;
+        self.set_state(State::Transmit);
+        self.generation.store(child, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Makes a call of the transport's, with what it may do to a program kept

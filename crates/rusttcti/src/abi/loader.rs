@@ -40,12 +40,13 @@ pub struct TctiInfo {
 /// closed on drop.
 ///
 /// ```no_run
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 /// use rusttcti::{Tcti, TctiLdr};
 ///
 /// assert!(TctiLdr::is_available("swtpm"));
 /// let mut tcti = TctiLdr::parse("swtpm:host=localhost,port=2321")?;
 /// assert_eq!((tcti.name(), tcti.conf()), ("swtpm", Some("host=localhost,port=2321")));
-/// tcti.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tcti.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let size = tcti.receive(&mut [0; 4096], None)?;
 ///
 /// let tcti = TctiLdr::new("device", None)?;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, libtpms, libtpms_copy, mssim, null, swtpm};
+use crate::transport::{cmd, device, i2c, libtpms, libtpms_copy, mssim, null, spidev, swtpm};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -28,6 +28,8 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
     transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
+    transport("spidev", spidev::SETTINGS, parsed::<spidev::Spidev>),
+    transport("i2c", i2c::SETTINGS, parsed::<i2c::I2c>),
     transport(
         "libtpms-copy",
         libtpms_copy::SETTINGS,
@@ -39,6 +41,7 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
 pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
+    layer("trace", layer::trace::SETTINGS, layer::trace::parse),
     layer("retry", layer::retry::SETTINGS, layer::retry::parse),
     layer(
         "deadline",
@@ -48,6 +51,9 @@ pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
     layer("fault", layer::fault::SETTINGS, layer::fault::parse),
     layer("reset", layer::reset::SETTINGS, layer::reset::parse),
     layer("startup", layer::startup::SETTINGS, layer::startup::parse),
+    layer("rm", layer::rm::SETTINGS, layer::rm::parse),
+    #[cfg(feature = "wrap")]
+    layer("wrap", layer::wrap::SETTINGS, layer::wrap::parse),
 ];
 
 const fn transport(

@@ -8,7 +8,8 @@ mod chains;
 mod grammar;
 mod help;
 mod lists;
-#[cfg(test)]
+// The manual has the layers of the module, which is built with all features.
+#[cfg(all(test, feature = "wrap"))]
 mod manual;
 mod suggest;
 

@@ -22,7 +22,7 @@ pub(crate) struct Setting {
     pub(crate) text: &'static str,
 }
 
-/// The keys that there are.
+/// The keys that there are; a value without a key has none.
 pub(crate) fn keys(settings: &[Setting]) -> Vec<&'static str> {
     let keys = settings.iter().map(|setting| setting.key);
     keys.filter(|key| !key.is_empty()).collect()

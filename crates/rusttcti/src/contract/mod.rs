@@ -11,4 +11,6 @@ pub(crate) mod tcti;
 pub use error::{Error, ErrorKind, Result};
 pub use magic::Magic;
 pub use module::Module;
+#[doc(hidden)]
+pub use tcti::Peer;
 pub use tcti::{Cancel, PollHandle, Tcti};

@@ -194,11 +194,15 @@ pub trait Tcti: Send {
     fn after_fork(&mut self) -> Result<()> {
         match self.below() {
             Some(below) => below.after_fork(),
-            None => Err(Error::new(
-                ErrorKind::BadContext,
-                "the context belongs to the parent process, which opened it before fork()",
-            )),
+            None => Err(inherited()),
         }
+    }
+
+    /// Returns what is known of the TPM at the other end, for the layer `rm`.
+    /// Not a part of the contract.
+    #[doc(hidden)]
+    fn peer(&mut self) -> Option<Peer> {
+        self.below()?.peer()
     }
 
     /// Ends the connection. Called once, last; dropping follows, also after a
@@ -214,6 +218,29 @@ pub trait Tcti: Send {
             None => Ok(()),
         }
     }
+}
+
+/// Says that a forked child cannot use what its parent opened.
+#[cold]
+pub(crate) fn inherited() -> Error {
+    Error::new(
+        ErrorKind::BadContext,
+        "this context was opened before fork() and belongs to the parent process; \
+         open one of its own in the child",
+    )
+}
+
+/// What is known of the TPM that it reaches.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// A name that all contexts of this process on one TPM have, and no other.
+    pub identity: Option<String>,
+    /// Whether no other program uses this TPM at the same time.
+    pub is_exclusive: bool,
+    /// Whether it is the kernel's resource manager, with its three objects and
+    /// three sessions.
+    pub is_kernel_manager: bool,
 }
 
 /// Refuses a locality that no TPM has.
@@ -322,6 +349,10 @@ impl<T: Tcti + ?Sized> Tcti for Box<T> {
 
     fn after_fork(&mut self) -> Result<()> {
         (**self).after_fork()
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        (**self).peer()
     }
 
     fn finalize(&mut self) -> Result<()> {

@@ -19,16 +19,14 @@ use std::time::Duration;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::fork;
-use crate::wire::header::Header;
-use crate::{Error, ErrorKind, Result, Tcti};
+use crate::wire::{CapabilityView, CommandBuilder, CommandView, Handle, ResponseView, capability};
+use crate::{Result, Tcti};
 
 /// Its options: none.
 pub(crate) const SETTINGS: &[Setting] = &[];
 
-/// Where the handles of transient objects begin, and those of loaded sessions.
-const RANGES: [u32; 2] = [0x8000_0000, 0x0200_0000];
-const GET_CAPABILITY: u32 = 0x17a;
-const FLUSH_CONTEXT: u32 = 0x165;
+/// Where lists of what is loaded begin: of transient objects, and of sessions.
+const RANGES: [Handle; 2] = [Handle::TRANSIENT_FIRST, Handle::LOADED_SESSION_FIRST];
 /// How long one of our own commands may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -105,63 +103,43 @@ fn count(generation: u64, change: i64) -> u64 {
 fn flush(tcti: &mut impl Tcti) -> Result<()> {
     for first in RANGES {
         for handle in loaded(tcti, first)? {
-            let response = run(tcti, FLUSH_CONTEXT, &[handle])?;
-            if let Some(code) = failure(&response) {
-                crate::sys::log::debug!(
-                    "flush: handle {handle:08x} stays (response code {code:x})"
-                );
+            let command = CommandBuilder::flush_context(handle).build();
+            let code = run(tcti, &command, |response| Ok(response.code()))?;
+            if !code.is_success() {
+                crate::sys::log::debug!("flush: handle {handle} stays ({code})");
             }
         }
     }
     Ok(())
 }
 
-/// The handles that are in use from `first` on, up to as many as a response
-/// holds; none where the TPM doesn't tell, as before TPM2_Startup.
-fn loaded(tcti: &mut impl Tcti, first: u32) -> Result<Vec<u32>> {
-    const TPM_CAP_HANDLES: u32 = 1;
+/// Returns the handles that are in use from `first` on, up to as many as a
+/// response holds; none where the TPM doesn't tell, as before TPM2_Startup.
+fn loaded(tcti: &mut impl Tcti, first: Handle) -> Result<Vec<Handle>> {
     const MANY: u32 = 254;
-    let response = run(tcti, GET_CAPABILITY, &[TPM_CAP_HANDLES, first, MANY])?;
-    if failure(&response).is_some() {
-        return Ok(Vec::new());
-    }
-    // Behind the header: more to come, which capability, how many handles.
-    let handles = response.get(Header::SIZE + 9..).unwrap_or_default();
-    let words = handles
-        .chunks_exact(4)
-        .filter_map(|word| word.try_into().ok());
-    Ok(words.map(u32::from_be_bytes).collect())
+    let command = CommandBuilder::get_capability(capability::HANDLES, first.0, MANY).build();
+    run(tcti, &command, |response| {
+        if !response.is_success() {
+            return Ok(Vec::new());
+        }
+        Ok(CapabilityView::parse(response)?.handles().collect())
+    })
 }
 
-/// The response code, if it isn't success.
-fn failure(response: &[u8]) -> Option<u32> {
-    Header::parse(response)
-        .map(|header| header.code)
-        .filter(|code| *code != 0)
-}
-
-/// Runs a command without sessions.
-fn run(tcti: &mut impl Tcti, code: u32, words: &[u32]) -> Result<Vec<u8>> {
-    let header = Header {
-        tag: 0x8001,
-        size: (Header::SIZE + 4 * words.len()) as u32,
-        code,
-    };
-    let mut command = header.to_bytes().to_vec();
-    for word in words {
-        command.extend_from_slice(&word.to_be_bytes());
-    }
-    tcti.transmit(&command)?;
-    let mut response = vec![0; 4096];
+/// Runs a command, and returns what `read` makes of its response.
+fn run<R>(
+    tcti: &mut impl Tcti,
+    command: &[u8],
+    read: impl FnOnce(&ResponseView<'_>) -> Result<R>,
+) -> Result<R> {
+    tcti.transmit(command)?;
+    let mut response = [0; 4096];
     let length = tcti.receive(&mut response, Some(PATIENCE))?;
-    response.truncate(length);
-    if !Header::fits(&response) {
-        return Err(Error::new(
-            ErrorKind::MalformedResponse,
-            "the layer flush: the response is none",
-        ));
-    }
-    Ok(response)
+    let info = CommandView::parse(command)?.info();
+    let malformed = |error: crate::Error| error.context("flush: the TPM's response is malformed");
+    let response = response.get(..length).unwrap_or_default();
+    let view = ResponseView::parse(response, info).map_err(malformed)?;
+    read(&view).map_err(malformed)
 }
 
 impl<T: Tcti> Tcti for Flush<T> {

@@ -8,10 +8,11 @@
 //! until after it. glibc forgets the handlers when this library is unloaded.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// No lock, which a child could find taken: that two threads at once register
@@ -46,17 +47,8 @@ pub(crate) fn current() -> u64 {
 pub(crate) fn check(generation: u64) -> Result<()> {
     match generation == current() {
         true => Ok(()),
-        false => Err(inherited()),
+        false => Err(crate::contract::tcti::inherited()),
     }
-}
-
-#[cold]
-fn inherited() -> Error {
-    Error::new(
-        ErrorKind::BadContext,
-        "this context was opened before fork() and belongs to the parent process; \
-         open one of its own in the child",
-    )
 }
 
 /// How many threads are within [`whole`].
@@ -82,23 +74,34 @@ thread_local! {
 /// loader's lists: no fork comes in between. Other threads may make theirs at
 /// the same time. To be kept short.
 pub(crate) fn whole<T>(change: impl FnOnce() -> T) -> T {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            DEPTH.set(DEPTH.get() - 1);
-            if DEPTH.get() == 0 {
-                WITHIN.fetch_sub(1, Ordering::SeqCst);
-            }
+    let _whole = Whole::enter();
+    change()
+}
+
+/// A change that a child must never find half done, from [`enter`](Self::enter)
+/// to the drop, by one thread.
+#[derive(Debug)]
+pub(crate) struct Whole(PhantomData<*const ()>);
+
+impl Whole {
+    /// Begins a change: waits while another thread forks.
+    pub(crate) fn enter() -> Self {
+        generation();
+        if DEPTH.get() == 0 {
+            enter();
+        }
+        DEPTH.set(DEPTH.get() + 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() == 0 {
+            WITHIN.fetch_sub(1, Ordering::SeqCst);
         }
     }
-
-    generation();
-    if DEPTH.get() == 0 {
-        enter();
-    }
-    DEPTH.set(DEPTH.get() + 1);
-    let _leave = Leave;
-    change()
 }
 
 /// Counts this thread in, when nobody forks. One who forks says so before it

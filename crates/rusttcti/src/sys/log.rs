@@ -81,6 +81,7 @@ macro_rules! write_log {
 }
 macro_rules! error { ($($arg:tt)*) => { $crate::sys::log::write_log!(Error, $($arg)*) }; }
 macro_rules! warning { ($($arg:tt)*) => { $crate::sys::log::write_log!(Warning, $($arg)*) }; }
+macro_rules! info { ($($arg:tt)*) => { $crate::sys::log::write_log!(Info, $($arg)*) }; }
 macro_rules! debug { ($($arg:tt)*) => { $crate::sys::log::write_log!(Debug, $($arg)*) }; }
 /// Bytes in hexadecimal, at the level `trace` only: they may be secrets.
 macro_rules! trace_bytes {
@@ -90,7 +91,7 @@ macro_rules! trace_bytes {
         }
     };
 }
-pub(crate) use {debug, error, function, place, trace_bytes, warning, write_log};
+pub(crate) use {debug, error, function, info, place, trace_bytes, warning, write_log};
 
 /// Where in the source a message is from.
 pub(crate) struct Place {

@@ -7,6 +7,7 @@ pub(crate) mod deadline;
 pub(crate) mod descriptors;
 pub(crate) mod exit;
 pub(crate) mod fork;
+pub(crate) mod i2c;
 pub(crate) mod locks;
 #[macro_use]
 pub(crate) mod log;
@@ -14,5 +15,7 @@ pub(crate) mod outq;
 pub(crate) mod panic;
 pub(crate) mod sigpipe;
 pub(crate) mod spawn;
+pub(crate) mod spi;
 pub(crate) mod threads;
 pub(crate) mod timer;
+pub(crate) mod watch;

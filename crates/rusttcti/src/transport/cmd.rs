@@ -25,7 +25,7 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::wire::assembly::Assembly;
-use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 use child::{Child, Manner};
 
 /// How long the exit status may be behind the end of the output.
@@ -213,6 +213,11 @@ impl Tcti for Cmd {
                 .map(|()| vec![PollHandle::readable(child.stdout().as_raw_fd())]),
             None => Err(ErrorKind::NoConnection.into()),
         }
+    }
+
+    /// Another program may use the TPM that the command reaches.
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer::default())
     }
 
     /// Closes the command's pipes and waits for its end, for which it has a

@@ -28,7 +28,7 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::wire::assembly::Assembly;
-use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 use node::Node;
 
 /// What is tried where no device is named, in this order.
@@ -211,6 +211,33 @@ impl Tcti for Device {
                 .map(|()| vec![PollHandle::readable(node.handle().as_raw_fd())]),
             None => Err(ErrorKind::NoConnection.into()),
         }
+    }
+
+    /// Opens the device anew, with the kernel's own resource manager where it has
+    /// one. /dev/tpm0 lets one process in at a time.
+    fn after_fork(&mut self) -> Result<()> {
+        self.partial.clear();
+        let node = Node::open(&self.path).map_err(|error| {
+            let text = format!(
+                "a forked child needs a connection of its own to {}",
+                self.path
+            );
+            flat(Error::new(ErrorKind::BadContext, error.report()).context(text))
+        })?;
+        self.node = Some(node);
+        Ok(())
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        let path = std::fs::canonicalize(&self.path).ok();
+        let name = path.as_deref().and_then(|path| path.file_name()?.to_str());
+        Some(Peer {
+            // Each connection to the kernel's resource manager has what it loaded
+            // for itself, and another device lets only one in.
+            identity: None,
+            is_exclusive: true,
+            is_kernel_manager: name.is_some_and(|name| name.starts_with("tpmrm")),
+        })
     }
 
     /// Closes the device. If a command is under way, the kernel waits for its end.

@@ -9,6 +9,8 @@
 //! | [`mssim`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH` | a simulator, or what speaks its protocol |
 //! | [`cmd`] | a command line for `/bin/sh -c` | at the other end of its pipes |
 //! | [`libtpms`] | the path of a state file; none is a TPM in memory | inside the process |
+//! | [`spidev`] | the path of a device, /dev/spidev0.1 if none; `speed=HZ`, `share=0` or `share=1` in addition | on an SPI bus |
+//! | [`i2c`] | the path of a bus; `address=NUMBER` (0x2e), `share=0` or `share=1` in addition | on an I2C bus |
 //! | [`libtpms-copy`] | the path of a state file, which is never written | inside the process, in memory; it starts from the file |
 //! | [`null`] | ignored | none |
 //!
@@ -18,11 +20,14 @@
 
 pub mod cmd;
 pub mod device;
+pub mod i2c;
 pub mod libtpms;
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
 mod socket;
+pub mod spidev;
 pub mod swtpm;
+mod tis;
 
 pub use socket::PeerAddress;

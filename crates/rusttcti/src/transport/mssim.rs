@@ -27,7 +27,7 @@ use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
 use crate::wire::frame::mssim::{self as frame, Signal};
 use crate::wire::frame::{Decoded, FrameError};
-use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
+use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use platform::Platform;
 
 const WHO: &str = "mssim";
@@ -216,6 +216,14 @@ impl Tcti for Mssim {
         self.platform
             .power_on(&mut self.endpoint, deadline)
             .map(drop)
+    }
+
+    /// The simulator serves one client.
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer {
+            is_exclusive: true,
+            ..Peer::default()
+        })
     }
 
     fn finalize(&mut self) -> Result<()> {

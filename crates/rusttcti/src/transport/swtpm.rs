@@ -31,7 +31,7 @@ use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
 use crate::wire::frame::raw;
-use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
+use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
 use shared::Shared;
 
@@ -259,6 +259,35 @@ impl Tcti for Swtpm {
 
     fn reset(&mut self) -> Result<()> {
         self.control.reset()
+    }
+
+    /// Forgets the parent's connection: the next command has one of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadContext`] with `persistent=1`: swtpm serves the parent's
+    /// connection, and no other.
+    fn after_fork(&mut self) -> Result<()> {
+        if self.shared.is_some() {
+            return Err(Error::new(
+                ErrorKind::BadContext,
+                "this context was opened before fork() and belongs to the parent process, whose \
+                 connection swtpm serves alone (without persistent=1, a child connects anew)",
+            ));
+        }
+        self.stream = None;
+        self.socket = None;
+        self.is_too_long = false;
+        self.inbox.clear();
+        self.generation = fork::current();
+        Ok(())
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer {
+            identity: Some(self.data.to_string()),
+            is_exclusive: self.shared.is_some(),
+            is_kernel_manager: false,
+        })
     }
 
     fn finalize(&mut self) -> Result<()> {

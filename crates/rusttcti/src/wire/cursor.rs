@@ -8,50 +8,50 @@ use crate::{Error, ErrorKind, Result};
 
 /// A position in the bytes of a command or response.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
     /// Begins at an offset, which may be the end.
-    pub(super) const fn new(bytes: &'a [u8], at: usize) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
     }
 
     /// Returns the offset of what is read next.
-    pub(super) const fn offset(&self) -> usize {
+    pub(crate) const fn offset(&self) -> usize {
         self.at
     }
 
     /// Whether all was read.
-    pub(super) const fn is_at_end(&self) -> bool {
+    pub(crate) const fn is_at_end(&self) -> bool {
         self.at >= self.bytes.len()
     }
 
-    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(count)?;
         let taken = self.bytes.get(self.at..end)?;
         self.at = end;
         Some(taken)
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()
     }
 
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         let word = self.take(2)?.first_chunk()?;
         Some(u16::from_be_bytes(*word))
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         let word = self.take(4)?.first_chunk()?;
         Some(u32::from_be_bytes(*word))
     }
 
     /// Reads a TPM2B: a 16-bit size, and as many bytes.
-    pub(super) fn sized(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn sized(&mut self) -> Option<&'a [u8]> {
         let size = self.u16()?;
         self.take(usize::from(size))
     }
@@ -59,14 +59,14 @@ impl<'a> Cursor<'a> {
 
 /// The bytes that a view is made of, in the words of its errors.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     Command,
     Response,
 }
 
 impl Subject {
     /// The error that something in the bytes is wrong.
-    pub(super) fn error(self, text: String) -> Error {
+    pub(crate) fn error(self, text: String) -> Error {
         match self {
             Self::Command => Error::new(ErrorKind::BadValue, format!("the command {text}")),
             Self::Response => {
@@ -76,11 +76,11 @@ impl Subject {
     }
 
     /// The error that the bytes end where a part of them should be.
-    pub(super) fn cut(self, part: &str, bytes: &[u8]) -> Error {
+    pub(crate) fn cut(self, part: &str, bytes: &[u8]) -> Error {
         self.error(format!("ends within its {part} ({} bytes)", bytes.len()))
     }
     /// Reads the header, whose size must be the number of bytes.
-    pub(super) fn header(self, bytes: &[u8]) -> Result<Header> {
+    pub(crate) fn header(self, bytes: &[u8]) -> Result<Header> {
         let header = Header::parse(bytes).ok_or_else(|| self.cut("header", bytes))?;
         if header.size as usize == bytes.len() {
             return Ok(header);

@@ -154,8 +154,9 @@ pub enum Flushes {
 /// The time that a TPM takes for a command.
 ///
 /// On a chip it is what the kernel's driver waits for (`tpm2-cmd.c`, after the
-/// TCG's PC Client Platform TPM Profile): 20 ms to 120 s. For all parameters but
-/// the keys' sizes known, no class is a limit: a chip may test itself first.
+/// TCG's PC Client Platform TPM Profile): 20 ms to 120 s. No class is a limit: a
+/// chip may test itself first. TPM2_StartAuthSession is short, but for a salt that
+/// a key decrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DurationClass {
     /// The TPM looks up or copies what it has. In software: microseconds.

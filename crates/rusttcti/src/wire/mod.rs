@@ -14,10 +14,11 @@
 pub(crate) mod assembly;
 mod auth;
 mod build;
+mod capabilities;
 mod code;
 mod command;
 mod constants;
-mod cursor;
+pub(crate) mod cursor;
 pub mod frame;
 mod handle;
 pub mod header;
@@ -30,6 +31,7 @@ mod test_bytes;
 
 pub use auth::{AuthCommand, AuthResponse, Auths, SessionAttributes};
 pub use build::{CommandBuilder, ResponseBuilder};
+pub use capabilities::CapabilityView;
 pub use code::CommandCode;
 pub use command::{CommandView, HandleView};
 pub use constants::{capability, property, session_type, startup_type, tag};

@@ -16,23 +16,22 @@ use super::state::{Condition, State};
 use super::{stir, swtpm_file};
 use crate::sys::descriptors::above_stdio;
 use crate::transport::libtpms::ffi::openssl::Lease;
-use crate::wire::header::Header;
+use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
-
-/// `TPM_RC_INITIALIZE`: TPM2_Startup came first, or a second time.
-const RC_INITIALIZE: u32 = 0x100;
 
 /// How a TPM is started that was not running when its state was stored.
 ///
 /// ```
 /// use rusttcti::Tcti;
 /// use rusttcti::transport::libtpms::{Libtpms, Startup};
+/// use rusttcti::wire::{CommandBuilder, CommandCode, ResponseCode, ResponseView};
 ///
 /// let mut tpm = Libtpms::builder().startup(Startup::None).open()?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
-/// tpm.receive(&mut response, None)?;
-/// assert_eq!(response[6..10], [0, 0, 1, 0]); // TPM_RC_INITIALIZE: no startup yet
+/// let size = tpm.receive(&mut response, None)?;
+/// let response = ResponseView::parse(&response[..size], None)?;
+/// assert_eq!(response.code(), ResponseCode::INITIALIZE); // no startup yet
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,21 +183,19 @@ impl Core {
     /// Starts the TPM, where it is to be and is not.
     fn start(&mut self) -> Result<()> {
         let kind = match self.options.startup {
-            Startup::Clear => 0,
-            Startup::State => 1,
+            Startup::Clear => startup_type::CLEAR,
+            Startup::State => startup_type::STATE,
             Startup::None => return Ok(()),
         };
-        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, kind];
+        let command = CommandBuilder::startup(kind).build();
         let library = &mut self.copy.library;
         library.process(&command, 0).map_err(no_response)?;
-        match Header::parse(library.response()).map(|header| header.code) {
-            Some(0 | RC_INITIALIZE) => Ok(()),
+        match ResponseView::parse(library.response(), None)?.code() {
+            // It was started before its state was stored.
+            ResponseCode::SUCCESS | ResponseCode::INITIALIZE => Ok(()),
             code => Err(Error::new(
                 ErrorKind::GeneralFailure,
-                format!(
-                    "TPM2_Startup failed (response code 0x{:x})",
-                    code.unwrap_or_default()
-                ),
+                format!("TPM2_Startup failed: {code:#}"),
             )),
         }
     }

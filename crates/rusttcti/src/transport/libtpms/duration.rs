@@ -3,13 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::wire::header::Header;
-
-/// `TPM_RH_NULL`.
-const NULL_HANDLE: [u8; 4] = [0x40, 0, 0, 7];
-
-/// `TPM_ST_NO_SESSIONS`.
-const NO_SESSIONS: u16 = 0x8001;
+use crate::wire::{Command, CommandCode, CommandView, DurationClass, Handle, Header, tag};
 
 /// What a command makes a TPM do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,89 +23,69 @@ pub(super) enum Work {
 impl Work {
     #[inline]
     pub(super) fn of(command: &[u8]) -> Self {
-        match Header::parse(command) {
-            Some(header) if header.tag == NO_SESSIONS && is_plain(header.code) => Self::Plain,
-            Some(header) if is_long(header.code, command) => Self::Long,
-            _ => Self::Short,
+        let Some(header) = Header::parse(command) else {
+            return Self::Short;
+        };
+        let code = CommandCode(header.code);
+        if header.tag == tag::NO_SESSIONS && is_plain(code) {
+            return Self::Plain;
+        }
+        match is_long(code, command) {
+            true => Self::Long,
+            false => Self::Short,
         }
     }
 }
 
-fn is_plain(code: u32) -> bool {
+fn is_plain(code: CommandCode) -> bool {
     matches!(
         code,
-        0x17a // GetCapability
-        | 0x17b // GetRandom
-        | 0x17e // PCR_Read
-        | 0x181 // ReadClock
+        CommandCode::GET_CAPABILITY
+            | CommandCode::GET_RANDOM
+            | CommandCode::PCR_READ
+            | CommandCode::READ_CLOCK
     )
 }
 
-fn is_long(code: u32, command: &[u8]) -> bool {
-    match code {
-        0x131 // CreatePrimary
-        | 0x153 // Create
-        | 0x191 // CreateLoaded
-        | 0x142 // IncrementalSelfTest
-        | 0x143 // SelfTest
-        | 0x133 // GetCommandAuditDigest
-        | 0x147 // ActivateCredential
-        | 0x148 // Certify
-        | 0x14a // CertifyCreation
-        | 0x14b // Duplicate
-        | 0x14c // GetTime
-        | 0x14d // GetSessionAuditDigest
-        | 0x152 // Rewrap
-        | 0x154 // ECDH_ZGen
-        | 0x156 // Import
-        | 0x157 // Load
-        | 0x158 // Quote
-        | 0x159 // RSA_Decrypt
-        | 0x15d // Sign
-        | 0x163 // ECDH_KeyGen
-        | 0x168 // MakeCredential
-        | 0x177 // VerifySignature
-        | 0x184 // NV_Certify
-        | 0x18b // Commit
-        | 0x18d // ZGen_2Phase
-        | 0x18e // EC_Ephemeral
-        | 0x197 // CertifyX509
-        | 0x199 // ECC_Encrypt
-        | 0x19a // ECC_Decrypt
-        => true,
-        // StartAuthSession, where a key is to decrypt the salt.
-        0x176 => command.get(10..14).is_some_and(|key| key != NULL_HANDLE),
-        _ => false,
+fn is_long(code: CommandCode, command: &[u8]) -> bool {
+    if code == CommandCode::START_AUTH_SESSION {
+        // Where a key is to decrypt the salt.
+        let key = CommandView::parse(command)
+            .ok()
+            .and_then(|view| view.handle(0));
+        return key.is_some_and(|key| key != Handle::NULL);
     }
+    Command::of(code).is_some_and(|command| command.duration == DurationClass::Long)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::CommandBuilder;
 
-    fn start_auth_session(key: [u8; 4]) -> Work {
-        let mut command = vec![0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x76];
-        command.extend_from_slice(&key);
-        Work::of(&command)
+    fn start_auth_session(key: Handle) -> Work {
+        let command = CommandBuilder::new(CommandCode::START_AUTH_SESSION);
+        Work::of(&command.handle(key).handle(Handle::NULL).build())
     }
 
     #[test]
     fn a_session_takes_long_only_if_it_is_salted() {
-        assert_eq!(start_auth_session(NULL_HANDLE), Work::Short);
-        assert_eq!(start_auth_session([0x80, 0, 0, 0]), Work::Long);
+        assert_eq!(start_auth_session(Handle::NULL), Work::Short);
+        assert_eq!(start_auth_session(Handle::TRANSIENT_FIRST), Work::Long);
     }
 
     #[test]
     fn random_bytes_take_no_time_and_keys_do() {
-        let get_random = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
-        assert_eq!(Work::of(&get_random), Work::Plain);
-        assert_eq!(Work::of(&[0x80, 2, 0, 0, 0, 10, 0, 0, 1, 0x31]), Work::Long);
+        let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16);
+        assert_eq!(Work::of(&get_random.build()), Work::Plain);
+        let create_primary = CommandBuilder::new(CommandCode::CREATE_PRIMARY);
+        assert_eq!(Work::of(&create_primary.build()), Work::Long);
         assert_eq!(Work::of(&[]), Work::Short);
     }
 
     #[test]
     fn a_session_may_have_a_command_decrypted() {
-        let get_random = [0x80, 2, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
-        assert_eq!(Work::of(&get_random), Work::Short);
+        let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).empty_password();
+        assert_eq!(Work::of(&get_random.u16(16).build()), Work::Short);
     }
 }

@@ -49,7 +49,7 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
 use crate::sys::fork;
-use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
+use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 
 /// What CONF is.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {
@@ -65,11 +65,12 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// The transport to a TPM inside this process.
 ///
 /// ```
-/// use rusttcti::transport::libtpms::Libtpms;
 /// use rusttcti::Tcti;
+/// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut tpm = Libtpms::builder().open()?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
 /// assert_eq!(tpm.receive(&mut response, None)?, 28);
 ///
@@ -456,6 +457,17 @@ impl Tcti for Libtpms {
 
     fn reset(&mut self) -> Result<()> {
         self.with(Core::reset)
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        Some(Peer {
+            identity: self
+                .tpm
+                .as_ref()
+                .map(|tpm| format!("libtpms {:p}", Arc::as_ptr(tpm))),
+            is_exclusive: true,
+            is_kernel_manager: false,
+        })
     }
 
     /// A command under way is cancelled; the last context on a TPM suspends it.

@@ -15,6 +15,7 @@ use rustix::process::{
 };
 
 use super::{Manner, Shared};
+use crate::sys::descriptors::above_stdio;
 use crate::sys::spawn;
 
 /// How long a process has after each request to end.
@@ -85,7 +86,8 @@ enum Next {
 
 /// Serves the process until its end; its status, if that can be known.
 fn watch(pid: Pid, messages: &mut Messages, shared: &Shared) -> Option<WaitIdStatus> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
+    let pidfd = pidfd_open(pid, PidfdFlags::empty());
+    let pidfd = pidfd.and_then(above_stdio).ok();
     let mut next = Next::Run;
     loop {
         let until = match next {

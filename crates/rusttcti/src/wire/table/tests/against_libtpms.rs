@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::Tcti;
-use crate::wire::{CommandBuilder, Handle, Header, ResponseView, SessionAttributes, capability};
+use crate::wire::{
+    Blamed, CapabilityView, CommandBuilder, Handle, ResponseCode, ResponseView, SessionAttributes,
+    capability,
+};
 
-const AUTH_MISSING: u32 = 0x125;
-const AUTH_CONTEXT: u32 = 0x145;
 /// TPM_RC_ATTRIBUTES of the first session.
-const ATTRIBUTES_S1: u32 = 0x982;
+const ATTRIBUTES_S1: ResponseCode = ResponseCode::ATTRIBUTES.blaming(Blamed::Session(1));
 
 /// A TPM with one of each that a handle can name.
 struct Tpm {
@@ -35,7 +36,7 @@ fn run(tcti: &mut dyn Tcti, command: &[u8]) -> Vec<u8> {
 fn made(tcti: &mut dyn Tcti, code: CommandCode, builder: CommandBuilder) -> Handle {
     let response = run(tcti, &builder.build());
     let view = ResponseView::parse(&response, Command::of(code)).expect("well formed");
-    assert!(view.is_success(), "{code}: {:x}", view.header().code);
+    assert!(view.is_success(), "{code}: {}", view.code());
     view.handle().unwrap_or(Handle::NULL)
 }
 
@@ -93,9 +94,11 @@ impl Tpm {
         }
     }
 
-    fn answer(&mut self, builder: CommandBuilder) -> u32 {
+    fn answer(&mut self, builder: CommandBuilder) -> ResponseCode {
         let response = run(&mut *self.tcti, &builder.build());
-        Header::parse(&response).expect("a response").code
+        ResponseView::parse(&response, None)
+            .expect("a response")
+            .code()
     }
 
     fn attributes(&mut self) -> Vec<u32> {
@@ -103,13 +106,9 @@ impl Tpm {
         let response = run(&mut *self.tcti, &command);
         let info = Command::of(CommandCode::GET_CAPABILITY);
         let view = ResponseView::parse(&response, info).expect("well formed");
-        assert!(view.is_success());
-        let (head, words) = view.parameters().split_at(9);
-        assert_eq!(head[..5], [0, 0, 0, 0, capability::COMMANDS as u8]);
-        let words = words.chunks_exact(4);
-        words
-            .map(|word| u32::from_be_bytes(word.try_into().expect("four bytes")))
-            .collect()
+        let list = CapabilityView::parse(&view).expect("a list");
+        assert!(!list.has_more());
+        list.commands().collect()
     }
 
     /// The commands that libtpms has.
@@ -149,10 +148,10 @@ impl Tpm {
             let reserved = SessionAttributes(0x19);
             let probe = builder.clone().auth(self.hmac_session, &[], reserved, &[]);
             let answer = self.answer(probe.expect("short buffers"));
-            if answer & 0x8c0 != 0x080 {
+            if !matches!(answer.blamed(), Some(Blamed::Handle(_))) {
                 return builder;
             }
-            refusals.push(format!("{answer:x}"));
+            refusals.push(format!("{answer}"));
         }
         panic!(
             "{}: no handles that libtpms takes: {refusals:?}",
@@ -186,7 +185,7 @@ fn a_command_wants_as_many_authorizations_of_libtpms_as_the_table_says() {
         let mut builder = tpm.with_handles(command);
         for _ in 0..command.authorizations() {
             let answer = tpm.answer(builder.clone());
-            assert_eq!(answer, AUTH_MISSING, "{}", command.name);
+            assert_eq!(answer, ResponseCode::AUTH_MISSING, "{}", command.name);
             // A wrong one, so that the command is not run in the end.
             let wrong = b"none has this";
             let none = SessionAttributes::NONE;
@@ -195,11 +194,16 @@ fn a_command_wants_as_many_authorizations_of_libtpms_as_the_table_says() {
                 .expect("short");
         }
         if command.authorizations() > 0 {
-            assert_ne!(tpm.answer(builder), AUTH_MISSING, "{}", command.name);
+            assert_ne!(
+                tpm.answer(builder),
+                ResponseCode::AUTH_MISSING,
+                "{}",
+                command.name
+            );
         } else {
             let cut = builder.auth(tpm.hmac_session, &[], SessionAttributes::NONE, &[]);
             let answer = tpm.answer(cut.expect("short buffers"));
-            assert_ne!(answer, AUTH_MISSING, "{}", command.name);
+            assert_ne!(answer, ResponseCode::AUTH_MISSING, "{}", command.name);
             tpm = Tpm::new();
         }
     }
@@ -223,11 +227,7 @@ fn a_session_decrypts_and_encrypts_for_libtpms_where_the_table_says() {
             let session = command_.auth(tpm.hmac_session, &[7; 16], attributes, &wrong_hmac);
             let answer = tpm.answer(session.expect("short buffers"));
             let refused = answer == ATTRIBUTES_S1;
-            assert_eq!(
-                !refused, allowed,
-                "{} {attribute}: {answer:x}",
-                command.name
-            );
+            assert_eq!(!refused, allowed, "{} {attribute}: {answer}", command.name);
         }
     }
 }
@@ -250,9 +250,9 @@ fn a_command_refuses_sessions_of_libtpms_where_the_table_says() {
         let session = builder.auth(tpm.hmac_session, &[], reserved, &[]);
         let answer = tpm.answer(session.expect("short buffers"));
         assert_eq!(
-            answer == AUTH_CONTEXT,
+            answer == ResponseCode::AUTH_CONTEXT,
             command.no_sessions,
-            "{}: {answer:x}",
+            "{}: {answer}",
             command.name
         );
     }

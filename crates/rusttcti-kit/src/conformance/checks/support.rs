@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What several checks do.
+
+use std::time::{Duration, Instant};
+
+use crate::commands::{command, get_random};
+use crate::conformance::subject::Opened;
+use crate::conformance::{Trouble, Verdict, ensure};
+use crate::tpm::create_primary_rsa;
+use crate::vtable::{Vtable, rc};
+
+/// How long a command may take at most, beside everything else on the machine.
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
+
+/// Declares the checks of a file.
+macro_rules! checks {
+    ($($name:literal: $promise:literal => $run:path,)*) => {
+        pub(super) const CHECKS: &[$crate::conformance::Check] = &[$(
+            $crate::conformance::Check { name: $name, promise: $promise, run: $run },
+        )*];
+    };
+}
+pub(super) use checks;
+
+/// Ensures a response code.
+pub(super) fn expect(what: &str, seen: u32, wanted: u32) -> Verdict {
+    ensure!(
+        seen == wanted,
+        "{what} answers {}, not {}",
+        name(seen),
+        name(wanted)
+    );
+    Ok(())
+}
+
+/// Ensures one of several response codes.
+pub(super) fn expect_one_of(what: &str, seen: u32, wanted: &[u32]) -> Verdict {
+    let names: Vec<String> = wanted.iter().map(|code| name(*code)).collect();
+    ensure!(
+        wanted.contains(&seen),
+        "{what} answers {}, not {}",
+        name(seen),
+        names.join(" or ")
+    );
+    Ok(())
+}
+
+/// A response code in C's words.
+pub(super) fn name(code: u32) -> String {
+    let mut known = rusttcti::ErrorKind::ALL.iter();
+    let found = known.find(|kind| rusttcti::Error::from(**kind).rc() == code);
+    match (code, found) {
+        (0, _) => "TSS2_RC_SUCCESS".to_owned(),
+        (_, Some(kind)) => kind.c_name().to_owned(),
+        (code, None) => format!("0x{code:08x}"),
+    }
+}
+
+/// Sends TPM2_GetRandom for so many bytes.
+pub(super) fn send(c: Vtable, bytes: u16) -> Verdict {
+    expect("transmit", c.transmit(&get_random(bytes)), rc::SUCCESS)
+}
+
+/// Receives what [`send`] asked for.
+pub(super) fn receive(c: Vtable, bytes: u16) -> Verdict {
+    let (code, response) = c.receive(-1);
+    expect("receive(-1)", code, rc::SUCCESS)?;
+    is_random(&response, bytes)
+}
+
+/// Ensures that a response is one to TPM2_GetRandom for so many bytes.
+pub(super) fn is_random(response: &[u8], bytes: u16) -> Verdict {
+    let wanted = 12 + usize::from(bytes);
+    ensure!(
+        response.len() == wanted && response[6..10] == [0; 4],
+        "the response to GetRandom({bytes}) has {} bytes, not {wanted}: {response:02x?}",
+        response.len()
+    );
+    Ok(())
+}
+
+/// A whole exchange.
+pub(super) fn exchange(c: Vtable, bytes: u16) -> Verdict {
+    send(c, bytes)?;
+    receive(c, bytes)
+}
+
+/// Sends a command that takes a TPM some time: an RSA key is made.
+pub(super) fn send_slow(c: Vtable) -> Verdict {
+    expect(
+        "transmit of TPM2_CreatePrimary",
+        c.transmit(&create_primary_rsa(2048)),
+        rc::SUCCESS,
+    )
+}
+
+/// Receives what [`send_slow`] asked for, in whatever time, and flushes the key.
+pub(super) fn finish_slow(c: Vtable) -> Verdict {
+    let (code, response) = c.receive(-1);
+    expect("receive(-1)", code, rc::SUCCESS)?;
+    flush(c, &response)
+}
+
+/// Flushes the key of a response to [`send_slow`].
+pub(super) fn flush(c: Vtable, response: &[u8]) -> Verdict {
+    let code = u32::from_be_bytes(response[6..10].try_into().expect("a header"));
+    if code != 0 {
+        return Ok(()); // cancelled, or no room: nothing was made
+    }
+    expect(
+        "transmit",
+        c.transmit(&command(0x165, &response[10..14])),
+        rc::SUCCESS,
+    )?;
+    expect("receive(-1)", c.receive(-1).0, rc::SUCCESS)
+}
+
+/// Asks again and again without waiting until the response is there.
+pub(super) fn poll_for_response(c: Vtable) -> Result<Vec<u8>, Trouble> {
+    let begun = Instant::now();
+    loop {
+        match c.receive(0) {
+            (rc::SUCCESS, response) => return Ok(response),
+            (rc::TRY_AGAIN, _) => std::thread::yield_now(),
+            (code, _) => expect("receive(0)", code, rc::TRY_AGAIN)?,
+        }
+        ensure!(begun.elapsed() < LONGEST, "no response within {LONGEST:?}");
+    }
+}
+
+/// The descriptors to poll; not applicable where there are none.
+pub(super) fn handles(opened: &Opened) -> Result<Vec<libc::pollfd>, Trouble> {
+    let c = opened.c;
+    let (code, count, _) = c.poll_handles(0);
+    if code == rc::NOT_IMPLEMENTED {
+        return Err(Trouble::NotApplicable("it has no poll handles".to_owned()));
+    }
+    expect("getPollHandles", code, rc::SUCCESS)?;
+    let (code, count, handles) = c.poll_handles(count.max(1));
+    expect("getPollHandles", code, rc::SUCCESS)?;
+    let handles = handles.iter().take(count);
+    let handles = handles.map(|handle| libc::pollfd {
+        fd: handle.fd,
+        events: handle.events,
+        revents: 0,
+    });
+    Ok(handles.collect())
+}
+
+/// Waits until one of the descriptors shows something; false at the timeout.
+pub(super) fn wait(handles: &mut [libc::pollfd], timeout: Duration) -> bool {
+    let milliseconds = timeout.as_millis().try_into().expect("a short time");
+    // SAFETY: an array of this length.
+    let ready = unsafe { libc::poll(handles.as_mut_ptr(), handles.len() as u64, milliseconds) };
+    ready > 0
+}

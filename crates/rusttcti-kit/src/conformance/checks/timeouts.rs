@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! How long receive waits.
+
+use std::time::{Duration, Instant};
+
+use super::support::{
+    LONGEST, checks, expect, expect_one_of, finish_slow, flush, is_random, poll_for_response,
+    receive, send, send_slow,
+};
+use crate::conformance::{Subject, Trouble, Verdict, ensure};
+use crate::vtable::rc;
+
+checks! {
+    "receive-0-does-not-wait": "receive(0) returns at once while the TPM works." => receive_0_does_not_wait,
+    "receive-keeps-its-timeout": "receive(50) of a long command returns after about 50 ms." => receive_keeps_its_timeout,
+    "a-timeout-loses-nothing": "After TSS2_TCTI_RC_TRY_AGAIN the response still comes, whole." => a_timeout_loses_nothing,
+    "asking-without-waiting": "receive(0), again and again, gets the response in the end." => asking_without_waiting,
+    "receive-minus-1-waits": "receive(-1) waits for the response, however long it takes." => receive_minus_1_waits,
+    "a-long-timeout-is-not-waited-out": "receive with a long timeout returns when the response is there." => a_long_timeout_is_not_waited_out,
+    "transmit-does-not-wait-for-the-response": "transmit returns before a long command is done." => transmit_does_not_wait,
+}
+
+/// What a call that does not wait may take on a busy machine.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
+/// Sends a long command, and learns how long it takes: a check of timeouts is of
+/// no use where it is done at once.
+fn slow(subject: &Subject) -> Result<Duration, Trouble> {
+    let opened = subject.open()?;
+    let mut longest = Duration::ZERO;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        send_slow(opened.c)?;
+        finish_slow(opened.c)?;
+        longest = longest.max(begun.elapsed());
+    }
+    Ok(longest)
+}
+
+fn receive_0_does_not_wait(subject: &Subject) -> Verdict {
+    let opened = subject.open()?;
+    for _ in 0..3 {
+        send_slow(opened.c)?;
+        let begun = Instant::now();
+        let (code, response) = opened.c.receive(0);
+        let took = begun.elapsed();
+        expect_one_of("receive(0)", code, &[rc::TRY_AGAIN, rc::SUCCESS])?;
+        match code {
+            rc::SUCCESS => flush(opened.c, &response)?,
+            _ => finish_slow(opened.c)?,
+        }
+        ensure!(took < AT_ONCE, "receive(0) took {took:?}");
+    }
+    Ok(())
+}
+
+fn receive_keeps_its_timeout(subject: &Subject) -> Verdict {
+    let opened = subject.open()?;
+    for _ in 0..5 {
+        send_slow(opened.c)?;
+        let begun = Instant::now();
+        let (code, response) = opened.c.receive(50);
+        let took = begun.elapsed();
+        expect_one_of("receive(50)", code, &[rc::TRY_AGAIN, rc::SUCCESS])?;
+        if code == rc::SUCCESS {
+            flush(opened.c, &response)?;
+            continue;
+        }
+        finish_slow(opened.c)?;
+        let right = Duration::from_millis(45)..Duration::from_millis(150);
+        ensure!(
+            right.contains(&took),
+            "receive(50) came back after {took:?}"
+        );
+    }
+    Ok(())
+}
+
+fn a_timeout_loses_nothing(subject: &Subject) -> Verdict {
+    let opened = subject.open()?;
+    for timeout in [0, 1, 5] {
+        send_slow(opened.c)?;
+        let begun = Instant::now();
+        let response = loop {
+            let (code, response) = opened.c.receive(timeout);
+            expect_one_of("receive", code, &[rc::TRY_AGAIN, rc::SUCCESS])?;
+            if code == rc::SUCCESS {
+                break response;
+            }
+            ensure!(begun.elapsed() < LONGEST, "no response within {LONGEST:?}");
+        };
+        flush(opened.c, &response)?;
+        send(opened.c, 8)?;
+        receive(opened.c, 8)?;
+    }
+    Ok(())
+}
+
+fn asking_without_waiting(subject: &Subject) -> Verdict {
+    let opened = subject.open()?;
+    for bytes in 1..20 {
+        send(opened.c, bytes)?;
+        is_random(&poll_for_response(opened.c)?, bytes)?;
+    }
+    Ok(())
+}
+
+fn receive_minus_1_waits(subject: &Subject) -> Verdict {
+    let opened = subject.open()?;
+    send_slow(opened.c)?;
+    finish_slow(opened.c)
+}
+
+fn a_long_timeout_is_not_waited_out(subject: &Subject) -> Verdict {
+    let opened = subject.open()?;
+    let begun = Instant::now();
+    send(opened.c, 8)?;
+    let (code, response) = opened.c.receive(20_000);
+    expect("receive(20000)", code, rc::SUCCESS)?;
+    is_random(&response, 8)?;
+    let took = begun.elapsed();
+    ensure!(took < Duration::from_secs(5), "GetRandom took {took:?}");
+    Ok(())
+}
+
+fn transmit_does_not_wait(subject: &Subject) -> Verdict {
+    let whole = slow(subject)?;
+    if whole < 4 * AT_ONCE {
+        let text = format!("the longest of three RSA keys took {whole:?}, too short to tell");
+        return Err(Trouble::NotApplicable(text));
+    }
+    let opened = subject.open()?;
+    let mut shortest = LONGEST;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        send_slow(opened.c)?;
+        shortest = shortest.min(begun.elapsed());
+        finish_slow(opened.c)?;
+    }
+    ensure!(
+        shortest < AT_ONCE,
+        "transmit takes {shortest:?}, the whole command {whole:?}"
+    );
+    Ok(())
+}

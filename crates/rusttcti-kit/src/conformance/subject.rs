@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The TCTI that is checked: a module that is loaded by name, or a transport in
+//! Rust behind the bridge.
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+
+use libloading::os::unix::Library;
+use rusttcti::{Context, Error, ErrorKind, Result, Tcti};
+use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
+
+use super::Trouble;
+use crate::vtable::Vtable;
+
+/// A module's Init function (`TSS2_TCTI_INIT_FUNC`).
+pub(crate) type Init =
+    unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut size_t, *const c_char) -> u32;
+
+type Open = dyn Fn() -> Result<Box<dyn Tcti>>;
+
+/// The TCTI that is checked.
+pub struct Subject {
+    name: String,
+    source: Source,
+    /// The configuration that reaches a peer of the checks' own; `{}` stands for
+    /// `host=HOST,port=PORT`.
+    pub(crate) peer_conf: Option<String>,
+}
+
+enum Source {
+    Module(Module),
+    Transport(Box<Open>),
+}
+
+/// A loaded module.
+pub(crate) struct Module {
+    pub(crate) info: *const TSS2_TCTI_INFO,
+    pub(crate) init: Init,
+    pub(crate) conf: Option<CString>,
+    _library: Library,
+}
+
+impl Subject {
+    /// Loads the module that tctildr finds as `NAME:CONF`: a file, or
+    /// `libtss2-tcti-NAME.so.0`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] where there is no such module, or it has no
+    /// `Tss2_Tcti_Info`.
+    pub fn module(name_conf: &str) -> Result<Self> {
+        let (name, conf) = match name_conf.split_once(':') {
+            Some((name, conf)) => (name, Some(conf)),
+            None => (name_conf, None),
+        };
+        let files = [
+            name.to_owned(),
+            format!("libtss2-tcti-{name}.so.0"),
+            format!("libtss2-tcti-{name}.so"),
+        ];
+        // SAFETY: a TCTI module, whose constructors are its author's business.
+        let library = files
+            .iter()
+            .find_map(|file| unsafe { Library::new(file) }.ok());
+        let library = library.ok_or_else(|| {
+            Error::new(
+                ErrorKind::BadValue,
+                format!("there is no TCTI module \"{name}\""),
+            )
+        })?;
+        // SAFETY: the function that every module has, by the specification.
+        let info = unsafe {
+            let get = library
+                .get::<unsafe extern "C" fn() -> *const TSS2_TCTI_INFO>(b"Tss2_Tcti_Info\0")
+                .map_err(|error| Error::new(ErrorKind::BadValue, error))?;
+            get()
+        };
+        // SAFETY: a static of the module's, or NULL.
+        let init = unsafe { info.as_ref() }.and_then(|info| info.init);
+        let init = init.ok_or_else(|| {
+            Error::new(
+                ErrorKind::BadValue,
+                format!("the module \"{name}\" has no Init function"),
+            )
+        })?;
+        let conf = conf.map(|conf| CString::new(conf).expect("an argument has no NUL"));
+        Ok(Self {
+            name: name_conf.to_owned(),
+            source: Source::Module(Module {
+                info,
+                init,
+                conf,
+                _library: library,
+            }),
+            peer_conf: None,
+        })
+    }
+
+    /// Takes a transport, or a whole chain, in Rust: `open` makes it anew for
+    /// each context.
+    pub fn transport<T: Tcti + 'static>(open: impl Fn() -> Result<T> + 'static) -> Self {
+        Self {
+            name: std::any::type_name::<T>().to_owned(),
+            source: Source::Transport(Box::new(move || Ok(Box::new(open()?)))),
+            peer_conf: None,
+        }
+    }
+
+    /// Lets the checks of hostile peers run: `conf` is the module's configuration
+    /// to reach a peer that speaks swtpm's protocol, with `{}` for
+    /// `host=HOST,port=PORT`.
+    #[must_use]
+    pub fn with_peers(mut self, conf: &str) -> Self {
+        self.peer_conf = Some(conf.to_owned());
+        self
+    }
+
+    /// Returns the name by which it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The module; a check of Init functions concerns no other subject.
+    pub(crate) fn as_module(&self) -> std::result::Result<&Module, Trouble> {
+        match &self.source {
+            Source::Module(module) => Ok(module),
+            Source::Transport(_) => Err(Trouble::NotApplicable(
+                "a transport in Rust has no Init function of its own".to_owned(),
+            )),
+        }
+    }
+
+    /// Opens a context.
+    pub(crate) fn open(&self) -> std::result::Result<Opened, Trouble> {
+        match &self.source {
+            Source::Module(module) => module
+                .open(module.conf.as_deref())
+                .map_err(|rc| Trouble::Broken(format!("the context does not open (0x{rc:x})"))),
+            Source::Transport(open) => match open() {
+                Ok(tcti) => Ok(Opened::of_transport(tcti)),
+                Err(error) => Err(Trouble::Broken(format!(
+                    "the transport does not open: {}",
+                    error.report()
+                ))),
+            },
+        }
+    }
+}
+
+impl Module {
+    /// Opens a context from `conf`, in memory as malloc gives it.
+    pub(crate) fn open(&self, conf: Option<&CStr>) -> std::result::Result<Opened, u32> {
+        let mut size: size_t = 0;
+        // SAFETY: a NULL context asks for the size.
+        let rc = unsafe { (self.init)(ptr::null_mut(), &mut size, ptr::null()) };
+        if rc != 0 {
+            return Err(rc);
+        }
+        let mut memory = vec![0_u128; (size as usize).div_ceil(16)];
+        let context = memory.as_mut_ptr().cast::<TSS2_TCTI_CONTEXT>();
+        let conf = conf.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: memory of the size that the module asked for; NULL or a C string.
+        let rc = unsafe { (self.init)(context, &mut size, conf) };
+        match rc {
+            0 => Ok(Opened {
+                c: Vtable(context),
+                _memory: memory,
+                context: None,
+                finalized: false,
+            }),
+            rc => Err(rc),
+        }
+    }
+}
+
+/// An open context, finalized with this value.
+pub(crate) struct Opened {
+    /// The context as C sees it.
+    pub(crate) c: Vtable,
+    /// The memory of a module's context.
+    _memory: Vec<u128>,
+    /// The context around a transport in Rust.
+    context: Option<Context<Box<dyn Tcti>>>,
+    finalized: bool,
+}
+
+impl Opened {
+    fn of_transport(tcti: Box<dyn Tcti>) -> Self {
+        let context = Context::new(tcti);
+        Self {
+            c: Vtable(context.as_ptr()),
+            _memory: Vec::new(),
+            context: Some(context),
+            finalized: false,
+        }
+    }
+
+    /// Finalizes the context now; its memory stays.
+    pub(crate) fn finalize(&mut self) {
+        self.finalized = true;
+        self.c.finalize();
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if self.context.is_none() && !self.finalized {
+            self.c.finalize();
+        }
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A server in swtpm's protocol over an embedded TPM: bare commands and responses
+//! on the data channel, success for whatever the control channel is asked.
+
+use std::sync::{Arc, Mutex};
+
+use rusttcti::{Result, Tcti};
+
+use super::hostile::consent;
+use super::peer::{Conn, Pair};
+use super::tpm::call;
+
+/// A running server, gone with this value.
+pub struct RawServer {
+    pair: Pair,
+}
+
+impl RawServer {
+    /// Starts one on two neighbouring TCP ports, with a new TPM of libtpms.
+    ///
+    /// # Errors
+    /// Those of opening the embedded TPM.
+    pub fn tcp() -> Result<Self> {
+        let tpm = Arc::new(Mutex::new(rusttcti::open("libtpms")?));
+        let serve = move |conn: Conn| serve(conn, &tpm);
+        let pair = Pair::tcp(Box::new(serve), Box::new(consent));
+        Ok(Self { pair })
+    }
+
+    /// Returns the configuration of a transport to it.
+    pub fn conf(&self) -> String {
+        self.pair.conf()
+    }
+}
+
+fn serve(mut conn: Conn, tpm: &Mutex<Box<dyn Tcti>>) {
+    while let Some(command) = conn.command() {
+        let mut tpm = tpm.lock().expect("no panic");
+        let answered = call(&mut **tpm, &command).is_ok_and(|response| conn.say(&response));
+        if !answered {
+            return;
+        }
+    }
+}

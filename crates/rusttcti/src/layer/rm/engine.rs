@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The machine: a command of a client's in, commands of the engine's own and the
+//! client's command out; responses likewise.
+//!
+//! One job at a time, from [`Engine::begin`] to [`Step::Done`]. In between the
+//! caller sends what [`Engine::next`] says and gives back what the TPM answers.
+//! `next` decides from the tables alone what is to be done next, so that a job
+//! goes on wherever a failure left the tables.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::command::{Command, Makes};
+use super::objects::{ObjectId, Objects};
+use super::own::Own;
+use super::sessions::{Residence, Sessions};
+use super::spaces::Space;
+use crate::wire::{CommandCode, Header, tag};
+
+/// Response codes as numbers.
+pub(super) mod rc {
+    use crate::wire::ResponseCode;
+
+    pub(in super::super) const INITIALIZE: u32 = ResponseCode::INITIALIZE.0;
+    pub(in super::super) const CANCELED: u32 = ResponseCode::CANCELED.0;
+    pub(in super::super) const CONTEXT_GAP: u32 = ResponseCode::CONTEXT_GAP.0;
+    pub(in super::super) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
+    pub(in super::super) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
+    pub(in super::super) const MEMORY: u32 = ResponseCode::MEMORY.0;
+    pub(in super::super) const SESSION_HANDLES: u32 = ResponseCode::SESSION_HANDLES.0;
+    pub(in super::super) const OBJECT_HANDLES: u32 = ResponseCode::OBJECT_HANDLES.0;
+    pub(in super::super) const YIELDED: u32 = ResponseCode::YIELDED.0;
+    pub(in super::super) const TESTING: u32 = ResponseCode::TESTING.0;
+    pub(in super::super) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
+    pub(in super::super) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
+    pub(in super::super) const RETRY: u32 = ResponseCode::RETRY.0;
+    /// RC_HANDLE for the first parameter.
+    pub(in super::super) const HANDLE_P1: u32 = 0x1cb;
+    /// The bit of a code that blames a handle, a parameter or a session.
+    pub(in super::super) const FORMAT_ONE: u32 = 0x080;
+}
+
+/// How an engine works.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mode {
+    /// Whether other programs use the TPM: nothing stays loaded between commands.
+    pub(crate) share: bool,
+    /// Whether the kernel's resource manager is below: it has room for three
+    /// objects and three sessions, and must not be asked for more.
+    pub(crate) kernel: bool,
+    /// Whether each object is saved when it is made, for forked children.
+    pub(crate) fork: bool,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send [`Engine::outgoing`]: a command of the engine's own.
+    Own,
+    /// Send [`Engine::outgoing`]: the client's command.
+    Client,
+    /// Wait so long, and call [`Engine::next`] again.
+    Wait(Duration),
+    /// The job is done: [`Engine::response`] is the client's.
+    Done,
+}
+
+/// What one part of a job comes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Go {
+    Step(Step),
+    /// The tables changed: decide again.
+    Again,
+}
+
+/// How much of something the TPM has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// So many fit, if not more.
+    pub(super) known: usize,
+    /// Whether more were tried and refused.
+    pub(super) is_all: bool,
+    /// How often room was made since then.
+    pub(super) made: u32,
+}
+
+impl Room {
+    const KERNEL: Self = Self {
+        known: 3,
+        is_all: true,
+        made: 0,
+    };
+    const LEAST: Self = Self {
+        known: 3,
+        is_all: false,
+        made: 0,
+    };
+}
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A client's command.
+    Command,
+    /// A client comes; whether it flushes what it finds loaded.
+    Open { flush: bool },
+    /// A client goes.
+    Close,
+    /// A client makes a handle outlive it, or no more.
+    Sticky { handle: u32, sticky: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    /// The client's command is not sent yet, or to be sent again.
+    Before,
+    /// The client's command is with the TPM.
+    Sent,
+    /// The client's response is there; what is left is the engine's own.
+    After,
+}
+
+/// A handle or a session of the client's command that is a matter of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) what: What,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Object(ObjectId),
+    Session(u32),
+    /// A handle of the TPM's that no client made.
+    Foreign(u32),
+}
+
+/// Where a handle stands in a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the handle area.
+    Handle(usize),
+    /// In the authorization area; whether the session goes on after a success.
+    Authorization(usize, bool),
+    /// The parameter of FlushContext.
+    Flushed,
+}
+
+impl Place {
+    /// Returns the TPM's code for a handle that is not loaded.
+    pub(super) fn refusal(self) -> u32 {
+        match self {
+            Self::Handle(n) => rc::REFERENCE_H0 + n as u32,
+            Self::Authorization(n, _) => rc::REFERENCE_S0 + n as u32,
+            Self::Flushed => rc::HANDLE_P1,
+        }
+    }
+}
+
+/// The saved session that is being loaded and saved again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewal {
+    pub(super) handle: u32,
+    pub(super) residence: Residence,
+}
+
+/// The work in hand.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) space: usize,
+    pub(super) purpose: Purpose,
+    pub(super) phase: Phase,
+    /// The client's command as it came.
+    pub(super) command: Vec<u8>,
+    pub(super) code: CommandCode,
+    pub(super) makes: Makes,
+    pub(super) needs: Vec<Need>,
+    /// The command that the engine sent last, and waits for.
+    pub(super) own: Option<Own>,
+    /// The client's response, where it isn't in the caller's buffer.
+    pub(super) response: Vec<u8>,
+    /// Which lists of handles are to be asked for.
+    pub(super) lists: Vec<u32>,
+    /// What has to go out before the client's command is sent again.
+    pub(super) crowded: Option<Makes>,
+    /// Whether all that can be unloaded is to be, so that others get room.
+    pub(super) yields: bool,
+    pub(super) pause: Option<Duration>,
+    /// How long was waited for room.
+    pub(super) waited: Duration,
+    pub(super) renewal: Option<Renewal>,
+    /// Sessions that were saved later are not renewed any more by this job.
+    pub(super) renew_before: u64,
+    /// How many commands of its own the job may still send.
+    pub(super) budget: u32,
+    /// How often a command of its own was asked to be sent again.
+    pub(super) retries: u32,
+    /// The object that the client's command made.
+    pub(super) made: Option<ObjectId>,
+    /// The code that the client's command failed with, while it is tried again.
+    pub(super) refused: u32,
+    /// How often a handle was found not to be loaded.
+    pub(super) reloads: u32,
+}
+
+/// A resource manager without I/O, for any number of clients of one TPM.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(super) mode: Mode,
+    pub(super) objects: Objects,
+    pub(super) sessions: Sessions,
+    pub(super) spaces: Vec<Option<Space>>,
+    pub(super) room: Room,
+    pub(super) session_room: Room,
+    /// How far the counts of two saved sessions may be apart.
+    pub(super) gap: u64,
+    /// Whether the sizes of the TPM were learnt.
+    pub(super) learnt: bool,
+    /// Whether something may have vanished: lists are asked for first.
+    pub(super) suspect: bool,
+    /// Whether a response was lost that may have had a handle in it.
+    pub(super) orphans: bool,
+    /// Handles of the TPM's that are the engine's and nothing's any more.
+    pub(super) strays: Vec<u32>,
+    pub(super) clock: u64,
+    pub(super) job: Job,
+    /// What is to be sent.
+    pub(super) out: Vec<u8>,
+    /// Spreads the pauses of several processes.
+    pub(super) dice: u64,
+}
+
+/// The longest that room is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How many commands of its own the engine runs for one of a client's, at most.
+const BUDGET: u32 = 1000;
+/// CONTEXT_GAP_MAX of a TPM that doesn't tell.
+const GAP: u64 = 0xffff;
+
+impl Engine {
+    /// An engine that knows nothing of its TPM yet. `seed` should differ between
+    /// processes.
+    pub(crate) fn new(mode: Mode, seed: u64) -> Self {
+        let room = if mode.kernel {
+            Room::KERNEL
+        } else {
+            Room::LEAST
+        };
+        Self {
+            mode,
+            objects: Objects::default(),
+            sessions: Sessions::default(),
+            spaces: Vec::new(),
+            room,
+            session_room: room,
+            gap: GAP,
+            learnt: false,
+            suspect: false,
+            orphans: false,
+            strays: Vec::new(),
+            clock: 0,
+            job: Job::idle(),
+            out: Vec::new(),
+            dice: seed | 1,
+        }
+    }
+
+    /// Adds a client, whose first job is [`begin_open`](Self::begin_open).
+    pub(crate) fn add_client(&mut self) -> usize {
+        let free = self.spaces.iter().position(Option::is_none);
+        let space = free.unwrap_or(self.spaces.len());
+        if free.is_none() {
+            self.spaces.push(None);
+        }
+        self.spaces[space] = Some(Space::default());
+        space
+    }
+
+    /// Removes a client and all that it has, whatever the TPM has of it.
+    pub(crate) fn remove_client(&mut self, space: usize) {
+        let of_it = |engine: &Self, id| engine.objects.get(id).is_some_and(|o| o.space == space);
+        let ids: Vec<_> = self.objects.ids().filter(|id| of_it(self, *id)).collect();
+        for id in ids {
+            self.objects.remove(id);
+        }
+        self.sessions.retain(|session| session.space != space);
+        if let Some(place) = self.spaces.get_mut(space) {
+            *place = None;
+        }
+    }
+
+    /// Changes whether other programs use the TPM.
+    pub(crate) fn set_share(&mut self, share: bool) {
+        self.mode.share = share;
+    }
+
+    /// Whether each object is saved when it is made, from now on.
+    pub(crate) fn set_fork(&mut self, fork: bool) {
+        self.mode.fork = fork;
+    }
+
+    /// Begins the job of a client that comes.
+    pub(crate) fn begin_open(&mut self, space: usize, flush: bool) {
+        self.start(space, Purpose::Open { flush });
+        if !self.mode.kernel || !self.learnt {
+            self.job
+                .lists
+                .extend([super::own::TRANSIENT, super::own::LOADED_SESSIONS]);
+        }
+    }
+
+    /// Begins the job of a client that goes.
+    pub(crate) fn begin_close(&mut self, space: usize) {
+        self.start(space, Purpose::Close);
+    }
+
+    /// Begins to make a handle outlive its client, or no more.
+    pub(crate) fn begin_sticky(&mut self, space: usize, handle: u32, sticky: bool) {
+        self.start(space, Purpose::Sticky { handle, sticky });
+    }
+
+    /// Begins the job of a client's command, which has a whole header.
+    pub(crate) fn begin(&mut self, space: usize, command: &[u8]) {
+        self.start(space, Purpose::Command);
+        self.job.command.extend_from_slice(command);
+        self.read_command();
+    }
+
+    fn start(&mut self, space: usize, purpose: Purpose) {
+        self.clock += 1;
+        self.job.reset(space, purpose);
+        self.job.renew_before = self.sessions.newest + 1;
+    }
+
+    /// Returns the bytes to send.
+    pub(crate) fn outgoing(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// Returns the client's response, once the job is done.
+    pub(crate) fn response(&self) -> &[u8] {
+        &self.job.response
+    }
+
+    /// Ends the job, whose response was taken.
+    pub(crate) fn finish(&mut self) {
+        self.job.phase = Phase::Idle;
+    }
+
+    /// Returns whether the client's command was executed: a failure of what
+    /// comes after loses none of its response.
+    pub(crate) fn has_response(&self) -> bool {
+        self.job.phase == Phase::After
+    }
+
+    /// Answers the client with a code and nothing more.
+    pub(super) fn answer(&mut self, code: u32) {
+        let header = Header {
+            tag: tag::NO_SESSIONS,
+            size: Header::SIZE as u32,
+            code,
+        };
+        self.job.response.clear();
+        self.job.response.extend_from_slice(&header.to_bytes());
+        self.job.phase = Phase::After;
+    }
+
+    /// Answers the client that its command was cancelled, before it was sent.
+    pub(crate) fn answer_cancelled(&mut self) {
+        self.answer(rc::CANCELED);
+    }
+
+    /// Takes the response to the client's command, of `length` bytes, and makes it
+    /// the client's. Returns its length where the job is done with it; elsewhere
+    /// the engine keeps it.
+    pub(crate) fn client_answered(&mut self, buffer: &mut [u8], length: usize) -> Option<usize> {
+        let Some(response) = buffer.get_mut(..length) else {
+            self.failed();
+            return None;
+        };
+        self.job.phase = Phase::After;
+        if !self.take_client_response(response) {
+            return None;
+        }
+        self.job.needs.clear();
+        if self.is_done() {
+            return Some(length);
+        }
+        self.job.response.clear();
+        self.job.response.extend_from_slice(response);
+        None
+    }
+
+    /// Notes that what was sent, or its response, was lost on the way.
+    pub(crate) fn failed(&mut self) {
+        self.suspect = true;
+        self.orphans = true;
+        self.job.own = None;
+        self.job.renewal = None;
+        if self.job.phase == Phase::After {
+            // The client has its answer. The rest is for the next job.
+            self.job.budget = 0;
+        }
+        if self.mode.share {
+            self.distrust_loaded();
+        }
+    }
+
+    /// Says what is to be done next.
+    pub(crate) fn next(&mut self) -> Step {
+        if let Some(pause) = self.job.pause.take() {
+            return Step::Wait(pause);
+        }
+        loop {
+            let go = match self.job.phase {
+                Phase::Before => self.before(),
+                Phase::After => match self.after() {
+                    Some(go) => go,
+                    None => return Step::Done,
+                },
+                Phase::Idle | Phase::Sent => return Step::Done,
+            };
+            if let Go::Step(step) = go {
+                return step;
+            }
+        }
+    }
+
+    /// Returns whether nothing is left to be done after the client's command.
+    fn is_done(&mut self) -> bool {
+        self.job.pause.is_none() && self.after().is_none()
+    }
+
+    /// Sends a command of the engine's own.
+    pub(super) fn send(&mut self, own: Own) -> Go {
+        self.job.own = Some(own);
+        self.job.budget = self.job.budget.saturating_sub(1);
+        self.write_own(own);
+        Go::Step(Step::Own)
+    }
+
+    /// Returns the client that the job is for.
+    pub(super) fn space(&self) -> Option<&Space> {
+        self.spaces.get(self.job.space)?.as_ref()
+    }
+
+    /// Returns the command in hand.
+    pub(super) fn command(&self) -> Option<Command<'_>> {
+        Command::parse(&self.job.command)
+    }
+}
+
+impl Job {
+    fn idle() -> Self {
+        Self {
+            space: 0,
+            purpose: Purpose::Command,
+            phase: Phase::Idle,
+            command: Vec::new(),
+            code: CommandCode(0),
+            makes: Makes::Nothing,
+            needs: Vec::new(),
+            own: None,
+            response: Vec::new(),
+            lists: Vec::new(),
+            crowded: None,
+            yields: false,
+            pause: None,
+            waited: Duration::ZERO,
+            renewal: None,
+            renew_before: 0,
+            budget: BUDGET,
+            retries: 0,
+            made: None,
+            refused: 0,
+            reloads: 0,
+        }
+    }
+
+    /// Begins anew, in the memory that there is.
+    fn reset(&mut self, space: usize, purpose: Purpose) {
+        let mut job = Self::idle();
+        for (to, from) in [
+            (&mut job.command, &mut self.command),
+            (&mut job.response, &mut self.response),
+        ] {
+            std::mem::swap(to, from);
+            to.clear();
+        }
+        std::mem::swap(&mut job.needs, &mut self.needs);
+        std::mem::swap(&mut job.lists, &mut self.lists);
+        job.needs.clear();
+        job.lists.clear();
+        job.space = space;
+        job.purpose = purpose;
+        job.phase = Phase::Before;
+        *self = job;
+    }
+}

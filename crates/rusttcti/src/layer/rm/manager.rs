@@ -1,0 +1,688 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The clients of one TPM in this process, and whose turn it is.
+//!
+//! One client's task at a time is the engine's job. Each client has a connection
+//! of its own, its lane, and the commands of its job go over that. Whoever waits
+//! (in `receive`, or for a turn) takes the lane whose turn it is and brings its
+//! job forward, be it another client's: a program that has sent a command on one
+//! context and waits on another one first would wait for ever otherwise.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Weak};
+use std::time::{Duration, Instant};
+
+use super::engine::{Engine, Mode, Step};
+use super::slots::{Flight, Lane, Progress, Slot, Task, given_up};
+use crate::contract::tcti::inherited;
+use crate::sys::deadline::Deadline;
+use crate::sys::fork::{self, Whole};
+use crate::sys::locks::{Mutex, MutexGuard};
+use crate::{Error, ErrorKind, Peer, Result, Tcti};
+
+/// The managers of this process, in a list for each process that there was: a
+/// forked child finds its own unlocked, whatever its parent's threads did.
+static LISTS: [Mutex<Vec<Weak<Manager>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+
+/// All clients of one TPM.
+#[derive(Debug)]
+pub(super) struct Manager {
+    identity: Option<String>,
+    /// Which process it belongs to.
+    generation: AtomicU64,
+    /// Whether a forked child may go on with it, and must find it whole.
+    forks: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) engine: Engine,
+    pub(super) slots: Vec<Option<Slot>>,
+    /// Whose job the engine has.
+    turn: Option<usize>,
+    queue: VecDeque<usize>,
+    /// How each client wants it: one that shares makes all of them share.
+    shares: Vec<(usize, bool)>,
+}
+
+/// The state, locked.
+pub(super) struct Locked<'a> {
+    // In this order: unlocked before a fork may come.
+    state: MutexGuard<'a, State>,
+    _whole: Option<Whole>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Manager {
+    /// Returns the manager of the TPM that `peer` tells of, made if there is none.
+    pub(super) fn of(peer: &Peer, share: bool, forks: bool) -> Arc<Self> {
+        let generation = fork::generation();
+        let list = &LISTS[generation as usize % LISTS.len()];
+        let mut list = list.lock();
+        let same = |manager: &Arc<Self>| {
+            manager.identity.is_some()
+                && manager.identity == peer.identity
+                && manager.generation.load(Ordering::Relaxed) == generation
+        };
+        if let Some(known) = list.iter().filter_map(Weak::upgrade).find(same) {
+            known.forks.fetch_or(forks, Ordering::Relaxed);
+            return known;
+        }
+        let mode = Mode {
+            share,
+            kernel: peer.is_kernel_manager,
+            fork: forks,
+        };
+        let seed = u64::from(std::process::id()) << 32 | generation;
+        let manager = Arc::new(Self {
+            identity: peer.identity.clone(),
+            generation: AtomicU64::new(generation),
+            forks: AtomicBool::new(forks),
+            state: Mutex::new(State {
+                engine: Engine::new(mode, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                slots: Vec::new(),
+                turn: None,
+                queue: VecDeque::new(),
+                shares: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        });
+        list.retain(|manager| manager.strong_count() > 0);
+        list.push(Arc::downgrade(&manager));
+        manager
+    }
+
+    /// Locks the state. A fork doesn't come in between where a child goes on with it.
+    pub(super) fn lock(&self) -> Locked<'_> {
+        let whole = self.forks.load(Ordering::Relaxed).then(Whole::enter);
+        Locked {
+            state: self.state.lock(),
+            _whole: whole,
+        }
+    }
+
+    /// Waits until another thread changed something, or the deadline.
+    fn wait<'a>(&'a self, locked: Locked<'a>, deadline: Deadline) -> Locked<'a> {
+        // Looked at again now and then, however it goes with the wakeups.
+        const LONGEST: Duration = Duration::from_millis(200);
+        let left = deadline.remaining().unwrap_or(LONGEST).min(LONGEST);
+        let Locked { state, _whole } = locked;
+        drop(_whole);
+        drop(self.changed.wait_timeout(state, left));
+        self.lock()
+    }
+
+    /// Adds a client.
+    pub(super) fn add(&self, below: Box<dyn Tcti>, share: bool, forks: bool) -> usize {
+        let mut state = self.lock();
+        let space = state.engine.add_client();
+        if state.slots.len() <= space {
+            state.slots.resize_with(space + 1, || None);
+        }
+        state.slots[space] = Some(Slot::new(below));
+        state.shares.push((space, share));
+        state.set_share();
+        if forks {
+            state.engine.set_fork(true);
+        }
+        space
+    }
+
+    /// Removes a client, and returns its connection, unless a thread is waiting on
+    /// it, which ends it then.
+    pub(super) fn remove(&self, space: usize) -> Option<Box<dyn Tcti>> {
+        let mut state = self.lock();
+        let lane = state.slot(space).and_then(|slot| slot.lane.take());
+        match lane {
+            Some(lane) => {
+                state.forget(space);
+                Some(lane.below)
+            }
+            None => {
+                if let Some(slot) = state.slot(space) {
+                    slot.is_gone = true;
+                }
+                None
+            }
+        }
+    }
+
+    /// Begins a client's task, at once or when its turn comes.
+    pub(super) fn begin(&self, space: usize, task: Task, command: &[u8]) -> Result<()> {
+        let mut state = self.lock();
+        let Some(slot) = state.slot(space) else {
+            return Err(given_up());
+        };
+        slot.task = task;
+        slot.command.clear();
+        slot.command.extend_from_slice(command);
+        slot.progress = Progress::Queued;
+        slot.cancel.begin();
+        if state.turn.is_some() {
+            state.queue.push_back(space);
+            state.refresh(space);
+            return Ok(());
+        }
+        state.start(space);
+        // What cannot be sent is told at once, as a transport does.
+        let slot = state.slot(space);
+        match slot.map(|slot| std::mem::replace(&mut slot.progress, Progress::Idle)) {
+            Some(Progress::Answered(Err(error))) => {
+                state.refresh(space);
+                Err(error)
+            }
+            Some(progress) => {
+                if let Some(slot) = state.slot(space) {
+                    slot.progress = progress;
+                }
+                state.refresh(space);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the end of a client's task, and hands its answer to `take`, which
+    /// says whether that was it.
+    pub(super) fn finish(
+        &self,
+        space: usize,
+        timeout: Option<Duration>,
+        take: impl FnOnce(&[u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        let deadline = Deadline::after(timeout);
+        let mut state = self.lock();
+        loop {
+            let Some(slot) = state.slot(space) else {
+                return Err(given_up());
+            };
+            match std::mem::replace(&mut slot.progress, Progress::Idle) {
+                Progress::Idle => return Err(given_up()),
+                Progress::Answered(answer) => {
+                    let taken = answer.and_then(|length| {
+                        let buffer = slot.lane.as_ref().map(|lane| &lane.buffer[..length]);
+                        let taken = take(buffer.unwrap_or_default());
+                        let kept =
+                            matches!(&taken, Err(e) if e.kind() == ErrorKind::InsufficientBuffer);
+                        if kept {
+                            slot.progress = Progress::Answered(Ok(length));
+                        }
+                        taken
+                    });
+                    state.refresh(space);
+                    return taken;
+                }
+                waiting => slot.progress = waiting,
+            }
+            state = self.bring_forward(state, deadline)?;
+        }
+    }
+
+    /// Brings the job whose turn it is forward, or waits for the thread that does.
+    fn bring_forward<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        deadline: Deadline,
+    ) -> Result<Locked<'a>> {
+        let Some(turn) = state.turn else {
+            state.start_next();
+            return Ok(state);
+        };
+        let lane = state.slot(turn).and_then(|slot| slot.lane.take());
+        let Some(mut lane) = lane else {
+            if deadline.is_over() {
+                return Err(ErrorKind::TryAgain.into());
+            }
+            return Ok(self.wait(state, deadline));
+        };
+        let received = match lane.flight {
+            Flight::Nothing => {
+                drop(state);
+                pause(lane.resume, deadline)
+            }
+            _ => {
+                drop(state);
+                lane.below.receive(&mut lane.buffer, deadline.remaining())
+            }
+        };
+        let mut state = self.lock();
+        let result = state.put_back(turn, lane, received);
+        self.changed.notify_all();
+        state.refresh_all();
+        result.map(|()| state)
+    }
+
+    /// Runs a task from its beginning to its end.
+    pub(super) fn run(&self, space: usize, task: Task, patience: Duration) -> Result<Vec<u8>> {
+        self.begin(space, task, &[])?;
+        let mut bytes = Vec::new();
+        let deadline = Deadline::after(Some(patience));
+        let done = loop {
+            let done = self.finish(space, deadline.remaining(), |answer| {
+                bytes.extend_from_slice(answer);
+                Ok(answer.len())
+            });
+            match done {
+                // A signal came, or the transport looks only.
+                Err(error) if error.kind() == ErrorKind::TryAgain && !deadline.is_over() => {}
+                done => break done,
+            }
+        };
+        match done {
+            Ok(_) => Ok(bytes),
+            Err(error) => {
+                self.give_up(space);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a client's task where it is; false where a thread waits for it still.
+    pub(super) fn give_up(&self, space: usize) -> bool {
+        let mut state = self.lock();
+        state.queue.retain(|queued| *queued != space);
+        if let Some(slot) = state.slot(space) {
+            slot.cancel.end();
+            let has_lane = slot.lane.is_some();
+            if let Some(lane) = &mut slot.lane {
+                lane.flight = Flight::Nothing;
+                lane.resume = None;
+            }
+            slot.progress = Progress::Idle;
+            if !has_lane && state.turn == Some(space) {
+                return false;
+            }
+        }
+        if state.turn == Some(space) {
+            state.engine.failed();
+            state.engine.finish();
+            state.turn = None;
+            state.start_next();
+        }
+        self.changed.notify_all();
+        true
+    }
+
+    /// Uses a client's connection between its tasks.
+    pub(super) fn with_below<T>(
+        &self,
+        space: usize,
+        call: impl FnOnce(&mut dyn Tcti) -> Result<T>,
+    ) -> Result<T> {
+        let mut state = self.lock();
+        match state.slot(space).and_then(|slot| slot.lane.as_mut()) {
+            Some(lane) => call(&mut lane.below),
+            None => Err(Error::new(
+                ErrorKind::BadSequence,
+                "another thread waits for a response on this context",
+            )),
+        }
+    }
+
+    /// Goes on in a forked child: a client's connection is made anew.
+    pub(super) fn enter_child(self: &Arc<Self>, space: usize) -> Result<()> {
+        // Held by a thread of the parent's, it stays so here.
+        let Some(mut state) = self.state.try_lock() else {
+            return Err(inherited());
+        };
+        let current = fork::generation();
+        if self.generation.swap(current, Ordering::Relaxed) != current {
+            state.enter_child();
+            let mut list = LISTS[current as usize % LISTS.len()].lock();
+            list.retain(|manager| manager.strong_count() > 0);
+            list.push(Arc::downgrade(self));
+        }
+        let Some(slot) = state.slot(space) else {
+            return Err(inherited());
+        };
+        // Taken by a thread of the parent's, it is with that.
+        let Some(lane) = &mut slot.lane else {
+            return Err(inherited());
+        };
+        slot.cancel = Arc::default();
+        lane.flight = Flight::Nothing;
+        lane.resume = None;
+        lane.wakeups = None;
+        lane.below.after_fork()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        // What the list keeps would outlive this library. Not waited for: this
+        // may be another thread's doing while that one looks at the list.
+        let generation = self.generation.load(Ordering::Relaxed) as usize;
+        if let Some(mut list) = LISTS[generation % LISTS.len()].try_lock() {
+            list.retain(|manager| manager.strong_count() > 0);
+            if list.is_empty() {
+                *list = Vec::new();
+            }
+        }
+    }
+}
+
+/// Waits for the end of a pause.
+fn pause(resume: Option<Instant>, deadline: Deadline) -> Result<usize> {
+    let left = resume.map_or(Duration::ZERO, |at| {
+        at.saturating_duration_since(Instant::now())
+    });
+    match deadline.remaining() {
+        Some(time) if time < left => {
+            std::thread::sleep(time);
+            Err(ErrorKind::TryAgain.into())
+        }
+        _ => {
+            std::thread::sleep(left);
+            Ok(0)
+        }
+    }
+}
+
+impl State {
+    pub(super) fn slot(&mut self, space: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(space)?.as_mut()
+    }
+
+    fn set_share(&mut self) {
+        let share = self.shares.iter().any(|(_, share)| *share);
+        self.engine.set_share(share);
+    }
+
+    fn forget(&mut self, space: usize) {
+        self.engine.remove_client(space);
+        self.slots[space] = None;
+        self.shares.retain(|(other, _)| *other != space);
+        self.set_share();
+    }
+
+    /// In a forked child: nothing is under way.
+    fn enter_child(&mut self) {
+        self.engine.enter_child();
+        self.turn = None;
+        self.queue.clear();
+        for slot in self.slots.iter_mut().flatten() {
+            slot.progress = Progress::Idle;
+        }
+    }
+
+    /// Gives the turn to the next client that waits for it.
+    fn start_next(&mut self) {
+        while self.turn.is_none() {
+            let Some(space) = self.queue.pop_front() else {
+                return;
+            };
+            self.start(space);
+            self.refresh(space);
+        }
+    }
+
+    /// Gives the turn to a client, and sends the first of its commands.
+    fn start(&mut self, space: usize) {
+        let Some(Some(slot)) = self.slots.get_mut(space) else {
+            return;
+        };
+        slot.progress = Progress::Running;
+        self.turn = Some(space);
+        match slot.task {
+            Task::Command => self.engine.begin(space, &slot.command),
+            Task::Open { flush } => self.engine.begin_open(space, flush),
+            Task::Close => self.engine.begin_close(space),
+            Task::Sticky { handle, sticky } => self.engine.begin_sticky(space, handle, sticky),
+            Task::Reset => {
+                let reset = match &mut slot.lane {
+                    Some(lane) => lane.below.reset(),
+                    None => Err(given_up()),
+                };
+                if reset.is_ok() {
+                    self.engine.restarted();
+                }
+                self.answer(space, reset.map(|()| 0));
+                return;
+            }
+        }
+        if let Some(mut lane) = slot.lane.take() {
+            self.advance(space, &mut lane, None);
+            if let Some(slot) = self.slot(space) {
+                slot.lane = Some(lane);
+            }
+        }
+    }
+
+    /// Takes a lane back, with what came on it.
+    fn put_back(
+        &mut self,
+        space: usize,
+        mut lane: Box<Lane>,
+        received: Result<usize>,
+    ) -> Result<()> {
+        let waits = matches!(&received, Err(error) if error.kind().leaves_command_pending());
+        let is_gone = self.slot(space).is_none_or(|slot| slot.is_gone);
+        let mut result = Ok(());
+        match received {
+            Err(error) if waits => result = Err(error),
+            received => {
+                lane.resume = None;
+                self.advance(space, &mut lane, Some(received));
+            }
+        }
+        if is_gone {
+            self.end_gone(space, lane);
+        } else if let Some(slot) = self.slot(space) {
+            slot.lane = Some(lane);
+        }
+        if self.turn.is_none() {
+            self.start_next();
+        }
+        result
+    }
+
+    /// Ends a client that went while a thread waited on its lane.
+    fn end_gone(&mut self, space: usize, lane: Box<Lane>) {
+        if self.turn == Some(space) {
+            self.engine.failed();
+            self.engine.finish();
+            self.turn = None;
+        }
+        let mut below = lane.below;
+        if let Err(error) = below.finalize() {
+            crate::sys::log::debug!("rm: {}", error.report());
+        }
+        self.forget(space);
+    }
+
+    /// Brings the engine's job as far as it goes without waiting.
+    fn advance(&mut self, space: usize, lane: &mut Lane, received: Option<Result<usize>>) {
+        if let Some(received) = received {
+            let flight = std::mem::replace(&mut lane.flight, Flight::Nothing);
+            if let Some(answer) = self.take(lane, flight, received) {
+                self.answer(space, answer);
+                return;
+            }
+        }
+        loop {
+            match self.engine.next() {
+                Step::Own => {
+                    let sent = lane.below.transmit(self.engine.outgoing());
+                    lane.flight = Flight::Own;
+                    match sent {
+                        Ok(()) => return,
+                        Err(error) => {
+                            lane.flight = Flight::Nothing;
+                            if let Some(answer) = self.fail(lane, error) {
+                                self.answer(space, answer);
+                                return;
+                            }
+                        }
+                    }
+                }
+                Step::Client => match self.send_client(space, lane) {
+                    Some(Ok(())) => {
+                        lane.flight = Flight::Client;
+                        return;
+                    }
+                    Some(Err(error)) => {
+                        if let Some(answer) = self.fail(lane, error) {
+                            self.answer(space, answer);
+                            return;
+                        }
+                    }
+                    None => self.engine.answer_cancelled(),
+                },
+                Step::Wait(time) => {
+                    if self.is_cancelled(space) {
+                        self.engine.answer_cancelled();
+                        continue;
+                    }
+                    lane.resume = Some(Instant::now() + time);
+                    return;
+                }
+                Step::Done => {
+                    let answer = self.copy_response(lane);
+                    self.answer(space, Ok(answer));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_cancelled(&mut self, space: usize) -> bool {
+        self.slot(space)
+            .is_some_and(|slot| slot.cancel.is_cancelled())
+    }
+
+    fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
+        let cancel = self.slot(space)?.cancel.clone();
+        cancel.send(|| {
+            let sent = lane.below.transmit(self.engine.outgoing());
+            let canceller = sent.is_ok().then(|| lane.below.canceller()).flatten();
+            (sent, canceller)
+        })
+    }
+
+    /// Gives the engine what came; the client's answer, where that ends the job.
+    fn take(
+        &mut self,
+        lane: &mut Lane,
+        flight: Flight,
+        received: Result<usize>,
+    ) -> Option<Result<usize>> {
+        match (flight, received) {
+            (Flight::Nothing, _) => None,
+            (_, Err(error)) => self.fail(lane, error),
+            (Flight::Own, Ok(length)) => {
+                let response = lane.buffer.get(..length).unwrap_or_default();
+                self.engine.own_answered(response);
+                None
+            }
+            (Flight::Client, Ok(length)) => {
+                let done = self.engine.client_answered(&mut lane.buffer, length);
+                if done.is_none() && !self.engine.has_response() {
+                    if let Some(space) = self.turn {
+                        if let Some(slot) = self.slot(space) {
+                            slot.cancel.again();
+                        }
+                    }
+                }
+                done.map(Ok)
+            }
+        }
+    }
+
+    /// Notes a failure. One that comes after the client's command was answered is
+    /// the next job's.
+    fn fail(&mut self, lane: &mut Lane, error: Error) -> Option<Result<usize>> {
+        self.engine.failed();
+        if self.engine.has_response() {
+            crate::sys::log::debug!("rm: after a command: {}", error.report());
+            return Some(Ok(self.copy_response(lane)));
+        }
+        Some(Err(error))
+    }
+
+    fn copy_response(&self, lane: &mut Lane) -> usize {
+        let response = self.engine.response();
+        if lane.buffer.len() < response.len() {
+            lane.buffer.resize(response.len(), 0);
+        }
+        lane.buffer[..response.len()].copy_from_slice(response);
+        response.len()
+    }
+
+    /// Ends a client's task.
+    fn answer(&mut self, space: usize, answer: Result<usize>) {
+        self.engine.finish();
+        self.turn = None;
+        if let Some(slot) = self.slot(space) {
+            slot.cancel.end();
+            if !matches!(slot.progress, Progress::Idle) {
+                slot.progress = Progress::Answered(answer);
+            }
+        }
+    }
+
+    /// Tells all event loops what to wait for.
+    fn refresh_all(&mut self) {
+        for space in 0..self.slots.len() {
+            self.refresh(space);
+        }
+    }
+
+    /// Tells a client's event loop what to wait for.
+    pub(super) fn refresh(&mut self, space: usize) {
+        let Some(Some(slot)) = self.slots.get_mut(space) else {
+            return;
+        };
+        let queued = matches!(slot.progress, Progress::Queued);
+        let ready = matches!(slot.progress, Progress::Answered(_));
+        let Some(lane) = &mut slot.lane else {
+            return;
+        };
+        let Some(mut wakeups) = lane.wakeups.take() else {
+            return;
+        };
+        wakeups.set_ready(ready);
+        let watched = match self.turn {
+            Some(turn) if queued || turn == space => turn,
+            _ => space,
+        };
+        self.watch(&mut wakeups, watched, ready);
+        if let Some(lane) = self.slot(space).and_then(|slot| slot.lane.as_mut()) {
+            lane.wakeups = Some(wakeups);
+        }
+    }
+
+    fn watch(&mut self, wakeups: &mut super::wakeups::Wakeups, space: usize, is_answered: bool) {
+        let lane = self.slot(space).and_then(|slot| slot.lane.as_mut());
+        let Some(lane) = lane.filter(|_| !is_answered) else {
+            wakeups.watch(&[]);
+            wakeups.set_pause(None);
+            return;
+        };
+        let pause = lane
+            .resume
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        wakeups.set_pause(pause);
+        match lane.flight {
+            Flight::Nothing => wakeups.watch(&[]),
+            _ => wakeups.watch(&lane.below.poll_handles().unwrap_or_default()),
+        }
+    }
+}

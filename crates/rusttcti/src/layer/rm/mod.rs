@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A resource manager without a daemon:
+//! `rm[,share=0|1][,fork=1][,leftovers=keep|flush]:CHILD`.
+//!
+//! A TPM has room for three objects and three sessions or so. Above this layer
+//! there is room for as many objects as a program wants, and for as many sessions
+//! as the TPM knows of, mostly 64. It works over every transport.
+//!
+//! - Objects have virtual handles; sessions keep theirs. What is not needed goes
+//!   out (TPM2_ContextSave, TPM2_FlushContext) when room is needed, and comes back
+//!   (TPM2_ContextLoad) when a command names it.
+//! - A virtual handle never means another object than the one it was given for.
+//!   That of an object that is gone is refused with the TPM's code for a handle
+//!   that isn't loaded (TPM_RC_REFERENCE_H0 and up).
+//! - `share=1`, the default where other programs may use the TPM at the same time:
+//!   nothing stays loaded between commands.
+//! - `fork=1`: forked children go on with their parent's objects, each with a
+//!   connection of its own.
+//! - The contexts of one process on one TPM share an engine, and take turns.
+//!
+//! [`engine`] is the machine, without I/O; [`manager`] has the clients of one TPM
+//! in this process, and drives it; [`Rm`] is one client.
+
+#![forbid(unsafe_code)]
+
+mod after;
+mod answers;
+mod before;
+mod capability;
+mod clients;
+mod command;
+mod engine;
+mod manager;
+mod objects;
+mod outcome;
+mod own;
+mod resolve;
+mod sessions;
+mod slots;
+mod spaces;
+mod wakeups;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use self::manager::Manager;
+use self::slots::{Flight, Progress, Task};
+use self::wakeups::Wakeups;
+use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
+use crate::sys::fork;
+use crate::{Cancel, Error, ErrorKind, Peer, PollHandle, Result, Tcti};
+
+/// Its options.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "share",
+        value: "0|1",
+        default: "1 over swtpm, cmd and C modules, 0 over others",
+        text: "With 1, other programs use the TPM at the same time: nothing stays loaded between \
+               commands, and a TPM that is full is waited for, up to 5 s. With 0, what is loaded \
+               stays until room is needed: a command takes one command. 0 is the default where \
+               no other program can use the TPM: device, libtpms, mssim, and swtpm with \
+               persistent=1.",
+    },
+    Setting {
+        key: "fork",
+        value: "0|1",
+        default: "0",
+        text: "With 1, forked children go on with their parent's objects, over connections of \
+               their own, which device and swtpm (without persistent=1) can have. Sessions stay \
+               the parent's. Parent and children share the TPM: over swtpm, it means share=1.",
+    },
+    Setting {
+        key: "leftovers",
+        value: "keep|flush",
+        default: "keep",
+        text: "What happens to objects and sessions that are loaded when the chain is opened: \
+               with keep, they keep their handles and are left alone; with flush, they are \
+               flushed.",
+    },
+];
+
+/// How long a client that comes or goes waits for the TPM.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a resource manager is opened with.
+///
+/// ```
+/// use rusttcti::layer::rm::Rm;
+/// use rusttcti::transport::libtpms::Libtpms;
+///
+/// let tpm = Rm::builder().share(false).open(Libtpms::builder().open()?)?;
+/// # drop(tpm);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Builder {
+    share: Option<bool>,
+    fork: bool,
+    flush: bool,
+}
+
+impl Builder {
+    /// Says whether other programs use the TPM at the same time. Where nothing is
+    /// said, the transport decides.
+    pub fn share(mut self, share: bool) -> Self {
+        self.share = Some(share);
+        self
+    }
+
+    /// Lets forked children go on with this process's objects.
+    pub fn fork(mut self, fork: bool) -> Self {
+        self.fork = fork;
+        self
+    }
+
+    /// Flushes the objects and sessions that are loaded when the layer is opened.
+    pub fn flush_leftovers(mut self, flush: bool) -> Self {
+        self.flush = flush;
+        self
+    }
+
+    /// Puts the layer on a transport, and asks the TPM for its sizes and for what
+    /// is loaded.
+    ///
+    /// # Errors
+    /// The transport's own; it is finalized then.
+    pub fn open(self, below: impl Tcti + 'static) -> Result<Rm> {
+        let mut below: Box<dyn Tcti> = Box::new(below);
+        let peer = below.peer().unwrap_or_default();
+        // A forked child uses the TPM beside its parent.
+        let share = self.share.unwrap_or(!peer.is_exclusive) || (self.fork && !peer.is_exclusive);
+        let cancels = below.canceller().is_some();
+        let manager = Manager::of(&peer, share, self.fork);
+        let space = manager.add(below, share, self.fork);
+        let mut rm = Rm {
+            generation: AtomicU64::new(fork::generation()),
+            manager,
+            space,
+            cancels,
+            forks: self.fork,
+            awaits: false,
+            is_open: true,
+        };
+        match rm
+            .manager
+            .run(space, Task::Open { flush: self.flush }, PATIENCE)
+        {
+            Ok(_) => Ok(rm),
+            Err(error) => {
+                rm.awaits = true;
+                // Its own failure is no matter: the first one is told.
+                let _ = rm.finalize();
+                Err(error.context("the layer rm: the TPM doesn't say what is loaded"))
+            }
+        }
+    }
+}
+
+/// Reads the options.
+pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
+    let share = one_of(options, "share", ["0", "1"])?.map(|at| at == 1);
+    let fork = one_of(options, "fork", ["0", "1"])? == Some(1);
+    let flush = one_of(options, "leftovers", ["keep", "flush"])? == Some(1);
+    let builder = Builder { share, fork, flush };
+    Ok(Box::new(move |below| Ok(Box::new(builder.open(below)?))))
+}
+
+/// Takes an option that has one of two values, and returns which.
+fn one_of(options: &mut Options, key: &'static str, values: [&str; 2]) -> Result<Option<usize>> {
+    let Some(value) = options.take(key) else {
+        return Ok(None);
+    };
+    match values.iter().position(|known| *known == value) {
+        Some(at) => Ok(Some(at)),
+        None => Err(Error::new(
+            ErrorKind::BadValue,
+            format!(
+                "the layer rm: {key}=\"{value}\" is unknown (it is {} or {})",
+                values[0], values[1]
+            ),
+        )),
+    }
+}
+
+/// A [`Tcti`] with room for every object and session of its user.
+///
+/// ```
+/// use rusttcti::Tcti;
+/// use rusttcti::layer::rm::Rm;
+/// use rusttcti::transport::libtpms::Libtpms;
+///
+/// let mut tpm = Rm::builder().open(Libtpms::builder().open()?)?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// assert_eq!(tpm.receive(&mut [0; 4096], None)?, 28);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+pub struct Rm {
+    generation: AtomicU64,
+    manager: Arc<Manager>,
+    /// Which client of the manager's this is.
+    space: usize,
+    /// Whether the transport cancels commands.
+    cancels: bool,
+    /// Whether forked children go on with it.
+    forks: bool,
+    /// Whether a response is awaited.
+    awaits: bool,
+    is_open: bool,
+}
+
+impl fmt::Debug for Rm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rm")
+            .field("space", &self.space)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rm {
+    /// What a resource manager can be opened with.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn check(&self) -> Result<()> {
+        fork::check(self.generation.load(Ordering::Relaxed))
+    }
+}
+
+impl Tcti for Rm {
+    /// Sends the command, or the first of those that it needs, or none where
+    /// another context of this process has the TPM.
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.check()?;
+        self.manager.begin(self.space, Task::Command, command)?;
+        self.awaits = true;
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        self.check()?;
+        let received = self.manager.finish(self.space, timeout, |answer| {
+            let Some(place) = response.get_mut(..answer.len()) else {
+                return Err(ErrorKind::InsufficientBuffer.into());
+            };
+            place.copy_from_slice(answer);
+            Ok(answer.len())
+        });
+        self.awaits = matches!(&received, Err(error)
+            if error.kind().leaves_command_pending());
+        received
+    }
+
+    /// Cancels the command itself: before it is sent, it is answered as cancelled;
+    /// the commands of this layer are never cancelled.
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        if !self.cancels || self.check().is_err() {
+            return None;
+        }
+        let mut state = self.manager.lock();
+        let slot = state.slot(self.space)?;
+        if matches!(slot.progress, Progress::Answered(_)) {
+            return None;
+        }
+        if let Some(lane) = slot
+            .lane
+            .as_mut()
+            .filter(|lane| lane.flight == Flight::Client)
+        {
+            lane.below.canceller()?;
+        }
+        Some(slot.cancel.clone())
+    }
+
+    /// One descriptor, which stays the same: it shows whatever a command waits for.
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.check()?;
+        let mut state = self.manager.lock();
+        let lane = state.slot(self.space).and_then(|slot| slot.lane.as_mut());
+        let Some(lane) = lane else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "another thread waits for a response on this context",
+            ));
+        };
+        if lane.wakeups.is_none() {
+            lane.below.poll_handles()?;
+            lane.wakeups = Some(Wakeups::new()?);
+        }
+        let handle = lane.wakeups.as_ref().map(Wakeups::handle);
+        state.refresh(self.space);
+        Ok(handle.into_iter().collect())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.check()?;
+        self.manager
+            .with_below(self.space, |below| below.set_locality(locality))
+    }
+
+    /// With `sticky`, the object stays loaded when the layer is closed, and has the
+    /// TPM's own handle from now on, which is returned. Without, it is this layer's
+    /// again, by a virtual handle.
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        self.check()?;
+        let task = Task::Sticky { handle, sticky };
+        let answer = self.manager.run(self.space, task, PATIENCE)?;
+        let Some(answer) = answer.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                format!(
+                    "the handle 0x{handle:08x} is none of a loaded object or session of this context"
+                ),
+            ));
+        };
+        // A resource manager below has to leave it as well.
+        let below = self.manager.with_below(self.space, |below| match sticky {
+            true => below.make_sticky(answer, true),
+            false => below.make_sticky(handle, false),
+        });
+        match below {
+            Err(error) if error.kind() != ErrorKind::NotImplemented => Err(error),
+            _ => Ok(answer),
+        }
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.check()?;
+        self.manager
+            .run(self.space, Task::Reset, PATIENCE)
+            .map(drop)
+    }
+
+    /// Has a connection made for this child, where the layer was opened with
+    /// `fork=1`.
+    fn after_fork(&mut self) -> Result<()> {
+        if !self.forks {
+            return Err(Error::new(
+                ErrorKind::BadContext,
+                "this context was opened before fork() and belongs to the parent process; open \
+                 one of its own in the child, or the parent's with rm,fork=1:",
+            ));
+        }
+        self.manager.enter_child(self.space)?;
+        self.awaits = false;
+        self.generation.store(fork::current(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        self.manager
+            .with_below(self.space, |below| Ok(below.peer()))
+            .ok()?
+    }
+
+    /// Flushes what this client loaded, and did not save (a session) or make
+    /// sticky. A command under way is cancelled where that can be done.
+    fn finalize(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.is_open) || self.check().is_err() {
+            return Ok(());
+        }
+        if self.awaits {
+            self.end_command();
+        }
+        if let Err(error) = self.manager.run(self.space, Task::Close, PATIENCE) {
+            crate::sys::log::debug!("rm: closing: {}", error.report());
+        }
+        match self.manager.remove(self.space) {
+            Some(mut below) => below.finalize(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Rm {
+    /// Waits for the end of a command whose response is awaited no more.
+    fn end_command(&mut self) {
+        if let Some(cancel) = self.canceller() {
+            if let Err(error) = cancel.cancel() {
+                crate::sys::log::debug!("rm: cancelling: {}", error.report());
+            }
+        }
+        let ended = self
+            .manager
+            .finish(self.space, Some(PATIENCE), |answer| Ok(answer.len()));
+        if ended.is_err() {
+            self.manager.give_up(self.space);
+        }
+    }
+}
+
+impl Drop for Rm {
+    fn drop(&mut self) {
+        if let Err(error) = self.finalize() {
+            crate::sys::log::debug!("rm: {}", error.report());
+        }
+    }
+}

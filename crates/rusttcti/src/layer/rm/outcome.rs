@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the answer to a client's command changes, in the tables and in itself.
+
+#![forbid(unsafe_code)]
+
+use super::capability;
+use super::command::Makes;
+use super::engine::{Engine, Need, Phase, Place, What, rc};
+use super::objects::Object;
+use super::own;
+use super::sessions::{Residence, Session};
+use crate::wire::{CommandCode, Handle, Header, tag};
+
+/// How often a command may find that something it needs isn't loaded after all.
+const MOST_RELOADS: u32 = 8;
+
+impl Engine {
+    /// Takes the TPM's response to the client's command, and makes it the
+    /// client's; false where the command is to be sent again.
+    pub(super) fn take_client_response(&mut self, response: &mut [u8]) -> bool {
+        let Some(header) = Header::parse(response) else {
+            return true;
+        };
+        match header.code {
+            0 => {
+                self.succeeded(response);
+                true
+            }
+            code => !self.tries_again(code),
+        }
+    }
+
+    /// Returns whether the command is tried again after this code.
+    fn tries_again(&mut self, code: u32) -> bool {
+        self.job.refused = code;
+        let again = match code {
+            rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY => {
+                self.finds_no_room(Makes::Object)
+            }
+            rc::SESSION_MEMORY | rc::SESSION_HANDLES => self.finds_no_room(Makes::Session),
+            rc::CONTEXT_GAP => self.begin_renewal(),
+            _ => self.finds_unloaded(code),
+        };
+        if again {
+            self.job.phase = Phase::Before;
+        }
+        again
+    }
+
+    fn finds_no_room(&mut self, kind: Makes) -> bool {
+        if self.job.makes == kind || self.objects_used() >= self.room.known {
+            self.is_full(kind);
+        }
+        let waits = self.mode.share
+            && self.job.refused != rc::SESSION_HANDLES
+            && self.job.waited < super::engine::PATIENCE;
+        let again = self.can_evict(kind) || waits;
+        if again {
+            self.job.crowded = Some(kind);
+        }
+        again
+    }
+
+    /// A handle or a session that the TPM doesn't have any more: an object may be
+    /// loaded again.
+    fn finds_unloaded(&mut self, code: u32) -> bool {
+        let blamed = |need: &&Need| need.place != Place::Flushed && need.place.refusal() == code;
+        let Some(need) = self.job.needs.iter().find(blamed).copied() else {
+            return false;
+        };
+        match need.what {
+            What::Object(id) => {
+                self.unloaded(id);
+                self.job.reloads += 1;
+                self.objects.get(id).is_some() && self.job.reloads < MOST_RELOADS
+            }
+            What::Session(handle) => {
+                self.sessions.remove(handle);
+                false
+            }
+            What::Foreign(handle) => {
+                self.forget_foreign(handle);
+                false
+            }
+        }
+    }
+
+    fn succeeded(&mut self, response: &mut [u8]) {
+        self.end_sessions();
+        match self.job.makes {
+            Makes::Nothing => {}
+            Makes::Object => self.made_object(response),
+            Makes::Session => self.made_session(response),
+        }
+        if let Some(n) = self.command().and_then(|command| command.flushes()) {
+            self.end_needed(Place::Handle(n));
+        }
+        match self.job.code {
+            CommandCode::FLUSH_CONTEXT => self.end_needed(Place::Flushed),
+            CommandCode::CONTEXT_SAVE => self.client_saved(response),
+            CommandCode::STARTUP => {
+                self.restarted();
+                self.learnt = false;
+            }
+            CommandCode::SHUTDOWN => self.suspect = true,
+            CommandCode::CLEAR => self.end_hierarchies(&[Handle::OWNER.0, Handle::ENDORSEMENT.0]),
+            CommandCode::CHANGE_EPS => self.end_hierarchies(&[Handle::ENDORSEMENT.0]),
+            CommandCode::CHANGE_PPS => self.end_hierarchies(&[Handle::PLATFORM.0]),
+            CommandCode::HIERARCHY_CONTROL => {
+                if let Some(hierarchy) = self.command().and_then(|command| command.disables()) {
+                    self.end_hierarchies(&[hierarchy]);
+                }
+            }
+            CommandCode::GET_CAPABILITY => self.show_properties(response),
+            _ => {}
+        }
+        self.fits();
+    }
+
+    /// Ends the sessions that the command used for the last time.
+    fn end_sessions(&mut self) {
+        for at in 0..self.job.needs.len() {
+            let Need {
+                what,
+                place: Place::Authorization(_, false),
+            } = self.job.needs[at]
+            else {
+                continue;
+            };
+            match what {
+                What::Session(handle) => {
+                    self.sessions.remove(handle);
+                }
+                What::Foreign(handle) => self.forget_foreign(handle),
+                What::Object(_) => {}
+            }
+        }
+    }
+
+    /// Gives a virtual handle to the object that was made.
+    fn made_object(&mut self, response: &mut [u8]) {
+        let Some(place) = response.get_mut(Header::SIZE..Header::SIZE + 4) else {
+            return;
+        };
+        let Some(real) = place.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
+            return;
+        };
+        self.claim(real);
+        let space = self.job.space;
+        let command = self.command();
+        let changes = command.is_some_and(|command| command.makes_sequence());
+        let mut object = Object::new(space, 0, changes, self.clock);
+        if let Some(command) = command.filter(|command| command.code() == CommandCode::CONTEXT_LOAD)
+        {
+            object.context.extend_from_slice(command.parameters());
+        }
+        let id = self.objects.insert(object);
+        self.objects.set_real(id, Some(real));
+        let handle = self
+            .spaces
+            .get_mut(space)
+            .and_then(|space| space.as_mut()?.give(id));
+        let Some(handle) = handle else {
+            self.objects.remove(id);
+            self.strays.push(real);
+            // A handle that means nothing.
+            place.copy_from_slice(&u32::MAX.to_be_bytes());
+            return;
+        };
+        if let Some(object) = self.objects.get_mut(id) {
+            object.handle = handle;
+        }
+        self.job.made = Some(id);
+        place.copy_from_slice(&handle.to_be_bytes());
+    }
+
+    fn made_session(&mut self, response: &[u8]) {
+        let Some(bytes) = response
+            .get(Header::SIZE..)
+            .and_then(|rest| rest.first_chunk())
+        else {
+            return;
+        };
+        let handle = u32::from_be_bytes(*bytes);
+        self.forget_foreign(handle);
+        self.sessions
+            .insert(Session::new(self.job.space, handle, self.clock));
+    }
+
+    /// Ends what the command flushed.
+    fn end_needed(&mut self, place: Place) {
+        let flushed = self.job.needs.iter().find(|need| need.place == place);
+        match flushed.map(|need| need.what) {
+            Some(What::Object(id)) => self.flushed(id),
+            Some(What::Session(handle)) => {
+                self.sessions.remove(handle);
+            }
+            Some(What::Foreign(handle)) => self.forget_foreign(handle),
+            None => {}
+        }
+    }
+
+    /// Notes what the client saved: a session is its own now; an object's context
+    /// serves the engine as well.
+    fn client_saved(&mut self, response: &[u8]) {
+        let context = response.get(Header::SIZE..).unwrap_or_default();
+        let without_sessions = self
+            .command()
+            .is_some_and(|command| !command.has_sessions());
+        let saved = self.job.needs.first().map(|need| need.what);
+        match saved {
+            Some(What::Session(handle)) => {
+                self.sessions.saved(handle, context);
+                if let Some(session) = self.sessions.get_mut(handle) {
+                    session.residence = Residence::Saved;
+                    session.given.clear();
+                    session.given.extend_from_slice(context);
+                }
+            }
+            Some(What::Object(id)) if without_sessions => {
+                if let Some(object) = self.objects.get_mut(id) {
+                    object.context.clear();
+                    object.context.extend_from_slice(context);
+                    object.changes |= own::is_sequence(context);
+                }
+            }
+            Some(What::Foreign(handle)) if super::own::is_session(context) => {
+                self.forget_foreign(handle);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the objects of hierarchies that were cleared or disabled. A context
+    /// says which hierarchy it is of; of objects without one the TPM is asked.
+    fn end_hierarchies(&mut self, hierarchies: &[u32]) {
+        let mut unknown = false;
+        let ids: Vec<_> = self.objects.ids().collect();
+        for id in ids {
+            match self.objects.get(id).and_then(Object::hierarchy) {
+                Some(hierarchy) if hierarchies.contains(&hierarchy) => self.end_if_gone(id),
+                Some(_) => {}
+                None => unknown = true,
+            }
+        }
+        if unknown || self.objects.loaded().len() + self.strays.len() > 0 {
+            self.check_objects();
+        }
+    }
+
+    /// Ends an object of a hierarchy that is gone. Whether a loaded one is, the
+    /// TPM's list tells.
+    fn end_if_gone(&mut self, id: usize) {
+        let Some(object) = self.objects.get_mut(id) else {
+            return;
+        };
+        match object.real() {
+            Some(_) => object.context.clear(),
+            None => self.lose(id),
+        }
+    }
+
+    fn show_properties(&mut self, response: &mut [u8]) {
+        let without_sessions = self
+            .command()
+            .is_some_and(|command| !command.has_sessions());
+        let answered = Header::parse(response).is_some_and(|header| header.tag == tag::NO_SESSIONS);
+        if without_sessions && answered {
+            capability::rewrite_properties(response, |property, value| {
+                self.property_view(property, value)
+            });
+        }
+    }
+}

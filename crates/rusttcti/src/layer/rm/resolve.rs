@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! From the handles in a client's command to what they mean, and back to the
+//! handles of the TPM.
+
+#![forbid(unsafe_code)]
+
+use super::command::Makes;
+use super::engine::{Engine, Need, Place, What};
+use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
+use super::sessions::Residence;
+use crate::wire::{CommandCode, Header, capability};
+
+/// The types of handles (TPM_HT) that the engine manages.
+const HMAC_SESSION: u32 = 2;
+const POLICY_SESSION: u32 = 3;
+const TRANSIENT_OBJECT: u32 = 0x80;
+
+impl Engine {
+    /// Reads the command in hand: what it needs, what it makes. One with a handle
+    /// that means nothing is answered here.
+    pub(super) fn read_command(&mut self) {
+        let bytes = std::mem::take(&mut self.job.command);
+        if let Some(command) = super::command::Command::parse(&bytes) {
+            self.job.code = command.code();
+            self.job.makes = command.makes();
+            for (n, handle) in command.handles().enumerate() {
+                self.need(handle.0, Place::Handle(n));
+            }
+            for (n, (session, goes_on)) in command.sessions().enumerate() {
+                self.need(session.0, Place::Authorization(n, goes_on));
+            }
+            let flushed = command
+                .flushed_parameter()
+                .filter(|_| !command.has_sessions());
+            if let Some(handle) = flushed {
+                self.need(handle.0, Place::Flushed);
+            }
+        }
+        self.job.command = bytes;
+        if let Some((first, _)) = self.asks_for_handles() {
+            self.list_for(first);
+        }
+        self.touch();
+    }
+
+    /// Notes what a handle of the command means.
+    fn need(&mut self, handle: u32, place: Place) {
+        let what = match handle >> 24 {
+            TRANSIENT_OBJECT => self.object_of(handle),
+            HMAC_SESSION | POLICY_SESSION => self.session_of(handle, place),
+            _ => return,
+        };
+        match what {
+            Some(what) => self.job.needs.push(Need { what, place }),
+            None if !self.is_refused() => self.answer(place.refusal()),
+            None => {}
+        }
+    }
+
+    /// Returns whether the command was answered here.
+    fn is_refused(&self) -> bool {
+        self.job.phase == super::engine::Phase::After
+    }
+
+    fn object_of(&self, handle: u32) -> Option<What> {
+        let space = self.space()?;
+        match space.object(handle) {
+            Some(id) => Some(What::Object(id)),
+            None => self.foreign_of(handle),
+        }
+    }
+
+    /// A session of the client's. A saved one is as good as none, but to
+    /// FlushContext.
+    fn session_of(&self, handle: u32, place: Place) -> Option<What> {
+        let own = self
+            .sessions
+            .get(handle)
+            .filter(|session| session.space == self.job.space);
+        match own {
+            Some(session) if place == Place::Flushed => Some(What::Session(session.handle)),
+            Some(session) if session.handle != handle => None,
+            Some(session) if session.residence == Residence::Saved => None,
+            Some(_) => Some(What::Session(handle)),
+            None => self.foreign_of(handle),
+        }
+    }
+
+    fn foreign_of(&self, handle: u32) -> Option<What> {
+        let is_known = self.space()?.foreign.contains(&handle);
+        is_known.then_some(What::Foreign(handle))
+    }
+
+    /// Notes the use of what the command needs.
+    fn touch(&mut self) {
+        let now = self.clock;
+        for need in &self.job.needs {
+            match need.what {
+                What::Object(id) => {
+                    if let Some(object) = self.objects.get_mut(id) {
+                        object.used = now;
+                    }
+                }
+                What::Session(handle) => {
+                    if let Some(session) = self.sessions.get_mut(handle) {
+                        session.used = now;
+                    }
+                }
+                What::Foreign(_) => {}
+            }
+        }
+    }
+
+    /// Returns from which handle on the client asks for its handles, and for how
+    /// many, where the engine answers that.
+    pub(super) fn asks_for_handles(&self) -> Option<(u32, u32)> {
+        let command = self.command()?;
+        if command.code() != CommandCode::GET_CAPABILITY || command.has_sessions() {
+            return None;
+        }
+        let parameters: &[u8; 12] = command.parameters().try_into().ok()?;
+        let word = |at: usize| {
+            parameters[at..]
+                .first_chunk()
+                .map(|b| u32::from_be_bytes(*b))
+        };
+        let (wanted, first, count) = (word(0)?, word(4)?, word(8)?);
+        let is_ours = matches!(
+            first >> 24,
+            HMAC_SESSION | POLICY_SESSION | TRANSIENT_OBJECT
+        );
+        (wanted == capability::HANDLES && is_ours).then_some((first, count))
+    }
+
+    /// Has the lists asked for that show what has vanished.
+    fn list_for(&mut self, first: u32) {
+        match first >> 24 {
+            TRANSIENT_OBJECT => self.job.lists.push(TRANSIENT),
+            _ => self.job.lists.extend([LOADED_SESSIONS, SAVED_SESSIONS]),
+        }
+    }
+
+    /// Returns the handles of the client's that it asks for, in order.
+    pub(super) fn view(&self, first: u32) -> Vec<u32> {
+        let Some(space) = self.space() else {
+            return Vec::new();
+        };
+        if first >> 24 == TRANSIENT_OBJECT {
+            let foreign = space.foreign.iter().copied();
+            let mut handles: Vec<_> = foreign
+                .filter(|handle| handle >> 24 == TRANSIENT_OBJECT)
+                .chain(space.objects().map(|(handle, _)| handle))
+                .filter(|handle| *handle >= first)
+                .collect();
+            handles.sort_unstable();
+            return handles;
+        }
+        self.sessions_view(first)
+    }
+
+    /// The sessions of the client, by their numbers: those loaded, or those saved,
+    /// as the client sees them. A TPM lists saved ones as HMAC sessions, whatever
+    /// they are.
+    fn sessions_view(&self, first: u32) -> Vec<u32> {
+        let wants_saved = first >> 24 == SAVED_SESSIONS >> 24;
+        let listed = |session: &&super::sessions::Session| {
+            session.space == self.job.space
+                && (session.residence == Residence::Saved) == wants_saved
+                && super::sessions::number(session.handle) >= super::sessions::number(first)
+        };
+        let mut handles: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(listed)
+            .map(|session| match wants_saved {
+                true => LOADED_SESSIONS | super::sessions::number(session.handle),
+                false => session.handle,
+            })
+            .collect();
+        handles.sort_unstable_by_key(|handle| super::sessions::number(*handle));
+        handles
+    }
+
+    /// Writes the client's command with the TPM's handles. Everything that it
+    /// needs is loaded.
+    pub(super) fn translate(&mut self) {
+        self.out.clear();
+        let renewed = self.renewed_context();
+        match renewed {
+            Some(handle) => {
+                let context = self
+                    .sessions
+                    .get(handle)
+                    .map(|session| &session.context[..]);
+                super::own::load(&mut self.out, context.unwrap_or_default());
+            }
+            None => self.out.extend_from_slice(&self.job.command),
+        }
+        for need in &self.job.needs {
+            let at = match need.place {
+                Place::Handle(n) => Header::SIZE + 4 * n,
+                Place::Flushed => Header::SIZE,
+                Place::Authorization(..) => continue,
+            };
+            let real = match need.what {
+                What::Object(id) => self.objects.get(id).and_then(|object| object.real()),
+                What::Session(handle) | What::Foreign(handle) => Some(handle),
+            };
+            if let (Some(real), Some(place)) = (real, self.out.get_mut(at..at + 4)) {
+                place.copy_from_slice(&real.to_be_bytes());
+            }
+        }
+    }
+
+    /// Returns the session whose context the client loads, where the engine had to
+    /// renew it since the client got it.
+    fn renewed_context(&self) -> Option<u32> {
+        if self.job.code != CommandCode::CONTEXT_LOAD || self.job.makes != Makes::Session {
+            return None;
+        }
+        let context = self.command()?.parameters();
+        let saved = |session: &&super::sessions::Session| {
+            session.residence == Residence::Saved
+                && session.given == context
+                && session.given != session.context
+        };
+        self.sessions
+            .iter()
+            .find(saved)
+            .map(|session| session.handle)
+    }
+
+    /// Changes a property of the TPM's to what the client should count with.
+    pub(super) fn property_view(&self, property: u32, value: u32) -> u32 {
+        use crate::wire::property::*;
+        /// How many objects a client is told that there is room for.
+        const MANY: u32 = 0x00ff;
+        let own = |count: &dyn Fn(&super::sessions::Session) -> bool| {
+            let mine = self.sessions.iter().filter(|s| s.space == self.job.space);
+            mine.filter(|session| count(session)).count() as u32
+        };
+        match property {
+            HR_TRANSIENT_MIN | HR_TRANSIENT_AVAIL => MANY,
+            CONTEXT_GAP_MAX => u32::MAX,
+            HR_LOADED_MIN | HR_LOADED_AVAIL => value.max(MOST_SESSIONS),
+            HR_LOADED => own(&|session| session.residence != Residence::Saved),
+            HR_ACTIVE => own(&|_| true),
+            _ => value,
+        }
+    }
+
+    /// Answers FlushContext of an object that isn't loaded: nothing is left to be
+    /// flushed. Returns whether it was one.
+    pub(super) fn flush_unloaded(&mut self) -> bool {
+        let Some(Need {
+            what: What::Object(id),
+            place: Place::Flushed,
+        }) = self.job.needs.first().copied()
+        else {
+            return false;
+        };
+        if self
+            .objects
+            .get(id)
+            .is_none_or(|object| object.real().is_some())
+        {
+            return false;
+        }
+        self.flushed(id);
+        self.answer(SUCCESS);
+        true
+    }
+
+    /// Ends an object that its client flushed.
+    pub(super) fn flushed(&mut self, id: usize) {
+        if let Some(object) = self.objects.remove(id) {
+            if let Some(Some(space)) = self.spaces.get_mut(object.space) {
+                space.take_back(object.handle);
+            }
+        }
+    }
+
+    /// Ends an object that is gone.
+    pub(super) fn lose(&mut self, id: usize) {
+        if let Some(object) = self.objects.remove(id) {
+            if let Some(Some(space)) = self.spaces.get_mut(object.space) {
+                space.lose(object.handle);
+            }
+        }
+    }
+
+    /// Ends all that a handle of the TPM's meant: it means something else now.
+    pub(super) fn claim(&mut self, real: u32) {
+        if let Some(id) = self.objects.at(real) {
+            self.unloaded(id);
+        }
+        self.forget_foreign(real);
+        self.strays.retain(|stray| *stray != real);
+    }
+
+    /// Notes that an object isn't loaded any more; without a context it is lost.
+    pub(super) fn unloaded(&mut self, id: usize) {
+        self.objects.set_real(id, None);
+        if self
+            .objects
+            .get(id)
+            .is_some_and(|object| object.context.is_empty())
+        {
+            self.lose(id);
+        }
+    }
+
+    pub(super) fn forget_foreign(&mut self, handle: u32) {
+        for space in self.spaces.iter_mut().flatten() {
+            space.foreign.retain(|other| *other != handle);
+        }
+    }
+
+    /// Ends all that a restart of the TPM ends: what was loaded, to the clients'
+    /// knowledge. Sessions that clients saved may live on.
+    pub(crate) fn restarted(&mut self) {
+        let ids: Vec<_> = self.objects.ids().collect();
+        for id in ids {
+            self.lose(id);
+        }
+        for session in self.sessions.iter() {
+            if session.residence == Residence::Evicted {
+                self.strays.push(session.handle);
+            }
+        }
+        self.sessions
+            .retain(|session| session.residence == Residence::Saved);
+        self.sessions.newest = 0;
+        for space in self.spaces.iter_mut().flatten() {
+            space.foreign.clear();
+        }
+    }
+
+    /// Goes on in a forked child, with what was saved: the TPM's handles and the
+    /// sessions are the parent's.
+    pub(crate) fn enter_child(&mut self) {
+        let ids: Vec<_> = self.objects.ids().collect();
+        for id in ids {
+            self.unloaded(id);
+        }
+        self.sessions.retain(|_| false);
+        self.strays.clear();
+        self.suspect = false;
+        self.orphans = false;
+        self.finish();
+    }
+
+    /// After a failure on the way: what was loaded may be another program's by
+    /// now, so it is flushed, and loaded anew from its context.
+    pub(super) fn distrust_loaded(&mut self) {
+        for id in self.objects.loaded().to_vec() {
+            self.strays
+                .extend(self.objects.get(id).and_then(|object| object.real()));
+            self.unloaded(id);
+        }
+    }
+}
+
+const SUCCESS: u32 = 0;
+/// How many sessions may be active in common TPMs.
+const MOST_SESSIONS: u32 = 64;

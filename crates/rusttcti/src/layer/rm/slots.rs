@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One client of the layer: its way to the TPM, and how far its job is.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::wakeups::Wakeups;
+use crate::sys::locks::Mutex;
+use crate::{Cancel, Error, Result, Tcti};
+
+/// What a client wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Command,
+    Open { flush: bool },
+    Close,
+    Sticky { handle: u32, sticky: bool },
+    Reset,
+}
+
+/// How far a client's task is.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// There is none.
+    Idle,
+    /// It waits for those of other clients.
+    Queued,
+    /// It is the engine's job.
+    Running,
+    /// It is done, with so many bytes in the lane's buffer.
+    Answered(Result<usize>),
+}
+
+/// What a lane's transport is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    Nothing,
+    /// The response to a command of the engine's own.
+    Own,
+    /// The response to the client's command.
+    Client,
+}
+
+/// A way to the TPM. One thread at a time takes it out of the slot to wait for a
+/// response.
+pub(super) struct Lane {
+    pub(super) below: Box<dyn Tcti>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) flight: Flight,
+    /// When the engine goes on after a pause.
+    pub(super) resume: Option<Instant>,
+    pub(super) wakeups: Option<Wakeups>,
+}
+
+/// A client.
+pub(super) struct Slot {
+    /// `None` while a thread waits for a response on it.
+    pub(super) lane: Option<Box<Lane>>,
+    pub(super) task: Task,
+    pub(super) progress: Progress,
+    /// The client's command, until its job begins.
+    pub(super) command: Vec<u8>,
+    pub(super) cancel: Arc<Canceller>,
+    /// Whether the client is gone: whoever has the lane ends it.
+    pub(super) is_gone: bool,
+}
+
+/// The longest response that TPMs give.
+const BUFFER: usize = 4096;
+
+impl Slot {
+    pub(super) fn new(below: Box<dyn Tcti>) -> Self {
+        Self {
+            lane: Some(Box::new(Lane {
+                below,
+                buffer: vec![0; BUFFER],
+                flight: Flight::Nothing,
+                resume: None,
+                wakeups: None,
+            })),
+            task: Task::Command,
+            progress: Progress::Idle,
+            command: Vec::new(),
+            cancel: Arc::default(),
+            is_gone: false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot")
+            .field("task", &self.task)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cancels the client's command, wherever it is, and never one of the engine's.
+#[derive(Default)]
+pub(super) struct Canceller(Mutex<Stage>);
+
+/// Where a command is for its canceller.
+#[derive(Default)]
+enum Stage {
+    /// There is none, or it was answered.
+    #[default]
+    Over,
+    /// It was not sent yet; whether it is not to be.
+    Ahead { cancelled: bool },
+    /// The TPM has it.
+    Sent(Option<Arc<dyn Cancel>>),
+}
+
+impl Canceller {
+    /// A command came.
+    pub(super) fn begin(&self) {
+        *self.0.lock() = Stage::Ahead { cancelled: false };
+    }
+
+    /// The command was answered, or given up.
+    pub(super) fn end(&self) {
+        *self.0.lock() = Stage::Over;
+    }
+
+    /// Returns whether the command was cancelled before it was sent.
+    pub(super) fn is_cancelled(&self) -> bool {
+        matches!(&*self.0.lock(), Stage::Ahead { cancelled: true })
+    }
+
+    /// Sends the command, with cancels kept out meanwhile; `None` where it was
+    /// cancelled before.
+    pub(super) fn send(
+        &self,
+        send: impl FnOnce() -> (Result<()>, Option<Arc<dyn Cancel>>),
+    ) -> Option<Result<()>> {
+        let mut stage = self.0.lock();
+        if matches!(&*stage, Stage::Ahead { cancelled: true }) {
+            return None;
+        }
+        let (sent, cancel) = send();
+        *stage = Stage::Sent(cancel);
+        Some(sent)
+    }
+
+    /// The command is to be sent again.
+    pub(super) fn again(&self) {
+        let mut stage = self.0.lock();
+        if matches!(&*stage, Stage::Sent(_)) {
+            *stage = Stage::Ahead { cancelled: false };
+        }
+    }
+}
+
+impl Cancel for Canceller {
+    fn cancel(&self) -> Result<()> {
+        let mut stage = self.0.lock();
+        match &mut *stage {
+            Stage::Ahead { cancelled } => *cancelled = true,
+            Stage::Sent(Some(cancel)) => return cancel.cancel(),
+            Stage::Sent(None) | Stage::Over => {}
+        }
+        Ok(())
+    }
+}
+
+/// Says that a task was given up because its client went.
+#[cold]
+pub(super) fn given_up() -> Error {
+    Error::new(
+        crate::ErrorKind::BadSequence,
+        "the layer rm: no command was sent",
+    )
+}

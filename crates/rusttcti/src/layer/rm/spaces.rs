@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The handles that each client has: virtual ones of its objects, and those of
+//! the TPM that were loaded when it came.
+
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::objects::ObjectId;
+
+/// The first virtual handle: far from the handles that TPMs give (0x80000000
+/// and up) and from those of the kernel's resource manager (0x80ffffff and down),
+/// so that one is never taken for the other.
+pub(super) const FIRST: u32 = 0x8010_0000;
+/// The first handle that is no virtual one any more.
+const END: u32 = 0x80f0_0000;
+
+/// What a virtual handle of a client means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// Nothing, or nothing any more: it may be given to another object.
+    Free,
+    Object(ObjectId),
+    /// An object that was lost: the handle is given to no other.
+    Lost,
+}
+
+/// What one client has.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    meanings: Vec<Meaning>,
+    free: BinaryHeap<Reverse<u32>>,
+    /// Handles of the TPM's that were loaded when the client came, or that it
+    /// made sticky: they pass as they are.
+    pub(super) foreign: Vec<u32>,
+}
+
+impl Space {
+    /// Returns the object that a virtual handle means.
+    pub(super) fn object(&self, handle: u32) -> Option<ObjectId> {
+        let at = handle.checked_sub(FIRST)? as usize;
+        match self.meanings.get(at)? {
+            Meaning::Object(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Returns the virtual handle that the next object gets: the lowest there is.
+    pub(super) fn next(&self) -> Option<u32> {
+        let fresh = FIRST + self.meanings.len() as u32;
+        match self.free.peek() {
+            Some(Reverse(handle)) => Some(*handle),
+            None => (fresh < END).then_some(fresh),
+        }
+    }
+
+    /// Gives [`next`](Self::next) to an object.
+    pub(super) fn give(&mut self, id: ObjectId) -> Option<u32> {
+        let handle = self.next()?;
+        match self.free.pop() {
+            Some(_) => self.set(handle, Meaning::Object(id)),
+            None => self.meanings.push(Meaning::Object(id)),
+        }
+        Some(handle)
+    }
+
+    /// Ends the meaning of a handle that the client flushed.
+    pub(super) fn take_back(&mut self, handle: u32) {
+        self.set(handle, Meaning::Free);
+        self.free.push(Reverse(handle));
+    }
+
+    /// Ends the meaning of a handle whose object was lost.
+    pub(super) fn lose(&mut self, handle: u32) {
+        self.set(handle, Meaning::Lost);
+    }
+
+    fn set(&mut self, handle: u32, meaning: Meaning) {
+        let at = handle.wrapping_sub(FIRST) as usize;
+        if let Some(place) = self.meanings.get_mut(at) {
+            *place = meaning;
+        }
+    }
+
+    /// Returns the client's objects, by their handles.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (u32, ObjectId)> + '_ {
+        let meanings = (FIRST..).zip(&self.meanings);
+        meanings.filter_map(|(handle, meaning)| match meaning {
+            Meaning::Object(id) => Some((handle, *id)),
+            _ => None,
+        })
+    }
+}

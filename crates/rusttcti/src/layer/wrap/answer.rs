@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Responses: checked, decrypted, and written as the program expects them; and
+//! what a refusal says.
+
+#![forbid(unsafe_code)]
+
+use super::bytes::{Put, Reader};
+use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
+use super::crypto::{Direction, Hash, Secret, random};
+use super::engine::{Engine, Flow, Next, Stop, Tries, forged, is_transient_refusal, malformed, rc};
+use super::line::Line;
+use super::protect::{Plan, Rewritten, Sent, Slot, first_sized, without_zeros};
+use super::session::{HmacInput, attribute};
+use crate::{Error, ErrorKind};
+
+/// The most sessions that are hidden from the program.
+pub(super) const HIDDEN: u32 = 3;
+
+/// How often new sessions are made for one command.
+const MOST_RENEWALS: usize = 2;
+
+impl Engine {
+    /// Checks the response to a protected command, and writes it as the program
+    /// expects it.
+    pub(super) fn accept(
+        &mut self,
+        command: &Command,
+        rewritten: &Rewritten,
+        plan: &Plan,
+        sent: &Sent,
+        response: &[u8],
+    ) -> Flow<Secret> {
+        let shape = command.shape;
+        let parsed = Response::parse(response, shape.response_handle.is_some(), plan.sent())
+            .ok_or_else(|| malformed(command))?;
+        self.check(command, rewritten, plan, sent, &parsed)?;
+
+        let mut parameters = Secret::new(parsed.parameters.to_vec());
+        if plan.encrypts_response() {
+            if let Slot::Ours { index, .. } = &plan.slots[plan.lead] {
+                let auth = self.response_auth(command, plan, sent, plan.lead);
+                let data = first_sized(&mut parameters).ok_or_else(|| malformed(command))?;
+                self.ours[*index].decrypt(&auth, data)?;
+            }
+        }
+        let answered = answers(command, plan, &parsed)?;
+        for (at, (auth, answered)) in command.auths.iter().zip(&answered).enumerate() {
+            match &plan.slots[at] {
+                Slot::Ours { .. } => {}
+                Slot::LeftOut(_) => {
+                    self.left_out(auth.handle, &answered.nonce, answered.attributes);
+                }
+                _ => self.followed(auth.handle, &answered.nonce, answered.attributes),
+            }
+        }
+        let hidden = plan.slots.iter().zip(&command.auths).any(|(slot, auth)| {
+            matches!(slot, Slot::Rigid) && auth.attributes & attribute::ENCRYPT != 0
+        });
+        let plain = Command {
+            parameters: match command.code {
+                cc::GET_CAPABILITY | cc::ENCRYPT_DECRYPT => command.parameters.clone(),
+                _ => sent.parameters.clone(),
+            },
+            bytes: Secret::default(),
+            handles: command.handles.clone(),
+            auths: Vec::new(),
+            ..*command
+        };
+        self.took_effect(&plain, parsed.handle, &mut parameters, hidden);
+        self.answer(command, plan, sent, &parsed, &answered, parameters)
+    }
+
+    /// Checks that the TPM made this response, for this command.
+    fn check(
+        &mut self,
+        command: &Command,
+        rewritten: &Rewritten,
+        plan: &Plan,
+        sent: &Sent,
+        parsed: &Response<'_>,
+    ) -> Flow<()> {
+        for (at, slot) in plan.slots.iter().enumerate() {
+            let (Slot::Ours { index, .. }, Some(sent_at)) = (slot, plan.sent_at(at)) else {
+                continue;
+            };
+            let answered = parsed.auths[sent_at];
+            let auth = self.response_auth(command, plan, sent, at);
+            let session = &self.ours[*index];
+            let rp_hash = rp_hash(session.hash, rewritten.code, parsed.parameters);
+            let (nonce, attributes) = (answered.nonce, answered.attributes);
+            let genuine =
+                session.is_response_hmac(&auth, &rp_hash, nonce, attributes, answered.hmac);
+            let kept = attribute::CONTINUE_SESSION
+                | attribute::DECRYPT
+                | attribute::ENCRYPT
+                | attribute::AUDIT;
+            if !genuine
+                || nonce.len() != session.hash.size()
+                || attributes & kept != plan.attributes_of(at, None)
+            {
+                return Err(forged(&format!(
+                    "the response to the command {:x} was not made by the TPM for this command \
+                     (its HMAC is wrong)",
+                    command.code
+                ))
+                .into());
+            }
+        }
+        for (at, slot) in plan.slots.iter().enumerate() {
+            if let (Slot::Ours { index, .. }, Some(sent_at)) = (slot, plan.sent_at(at)) {
+                let answered = parsed.auths[sent_at];
+                let session = &mut self.ours[*index];
+                session.nonce_tpm = answered.nonce.to_vec();
+                (session.in_flight, session.doubtful) = (false, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// The authValue in the key of a slot's HMAC in the response: that of the
+    /// command, but for commands that change it.
+    fn response_auth(&self, command: &Command, plan: &Plan, sent: &Sent, at: usize) -> Secret {
+        /// TPM_RH_LOCKOUT.
+        const LOCKOUT: u32 = 0x4000_000a;
+        let before = match &plan.slots[at] {
+            Slot::Ours { password, .. } => password.clone().unwrap_or_default(),
+            Slot::Keyless(keyless) | Slot::LeftOut(keyless) => keyless.value.clone(),
+            Slot::Rigid => Secret::default(),
+        };
+        if at >= command.shape.authorizations() {
+            return before;
+        }
+        let first = command.handles.first().copied();
+        match command.code {
+            cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH => {
+                let new = Reader(&sent.parameters).sized();
+                new.map_or(before, without_zeros)
+            }
+            cc::CLEAR if first == Some(LOCKOUT) => Secret::default(),
+            cc::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
+            _ => before,
+        }
+    }
+
+    /// Writes the response as the program expects it.
+    fn answer(
+        &self,
+        command: &Command,
+        plan: &Plan,
+        sent: &Sent,
+        parsed: &Response<'_>,
+        answered: &[Answered],
+        mut parameters: Secret,
+    ) -> Flow<Secret> {
+        for (at, auth) in command.auths.iter().enumerate() {
+            let (Slot::Keyless(keyless) | Slot::LeftOut(keyless)) = &plan.slots[at] else {
+                continue;
+            };
+            if plan.encrypts_response() && auth.attributes & attribute::ENCRYPT != 0 {
+                if let Some(data) = first_sized(&mut parameters) {
+                    let cipher = keyless.cipher(&answered[at].nonce, &auth.nonce)?;
+                    cipher.apply(Direction::Encrypt, data)?;
+                }
+            }
+        }
+        let hmacs: Vec<Secret> = command
+            .auths
+            .iter()
+            .zip(answered)
+            .enumerate()
+            .map(|(at, (auth, answered))| match &plan.slots[at] {
+                Slot::Keyless(keyless) | Slot::LeftOut(keyless) if keyless.hmac_to_program => {
+                    match keyless.hash {
+                        Some(hash) => HmacInput {
+                            parameters: &rp_hash(hash, command.code, &parameters),
+                            nonce_newer: &answered.nonce,
+                            nonce_older: &auth.nonce,
+                            others: &[],
+                            attributes: answered.attributes,
+                        }
+                        .hmac(hash, &self.response_auth(command, plan, sent, at)),
+                        None => Secret::default(),
+                    }
+                }
+                Slot::Rigid => answered.hmac.clone(),
+                _ => Secret::default(),
+            })
+            .collect();
+        let auths: Vec<ResponseAuth<'_>> = answered
+            .iter()
+            .zip(&hmacs)
+            .map(|(answered, hmac)| ResponseAuth {
+                nonce: &answered.nonce,
+                attributes: answered.attributes,
+                hmac,
+            })
+            .collect();
+        Ok(Response::build(
+            parsed.handle,
+            &parameters,
+            command.tagged,
+            &auths,
+        ))
+    }
+
+    /// Says what to do after the TPM refused a protected command.
+    pub(super) async fn refused(
+        &mut self,
+        code: u32,
+        command: &Command,
+        plan: &Plan,
+        tries: &mut Tries,
+        line: &Line,
+    ) -> Flow<Next> {
+        let full = code == rc::SESSION_MEMORY && command.code == cc::START_AUTH_SESSION;
+        if full && !self.ours.is_empty() {
+            self.make_way(line).await?;
+            return Ok(Next::Plain);
+        }
+        let ours = plan.sessions() > 0;
+        if code == rc::AUTH_CONTEXT && ours {
+            return Err(self.refusal_of_ours(code, command));
+        }
+        let blamed = blamed_session(code);
+        let Some((sent_at, at)) = blamed.and_then(|sent| Some((sent, plan.slot_of(sent)?))) else {
+            return Ok(Next::Answer(code));
+        };
+        // The number that the session has in the program's command.
+        let numbered_back = match code & 0x80 {
+            0 => code + (at - sent_at) as u32,
+            _ => code & !0x700 | (at as u32 + 1) << 8,
+        };
+        let authorization = matches!(base(code), rc::AUTH_FAIL | rc::BAD_AUTH);
+        match &plan.slots[at] {
+            Slot::Ours { index, password } => {
+                let gone = code == rc::REFERENCE_S0 + sent_at as u32 || base(code) == rc::HANDLE;
+                if gone && tries.renewed < MOST_RENEWALS {
+                    tries.renewed += 1;
+                    self.retire_all();
+                    return Ok(Next::Again);
+                }
+                if authorization {
+                    if self.mended(*index, command, tries, line).await? {
+                        return Ok(Next::Again);
+                    }
+                }
+                match password {
+                    Some(_) if !gone => Ok(Next::Answer(numbered_back)),
+                    _ => Err(self.refusal_of_ours(code, command)),
+                }
+            }
+            Slot::Keyless(_) if authorization && !tries.refreshed => {
+                tries.refreshed = true;
+                match self.refresh_names(command, line).await? {
+                    true => Ok(Next::Again),
+                    false => Ok(Next::Answer(numbered_back)),
+                }
+            }
+            _ => Ok(Next::Answer(numbered_back)),
+        }
+    }
+
+    /// Looks for a reason of a failed authorization other than a wrong password,
+    /// and returns whether one was found and is no more: a Name that changed, or a
+    /// session that the TPM has other nonces of.
+    async fn mended(
+        &mut self,
+        index: usize,
+        command: &Command,
+        tries: &mut Tries,
+        line: &Line,
+    ) -> Flow<bool> {
+        if !std::mem::replace(&mut tries.refreshed, true)
+            && self.refresh_names(command, line).await?
+        {
+            return Ok(true);
+        }
+        if tries.renewed >= MOST_RENEWALS || self.probe(index, line).await? {
+            return Ok(false);
+        }
+        tries.renewed += 1;
+        self.retire_all();
+        Ok(true)
+    }
+
+    fn refusal_of_ours(&mut self, code: u32, command: &Command) -> Stop {
+        if is_transient_refusal(code) {
+            return Stop::Answer(code);
+        }
+        self.retire_all();
+        Stop::Error(Error::new(
+            ErrorKind::IoError,
+            format!(
+                "the layer wrap: the TPM refuses the layer's session with the command {:x} \
+                 (response code {code:x}); the command is not sent without it: if this TPM \
+                 takes no sessions with it, skip={:x} says so",
+                command.code, command.code
+            ),
+        ))
+    }
+}
+
+/// What the program is answered for one of its authorizations.
+struct Answered {
+    nonce: Vec<u8>,
+    attributes: u8,
+    /// The TPM's own HMAC.
+    hmac: Secret,
+}
+
+/// What the program is answered for its authorizations, but for the HMACs that
+/// the layer makes.
+fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<Answered>> {
+    let taken = plan.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
+    let mut answers = Vec::new();
+    for (at, auth) in command.auths.iter().enumerate() {
+        let from_tpm = plan.sent_at(at).and_then(|sent| parsed.auths.get(sent));
+        answers.push(match (&plan.slots[at], from_tpm) {
+            // As for a password.
+            (Slot::Ours { .. }, _) => Answered {
+                nonce: Vec::new(),
+                attributes: attribute::CONTINUE_SESSION,
+                hmac: Secret::default(),
+            },
+            (Slot::LeftOut(keyless), _) => Answered {
+                nonce: random(keyless.hash.map_or(0, Hash::size))?.to_vec(),
+                attributes: auth.attributes,
+                hmac: Secret::default(),
+            },
+            (slot, Some(answered)) => Answered {
+                nonce: answered.nonce.to_vec(),
+                // What the layer took over is there again.
+                attributes: match slot {
+                    Slot::Keyless(_) => answered.attributes | auth.attributes & taken,
+                    _ => answered.attributes,
+                },
+                hmac: Secret::new(answered.hmac.to_vec()),
+            },
+            (_, None) => return Err(malformed(command).into()),
+        });
+    }
+    Ok(answers)
+}
+
+/// Which session a response code blames, from zero.
+fn blamed_session(code: u32) -> Option<usize> {
+    if code & !0xfff == 0 && code & 0x8c0 == 0x880 {
+        return (code >> 8 & 7).checked_sub(1).map(|at| at as usize);
+    }
+    let reference = (rc::REFERENCE_S0..rc::REFERENCE_S0 + 7).contains(&code);
+    reference.then(|| (code - rc::REFERENCE_S0) as usize)
+}
+
+/// A format-one response code without what it blames.
+fn base(code: u32) -> u32 {
+    match code & 0x80 {
+        0 => code,
+        _ => code & 0xbf,
+    }
+}
+
+/// Where a GetCapability asks for loaded sessions: from which handle, and how
+/// many.
+pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
+    const TPM_CAP_HANDLES: u32 = 1;
+    let mut reader = Reader(&command.parameters);
+    let (capability, property, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let asks = capability == TPM_CAP_HANDLES && property >> 24 == 0x02 && reader.is_empty();
+    asks.then_some((property, count))
+}
+
+/// Takes the layer's own sessions out of a list of loaded sessions.
+pub(super) fn without(parameters: &[u8], ours: &[u32], count: u32) -> Option<Secret> {
+    let mut reader = Reader(parameters);
+    let more = reader.u8()?;
+    let capability = reader.u32()?;
+    let listed = reader.u32()?;
+    let mut handles = Vec::new();
+    for _ in 0..listed {
+        handles.push(reader.u32()?);
+    }
+    handles.retain(|handle| !ours.contains(handle));
+    let most = usize::try_from(count).unwrap_or(usize::MAX);
+    let cut = handles.len() > most;
+    handles.truncate(most);
+    let mut shown = Secret::new(Vec::with_capacity(parameters.len()));
+    shown.push(u8::from(more != 0 || cut));
+    shown.put_u32(capability);
+    shown.put_u32(handles.len() as u32);
+    for handle in handles {
+        shown.put_u32(handle);
+    }
+    reader.is_empty().then_some(shown)
+}

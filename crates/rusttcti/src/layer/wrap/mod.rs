@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What passes between a program and its TPM can be neither read nor changed:
+//! `wrap,key=null|FILE[,handle=0x81000001][,name=HEX][,strict=1][,skip=CODE...]:CHILD`.
+//!
+//! Programs that use no sessions, or weak ones, are protected as if they used
+//! good ones: every command that the program sends gets a salted HMAC session of
+//! the layer's own, which encrypts the first parameters both ways where the
+//! command allows it, and authenticates the whole exchange (TPM 2.0 Library
+//! specification, Part 1, sections 17 to 21). Passwords become HMAC
+//! authorizations, so that none of them passes.
+//!
+//! ```text
+//! program       NV_Write, password                 data
+//! wrap          salted session, HMAC               data, encrypted
+//! bus                                    ... whoever reads or changes ...
+//! TPM           checks the HMAC, decrypts
+//! ```
+//!
+//! The machine has no I/O: [`line`] turns steps that wait for responses into
+//! commands to send, [`engine`] follows one command of the program's from its
+//! parts ([`command`]) by a plan ([`protect`]) to the answer ([`answer`]) and what
+//! it changed ([`effects`]). [`contact`] makes sessions, [`crypto`] and [`curve`]
+//! have the derivations. This file drives it.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod bytes;
+mod command;
+mod contact;
+mod crypto;
+mod curve;
+mod effects;
+mod engine;
+mod key;
+mod line;
+mod names;
+mod options;
+mod protect;
+mod session;
+mod theirs;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::crypto::Secret;
+use self::engine::Engine;
+use self::key::KeySource;
+use self::line::{Exchange, Outgoing, Step};
+use self::options::{Settings, Written};
+use crate::config::setting::Setting;
+use crate::config::{OpenLayer, Options};
+use crate::sys::deadline::Deadline;
+use crate::sys::fork;
+use crate::{Cancel, Error, ErrorKind, Result, Tcti};
+
+/// Its options.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "key",
+        value: "null|FILE",
+        default: "",
+        text: "What sessions are salted with, without a default. A file holds the public part of \
+               a persistent ECC key of this TPM on P-256 or P-384: a TPM2B_PUBLIC, as \
+               tpm2_readpublic -o writes it, or PEM. With null it is an ECC primary of the null \
+               hierarchy, which the TPM makes and which changes at each of its resets.",
+    },
+    Setting {
+        key: "handle",
+        value: "HANDLE",
+        default: "0x81000001",
+        text: "The persistent handle of the key of the file.",
+    },
+    Setting {
+        key: "name",
+        value: "HEX",
+        default: "",
+        text: "The Name that the key must have, in hexadecimal: 000b and a SHA-256 digest, or \
+               000c and a SHA-384 digest. With key=null the Name is told in the log at the level \
+               info.",
+    },
+    Setting {
+        key: "strict",
+        value: "0|1",
+        default: "0",
+        text: "With 1, a command that cannot be protected is refused. With 0 it passes as the \
+               program wrote it, and the log says why, once.",
+    },
+    Setting {
+        key: "skip",
+        value: "CODE...",
+        default: "",
+        text: "Commands that pass as they are, for TPMs that take no sessions with them: names or \
+               codes with + between them, as in GetTestResult+0x17a.",
+    },
+];
+
+/// Reads its options.
+pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
+    let written = Written::take(options)?;
+    Ok(Box::new(move |mut below| match written.settings() {
+        Ok(settings) => Ok(Box::new(Wrap::over(settings, below))),
+        Err(error) => {
+            // The mistake is what the user is told of.
+            let _ = below.finalize();
+            Err(error)
+        }
+    }))
+}
+
+/// The engine's place: with the layer, or with the steps of a command under way.
+type Served = (Box<Engine>, Result<Secret>);
+
+/// What a command under way is at.
+enum State {
+    Idle(Box<Engine>),
+    Busy(Exchange<Served>),
+    /// A panic came in between.
+    Lost,
+}
+
+/// A [`Tcti`] whose commands are protected.
+///
+/// ```
+/// use rusttcti::layer::wrap::Wrap;
+///
+/// let tpm = Wrap::new(rusttcti::open("libtpms")?, "key=null")?;
+/// # drop(tpm);
+/// # Ok::<(), rusttcti::Error>(())
+/// ```
+pub struct Wrap<T: Tcti = Box<dyn Tcti>> {
+    inner: T,
+    state: State,
+    /// A response that needs no command.
+    ready: Option<Secret>,
+    canceller: Arc<Canceller>,
+    /// Whether what is below cancels commands.
+    cancels: bool,
+    /// Which process opened it.
+    generation: u64,
+    open: bool,
+}
+
+impl<T: Tcti> Wrap<T> {
+    /// Protects what goes through `inner`, with options as a chain has them
+    /// behind the layer's name: `key=null,strict=1`. No command is sent yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadValue`] for options that cannot be understood, or without a
+    /// key; [`ErrorKind::NotSupported`] for a key that sessions cannot be salted
+    /// with. `inner` is finalized then.
+    pub fn new(mut inner: T, options: &str) -> Result<Self> {
+        let options = match options {
+            "" => String::new(),
+            options => format!(",{options}"),
+        };
+        let settings = Options::parse("wrap", &options).and_then(|(mut options, _)| {
+            let written = Written::take(&mut options)?;
+            options.finish()?;
+            written.settings()
+        });
+        match settings {
+            Ok(settings) => Ok(Self::over(settings, inner)),
+            Err(error) => {
+                // The mistake is what the caller is told of.
+                let _ = inner.finalize();
+                Err(error)
+            }
+        }
+    }
+
+    fn over(mut settings: Settings, mut inner: T) -> Self {
+        if matches!(settings.source, KeySource::Null) {
+            settings.system_name = system_name(&mut inner);
+        }
+        let cancels = inner.canceller().is_some();
+        Self {
+            inner,
+            cancels,
+            state: State::Idle(Box::new(Engine::new(settings))),
+            ready: None,
+            canceller: Arc::default(),
+            generation: fork::generation(),
+            open: true,
+        }
+    }
+
+    /// Takes steps until one needs a response that is not there; returns the
+    /// response for the program once that is known.
+    fn drive(&mut self, mut step: Step<Served>, first: bool) -> Result<Option<Secret>> {
+        loop {
+            match step {
+                Step::Done((engine, served)) => {
+                    self.state = State::Idle(engine);
+                    return served.map(Some);
+                }
+                Step::Send(command) => match self.send(&command) {
+                    Ok(()) => return Ok(None),
+                    Err(error) => {
+                        let State::Busy(exchange) = &mut self.state else {
+                            return Err(error);
+                        };
+                        let failed = exchange.feed(Err(error.clone()));
+                        if first {
+                            // Nothing was sent: the steps end, and say so.
+                            self.drive(failed, false)?;
+                            return Err(error);
+                        }
+                        step = failed;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Sends a command, and keeps what cancels it, if it is the program's: the
+    /// layer's own are not cancelled, and the program's is not sent behind them.
+    fn send(&mut self, command: &Outgoing) -> Result<()> {
+        let mut below = self.canceller.lock();
+        *below = None;
+        self.inner.transmit(&command.bytes)?;
+        if command.programs {
+            *below = self.inner.canceller();
+            if let (Some(below), true) = (&*below, self.canceller.is_cancelled()) {
+                below.cancel()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, command: &[u8]) -> Result<()> {
+        let State::Idle(_) = &self.state else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "the layer wrap: a response is awaited",
+            ));
+        };
+        let State::Idle(mut engine) = std::mem::replace(&mut self.state, State::Lost) else {
+            return Err(ErrorKind::GeneralFailure.into());
+        };
+        let command = Secret::new(command.to_vec());
+        let mut exchange = Exchange::new(|line| async move {
+            let served = engine.serve(command, &line).await;
+            (engine, served)
+        });
+        self.canceller.begin(exchange.cancelled());
+        let step = exchange.advance();
+        self.state = State::Busy(exchange);
+        self.ready = self.drive(step, true)?;
+        Ok(())
+    }
+
+    /// Ends the layer's sessions in the TPM.
+    fn flush_sessions(&mut self) {
+        let State::Idle(engine) = &mut self.state else {
+            return;
+        };
+        engine.retire_all();
+        for handle in std::mem::take(&mut engine.stale) {
+            let flush = command::plain(command::cc::FLUSH_CONTEXT, &handle.to_be_bytes());
+            let mut response = [0; engine::LONGEST];
+            let flushed = self
+                .inner
+                .transmit(&flush)
+                .and_then(|()| self.inner.receive(&mut response, Some(PATIENCE)));
+            if let Err(error) = flushed {
+                crate::sys::log::debug!("wrap: {}", error.report());
+                return;
+            }
+        }
+    }
+}
+
+/// How long one of the layer's own commands may take when it is closed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl<T: Tcti> Tcti for Wrap<T> {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.ready = None;
+        self.begin(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let deadline = Deadline::after(timeout);
+        let mut received = Secret::default();
+        let answer = loop {
+            if let Some(answer) = self.ready.take() {
+                break answer;
+            }
+            if received.is_empty() {
+                received = Secret::new(vec![0; response.len().max(engine::LONGEST)]);
+            }
+            let length = match self.inner.receive(&mut received, deadline.remaining()) {
+                Ok(length) => Ok(length),
+                Err(error) if error.kind().leaves_command_pending() => return Err(error),
+                Err(error) => Err(error),
+            };
+            let State::Busy(exchange) = &mut self.state else {
+                return Err(Error::new(
+                    ErrorKind::BadSequence,
+                    "the layer wrap: no response is awaited",
+                ));
+            };
+            let fed = length.and_then(|length| {
+                received
+                    .get(..length)
+                    .map(|bytes| Secret::new(bytes.to_vec()))
+                    .ok_or_else(|| ErrorKind::MalformedResponse.into())
+            });
+            let step = exchange.feed(fed);
+            self.ready = self.drive(step, false)?;
+        };
+        match response.get_mut(..answer.len()) {
+            Some(room) => {
+                room.copy_from_slice(&answer);
+                Ok(answer.len())
+            }
+            None => Err(Error::new(
+                ErrorKind::MalformedResponse,
+                format!(
+                    "the layer wrap: the response has {} bytes, and there is room for {}",
+                    answer.len(),
+                    response.len()
+                ),
+            )),
+        }
+    }
+
+    fn below(&mut self) -> Option<&mut dyn Tcti> {
+        Some(&mut self.inner)
+    }
+
+    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
+        let now = self.canceller.lock().is_some();
+        (self.cancels || now).then(|| self.canceller.clone() as Arc<dyn Cancel>)
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.inner.reset()?;
+        if let State::Idle(engine) = &mut self.state {
+            engine.forget();
+        }
+        Ok(())
+    }
+
+    /// The sessions stay the parent's: the child makes some of its own.
+    fn after_fork(&mut self) -> Result<()> {
+        self.inner.after_fork()?;
+        self.generation = fork::generation();
+        if let State::Idle(engine) = &mut self.state {
+            engine.forget();
+        }
+        Ok(())
+    }
+
+    /// Nothing is flushed while a response is awaited, nor by a forked child,
+    /// whose parent goes on with the TPM.
+    fn finalize(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        if self.generation == fork::current() {
+            self.flush_sessions();
+        }
+        self.inner.finalize()
+    }
+}
+
+impl<T: Tcti> Drop for Wrap<T> {
+    fn drop(&mut self) {
+        if let Err(error) = self.finalize() {
+            crate::sys::log::debug!("wrap: {}", error.report());
+        }
+    }
+}
+
+/// Cancels the program's command, whichever of the layer's own is under way.
+#[derive(Default)]
+struct Canceller {
+    /// What cancels the command below.
+    below: Mutex<Option<Arc<dyn Cancel>>>,
+    /// What keeps the program's command from being sent.
+    flag: Mutex<Arc<AtomicBool>>,
+}
+
+impl Canceller {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Cancel>>> {
+        self.below.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
+        flag.load(Ordering::SeqCst)
+    }
+
+    /// Another command of the program's begins.
+    fn begin(&self, flag: Arc<AtomicBool>) {
+        *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = flag;
+    }
+}
+
+impl Cancel for Canceller {
+    fn cancel(&self) -> Result<()> {
+        let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
+        flag.store(true, Ordering::SeqCst);
+        drop(flag);
+        match &*self.lock() {
+            Some(below) => below.cancel(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: Tcti> std::fmt::Debug for Wrap<T> {
+    /// Names the type, and none of the secrets in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wrap").finish_non_exhaustive()
+    }
+}
+
+/// The Name that the kernel tells of the null hierarchy's primary, where the
+/// device below is one of the kernel's that does so.
+fn system_name(inner: &mut impl Tcti) -> Option<(Vec<u8>, String)> {
+    let handles = inner.poll_handles().ok()?;
+    let link = format!("/proc/self/fd/{}", handles.first()?.fd);
+    let device = std::fs::read_link(link).ok()?;
+    let device = device.to_str()?.strip_prefix("/dev/tpm")?;
+    let number: u32 = device.strip_prefix("rm").unwrap_or(device).parse().ok()?;
+    let file = format!("/sys/class/tpm/tpm{number}/null_name");
+    let text = std::fs::read_to_string(&file).ok()?;
+    Some((key::from_hex(text.trim())?, file))
+}

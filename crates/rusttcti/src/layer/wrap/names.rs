@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The Names of what commands refer to (Part 1, 16): a session's HMAC covers
+//! them in the place of handles.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use super::bytes::Reader;
+use super::crypto::Hash;
+use super::key::name_of;
+
+/// How many Names are kept: more than a TPM has objects and indexes in use.
+const MOST: usize = 1024;
+
+/// What a handle's first byte says of it (TPM_HT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HandleType {
+    NvIndex,
+    Session,
+    Transient,
+    Persistent,
+    /// PCRs, hierarchies and all else: the handle is the Name.
+    Fixed,
+}
+
+impl HandleType {
+    pub(super) fn of(handle: u32) -> Self {
+        match handle >> 24 {
+            0x01 => Self::NvIndex,
+            0x02 | 0x03 => Self::Session,
+            0x80 => Self::Transient,
+            0x81 => Self::Persistent,
+            _ => Self::Fixed,
+        }
+    }
+
+    /// True where the Name is a digest that has to be asked for.
+    pub(super) fn has_public_area(self) -> bool {
+        matches!(self, Self::NvIndex | Self::Transient | Self::Persistent)
+    }
+}
+
+/// The Names that are known.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    known: HashMap<u32, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Vec<u8>,
+    /// Whether writing leaves the Name as it is: an NV index's first write
+    /// changes it.
+    settled: bool,
+}
+
+impl Names {
+    /// Returns the Name of a handle, if it is known or is the handle itself.
+    pub(super) fn get(&self, handle: u32) -> Option<Vec<u8>> {
+        if HandleType::of(handle).has_public_area() {
+            self.known.get(&handle).map(|known| known.name.clone())
+        } else {
+            Some(handle.to_be_bytes().to_vec())
+        }
+    }
+
+    /// Keeps the Name of an object.
+    pub(super) fn set(&mut self, handle: u32, name: Vec<u8>) {
+        self.set_settled(handle, name, true);
+    }
+
+    /// Keeps the Name of an object or an NV index.
+    pub(super) fn set_settled(&mut self, handle: u32, name: Vec<u8>, settled: bool) {
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.known.insert(handle, Known { name, settled });
+    }
+
+    /// Forgets the Name of an NV index that was written for the first time.
+    pub(super) fn written(&mut self, handle: u32) {
+        if self.known.get(&handle).is_some_and(|known| !known.settled) {
+            self.forget(handle);
+        }
+    }
+
+    pub(super) fn forget(&mut self, handle: u32) {
+        self.known.remove(&handle);
+    }
+
+    /// Forgets all of a type.
+    pub(super) fn forget_all(&mut self, kind: HandleType) {
+        self.known
+            .retain(|handle, _| HandleType::of(*handle) != kind);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+    }
+}
+
+/// Reads the parameters of a ReadPublic or NV_ReadPublic response, and returns
+/// the Name where it is that of the public area, and of this NV index, and whether
+/// writing leaves it as it is.
+pub(super) fn from_public_response(handle: u32, parameters: &[u8]) -> Option<(Vec<u8>, bool)> {
+    /// TPMA_NV_WRITTEN.
+    const WRITTEN: u32 = 1 << 29;
+
+    let mut reader = Reader(parameters);
+    let public = reader.sized()?;
+    let name = reader.sized()?;
+    let mut area = Reader(public);
+    match HandleType::of(handle) {
+        HandleType::NvIndex => {
+            if area.u32()? != handle {
+                return None;
+            }
+        }
+        _ => {
+            area.u16()?;
+        }
+    }
+    let name_alg = Hash::from_id(area.u16()?)?;
+    let attributes = area.u32()?;
+    let settled = HandleType::of(handle) != HandleType::NvIndex || attributes & WRITTEN != 0;
+    (name == name_of(name_alg, public)).then(|| (name.to_vec(), settled))
+}

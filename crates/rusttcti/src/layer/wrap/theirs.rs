@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The program's own sessions, as far as they can be known from what passes by.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use super::bytes::{Put, Reader};
+use super::crypto::Hash;
+
+/// The type of a session (TPM_SE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Hmac = 0,
+    Policy = 1,
+    Trial = 3,
+}
+
+impl Kind {
+    pub(super) fn from_id(id: u8) -> Option<Self> {
+        match id {
+            0 => Some(Self::Hmac),
+            1 => Some(Self::Policy),
+            3 => Some(Self::Trial),
+            _ => None,
+        }
+    }
+}
+
+/// A session of the program's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Their {
+    pub(super) kind: Kind,
+    /// `None` for an algorithm that this layer has not.
+    pub(super) hash: Option<Hash>,
+    /// The size of its AES keys; `None` where it encrypts otherwise, or not.
+    pub(super) key_bits: Option<u16>,
+    /// Whether it is neither salted nor bound, so that its session key is empty.
+    pub(super) keyless: bool,
+    /// The nonce that the TPM has.
+    pub(super) nonce_tpm: Vec<u8>,
+    /// The nonce that the program has, where the layer answered for a session
+    /// that it left out of a command.
+    pub(super) shown: Option<Vec<u8>>,
+    /// Whether its policy needs the authValue (TPM2_PolicyAuthValue).
+    pub(super) auth_value: bool,
+    /// Whether the program said TPM2_PolicyPassword, and the TPM was told
+    /// TPM2_PolicyAuthValue.
+    pub(super) password: bool,
+    /// Whether its policy is bound to a cpHash.
+    pub(super) cp_hash: bool,
+}
+
+/// What ends a session's context that was saved through the layer.
+const MAGIC: &[u8; 8] = b"rusttcti";
+const VERSION: u8 = 1;
+
+impl Their {
+    /// The nonce that the program has.
+    pub(super) fn shown(&self) -> &[u8] {
+        self.shown.as_ref().unwrap_or(&self.nonce_tpm)
+    }
+
+    /// What a policy is again after TPM2_PolicyRestart.
+    pub(super) fn restart(&mut self) {
+        (self.auth_value, self.password, self.cp_hash) = (false, false, false);
+    }
+
+    /// Returns what is appended to the saved context of this session, so that
+    /// another process knows it as well. There is no secret in it.
+    pub(super) fn trailer(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION, self.kind as u8];
+        bytes.put_u16(self.hash.map_or(0, Hash::id));
+        bytes.put_u16(self.key_bits.unwrap_or(0));
+        for flag in [self.keyless, self.auth_value, self.password, self.cp_hash] {
+            bytes.push(flag.into());
+        }
+        bytes.put_sized(&self.nonce_tpm);
+        bytes.put_sized(self.shown());
+        bytes.put_u16(bytes.len() as u16);
+        bytes.extend_from_slice(MAGIC);
+        bytes
+    }
+
+    /// Splits what [`trailer`](Self::trailer) made from a context's blob.
+    pub(super) fn split(blob: &[u8]) -> (&[u8], Option<Self>) {
+        Self::found(blob).map_or((blob, None), |(blob, their)| (blob, Some(their)))
+    }
+
+    fn found(blob: &[u8]) -> Option<(&[u8], Self)> {
+        let (rest, size) = blob.strip_suffix(MAGIC)?.split_last_chunk()?;
+        let size = usize::from(u16::from_be_bytes(*size));
+        let (blob, mut reader) = (
+            rest.get(..rest.len().checked_sub(size)?)?,
+            Reader(&rest[rest.len() - size..]),
+        );
+        if reader.u8()? != VERSION {
+            return None;
+        }
+        let kind = Kind::from_id(reader.u8()?)?;
+        let hash = Hash::from_id(reader.u16()?);
+        let key_bits = Some(reader.u16()?).filter(|bits| *bits != 0);
+        let mut flag = || reader.u8().map(|flag| flag != 0);
+        let (keyless, auth_value, password, cp_hash) = (flag()?, flag()?, flag()?, flag()?);
+        let nonce_tpm = reader.sized()?.to_vec();
+        let shown = Some(reader.sized()?.to_vec()).filter(|shown| *shown != nonce_tpm);
+        reader.is_empty().then_some((
+            blob,
+            Self {
+                kind,
+                hash,
+                key_bits,
+                keyless,
+                nonce_tpm,
+                shown,
+                auth_value,
+                password,
+                cp_hash,
+            },
+        ))
+    }
+}
+
+/// How many sessions are kept: more than a TPM has.
+const MOST: usize = 256;
+
+/// The program's sessions by their handles.
+#[derive(Debug, Default)]
+pub(super) struct Theirs {
+    known: HashMap<u32, Their>,
+}
+
+impl Theirs {
+    pub(super) fn get(&self, handle: u32) -> Option<&Their> {
+        self.known.get(&handle)
+    }
+
+    pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut Their> {
+        self.known.get_mut(&handle)
+    }
+
+    pub(super) fn set(&mut self, handle: u32, their: Their) {
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.known.insert(handle, their);
+    }
+
+    pub(super) fn forget(&mut self, handle: u32) {
+        self.known.remove(&handle);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+    }
+}

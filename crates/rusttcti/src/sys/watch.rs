@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! An epoll that is told of descriptors by their numbers, as poll handles are.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+
+/// Has `epoll` watch a descriptor from now on.
+///
+/// # Errors
+/// Those of epoll_ctl(2): EBADF for a number that is closed.
+pub(crate) fn add(epoll: BorrowedFd<'_>, fd: RawFd, flags: EventFlags) -> rustix::io::Result<()> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not negative, and used for epoll_ctl(2) alone, which says EBADF of a
+    // number that is closed.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let data = EventData::new_u64(0);
+    match epoll::add(epoll, fd, data, flags) {
+        Err(Errno::EXIST) => epoll::modify(epoll, fd, data, flags),
+        done => done,
+    }
+}
+
+/// Has `epoll` watch a descriptor no more. One that was closed is gone already.
+pub(crate) fn remove(epoll: BorrowedFd<'_>, fd: RawFd) {
+    if fd < 0 {
+        return;
+    }
+    // SAFETY: as above.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let _ = epoll::delete(epoll, fd);
+}

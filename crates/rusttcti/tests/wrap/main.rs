@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The layer wrap over a real TPM (libtpms), and over a peer that lies.
+
+mod attacks;
+mod plain;
+mod program;
+mod reference;
+mod sessions;
+mod tpm;

@@ -1,0 +1,693 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Programs with sessions of their own, in every combination.
+
+use rusttcti::{ErrorKind, Tcti};
+use rusttcti_kit::sha256::sha256;
+
+use crate::program::*;
+use crate::tpm::*;
+
+const SECRET: &[u8] = b"what only the program knows";
+
+fn used<'a>(session: &'a mut_cell::Cell, auth: &'a [u8], attributes: u8) -> Use<'a> {
+    Use {
+        session,
+        auth,
+        attributes,
+    }
+}
+
+/// How many sessions the last command of this code had.
+fn sessions(bench: &Bench, wanted: u32) -> usize {
+    let all = bench.recording.all();
+    let (command, _) = all
+        .iter()
+        .rev()
+        .find(|(command, _)| code(command) == wanted)
+        .expect("such a command");
+    if command[..2] == [0x80, 0x01] {
+        return 0;
+    }
+    let handles = match wanted {
+        0x17b | 0x17a => 0,
+        _ => 1,
+    };
+    let area = &command[10 + 4 * handles..];
+    let mut rest = &area[4..4 + word(area) as usize];
+    let mut count = 0;
+    while !rest.is_empty() {
+        rest = split(&rest[4..]).1;
+        rest = split(&rest[1..]).1;
+        count += 1;
+    }
+    count
+}
+
+fn sealed_parameters(auth: &[u8], data: &[u8], policy: &[u8], attributes: u32) -> Vec<u8> {
+    let public = [
+        &[0, 8, 0, 0x0b][..],
+        &attributes.to_be_bytes(),
+        &sized(policy),
+        &[0, 0x10, 0, 0],
+    ]
+    .concat();
+    [
+        sensitive(auth, data),
+        sized(&public),
+        sized(&[]),
+        vec![0; 4],
+    ]
+    .concat()
+}
+
+/// Seals under a primary without authValue, and loads; returns the handle.
+fn seal(bench: &mut Bench, auth: &[u8], policy: &[u8], attributes: u32) -> u32 {
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
+    let parameters = sealed_parameters(auth, SECRET, policy, attributes);
+    let created = bench.ok(&with_passwords(0x153, &[primary], &[&[]], &parameters));
+    let object = word(&bench.ok(&load(primary, &[], &created)));
+    bench.ok(&flush(primary));
+    object
+}
+
+#[test]
+fn a_weak_session_with_an_empty_password_is_taken_over_with_all_its_attributes() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
+    let name = name(&mut bench, primary);
+    for attributes in [1, 1 | DECRYPT, 1 | ENCRYPT, 1 | DECRYPT | ENCRYPT] {
+        let session = start(&mut bench, 0);
+        let parameters = sealed_parameters(b"object auth", SECRET, &[], 0x452);
+        for _ in 0..3 {
+            let uses = [used(&session, &[], attributes)];
+            let made = run_with(
+                &mut bench,
+                0x153,
+                &[primary],
+                &[&name],
+                1,
+                &uses,
+                &parameters,
+            );
+            made.expect("it is created");
+        }
+        assert_eq!(sessions(&bench, 0x153), 2);
+        bench.ok(&flush(session.borrow().handle));
+    }
+    assert!(!bench.recording.has(SECRET));
+    assert!(!bench.recording.has(b"object auth"));
+}
+
+#[test]
+fn a_weak_session_that_ends_with_its_command_is_gone() {
+    let mut bench = Bench::new("key=null");
+    let session = start(&mut bench, 0);
+    let uses = [used(&session, &[], 0)];
+    let owner = OWNER.to_be_bytes();
+    let parameters = [sized(b"new owner auth")].concat();
+    run_with(
+        &mut bench,
+        0x129,
+        &[OWNER],
+        &[&owner],
+        1,
+        &uses,
+        &parameters,
+    )
+    .expect("changed");
+    assert!(!bench.recording.has(b"new owner auth"));
+    let handle = session.borrow().handle;
+    assert_ne!(bench.rc(&flush(handle)), 0, "it is gone");
+}
+
+#[test]
+fn a_weak_session_with_a_real_password_stays_and_is_audited() {
+    let mut bench = Bench::new("key=null");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], b"parent")));
+    let name = name(&mut bench, primary);
+    let session = start(&mut bench, 0);
+    let parameters = sealed_parameters(&[], b"data", &[], 0x452);
+    for attributes in [1, 1 | ENCRYPT, 1 | DECRYPT] {
+        let uses = [used(&session, b"parent", attributes)];
+        run_with(
+            &mut bench,
+            0x153,
+            &[primary],
+            &[&name],
+            1,
+            &uses,
+            &parameters,
+        )
+        .expect("it is created");
+        assert_eq!(sessions(&bench, 0x153), 2, "the layer's audits");
+    }
+    let uses = [used(&session, b"wrong", 1)];
+    let refused = run_with(
+        &mut bench,
+        0x153,
+        &[primary],
+        &[&name],
+        1,
+        &uses,
+        &parameters,
+    );
+    assert!(matches!(refused, Err(0x98e | 0x9a2)), "{refused:?}");
+}
+
+#[test]
+fn strict_refuses_what_cannot_be_encrypted_and_says_so() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], b"parent")));
+    let session = start(&mut bench, 0);
+    let auth = entry(session.borrow().handle, &[7; 32], 1, &[9; 32]);
+    let parameters = sealed_parameters(&[], b"data", &[], 0x452);
+    let error = bench
+        .run(&with_auths(0x153, &[primary], &[auth], &parameters))
+        .expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::NotPermitted, "{error:?}");
+    assert!(error.to_string().contains("strict=0"), "{error}");
+    bench.ok(&get_random(4));
+}
+
+/// A policy digest: PolicyCommandCode, extended by more.
+fn policy_of(steps: &[&[u8]]) -> Vec<u8> {
+    let mut digest = vec![0; 32];
+    for step in steps {
+        digest = sha256(&[&digest, *step].concat()).to_vec();
+    }
+    digest
+}
+
+const UNSEAL: [u8; 4] = 0x15e_u32.to_be_bytes();
+
+fn command_code_step() -> Vec<u8> {
+    [&0x16c_u32.to_be_bytes()[..], &UNSEAL].concat()
+}
+
+#[test]
+fn a_policy_session_without_a_key_is_encrypted_for() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let policy = policy_of(&[&command_code_step()]);
+    let object = seal(&mut bench, &[], &policy, 0x412);
+    let name = name(&mut bench, object);
+    for attributes in [1, 1 | ENCRYPT] {
+        let session = start(&mut bench, 1);
+        let handle = session.borrow().handle;
+        bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+        let uses = [used(&session, &[], attributes)];
+        let (_, unsealed) =
+            run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]).expect("unsealed");
+        assert_eq!(split(&unsealed).0, SECRET);
+        bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+        // Programs that send no HMAC get none.
+        let command = with_auths(0x15e, &[object], &[entry(handle, &[3; 16], 0, &[])], &[]);
+        let response = bench.ok(&command);
+        assert_eq!(split(&response[4..]).0, SECRET);
+        assert_eq!(response[response.len() - 3..], [0, 0, 0]);
+    }
+    assert!(!bench.recording.has(SECRET));
+}
+
+#[test]
+fn a_policy_with_a_password_sends_none() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let policy = policy_of(&[&0x16b_u32.to_be_bytes()]);
+    let object = seal(&mut bench, b"object password", &policy, 0x412);
+    let session = start(&mut bench, 1);
+    let handle = session.borrow().handle;
+    for password in [&b"object password"[..], b"object password\0\0"] {
+        bench.ok(&plain(0x18c, &[handle], &[]));
+        let digest = bench.ok(&plain(0x189, &[handle], &[]));
+        assert_eq!(split(&digest).0, policy);
+        let command = with_auths(
+            0x15e,
+            &[object],
+            &[entry(handle, &[3; 16], 1, password)],
+            &[],
+        );
+        let response = bench.ok(&command);
+        assert_eq!(split(&response[4..]).0, SECRET);
+        assert_eq!(
+            response[response.len() - 2..],
+            [0, 0],
+            "no HMAC for a password"
+        );
+    }
+    bench.ok(&plain(0x18c, &[handle], &[]));
+    let wrong = with_auths(
+        0x15e,
+        &[object],
+        &[entry(handle, &[3; 16], 1, b"wrong")],
+        &[],
+    );
+    assert!([0x98e, 0x9a2].contains(&bench.rc(&wrong)));
+    assert!(!bench.recording.has(b"object password"));
+    assert!(!bench.recording.has(b"wrong"));
+    assert!(!bench.recording.has(SECRET));
+}
+
+#[test]
+fn a_policy_with_an_auth_value_passes_audited_or_taken_over() {
+    let policy = policy_of(&[&0x16b_u32.to_be_bytes()]);
+    for (auth, hidden) in [(&b"object auth"[..], false), (b"", true)] {
+        let mut bench = Bench::new("key=null");
+        let object = seal(&mut bench, auth, &policy, 0x412);
+        let name = name(&mut bench, object);
+        let session = start(&mut bench, 1);
+        for _ in 0..2 {
+            let handle = session.borrow().handle;
+            bench.ok(&plain(0x16b, &[handle], &[]));
+            let uses = [used(&session, auth, 1)];
+            let (_, unsealed) =
+                run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]).expect("unsealed");
+            assert_eq!(split(&unsealed).0, SECRET);
+            assert_eq!(sessions(&bench, 0x15e), 2);
+        }
+        assert_eq!(!bench.recording.has(SECRET), hidden);
+    }
+}
+
+#[test]
+fn a_policy_that_is_bound_to_the_parameters_is_not_encrypted_but_its_response_is() {
+    let mut bench = Bench::new("key=null,strict=1");
+    // Unseal has no parameters to encrypt; Import of the policy is the cpHash.
+    let object = {
+        // The Name is not in the policy's way: it is a PolicyCpHash of another
+        // command's, which fails as on the TPM.
+        let policy = policy_of(&[&[&0x16e_u32.to_be_bytes()[..], &[5; 32]].concat()]);
+        seal(&mut bench, &[], &policy, 0x412)
+    };
+    let name = name(&mut bench, object);
+    let session = start(&mut bench, 1);
+    let handle = session.borrow().handle;
+    bench.ok(&plain(0x16e, &[handle], &sized(&[5; 32])));
+    let uses = [used(&session, &[], 1)];
+    let refused = run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]);
+    assert_eq!(
+        refused.expect_err("the TPM's own refusal"),
+        0x99d,
+        "TPM_RC_POLICY_FAIL, session 1"
+    );
+}
+
+#[test]
+fn two_passwords_in_one_command_take_two_sessions() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let change = with_passwords(0x129, &[ENDORSEMENT], &[&[]], &sized(b"endorsement auth"));
+    bench.ok(&change);
+    // GetTime, without a signature.
+    let parameters = [sized(b"qualified"), vec![0, 0x10]].concat();
+    let passwords: [&[u8]; 2] = [b"endorsement auth", &[]];
+    let get_time = with_passwords(0x14c, &[ENDORSEMENT, NULL], &passwords, &parameters);
+    for _ in 0..3 {
+        bench.ok(&get_time);
+    }
+    assert!(!bench.recording.has(b"endorsement auth"));
+    assert!(!bench.recording.has(b"qualified"));
+    let wrong: [&[u8]; 2] = [b"endorsement auth", b"x"];
+    let rc = bench.rc(&with_passwords(
+        0x14c,
+        &[ENDORSEMENT, NULL],
+        &wrong,
+        &parameters,
+    ));
+    assert_eq!(rc, 0xaa2, "TPM_RC_BAD_AUTH, session 2");
+    bench.ok(&get_time);
+}
+
+#[test]
+fn a_bound_session_passes_as_it_is() {
+    let mut bench = Bench::new("key=null");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], b"parent")));
+    let name = name(&mut bench, primary);
+    let session = start_bound(&mut bench, 0, primary, b"parent");
+    let parameters = sealed_parameters(&[], SECRET, &[], 0x452);
+    for _ in 0..2 {
+        // Bound to the object that it authorizes: the key has the authValue.
+        let uses = [used(&session, &[], 1)];
+        let made = run_with(
+            &mut bench,
+            0x153,
+            &[primary],
+            &[&name],
+            1,
+            &uses,
+            &parameters,
+        );
+        made.expect("it is created");
+        assert_eq!(sessions(&bench, 0x153), 1);
+    }
+}
+
+#[test]
+fn a_program_may_have_two_and_three_sessions_in_a_command() {
+    let mut bench = Bench::new("key=null");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
+    let name = name(&mut bench, primary);
+    let parameters = sealed_parameters(&[], SECRET, &[], 0x452);
+    let (one, two) = (start(&mut bench, 0), start(&mut bench, 0));
+    for (first, second) in [
+        (1, 1 | DECRYPT),
+        (1 | DECRYPT, 1 | ENCRYPT),
+        (1, 1 | DECRYPT | ENCRYPT),
+    ] {
+        let uses = [used(&one, &[], first), used(&two, &[], second)];
+        let made = run_with(
+            &mut bench,
+            0x153,
+            &[primary],
+            &[&name],
+            1,
+            &uses,
+            &parameters,
+        );
+        made.expect("it is created");
+        assert_eq!(sessions(&bench, 0x153), 2, "the second is left out");
+    }
+    assert!(!bench.recording.has(SECRET));
+    // The third is started where the layer's own was, and all three are used: those
+    // that only encrypt are left out, and make room for the layer's.
+    let three = start(&mut bench, 0);
+    let uses = [
+        used(&one, &[], 1),
+        used(&two, &[], 1 | DECRYPT),
+        used(&three, &[], 1 | ENCRYPT),
+    ];
+    run_with(
+        &mut bench,
+        0x153,
+        &[primary],
+        &[&name],
+        1,
+        &uses,
+        &parameters,
+    )
+    .expect("created");
+    // One that is not in the command makes room for the layer's.
+    let uses = [used(&one, &[], 1), used(&two, &[], 1 | DECRYPT)];
+    run_with(
+        &mut bench,
+        0x153,
+        &[primary],
+        &[&name],
+        1,
+        &uses,
+        &parameters,
+    )
+    .expect("created");
+    assert_eq!(sessions(&bench, 0x153), 2, "the second is left out");
+    let random = bench.ok(&get_random(16));
+    assert!(!bench.recording.has(&random[2..]));
+    // And is back.
+    let uses = [used(&three, &[], 1)];
+    run_with(
+        &mut bench,
+        0x153,
+        &[primary],
+        &[&name],
+        1,
+        &uses,
+        &parameters,
+    )
+    .expect("created");
+    assert!(!bench.recording.has(SECRET));
+}
+
+#[test]
+fn a_password_beside_a_session_is_an_hmac_beside_it() {
+    let mut bench = Bench::new("key=null");
+    let change = with_passwords(0x129, &[ENDORSEMENT], &[&[]], &sized(b"endorsement auth"));
+    bench.ok(&change);
+    let session = start(&mut bench, 0);
+    let handle = session.borrow().handle;
+    let parameters = [sized(b"qualified"), vec![0, 0x10]].concat();
+    let auths = [
+        entry(PASSWORD, &[], 1, b"endorsement auth"),
+        entry(PASSWORD, &[], 1, &[]),
+        // It only encrypts, with a key that all know: an HMAC that fits nothing.
+        entry(handle, &[4; 32], 1 | ENCRYPT, &[0; 32]),
+    ];
+    let rc = bench.rc(&with_auths(
+        0x14c,
+        &[ENDORSEMENT, NULL],
+        &auths,
+        &parameters,
+    ));
+    assert!(
+        [0xb8e, 0xba2].contains(&rc),
+        "the third session is wrong: {rc:x}"
+    );
+    assert!(!bench.recording.has(b"endorsement auth"));
+}
+
+#[test]
+fn an_audit_session_of_the_program_s_has_the_digest_that_the_program_computes() {
+    let mut bench = Bench::new("key=null");
+    let session = start(&mut bench, 0);
+    let parameters = 16u16.to_be_bytes();
+    let uses = [used(&session, &[], 1 | AUDIT)];
+    let (_, random) = run_with(&mut bench, 0x17b, &[], &[], 0, &uses, &parameters).expect("it");
+    let code = 0x17b_u32.to_be_bytes();
+    let cp_hash = sha256(&[&code[..], &parameters].concat());
+    let rp_hash = sha256(&[&[0; 4], &code[..], &random].concat());
+    let digest = sha256(&[&[0; 32], &cp_hash[..], &rp_hash].concat());
+    let handle = session.borrow().handle;
+    let parameters = [sized(&[]), vec![0, 0x10]].concat();
+    let passwords: [&[u8]; 2] = [&[], &[]];
+    let command = with_passwords(0x14d, &[ENDORSEMENT, NULL, handle], &passwords, &parameters);
+    let attested = bench.ok(&command);
+    assert!(
+        attested.windows(32).any(|window| window == digest),
+        "{attested:02x?}"
+    );
+}
+
+#[test]
+fn a_session_that_was_saved_is_known_to_another_process() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::remove_file(file.path()).expect("it goes");
+    let chain = format!("libtpms:{}", file.path().display());
+    let policy = policy_of(&[&command_code_step()]);
+    let open = || {
+        Bench::over(
+            rusttcti::open(&chain).expect("it opens"),
+            "key=null,strict=1",
+        )
+    };
+    let mut bench = open();
+    let object = seal(&mut bench, &[], &policy, 0x412);
+    let save_object = bench.ok(&plain(0x162, &[object], &[]));
+    let session = start(&mut bench, 1);
+    let handle = session.borrow().handle;
+    bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+    let saved = bench.ok(&plain(0x162, &[handle], &[]));
+    drop(bench);
+
+    let mut bench = open();
+    let loaded = bench.ok(&plain(0x161, &[], &saved));
+    assert_eq!(word(&loaded), handle);
+    let object = word(&bench.ok(&plain(0x161, &[], &save_object)));
+    let name = name(&mut bench, object);
+    let uses = [used(&session, &[], 1)];
+    let (_, unsealed) =
+        run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]).expect("unsealed");
+    assert_eq!(split(&unsealed).0, SECRET);
+    assert!(!bench.recording.has(SECRET));
+}
+
+fn loaded_sessions(tcti: &mut dyn Tcti) -> Vec<u32> {
+    let list = run(
+        tcti,
+        &plain(0x17a, &[], &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 254]),
+    )
+    .expect("it");
+    let count = word(&list[15..]) as usize;
+    list[19..19 + 4 * count].chunks(4).map(word).collect()
+}
+
+#[test]
+fn the_layer_s_sessions_are_hidden_and_gone_when_it_is_closed() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::remove_file(file.path()).expect("it goes");
+    let chain = format!("libtpms:{}", file.path().display());
+    let mut bench = Bench::over(rusttcti::open(&chain).expect("it opens"), "key=null");
+    bench.ok(&get_random(4));
+    assert_eq!(loaded_sessions(&mut bench.tpm), []);
+    let one = start(&mut bench, 0).borrow().handle;
+    let two = start(&mut bench, 1).borrow().handle & 0xff_ffff | 0x0200_0000;
+    let listed = loaded_sessions(&mut bench.tpm);
+    assert_eq!(listed.len(), 2, "{listed:x?}");
+    assert!(listed.contains(&one) && listed.iter().any(|h| h & 0xffff == two & 0xffff));
+    // A page of one, and another.
+    let page = |from: u32| {
+        let property = from.to_be_bytes();
+        plain(
+            0x17a,
+            &[],
+            &[&[0, 0, 0, 1][..], &property, &[0, 0, 0, 1]].concat(),
+        )
+    };
+    let first = bench.ok(&page(0x0200_0000));
+    assert_eq!((first[0], word(&first[5..])), (1, 1), "more to come");
+    let second = bench.ok(&page(word(&first[9..]) + 1));
+    assert_eq!((second[0], word(&second[5..])), (0, 1), "no more");
+    for handle in listed {
+        let _ = bench.rc(&flush(handle));
+    }
+    drop(bench);
+    let mut bare = rusttcti::open(&chain).expect("it opens");
+    assert_eq!(loaded_sessions(&mut *bare).len(), 0);
+}
+
+#[test]
+fn a_wrong_password_of_a_protected_object_counts_once() {
+    let mut bench = Bench::new("key=null");
+    let counter = |bench: &mut Bench| {
+        let list = bench.ok(&plain(0x17a, &[], &[0, 0, 0, 6, 0, 0, 2, 0x0e, 0, 0, 0, 1]));
+        word(&list[13..])
+    };
+    // Without noDA.
+    let object = seal(&mut bench, b"right", &[], 0x52);
+    assert_eq!(counter(&mut bench), 0);
+    // TPM_RC_RETRY, once: the TPM notes that it uses protected objects.
+    assert_eq!(bench.rc(&unseal(object, b"wrong")), 0x922);
+    assert_eq!(counter(&mut bench), 0);
+    assert_eq!(bench.rc(&unseal(object, b"wrong")), 0x98e);
+    assert_eq!(counter(&mut bench), 1);
+    assert_eq!(bench.rc(&unseal(object, b"wrong")), 0x98e);
+    assert_eq!(counter(&mut bench), 2);
+    bench.ok(&unseal(object, b"right"));
+    assert_eq!(counter(&mut bench), 2);
+}
+
+#[test]
+fn a_full_tpm_has_an_object_moved_aside_for_the_salt_key() {
+    let mut bare = rusttcti::open("libtpms").expect("libtpms");
+    let handles: Vec<u32> = (0..3)
+        .map(|_| word(&run(&mut bare, &create_primary(OWNER, &[], b"pw")).expect("it")[10..]))
+        .collect();
+    let mut full = Bench::over(bare, "key=null");
+    full.ok(&plain(0x163, &[handles[0]], &[]));
+    for handle in handles {
+        assert_eq!(
+            full.rc(&create_sealed(handle, b"pw", b"x", SECRET)),
+            0x902,
+            "it takes a place"
+        );
+        full.ok(&plain(0x163, &[handle], &[]));
+    }
+    assert!(!full.recording.has(b"pw"));
+}
+
+#[test]
+fn a_hundred_commands_cost_at_most_a_hundred_and_five() {
+    let mut bench = Bench::new("key=null");
+    let object = seal(&mut bench, b"auth", &[], 0x452);
+    bench.ok(&unseal(object, b"auth"));
+    bench.recording.clear();
+    for _ in 0..50 {
+        bench.ok(&unseal(object, b"auth"));
+        bench.ok(&get_random(8));
+    }
+    let cost = bench.recording.codes().len();
+    assert!(cost <= 105, "{cost}");
+}
+
+#[test]
+fn encrypt_decrypt_is_sent_with_its_data_first_and_refused_in_the_old_numbers() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
+    // A symmetric key: AES-128, any mode; decrypt, sign, sensitiveDataOrigin.
+    let public = [
+        0, 0x25, 0, 0x0b, 0, 6, 0x04, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0,
+    ];
+    let parameters = [
+        sensitive(b"aes", &[]),
+        sized(&public),
+        sized(&[]),
+        vec![0; 4],
+    ]
+    .concat();
+    let created = bench.ok(&with_passwords(0x153, &[primary], &[&[]], &parameters));
+    let key = word(&bench.ok(&load(primary, &[], &created)));
+    let command = |decrypt: u8, mode: u16, data: &[u8]| {
+        let parameters = [
+            &[decrypt][..],
+            &mode.to_be_bytes(),
+            &sized(&[0; 16]),
+            &sized(data),
+        ]
+        .concat();
+        with_passwords(0x164, &[key], &[b"aes"], &parameters)
+    };
+    let encrypted = bench.ok(&command(0, 0x43, SECRET));
+    let (encrypted, _) = split(&encrypted[4..]);
+    let decrypted = bench.ok(&command(1, 0x43, encrypted));
+    assert_eq!(split(&decrypted[4..]).0, SECRET);
+    assert!(!bench.recording.has(SECRET));
+    // The mode is the second parameter of the program's command.
+    let rc = bench.rc(&command(0, 0x42, SECRET));
+    assert_eq!(rc & 0xfc0, 0x2c0, "{rc:x}");
+}
+
+#[test]
+fn a_command_with_no_room_for_a_session_passes_or_is_refused() {
+    let long = plain(0x146, &[], &vec![0; 4096 - 10]);
+    let fits = plain(0x146, &[], &vec![0; 4096 - 10 - 77]);
+    for (options, passes) in [("key=null", true), ("key=null,strict=1", false)] {
+        let mut bench = Bench::new(options);
+        assert_ne!(bench.rc(&fits), 0, "the TPM refuses it, with a session");
+        let sent = |bench: &Bench| bench.recording.all().pop().expect("a command").0;
+        assert_eq!(
+            (sent(&bench).len(), &sent(&bench)[..2]),
+            (4096, &[0x80, 2][..])
+        );
+        match bench.run(&long) {
+            Ok(_) => {
+                assert!(passes);
+                assert_eq!(sent(&bench), long);
+            }
+            Err(error) => {
+                assert!(!passes);
+                assert_eq!(error.kind(), ErrorKind::NotPermitted);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_command_without_an_authorization_that_it_needs_gets_none() {
+    let mut bench = Bench::new("key=null");
+    bench.ok(&get_random(4));
+    let parameters = sized(b"new");
+    let bare = plain(0x129, &[OWNER], &parameters);
+    assert_eq!(bench.rc(&bare), 0x125, "TPM_RC_AUTH_MISSING");
+    assert_eq!(bench.recording.all().pop().expect("a command").0, bare);
+}
+
+#[test]
+fn sequences_run_with_their_empty_names() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let start = plain(
+        0x186,
+        &[],
+        &[&sized(b"sequence auth")[..], &[0, 0x0b]].concat(),
+    );
+    let sequence = word(&bench.ok(&start));
+    bench.ok(&with_passwords(
+        0x15c,
+        &[sequence],
+        &[b"sequence auth"],
+        &sized(SECRET),
+    ));
+    let parameters = [sized(b"!"), NULL.to_be_bytes().to_vec()].concat();
+    let done = bench.ok(&with_passwords(
+        0x13e,
+        &[sequence],
+        &[b"sequence auth"],
+        &parameters,
+    ));
+    assert_eq!(split(&done[4..]).0, sha256(&[SECRET, b"!"].concat()));
+    assert!(!bench.recording.has(SECRET));
+    assert!(!bench.recording.has(b"sequence auth"));
+}

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The state machine: localities, commands, responses, cancel and abort.
+
+mod receive;
+mod send;
+
+use core::time::Duration;
+
+use crate::bus::{Bus, Fault};
+use crate::error::Error;
+use crate::registers::{
+    ACCESS_ACTIVE_LOCALITY, ACCESS_REQUEST_USE, ACCESS_VALID, ACCESS_ZERO, Register,
+    STS_COMMAND_CANCEL, STS_COMMAND_READY, STS_ZERO, Status,
+};
+use crate::time::{Clock, Timeouts, delay, since};
+use receive::Reading;
+
+/// The result of what talks to a chip over the bus `B`.
+pub type Result<T, B> = core::result::Result<T, Error<<B as Bus>::Error>>;
+
+/// The highest locality that the register space has.
+pub const LAST_LOCALITY: u8 = 4;
+/// The first pause between two looks at a register.
+const FIRST_PAUSE: Duration = Duration::from_micros(20);
+/// The longest pause between two looks at a register, but for a command's end.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// What ACCESS shows of the active locality.
+const GRANTED: u8 = ACCESS_VALID | ACCESS_ACTIVE_LOCALITY;
+
+/// What a chip says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The vendor's number (TPM_VID, as the PCI-SIG gives it).
+    pub vendor: u16,
+    /// The device's number (TPM_DID).
+    pub device: u16,
+    /// The revision (TPM_RID).
+    pub revision: u8,
+}
+
+/// What the chip has of a command.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// No command is under way.
+    Idle,
+    /// A command is executed since then.
+    Running { begun: Duration },
+    /// A response is read.
+    Reading(Reading),
+}
+
+/// A TPM behind the registers of a bus.
+///
+/// `start` sends a command, `step` looks once for its response, `wait` looks
+/// until a time is over, and `execute` does all of it. Each wait ends: by the
+/// caller's timeout, or by those of [`Timeouts`].
+#[derive(Debug)]
+pub struct Tis<B, C> {
+    bus: B,
+    clock: C,
+    timeouts: Timeouts,
+    locality: u8,
+    /// Whether that locality is the active one, as far as is known.
+    claimed: bool,
+    /// Whether the chip computes checksums.
+    checksum: bool,
+    /// Whether the chip may have something of an earlier command.
+    unsettled: bool,
+    /// Whether the chip is idle after a command, rather than ready.
+    goes_idle: bool,
+    phase: Phase,
+    /// When the chip was first busy without an answer since.
+    busy_since: Option<Duration>,
+}
+
+impl<B: Bus, C: Clock> Tis<B, C> {
+    /// Returns a TPM that was not talked to yet: [`open`](Self::open) does.
+    pub const fn new(bus: B, clock: C) -> Self {
+        Self {
+            bus,
+            clock,
+            timeouts: Timeouts::PROFILE,
+            locality: 0,
+            claimed: false,
+            checksum: false,
+            unsettled: true,
+            goes_idle: false,
+            phase: Phase::Idle,
+            busy_since: None,
+        }
+    }
+
+    /// Replaces the timeouts, those of the profile.
+    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Returns the bus.
+    pub const fn bus_mut(&mut self) -> &mut B {
+        &mut self.bus
+    }
+
+    /// Returns the bus and the clock.
+    pub fn into_parts(self) -> (B, C) {
+        (self.bus, self.clock)
+    }
+
+    /// Identifies the chip, claims the locality, and aborts what an earlier
+    /// user left: half a command, a response that was not read, a command that
+    /// runs. Localities that an earlier user left active are released: the bus
+    /// must be this program's alone.
+    ///
+    /// # Errors
+    /// [`Error::NoChip`], and what [`start`](Self::start) fails with.
+    pub fn open(&mut self) -> Result<Identity, B> {
+        self.claimed = false;
+        self.unsettled = true;
+        self.phase = Phase::Idle;
+        self.access(Register::I2cInterfaceCapability, |bus, clock| {
+            bus.open(clock)
+        })?;
+        let value = self.identify()?;
+        let mut revision = [0];
+        self.read(Register::Revision, &mut revision)?;
+        self.release_others()?;
+        self.claim()?;
+        self.make_ready()?;
+        let [v0, v1, d0, d1] = value.to_le_bytes();
+        Ok(Identity {
+            vendor: u16::from_le_bytes([v0, v1]),
+            device: u16::from_le_bytes([d0, d1]),
+            revision: revision[0],
+        })
+    }
+
+    /// Reads TPM_DID_VID, for which a chip that was just powered has TIMEOUT_D.
+    fn identify(&mut self) -> Result<u32, B> {
+        let begun = self.clock.now();
+        loop {
+            let mut value = [0; 4];
+            self.read(Register::DeviceVendor, &mut value)?;
+            let value = u32::from_le_bytes(value);
+            if value != 0 && value != u32::MAX {
+                return Ok(value);
+            }
+            if since(&mut self.clock, begun) >= self.timeouts.d {
+                return Err(Error::NoChip { value });
+            }
+            delay(&mut self.clock, LONGEST_PAUSE);
+        }
+    }
+
+    /// Releases the localities, other than this one, that are active.
+    fn release_others(&mut self) -> Result<(), B> {
+        let own = self.locality;
+        let mut released = Ok(());
+        for locality in (0..=LAST_LOCALITY).filter(|other| *other != own) {
+            self.locality = locality;
+            released = match self.look_at_access() {
+                Ok(access) if access & GRANTED == GRANTED => {
+                    self.write(Register::Access, &[ACCESS_ACTIVE_LOCALITY])
+                }
+                // What a chip shows of a locality that it does not have is no fault.
+                Ok(_) | Err(Error::Garbage { .. }) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if released.is_err() {
+                break;
+            }
+        }
+        self.locality = own;
+        released
+    }
+
+    /// Returns the locality of the commands to come.
+    pub const fn locality(&self) -> u8 {
+        self.locality
+    }
+
+    /// Takes another locality, 0 to 4, for the commands to come. The old one
+    /// is released at once, the new one claimed by the next command.
+    ///
+    /// # Errors
+    /// [`Error::Locality`], and what [`release`](Self::release) fails with.
+    pub fn set_locality(&mut self, locality: u8) -> Result<(), B> {
+        if locality > LAST_LOCALITY {
+            return Err(Error::Locality(locality));
+        }
+        if locality != self.locality {
+            self.release()?;
+            self.locality = locality;
+        }
+        Ok(())
+    }
+
+    /// Releases the locality, so that another program or the platform may
+    /// claim one. A command under way is aborted. The next command claims it anew.
+    ///
+    /// # Errors
+    /// What an access fails with.
+    pub fn release(&mut self) -> Result<(), B> {
+        if !self.claimed {
+            return Ok(());
+        }
+        let aborted = self.abort();
+        self.claimed = false;
+        let released = self.write(Register::Access, &[ACCESS_ACTIVE_LOCALITY]);
+        aborted.and(released)
+    }
+
+    /// Asks the chip to give up the command under way. The response is then
+    /// TPM_RC_CANCELED, or the command's own where that was done before. It
+    /// does nothing where no command is executed.
+    ///
+    /// # Errors
+    /// What an access fails with.
+    pub fn cancel(&mut self) -> Result<(), B> {
+        match self.phase {
+            Phase::Running { .. } => {
+                self.write(Register::Status, &STS_COMMAND_CANCEL.to_le_bytes())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the command under way without a response.
+    ///
+    /// # Errors
+    /// What an access fails with; the next command tries again.
+    pub fn abort(&mut self) -> Result<(), B> {
+        if matches!(self.phase, Phase::Idle) && !self.unsettled {
+            return Ok(());
+        }
+        self.phase = Phase::Idle;
+        self.unsettled = true;
+        if self.claimed {
+            self.write(Register::Status, &[STS_COMMAND_READY as u8])?;
+        }
+        Ok(())
+    }
+
+    /// Claims the locality, for which the chip has TIMEOUT_A.
+    fn claim(&mut self) -> Result<(), B> {
+        self.bus.forget();
+        self.unsettled = true;
+        let begun = self.clock.now();
+        let mut pause = FIRST_PAUSE;
+        let mut asked = false;
+        loop {
+            let access = self.look_at_access()?;
+            if access & GRANTED == GRANTED {
+                break;
+            }
+            let waited = since(&mut self.clock, begun);
+            if waited >= self.timeouts.a {
+                if asked {
+                    // The request would stay, and be granted to nobody.
+                    let _ = self.write(Register::Access, &[ACCESS_ACTIVE_LOCALITY]);
+                }
+                return Err(Error::Timeout {
+                    register: Register::Access,
+                    value: access.into(),
+                    mask: GRANTED.into(),
+                    wanted: GRANTED.into(),
+                    waited,
+                });
+            }
+            if !asked && access & ACCESS_VALID != 0 {
+                self.write(Register::Access, &[ACCESS_REQUEST_USE])?;
+                asked = true;
+            } else {
+                self.pause(&mut pause);
+            }
+        }
+        self.claimed = true;
+        self.enable_checksum()
+    }
+
+    /// Has the chip compute checksums, where the bus has them.
+    fn enable_checksum(&mut self) -> Result<(), B> {
+        self.checksum = false;
+        if B::CHECKSUM {
+            let mut enabled = [0];
+            self.write(Register::ChecksumEnable, &[1])?;
+            self.read(Register::ChecksumEnable, &mut enabled)?;
+            self.checksum = enabled[0] == 1;
+        }
+        Ok(())
+    }
+
+    /// Reads ACCESS.
+    fn look_at_access(&mut self) -> Result<u8, B> {
+        let mut value = [0];
+        self.read(Register::Access, &mut value)?;
+        if value[0] & ACCESS_ZERO != 0 {
+            return Err(Error::Garbage {
+                register: Register::Access,
+                value: value[0].into(),
+                zero: ACCESS_ZERO.into(),
+            });
+        }
+        Ok(value[0])
+    }
+
+    /// Reads STS.
+    fn status(&mut self) -> Result<Status, B> {
+        let mut value = [0; 4];
+        self.read(Register::Status, &mut value)?;
+        self.plausible(value)
+    }
+
+    /// Reads STS once; `None` where the chip is busy.
+    fn look(&mut self) -> Result<Option<Status>, B> {
+        let mut value = [0; 4];
+        let result = self
+            .bus
+            .read(&mut self.clock, self.locality, Register::Status, &mut value);
+        match self.once(Register::Status, result)? {
+            Some(()) => self.plausible(value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn plausible(&mut self, value: [u8; 4]) -> Result<Status, B> {
+        let status = Status(u32::from_le_bytes(value));
+        if status.is_garbage() {
+            return Err(Error::Garbage {
+                register: Register::Status,
+                value: status.0,
+                zero: STS_ZERO,
+            });
+        }
+        Ok(status)
+    }
+
+    /// Sorts the result of one access: `None` where the chip is busy, for which
+    /// it has TIMEOUT_A.
+    fn once(
+        &mut self,
+        register: Register,
+        result: core::result::Result<(), Fault<B::Error>>,
+    ) -> Result<Option<()>, B> {
+        match result {
+            Ok(()) => {
+                self.busy_since = None;
+                Ok(Some(()))
+            }
+            Err(Fault::Busy) => {
+                let now = self.clock.now();
+                let begun = *self.busy_since.get_or_insert(now);
+                let waited = now.saturating_sub(begun);
+                if waited >= self.timeouts.a {
+                    self.busy_since = None;
+                    return Err(Error::at(register, Fault::Busy, waited));
+                }
+                Ok(None)
+            }
+            Err(fault) => Err(Error::at(register, fault, Duration::ZERO)),
+        }
+    }
+
+    /// Makes an access, again as long as the chip is busy.
+    fn access(
+        &mut self,
+        register: Register,
+        mut access: impl FnMut(&mut B, &mut C) -> core::result::Result<(), Fault<B::Error>>,
+    ) -> Result<(), B> {
+        loop {
+            let result = access(&mut self.bus, &mut self.clock);
+            match self.once(register, result)? {
+                Some(()) => return Ok(()),
+                // The bus keeps the chip's guard time besides.
+                None => delay(&mut self.clock, FIRST_PAUSE),
+            }
+        }
+    }
+
+    fn read(&mut self, register: Register, bytes: &mut [u8]) -> Result<(), B> {
+        let locality = self.locality;
+        self.access(register, |bus, clock| {
+            bus.read(clock, locality, register, bytes)
+        })
+    }
+
+    fn write(&mut self, register: Register, bytes: &[u8]) -> Result<(), B> {
+        let locality = self.locality;
+        self.access(register, |bus, clock| {
+            bus.write(clock, locality, register, bytes)
+        })
+    }
+
+    /// Waits a little, and twice as long the next time.
+    fn pause(&mut self, pause: &mut Duration) {
+        delay(&mut self.clock, *pause);
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Leaves a command that failed; the next one clears up.
+    fn fail<T>(&mut self, error: Error<B::Error>) -> Result<T, B> {
+        self.phase = Phase::Idle;
+        self.unsettled = true;
+        self.busy_since = None;
+        self.bus.forget();
+        Err(error)
+    }
+}

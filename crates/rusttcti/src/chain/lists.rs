@@ -7,7 +7,9 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, i2c, libtpms, libtpms_copy, mssim, null, spidev, swtpm};
+use crate::transport::{
+    cmd, device, i2c, libtpms, libtpms_copy, mssim, null, replay, spidev, swtpm,
+};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -35,6 +37,7 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
         libtpms_copy::SETTINGS,
         parsed::<libtpms_copy::LibtpmsCopy>,
     ),
+    transport("replay", replay::SETTINGS, parsed::<replay::Replay>),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 

@@ -3,7 +3,8 @@
 # The device transport over a real kernel's /dev/tpm0 and /dev/tpmrm0: boots
 # Debian's stock kernel in a guest without hardware support (qemu's software
 # emulation), with swtpm behind its tpm-tis, and runs tpm2-tools and
-# tests/device/guest.rs there.
+# the tests of tests/device/guest*.rs there. The transports spidev and i2c are
+# tested over the kernel's device files, with a simulated chip behind them by CUSE.
 #
 # RUSTTCTI_MODULE_DIR names the folder of a module built before; RUSTTCTI_VM_KERNEL
 # another kernel, with a built-in tpm_tis.
@@ -47,6 +48,24 @@ kernel() {
     echo "$file"
 }
 
+# Prints the folder of the modules that the guest loads, which come with the kernel.
+modules() {
+    local name folder
+    name="$(basename "$1")"
+    folder="$kernels/modules-${name#vmlinuz-}"
+    if [ ! -e "$folder/cuse.ko" ]; then
+        echo "check-vm: downloading the modules of ${name#vmlinuz-} (once)" >&2
+        (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root \
+            "linux-image-${name#vmlinuz-}" >&2) || fail "no modules to download"
+        dpkg-deb --fsys-tarfile "$work/linux-image-${name#vmlinuz-}"_*.deb |
+            tar -x -C "$work" --wildcards './lib/modules/*/kernel/fs/fuse/*.ko'
+        rm "$work"/linux-image-*.deb
+        mkdir -p "$folder"
+        mv "$work"/lib/modules/*/kernel/fs/fuse/{fuse,cuse}.ko "$folder"
+    fi
+    echo "$folder"
+}
+
 # Copies programs and the libraries that they need to the guest's files.
 put() {
     local program library
@@ -65,13 +84,24 @@ vmlinuz="$(kernel)"
 stage_module
 module="$RUSTTCTI_MODULE_DIR/libtss2-tcti-rusttcti.so.0"
 device="$(test_program device)"
+chip="$(cargo build --locked -p rusttcti-kit --example tis-chip --message-format=json 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*tis-chip[^"]*\)".*/\1/p' | tail -n 1)"
+[ -x "$chip" ] || fail "the example tis-chip of the kit does not build"
 
 root="$work/root"
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib,usr/lib,etc}
 cp "$(command -v busybox)" "$root/bin/busybox"
 strip -o "$root/bin/device" "$device"
+strip -o "$root/bin/tis-chip" "$chip"
+if [ -z "${RUSTTCTI_VM_KERNEL:-}" ]; then
+    cp "$(modules "$vmlinuz")"/*.ko "$root/lib"
+fi
 put tpm2
-ldd "$device" "$module" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
+# libtpms is loaded at run time, by the simulated chip's TPM.
+libtpms="$(ldconfig -p | sed -n 's/.*libtpms\.so\.0 .*=> //p' | head -n 1)"
+[ -n "$libtpms" ] || fail "there is no libtpms.so.0"
+cp -L "$libtpms" "$root/usr/lib/libtpms.so.0"
+ldd "$device" "$module" "$libtpms" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
     while read -r library; do
         [ -e "$root$library" ] || cp -L --parents "$library" "$root"
     done

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rusttcti::wire::frame::mssim::Signal;
+
 use crate::wire::{Conn, Listener};
 
 /// What a request is answered with. Where there is none left: with success.
@@ -22,9 +24,6 @@ pub(crate) enum Answer {
 /// A server for one client after the other.
 #[derive(Clone, Default)]
 pub(crate) struct Control(Arc<Mutex<VecDeque<Answer>>>);
-
-/// What the simulator's client says good-bye with, for which there is no answer.
-const SESSION_END: [u8; 4] = [0, 0, 0, 20];
 
 impl Control {
     /// Serves this listener until the process ends.
@@ -42,7 +41,8 @@ impl Control {
     fn answer(&self, mut conn: Conn) {
         let mut request = [0; 64];
         while let Ok(length @ 1..) = conn.read(&mut request) {
-            if request[..length] == SESSION_END {
+            // The one request that has no answer.
+            if request[..length] == Signal::SessionEnd.encode() {
                 continue;
             }
             let next = self.answers(VecDeque::pop_front);

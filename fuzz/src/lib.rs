@@ -24,6 +24,7 @@ mod pcap;
 mod seeds;
 mod socket_peer;
 mod state;
+mod views;
 mod vtable;
 mod wire;
 
@@ -41,7 +42,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     target("vtable", vtable::run, 512),
     target("libtpms", libtpms::run, 1024),
     target("chain", chain::run, 512),
@@ -51,6 +52,8 @@ pub const TARGETS: [Target; 9] = [
     target("state", state::run, 256),
     target("pcap", pcap::run, 512),
     target("elf", elf::run, 4096),
+    target("command", views::run_command, 512),
+    target("response", views::run_response, 512),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

@@ -4,6 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+use rusttcti::wire::frame::{mssim, swtpm};
+use rusttcti::wire::{
+    Command, CommandBuilder, CommandCode, Handle, ResponseBuilder, ResponseCode, SessionAttributes,
+};
+
 /// The seeds of a target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
@@ -15,6 +20,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "state" => state(),
         "pcap" => pcap(),
         "elf" => elf(),
+        "command" => commands(),
+        "response" => responses(),
         _ => Vec::new(),
     }
 }
@@ -238,4 +245,52 @@ fn elf() -> Vec<Vec<u8>> {
     file.extend_from_slice(b"\0libfoo.so.0\0");
     let cut = file[..200].to_vec();
     vec![file, cut, b"\x7fELF\x02\x01".to_vec()]
+}
+
+/// A command of each kind, and what clients of the simulators send.
+fn commands() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for info in Command::all() {
+        let mut builder = CommandBuilder::new(info.code).bytes(&[0, 3, 1, 2, 3, 0, 0x10]);
+        for _ in info.handles {
+            builder = builder.handle(Handle::TRANSIENT_FIRST);
+        }
+        for _ in 0..info.authorizations() {
+            let session = Handle::HMAC_SESSION_FIRST;
+            let attributes = SessionAttributes::CONTINUE_SESSION;
+            builder = builder
+                .auth(session, &[7; 16], attributes, &[8; 32])
+                .expect("sizes of 16 bits");
+        }
+        seeds.push(builder.build());
+    }
+    let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(8).build();
+    seeds.push([&mssim::command_head(3, 12)[..], &get_random].concat());
+    seeds.push(mssim::Signal::SessionEnd.encode().to_vec());
+    seeds.push(swtpm::Control::SetLocality(3).encode().to_vec());
+    let delete_volatile = true;
+    seeds.push(swtpm::Control::Init { delete_volatile }.encode().to_vec());
+    seeds
+}
+
+/// A response to each command, with a session and without, and failures.
+fn responses() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (number, info) in Command::all().iter().enumerate() {
+        let mut builder = ResponseBuilder::new(ResponseCode::SUCCESS).bytes(&[0, 3, 1, 2, 3]);
+        if info.response_handle.is_some() {
+            builder = builder.handle(Handle::TRANSIENT_FIRST);
+        }
+        if number % 2 == 0 && !info.no_sessions {
+            builder = builder
+                .auth(&[7; 16], SessionAttributes::NONE, &[8; 32])
+                .expect("sizes of 16 bits");
+        }
+        seeds.push([&[number as u8][..], &builder.build()].concat());
+    }
+    let failure = ResponseBuilder::new(ResponseCode(0x98e)).build();
+    seeds.push([&[0][..], &failure].concat());
+    let frame = [&mssim::response_head(10)[..], &failure, &mssim::DONE].concat();
+    seeds.push([&[0][..], &frame].concat());
+    seeds
 }

@@ -8,6 +8,7 @@
 use std::cell::OnceCell;
 use std::os::unix::net::UnixListener;
 
+use rusttcti::wire::frame::mssim;
 use rusttcti::{ErrorKind, Tcti, open};
 use rusttcti_kit::ports;
 use tempfile::TempDir;
@@ -199,7 +200,7 @@ fn frame(protocol: Protocol, outer: u32, inner: u32, body: &[u8]) -> Vec<u8> {
     response.extend_from_slice(body.get(10..).unwrap_or_default());
     match protocol {
         Protocol::Swtpm => response,
-        Protocol::Mssim => [&outer.to_be_bytes()[..], &response, &[0; 4]].concat(),
+        Protocol::Mssim => [&mssim::response_head(outer)[..], &response, &mssim::DONE].concat(),
     }
 }
 

@@ -49,5 +49,5 @@ macro_rules! targets {
 }
 
 targets!(
-    vtable, libtpms, chain, swtpm_peer, mssim_peer, cmd_peer, state, pcap, elf
+    vtable, libtpms, chain, swtpm_peer, mssim_peer, cmd_peer, state, pcap, elf, command, response
 );

@@ -14,7 +14,7 @@ sign='fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|sign'
 
 for kind in libtpms swtpm; do
     new_tpm "$kind"
-    tpm="rusttcti:flush:${tpm#rusttcti:}"
+    tpm="rusttcti:rm:${tpm#rusttcti:}"
     ok "$kind: an RSA key for the CA" tpm2_createprimary -T "$tpm" -Q -C o -G rsa2048:rsassa:null \
         -a "$sign" -c ca.ctx
     ok "$kind: is kept" tpm2_evictcontrol -T "$tpm" -Q -C o -c ca.ctx 0x81010001

@@ -232,8 +232,8 @@ fn variables() -> std::collections::BTreeSet<String> {
                 && literal
                     .bytes()
                     .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'2')
-                // The start of response codes' names.
-                && !literal.ends_with('_')
+                // The names of response codes, and their start.
+                && !literal.contains("_RC_")
         });
         found.extend(literals.map(str::to_owned));
     }

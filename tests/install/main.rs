@@ -2,6 +2,7 @@
 //! What is built, installed and packaged.
 
 mod compile_errors;
+mod features;
 mod header;
 mod new_module;
 mod packaging;

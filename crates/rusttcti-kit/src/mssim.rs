@@ -10,12 +10,16 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rusttcti::wire::frame::Decoded;
+use rusttcti::wire::frame::mssim::{self as frame, Request, Signal};
+use rusttcti::wire::{ResponseBuilder, ResponseCode};
+
 use super::peer::{Conn, Pair, Place};
 use super::tpm::{STARTUP, ok};
 use super::tpmlib::Tpm;
 
 /// The longest command that the simulator takes.
-const MAX_BUFFER: u32 = 1 << 20;
+const MAX_BUFFER: usize = 1 << 20;
 
 /// What the server was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,58 +136,72 @@ impl State {
         self.cancel.store(false, Ordering::SeqCst);
     }
 
+    /// Does what a signal says: without power, none but the one that gives it.
+    fn signal(&self, signal: Signal) {
+        let powered = self.powered.load(Ordering::SeqCst);
+        match signal {
+            Signal::PowerOn if !powered => {
+                self.powered.store(true, Ordering::SeqCst);
+                self.tpm.power_on();
+            }
+            Signal::PowerOff => self.power_off(),
+            _ if !powered => {}
+            Signal::NvOn => self.nv.store(true, Ordering::SeqCst),
+            Signal::CancelOn => {
+                self.cancel.store(true, Ordering::SeqCst);
+                self.tpm.cancel();
+            }
+            Signal::CancelOff => self.cancel.store(false, Ordering::SeqCst),
+            _ => {}
+        }
+    }
+
     fn execute(&self, locality: u8, command: &[u8]) -> Vec<u8> {
         if !self.powered.load(Ordering::SeqCst) {
             return Vec::new();
         }
         if !self.nv.load(Ordering::SeqCst) {
-            // TPM_RC_NV_UNAVAILABLE. A real one gives it where it would write.
-            return vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x23];
+            // A real one gives it where it would write.
+            return ResponseBuilder::new(ResponseCode::NV_UNAVAILABLE).build();
         }
         if self.cancel.load(Ordering::SeqCst) {
-            // TPM_RC_CANCELED. A real one finds out in the middle.
-            return vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
+            // A real one finds out in the middle.
+            return ResponseBuilder::new(ResponseCode::CANCELED).build();
         }
         self.locality.store(locality, Ordering::SeqCst);
         self.tpm.process(command)
     }
 }
 
-fn word(conn: &mut Conn) -> Option<u32> {
-    let mut word = [0; 4];
-    conn.read_exact(&mut word).ok()?;
-    Some(u32::from_be_bytes(word))
+/// Reads one request; `None` where the client closed, or what it sent is none.
+fn request<'a>(conn: &mut Conn, bytes: &'a mut Vec<u8>) -> Option<Request<'a>> {
+    bytes.clear();
+    while let Decoded::Needs(size) = Request::decode(bytes, MAX_BUFFER).ok()? {
+        conn.read_on(bytes, size)?;
+    }
+    match Request::decode(bytes, MAX_BUFFER).ok()? {
+        Decoded::Message(request, _) => Some(request),
+        Decoded::Needs(_) => None,
+    }
 }
 
 fn commands(state: &Arc<State>) -> super::peer::Handler {
     let state = state.clone();
     Box::new(move |mut conn| {
-        while let Some(code) = word(&mut conn) {
-            match code {
-                8 => {
-                    let mut locality = [0];
-                    let Ok(()) = conn.read_exact(&mut locality) else {
-                        return;
-                    };
-                    let Some(size) = word(&mut conn) else { return };
-                    if size > MAX_BUFFER {
-                        return;
-                    }
-                    let mut command = vec![0; size as usize];
-                    let Ok(()) = conn.read_exact(&mut command) else {
-                        return;
-                    };
-                    state.note(Event::Command(locality[0]));
-                    let response = state.execute(locality[0], &command);
-                    let size = (response.len() as u32).to_be_bytes();
-                    for part in [&size[..], &response, &[0; 4]] {
-                        if conn.write_all(part).is_err() {
-                            return;
-                        }
-                    }
-                }
-                20 => return state.note(Event::CommandSessionEnd),
+        let mut bytes = Vec::new();
+        while let Some(request) = request(&mut conn, &mut bytes) {
+            let (locality, command) = match request {
+                Request::SendCommand { locality, command } => (locality, command),
+                Request::SessionEnd => return state.note(Event::CommandSessionEnd),
                 _ => return,
+            };
+            state.note(Event::Command(locality));
+            let response = state.execute(locality, command);
+            let head = frame::response_head(response.len() as u32);
+            for part in [&head[..], &response, &frame::DONE] {
+                if conn.write_all(part).is_err() {
+                    return;
+                }
             }
         }
     })
@@ -192,32 +210,23 @@ fn commands(state: &Arc<State>) -> super::peer::Handler {
 fn platform(state: &Arc<State>) -> super::peer::Handler {
     let state = state.clone();
     Box::new(move |mut conn| {
-        while let Some(code) = word(&mut conn) {
-            state.note(match code {
-                1 => Event::PowerOn,
-                2 => Event::PowerOff,
-                9 => Event::CancelOn,
-                10 => Event::CancelOff,
-                11 => Event::NvOn,
-                20 => return state.note(Event::PlatformSessionEnd),
+        let mut code = [0; 4];
+        while conn.read_exact(&mut code).is_ok() {
+            let (signal, event) = match Signal::decode(code) {
+                Ok(Signal::PowerOn) => (Signal::PowerOn, Event::PowerOn),
+                Ok(Signal::PowerOff) => (Signal::PowerOff, Event::PowerOff),
+                Ok(Signal::CancelOn) => (Signal::CancelOn, Event::CancelOn),
+                Ok(Signal::CancelOff) => (Signal::CancelOff, Event::CancelOff),
+                Ok(Signal::NvOn) => (Signal::NvOn, Event::NvOn),
+                Ok(Signal::SessionEnd) => return state.note(Event::PlatformSessionEnd),
                 _ => {
                     let _ = conn.write_all(&[0, 0, 0, 1]);
                     return;
                 }
-            });
-            match code {
-                1 if !state.powered.swap(true, Ordering::SeqCst) => state.tpm.power_on(),
-                2 => state.power_off(),
-                _ if !state.powered.load(Ordering::SeqCst) => {}
-                11 => state.nv.store(true, Ordering::SeqCst),
-                9 => {
-                    state.cancel.store(true, Ordering::SeqCst);
-                    state.tpm.cancel();
-                }
-                10 => state.cancel.store(false, Ordering::SeqCst),
-                _ => {}
-            }
-            if conn.write_all(&[0; 4]).is_err() {
+            };
+            state.note(event);
+            state.signal(signal);
+            if conn.write_all(&frame::DONE).is_err() {
                 return;
             }
         }

@@ -12,9 +12,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rusttcti::wire::frame::{Decoded, raw};
 use tempfile::TempDir;
 
 use super::ports;
+
+/// The largest command that a peer reads.
+const LARGEST: usize = 1 << 20;
 
 /// A connection that a client made.
 #[derive(Debug)]
@@ -40,12 +44,18 @@ impl Conn {
 
     /// Reads one TPM command; `None` where the client closed instead.
     pub fn command(&mut self) -> Option<Vec<u8>> {
-        let mut command = vec![0; 10];
-        self.read_exact(&mut command).ok()?;
-        let size = u32::from_be_bytes(command[2..6].try_into().unwrap()) as usize;
-        command.resize(size, 0);
-        self.read_exact(&mut command[10..]).ok()?;
-        Some(command)
+        let mut bytes = Vec::new();
+        while let Decoded::Needs(size) = raw::decode(&bytes, LARGEST).ok()? {
+            self.read_on(&mut bytes, size)?;
+        }
+        Some(bytes)
+    }
+
+    /// Reads until there are so many bytes; `None` where the client closed instead.
+    pub fn read_on(&mut self, bytes: &mut Vec<u8>, size: usize) -> Option<()> {
+        let have = bytes.len();
+        bytes.resize(size, 0);
+        self.read_exact(&mut bytes[have..]).ok()
     }
 
     /// Writes, if the client is still there.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub use crate::transport::cmd::stand_in;
+#[cfg(feature = "libtpms")]
 pub use crate::transport::libtpms::fuzzing::{State, elf, sha1};
 
 /// The level that TSS2_LOG says, as tpm2-tss numbers it.

@@ -101,7 +101,8 @@
 //!
 //! A context may move between threads. Two threads that use one at once get
 //! [`ErrorKind::BadSequence`] at worst; cancel alone is meant for that. After
-//! fork(2) a context stays its parent's: the child's calls fail with
+//! fork(2) a context stays its parent's, unless its transport connects anew in the
+//! child (`swtpm`, and `rm,fork=1` over it or the device): the child's calls fail with
 //! [`ErrorKind::BadContext`], and it can open contexts of its own. No signal's
 //! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned. (A
 //! transport of one's own in a [`Context`], or a C module in a [`TctiLdr`], has
@@ -130,6 +131,11 @@ mod contract;
 pub mod fuzzing;
 pub mod layer;
 #[macro_use]
+// Some of it serves a part that may be left out.
+#[cfg_attr(
+    not(all(feature = "libtpms", feature = "pcap")),
+    allow(dead_code, unused_macros, unused_imports)
+)]
 mod sys;
 pub mod transport;
 pub mod wire;
@@ -137,12 +143,13 @@ pub mod wire;
 #[doc = include_str!("coming-from-pytcti.md")]
 pub mod coming_from_pytcti {}
 
-pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
+pub use abi::{Context, ContextBuilder, Esys, Native, OwnedEsys, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
 #[doc(hidden)]
 pub use contract::Peer;
-pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
+pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti, TctiExt};
+pub use transport::stream::{Pipes, Stream};
 pub use wire::header;
 
 #[doc(hidden)]

@@ -84,6 +84,12 @@ impl CContext {
     pub(super) fn bridge(&self) -> &Bridge {
         &self.bridge
     }
+
+    /// Keeps the errors of the calls to come; to be dropped, not freed, then.
+    pub(super) fn keeping_failures(mut self) -> Self {
+        self.bridge.keep_failures();
+        self
+    }
 }
 
 /// The magics that contexts were made with, so that a foreign struct is told by
@@ -190,7 +196,11 @@ unsafe fn call(
     let answered = caught(|| {
         // SAFETY: passed on to the caller.
         let result = match unsafe { c_context(context) } {
-            Some(c_context) => run(&c_context.bridge),
+            Some(c_context) => {
+                let result = run(&c_context.bridge);
+                c_context.bridge.keep(&result);
+                result
+            }
             None => Err(refused(context)),
         };
         answer(what, result)

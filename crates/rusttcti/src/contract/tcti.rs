@@ -17,7 +17,8 @@ use crate::{Error, ErrorKind, Result};
 /// transport repeats none of that: `transmit` gets a whole, well-formed
 /// command, `receive` is called only between a `transmit` that succeeded and
 /// the response, and no two calls run at once. They may come from one thread
-/// after another. In a forked child none is made, nor is the value dropped: a
+/// after another. In a forked child none is made, nor is the value dropped, unless
+/// [`after_fork`](Self::after_fork) succeeded there: a
 /// descriptor that must not stay open there is one to close in the child by
 /// other means (those that std opens are closed on exec).
 ///

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
 //! | [`flush`] | none: it makes room in a TPM that has no resource manager |
+//! | [`trace`] | `file=PATH`, `secrets=show`, `verbose=0\|1`: shows each command and response in words |
 //! | [`retry`] | `times=N`, `wait=MS`: sends a command again that the TPM was too busy for |
 //! | [`deadline`] | `ms=N`: how long a wait for a response may last |
 //! | [`fault`] | `on=COMMAND`, `nth=N`, `every=N`, `chance=P`, `seed=N`; `rc=CODE`, `delay=MS`, `drop`, `cut=N`, `flip=BIT`, `grow=N`, `close`, `reset`; `side=command\|response`: which commands fail, and how |
@@ -55,6 +56,7 @@ pub mod fault;
 pub mod flush;
 mod own;
 mod pause;
+#[cfg(feature = "pcap")]
 pub mod pcap;
 pub mod reset;
 pub mod retry;

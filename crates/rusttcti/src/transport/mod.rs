@@ -22,13 +22,16 @@
 pub mod cmd;
 pub mod device;
 pub mod i2c;
+#[cfg(feature = "libtpms")]
 pub mod libtpms;
+#[cfg(feature = "libtpms")]
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
 pub mod replay;
 mod socket;
 pub mod spidev;
+pub(crate) mod stream;
 pub mod swtpm;
 mod tis;
 

@@ -2,6 +2,8 @@
 //! Bytes that look like commands and responses more often than random ones do,
 //! for property tests.
 
+#![forbid(unsafe_code)]
+
 use proptest::prelude::*;
 
 use super::{Command, Header, tag};

@@ -2,8 +2,11 @@
 //! The layer wrap over a real TPM (libtpms), and over a peer that lies.
 
 mod attacks;
+mod keys;
 mod plain;
 mod program;
 mod reference;
 mod sessions;
+mod tools;
 mod tpm;
+mod waiting;

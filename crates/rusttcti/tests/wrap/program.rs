@@ -171,3 +171,17 @@ pub fn name(bench: &mut Bench, handle: u32) -> Vec<u8> {
     let (_, rest) = split(&response);
     split(rest).0.to_vec()
 }
+
+/// Signs a command with one session, and does not send it.
+pub fn signed(used: &Use<'_>, code: u32, handle: u32, name: &[u8], parameters: &[u8]) -> Vec<u8> {
+    let session = used.session.borrow();
+    let nonce = [0x44; 32];
+    let cp_hash = sha256(&[&code.to_be_bytes()[..], name, parameters].concat());
+    let key = [&session.key[..], used.auth].concat();
+    let hmac = hmac(
+        &key,
+        &[&cp_hash, &nonce, &session.nonce_tpm, &[used.attributes]],
+    );
+    let auth = entry(session.handle, &nonce, used.attributes, &hmac);
+    with_auths(code, &[handle], &[auth], parameters)
+}

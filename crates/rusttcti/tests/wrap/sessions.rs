@@ -691,3 +691,242 @@ fn sequences_run_with_their_empty_names() {
     assert!(!bench.recording.has(SECRET));
     assert!(!bench.recording.has(b"sequence auth"));
 }
+
+#[test]
+fn every_bit_of_a_response_to_a_program_with_sessions_is_guarded() {
+    let policy = policy_of(&[&command_code_step()]);
+    let mut bench = Bench::new("key=null");
+    let object = seal(&mut bench, &[], &policy, 0x412);
+    let name = name(&mut bench, object);
+    let mut bit = 0;
+    loop {
+        // An HMAC session, a policy session; which is not left out.
+        let owner = OWNER.to_be_bytes();
+        let (hmac, policy) = (start(&mut bench, 0), start(&mut bench, 1));
+        let handle = policy.borrow().handle;
+        bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+        let mut over = true;
+        for wanted in [0x129, 0x15e] {
+            bench.meddler.on_response(move |sent, response| {
+                if code(sent) == wanted {
+                    if let Some(byte) = response.get_mut(bit / 8) {
+                        *byte ^= 0x80 >> (bit % 8);
+                    }
+                }
+            });
+            let uses = [used(if wanted == 0x129 { &hmac } else { &policy }, &[], 1)];
+            let (handles, names, parameters) = match wanted {
+                0x129 => (OWNER, &owner[..], sized(&[])),
+                _ => (object, &name[..], Vec::new()),
+            };
+            let command = signed(&uses[0], wanted, handles, names, &parameters);
+            let outcome = bench.run(&command);
+            bench.meddler.stop();
+            let all = bench.recording.all();
+            let (_, answered) = all
+                .iter()
+                .rev()
+                .find(|(sent, _)| code(sent) == wanted)
+                .expect("an answer");
+            if bit >= 8 * answered.len() {
+                assert_eq!(code(&outcome.expect("untouched")), 0);
+                continue;
+            }
+            over = false;
+            let error = outcome.expect_err("found out");
+            assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::IoError | ErrorKind::MalformedResponse
+                ),
+                "{wanted:x}, bit {bit}: {error:?}"
+            );
+        }
+        for session in [hmac, policy] {
+            bench.ok(&flush(session.borrow().handle));
+        }
+        bench.recording.clear();
+        if over {
+            break;
+        }
+        bit += 1;
+    }
+}
+
+#[test]
+fn a_forged_lack_of_places_does_not_make_a_session_start_in_the_open() {
+    let mut bench = Bench::new("key=null");
+    let one = start(&mut bench, 0);
+    bench.meddler.on_response(|sent, response| {
+        if code(sent) == 0x176 {
+            *response = plain(0x903, &[], &[]);
+        }
+    });
+    let starting = crate::attacks::start_session(1, 0x10);
+    assert_eq!(bench.rc(&starting), 0x903);
+    bench.meddler.stop();
+    for (command, _) in bench.recording.all() {
+        let programs = command.windows(32).any(|window| window == [0x11; 32]);
+        assert!(!programs, "the program's nonce passed in the open");
+    }
+    // What was moved aside for nothing is back.
+    let owner = OWNER.to_be_bytes();
+    let uses = [used(&one, &[], 1)];
+    run_with(
+        &mut bench,
+        0x129,
+        &[OWNER],
+        &[&owner],
+        1,
+        &uses,
+        &sized(&[]),
+    )
+    .expect("it is used");
+    bench.ok(&starting);
+}
+
+#[test]
+fn sessions_of_other_hashes_are_taken_over_too() {
+    let mut bench = Bench::new("key=null,strict=1");
+    for (hash, size) in [(4u16, 20), (0x0c, 48), (0x0d, 64)] {
+        let mut parameters = sized(&vec![0x33; size]);
+        parameters.extend_from_slice(&[0, 0, 1, 0, 0x10]);
+        parameters.extend_from_slice(&hash.to_be_bytes());
+        let started = bench
+            .run(&plain(0x176, &[NULL, NULL], &parameters))
+            .expect("a response");
+        if code(&started) != 0 {
+            continue; // A TPM need not have each.
+        }
+        let session = word(&started[10..]);
+        bench.ok(&plain(0x16c, &[session], &UNSEAL));
+        let asked = bench.ok(&plain(0x189, &[session], &[]));
+        assert_eq!(split(&asked).0.len(), size);
+        bench.ok(&flush(session));
+    }
+}
+
+#[test]
+fn what_changes_hierarchies_answers_with_the_authorization_that_it_has_then() {
+    let mut bench = Bench::new("key=null,strict=1");
+    let platform = |code: u32, parameters: &[u8]| {
+        with_passwords(code, &[PLATFORM], &[b"platform auth"], parameters)
+    };
+    bench.ok(&with_passwords(
+        0x129,
+        &[PLATFORM],
+        &[&[]],
+        &sized(b"platform auth"),
+    ));
+    bench.ok(&with_passwords(
+        0x129,
+        &[ENDORSEMENT],
+        &[&[]],
+        &sized(b"endorsement auth"),
+    ));
+    bench.ok(&platform(
+        0x12e,
+        &[&sized(&[7; 32])[..], &[0, 0x0b]].concat(),
+    ));
+    bench.ok(&platform(0x124, &[])); // ChangeEPS
+    bench.ok(&with_passwords(
+        0x129,
+        &[ENDORSEMENT],
+        &[&[]],
+        &sized(b"endorsement auth"),
+    ));
+    bench.ok(&platform(0x125, &[])); // ChangePPS
+    let control = |enable: u32, on: u8| [&enable.to_be_bytes()[..], &[on]].concat();
+    bench.ok(&platform(0x121, &control(OWNER, 0)));
+    bench.ok(&platform(0x121, &control(OWNER, 1)));
+    bench.ok(&platform(0x127, &[0])); // ClearControl
+    bench.ok(&platform(0x126, &[])); // Clear
+    bench.ok(&with_passwords(0x129, &[ENDORSEMENT], &[&[]], &sized(b"x")));
+    bench.ok(&platform(0x121, &control(PLATFORM, 0)));
+    assert!(!bench.recording.has(b"platform auth"));
+    assert!(!bench.recording.has(b"endorsement auth"));
+}
+
+#[test]
+fn a_policy_secret_s_password_does_not_pass() {
+    let mut bench = Bench::new("key=null,strict=1");
+    bench.ok(&with_passwords(
+        0x129,
+        &[ENDORSEMENT],
+        &[&[]],
+        &sized(b"endorsement auth"),
+    ));
+    let session = start(&mut bench, 1).borrow().handle;
+    let parameters = [0; 10]; // no nonce, no cpHash, no policyRef, no expiration
+    let passwords: [&[u8]; 1] = [b"endorsement auth"];
+    bench.ok(&with_passwords(
+        0x151,
+        &[ENDORSEMENT, session],
+        &passwords,
+        &parameters,
+    ));
+    assert!(!bench.recording.has(b"endorsement auth"));
+}
+
+#[test]
+fn index_locks_and_counters_keep_their_names_right() {
+    let mut bench = Bench::new("key=null,strict=1");
+    // AUTHREAD, AUTHWRITE, WRITE_STCLEAR, READ_STCLEAR, NO_DA; and a counter.
+    let (locked, counter) = (0x0180_0010, 0x0180_0011);
+    bench.ok(&define_with(locked, b"a", 8, 0x8204_4004));
+    bench.ok(&define_with(counter, b"b", 8, 0x0204_0014));
+    for _ in 0..3 {
+        bench.ok(&with_passwords(0x134, &[counter, counter], &[b"b"], &[]));
+    }
+    bench.ok(&nv_read(counter, b"b", 8));
+    bench.ok(&nv_write(locked, b"a", b"8 bytes."));
+    bench.ok(&with_passwords(0x138, &[locked, locked], &[b"a"], &[])); // WriteLock
+    bench.ok(&nv_read(locked, b"a", 8));
+    bench.ok(&with_passwords(0x14f, &[locked, locked], &[b"a"], &[])); // ReadLock
+    assert_eq!(
+        bench.rc(&nv_read(locked, b"a", 8)),
+        0x148,
+        "TPM_RC_NV_LOCKED"
+    );
+    bench.ok(&with_passwords(0x122, &[OWNER, locked], &[&[]], &[]));
+    // The same index, of other attributes.
+    bench.ok(&define(locked, b"c", 4));
+    bench.ok(&nv_write(locked, b"c", b"four"));
+    bench.ok(&nv_read(locked, b"c", 4));
+}
+
+#[test]
+fn what_another_program_changed_is_read_anew_once() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::remove_file(file.path()).expect("it goes");
+    let chain = format!("libtpms:{}", file.path().display());
+    let mut bench = Bench::over(rusttcti::open(&chain).expect("it opens"), "key=null");
+    let index = 0x0180_0020;
+    bench.ok(&define(index, b"nv auth", 8));
+    // The layer knows the Name; then the index is written behind its back.
+    let public = bench.ok(&plain(0x169, &[index], &[]));
+    assert!(!public.is_empty());
+    use rusttcti::Tcti as _;
+    let bus = bench.tpm.below().expect("the bus");
+    run(bus, &nv_write(index, b"nv auth", b"8 bytes.")).expect("a response");
+    let read = bench.ok(&nv_read(index, b"nv auth", 8));
+    assert_eq!(split(&read[4..]).0, b"8 bytes.");
+}
+
+#[test]
+fn a_handle_that_is_not_there_is_refused_as_by_the_tpm() {
+    let mut bench = Bench::new("key=null");
+    let mut bare = rusttcti::open("libtpms").expect("libtpms");
+    for command in [
+        plain(0x173, &[0x8100_0077], &[]),
+        plain(0x173, &[0x8000_0005], &[]),
+        plain(0x169, &[0x0180_0077], &[]),
+        unseal(0x8000_0001, b"x"),
+        nv_read(0x0180_0077, b"x", 4),
+        plain(0x189, &[0x0300_0009], &[]),
+        plain(0x173, &[OWNER], &[]),
+    ] {
+        let wanted = code(&run(&mut *bare, &command).expect("a response"));
+        assert_eq!(bench.rc(&command), wanted, "{:x}", code(&command));
+    }
+}

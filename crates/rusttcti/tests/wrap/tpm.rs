@@ -16,10 +16,13 @@ pub const PLATFORM: u32 = 0x4000_000c;
 
 /// What passed below the layer: commands and responses in turn.
 #[derive(Clone, Default)]
-pub struct Recording(Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>>);
+pub struct Recording(Arc<Mutex<Vec<Exchange>>>);
+
+/// A command and its response.
+pub type Exchange = (Vec<u8>, Vec<u8>);
 
 impl Recording {
-    pub fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub fn all(&self) -> Vec<Exchange> {
         self.0.lock().expect("unpoisoned").clone()
     }
 

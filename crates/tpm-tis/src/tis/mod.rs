@@ -54,7 +54,8 @@ enum Phase {
 ///
 /// `start` sends a command, `step` looks once for its response, `wait` looks
 /// until a time is over, and `execute` does all of it. Each wait ends: by the
-/// caller's timeout, or by those of [`Timeouts`].
+/// caller's timeout, or by those of [`Timeouts`]. The chip is looked at once more
+/// after a time is over, for a program that was kept from running meanwhile.
 #[derive(Debug)]
 pub struct Tis<B, C> {
     bus: B,
@@ -139,13 +140,14 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     fn identify(&mut self) -> Result<u32, B> {
         let begun = self.clock.now();
         loop {
+            let waited = since(&mut self.clock, begun);
             let mut value = [0; 4];
             self.read(Register::DeviceVendor, &mut value)?;
             let value = u32::from_le_bytes(value);
             if value != 0 && value != u32::MAX {
                 return Ok(value);
             }
-            if since(&mut self.clock, begun) >= self.timeouts.d {
+            if waited >= self.timeouts.d {
                 return Err(Error::NoChip { value });
             }
             delay(&mut self.clock, LONGEST_PAUSE);
@@ -249,11 +251,11 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         let mut pause = FIRST_PAUSE;
         let mut asked = false;
         loop {
+            let waited = since(&mut self.clock, begun);
             let access = self.look_at_access()?;
             if access & GRANTED == GRANTED {
                 break;
             }
-            let waited = since(&mut self.clock, begun);
             if waited >= self.timeouts.a {
                 if asked {
                     // The request would stay, and be granted to nobody.
@@ -314,10 +316,11 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// Reads STS once; `None` where the chip is busy.
     fn look(&mut self) -> Result<Option<Status>, B> {
         let mut value = [0; 4];
+        let now = self.clock.now();
         let result = self
             .bus
             .read(&mut self.clock, self.locality, Register::Status, &mut value);
-        match self.once(Register::Status, result)? {
+        match self.once(Register::Status, now, result)? {
             Some(()) => self.plausible(value).map(Some),
             None => Ok(None),
         }
@@ -335,11 +338,12 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         Ok(status)
     }
 
-    /// Sorts the result of one access: `None` where the chip is busy, for which
-    /// it has TIMEOUT_A.
+    /// Sorts the result of one access, made at `now`: `None` where the chip is
+    /// busy, for which it has TIMEOUT_A.
     fn once(
         &mut self,
         register: Register,
+        now: Duration,
         result: core::result::Result<(), Fault<B::Error>>,
     ) -> Result<Option<()>, B> {
         match result {
@@ -348,7 +352,6 @@ impl<B: Bus, C: Clock> Tis<B, C> {
                 Ok(Some(()))
             }
             Err(Fault::Busy) => {
-                let now = self.clock.now();
                 let begun = *self.busy_since.get_or_insert(now);
                 let waited = now.saturating_sub(begun);
                 if waited >= self.timeouts.a {
@@ -368,8 +371,9 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         mut access: impl FnMut(&mut B, &mut C) -> core::result::Result<(), Fault<B::Error>>,
     ) -> Result<(), B> {
         loop {
+            let now = self.clock.now();
             let result = access(&mut self.bus, &mut self.clock);
-            match self.once(register, result)? {
+            match self.once(register, now, result)? {
                 Some(()) => return Ok(()),
                 // The bus keeps the chip's guard time besides.
                 None => delay(&mut self.clock, FIRST_PAUSE),

@@ -156,23 +156,23 @@ impl<B: Bus, C: Clock> Tis<B, C> {
 
     /// Looks whether the command has ended.
     fn look_for_end(&mut self, begun: Duration, response: &mut [u8]) -> Result<Look, B> {
+        let now = self.clock.now();
         let Some(status) = self.look()? else {
             return Ok(Look::Nothing);
         };
         if status.has(STS_VALID | STS_DATA_AVAIL) {
             let reading = Reading::new(self.clock.now(), 1);
             self.phase = Phase::Reading(reading);
-            return self.read_burst(status, reading, response);
+            return self.read_burst(now, status, reading, response);
         }
         if status.has(STS_COMMAND_READY) {
             return Err(Error::CommandLost { value: status.0 });
         }
-        self.stalled(status, begun, self.timeouts.command)
+        self.stalled(status, now.saturating_sub(begun), self.timeouts.command)
     }
 
     /// Nothing, or an error once it took too long.
-    fn stalled(&mut self, status: Status, begun: Duration, limit: Duration) -> Result<Look, B> {
-        let waited = since(&mut self.clock, begun);
+    fn stalled(&mut self, status: Status, waited: Duration, limit: Duration) -> Result<Look, B> {
         if waited < limit {
             return Ok(Look::Nothing);
         }
@@ -188,6 +188,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
 
     /// Reads what the chip has of a response.
     fn look_for_bytes(&mut self, mut reading: Reading, response: &mut [u8]) -> Result<Look, B> {
+        let now = self.clock.now();
+        let waited = now.saturating_sub(reading.progress);
         let status = match reading.seen.take() {
             Some(status) => status,
             None => match self.look()? {
@@ -196,7 +198,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
             },
         };
         if !status.has(STS_VALID) {
-            return self.stalled(status, reading.progress, self.timeouts.c);
+            return self.stalled(status, waited, self.timeouts.c);
         }
         match (reading.is_whole(), status.has(STS_DATA_AVAIL)) {
             (true, true) => Err(Error::ResponseLong {
@@ -204,15 +206,15 @@ impl<B: Bus, C: Clock> Tis<B, C> {
                 value: status.0,
             }),
             (true, false) => self.finish(reading, response),
-            (false, true) => self.read_burst(status, reading, response),
-            (false, false) => self.short(status, reading),
+            (false, true) => self.read_burst(now, status, reading, response),
+            (false, false) => self.short(status, waited, reading),
         }
     }
 
     /// The chip has no more bytes, and the response is not whole.
-    fn short(&mut self, status: Status, reading: Reading) -> Result<Look, B> {
+    fn short(&mut self, status: Status, waited: Duration, reading: Reading) -> Result<Look, B> {
         if reading.have == 0 {
-            return self.stalled(status, reading.progress, self.timeouts.c);
+            return self.stalled(status, waited, self.timeouts.c);
         }
         if self.checksum && reading.tries < TRIES {
             return self.again(reading);
@@ -226,12 +228,13 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// Reads a burst into its place.
     fn read_burst(
         &mut self,
+        now: Duration,
         status: Status,
         mut reading: Reading,
         response: &mut [u8],
     ) -> Result<Look, B> {
         if status.burst() == 0 {
-            let waited = since(&mut self.clock, reading.progress);
+            let waited = now.saturating_sub(reading.progress);
             return match waited < self.timeouts.a {
                 true => Ok(Look::Nothing),
                 false => Err(Error::NoBurst {
@@ -254,7 +257,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
             Register::DataFifo,
             &mut left[..count],
         );
-        if self.once(Register::DataFifo, result)?.is_none() {
+        if self.once(Register::DataFifo, now, result)?.is_none() {
             reading.seen = Some(status);
             self.phase = Phase::Reading(reading);
             return Ok(Look::Nothing);

@@ -100,13 +100,13 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         }
         let mut pause = FIRST_PAUSE;
         loop {
+            let now = self.clock.now();
             let status = self.status()?;
             if status.has(STS_COMMAND_READY) {
                 self.unsettled = false;
                 return Ok(status);
             }
             self.goes_idle = true;
-            let now = self.clock.now();
             let waited = now.saturating_sub(begun);
             if waited >= self.timeouts.b {
                 return Err(Error::Timeout {
@@ -149,9 +149,9 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// Waits until the burst count is not 0, for which the chip has TIMEOUT_A.
     fn burst(&mut self, mut status: Status) -> Result<usize, B> {
         let begun = self.clock.now();
+        let mut waited = Duration::ZERO;
         let mut pause = FIRST_PAUSE;
         while status.burst() == 0 {
-            let waited = since(&mut self.clock, begun);
             if waited >= self.timeouts.a {
                 return Err(Error::NoBurst {
                     value: status.0,
@@ -159,6 +159,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
                 });
             }
             self.pause(&mut pause);
+            waited = since(&mut self.clock, begun);
             status = self.status()?;
         }
         Ok(status.burst())
@@ -170,9 +171,9 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         const MASK: u32 = STS_VALID | STS_EXPECT;
         let wanted = STS_VALID | wanted;
         let begun = self.clock.now();
+        let mut waited = Duration::ZERO;
         let mut pause = FIRST_PAUSE;
         while status.0 & MASK != wanted {
-            let waited = since(&mut self.clock, begun);
             if waited >= self.timeouts.c {
                 return Err(Error::Timeout {
                     register: Register::Status,
@@ -183,6 +184,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
                 });
             }
             self.pause(&mut pause);
+            waited = since(&mut self.clock, begun);
             status = self.status()?;
         }
         Ok(status)

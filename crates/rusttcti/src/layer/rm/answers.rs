@@ -170,7 +170,11 @@ impl Engine {
                     (handle >> 24 == TRANSIENT >> 24) != (first == TRANSIENT) || is_listed(*handle)
                 });
             }
-            self.sort_out(first, handles.collect());
+            let handles: Vec<_> = handles.collect();
+            match self.search.is_on() {
+                true => self.search_list(first, &handles),
+                false => self.sort_out(first, handles),
+            }
         }
     }
 
@@ -208,7 +212,8 @@ impl Engine {
                 .any(|space| space.foreign.contains(&handle));
             let opens = self.job.purpose != Purpose::Command;
             match flush {
-                _ if is_ours => {}
+                _ if is_ours || self.strays.contains(&handle) => {}
+                false if self.search.is_another_s(handle) => {}
                 true if opens || !is_known => self.strays.push(handle),
                 true => {}
                 false => {
@@ -262,6 +267,7 @@ impl Engine {
             (Own::Properties, _) => self.learnt = true,
             (Own::List(_), code) => {
                 self.job.lists.clear();
+                self.search.stop();
                 if self.asks_for_handles().is_some() {
                     self.give_up(code);
                 }

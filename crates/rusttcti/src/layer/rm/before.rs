@@ -23,7 +23,7 @@ impl Engine {
         }
         match self.job.purpose {
             Purpose::Command => self.before_command(),
-            Purpose::Open { flush } => self.open(flush),
+            Purpose::Open { .. } => self.open(),
             Purpose::Close => self.close(),
             Purpose::Sticky { handle, sticky } => self.make_sticky(handle, sticky),
         }

@@ -4,21 +4,31 @@
 #![forbid(unsafe_code)]
 
 use super::command::Makes;
-use super::engine::{Engine, Go, Phase};
+use super::engine::{Engine, Go, Phase, Step};
 use super::objects::Object;
-use super::own::Own;
+use super::own::{LOADED_SESSIONS, Own, TRANSIENT};
 use super::sessions::{Residence, Session};
 
 impl Engine {
     /// One step of a client that comes: the TPM's sizes, and what is loaded.
-    pub(super) fn open(&mut self, _flush: bool) -> Go {
+    pub(super) fn open(&mut self) -> Go {
         if !self.learnt {
             return self.send(Own::Properties);
         }
-        match self.job.lists.last() {
-            Some(list) => self.send(Own::List(*list)),
-            None => self.done(),
+        if let Some(list) = self.job.lists.last() {
+            return self.send(Own::List(*list));
         }
+        if let Some(stray) = self.strays.last() {
+            return self.send(Own::FlushStray(*stray));
+        }
+        if let Some(pause) = self.search.pause() {
+            return Go::Step(Step::Wait(pause));
+        }
+        if std::mem::replace(&mut self.job.has_listed, true) {
+            return self.done();
+        }
+        self.job.lists.extend([TRANSIENT, LOADED_SESSIONS]);
+        Go::Again
     }
 
     /// One step of a client that goes: what it loaded, and didn't save or make

@@ -181,6 +181,8 @@ pub(super) struct Job {
     pub(super) own: Option<Own>,
     /// The client's response, where it isn't in the caller's buffer.
     pub(super) response: Vec<u8>,
+    /// Whether a client that comes has asked for what is loaded.
+    pub(super) has_listed: bool,
     /// Which lists of handles are to be asked for.
     pub(super) lists: Vec<u32>,
     /// What has to go out before the client's command is sent again.
@@ -224,6 +226,7 @@ pub(crate) struct Engine {
     pub(super) orphans: bool,
     /// Handles of the TPM's that are the engine's and nothing's any more.
     pub(super) strays: Vec<u32>,
+    pub(super) search: super::search::Search,
     pub(super) clock: u64,
     pub(super) job: Job,
     /// What is to be sent.
@@ -260,6 +263,7 @@ impl Engine {
             suspect: false,
             orphans: false,
             strays: Vec::new(),
+            search: Default::default(),
             clock: 0,
             job: Job::idle(),
             out: Vec::new(),
@@ -304,11 +308,6 @@ impl Engine {
     /// Begins the job of a client that comes.
     pub(crate) fn begin_open(&mut self, space: usize, flush: bool) {
         self.start(space, Purpose::Open { flush });
-        if !self.mode.kernel || !self.learnt {
-            self.job
-                .lists
-                .extend([super::own::TRANSIENT, super::own::LOADED_SESSIONS]);
-        }
     }
 
     /// Begins the job of a client that goes.
@@ -331,6 +330,7 @@ impl Engine {
     fn start(&mut self, space: usize, purpose: Purpose) {
         self.clock += 1;
         self.job.reset(space, purpose);
+        self.search.stop();
         self.job.renew_before = self.sessions.newest + 1;
     }
 
@@ -347,6 +347,41 @@ impl Engine {
     /// Ends the job, whose response was taken.
     pub(crate) fn finish(&mut self) {
         self.job.phase = Phase::Idle;
+    }
+
+    /// Returns whether other programs use the TPM.
+    pub(crate) fn shares(&self) -> bool {
+        self.mode.share
+    }
+
+    /// Returns the TPM's handles of what is loaded.
+    pub(crate) fn held(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        let objects = self.objects.loaded().iter();
+        let objects = objects.filter_map(|id| self.objects.get(*id)?.real());
+        let loaded = |session: &&super::sessions::Session| {
+            session.residence == Residence::Loaded && !session.sticky
+        };
+        objects.chain(
+            self.sessions
+                .iter()
+                .filter(loaded)
+                .map(|session| session.handle),
+        )
+    }
+
+    /// Returns whether the job may load something by what it sends next.
+    pub(crate) fn is_loading(&self) -> bool {
+        match (self.job.phase, self.job.own) {
+            (Phase::Sent, _) => self.job.makes != Makes::Nothing,
+            (Phase::Idle, _) => false,
+            (_, own) => matches!(own, Some(Own::LoadObject(_) | Own::LoadSession(_))),
+        }
+    }
+
+    /// Returns the handles that were loaded before, by programs without this layer.
+    pub(crate) fn foreign(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        let spaces = self.spaces.iter().flatten();
+        spaces.flat_map(|space| space.foreign.iter().copied())
     }
 
     /// Returns whether the client's command was executed: a failure of what
@@ -464,6 +499,7 @@ impl Job {
             needs: Vec::new(),
             own: None,
             response: Vec::new(),
+            has_listed: false,
             lists: Vec::new(),
             crowded: None,
             yields: false,

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Mode, Step};
+use super::presence::Presence;
 use super::slots::{Flight, Lane, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::sys::deadline::Deadline;
@@ -46,6 +47,8 @@ pub(super) struct State {
     /// Whose job the engine has.
     turn: Option<usize>,
     queue: VecDeque<usize>,
+    /// Tells other processes what this one has loaded, while it shares the TPM.
+    presence: Option<Presence>,
     /// How each client wants it: one that shares makes all of them share.
     shares: Vec<(usize, bool)>,
 }
@@ -101,6 +104,7 @@ impl Manager {
                 slots: Vec::new(),
                 turn: None,
                 queue: VecDeque::new(),
+                presence: None,
                 shares: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -140,6 +144,12 @@ impl Manager {
         state.slots[space] = Some(Slot::new(below));
         state.shares.push((space, share));
         state.set_share();
+        if let Some(identity) = self.identity.as_ref().filter(|_| state.engine.shares()) {
+            if state.presence.is_none() {
+                state.presence = Some(Presence::new(identity, false));
+                state.reclaim();
+            }
+        }
         if forks {
             state.engine.set_fork(true);
         }
@@ -346,6 +356,12 @@ impl Manager {
         let current = fork::generation();
         if self.generation.swap(current, Ordering::Relaxed) != current {
             state.enter_child();
+            if state.presence.take().is_some() {
+                state.presence = self
+                    .identity
+                    .as_deref()
+                    .map(|identity| Presence::new(identity, true));
+            }
             let mut list = LISTS[current as usize % LISTS.len()].lock();
             list.retain(|manager| manager.strong_count() > 0);
             list.push(Arc::downgrade(self));
@@ -520,6 +536,7 @@ impl State {
         loop {
             match self.engine.next() {
                 Step::Own => {
+                    self.tell();
                     let sent = lane.below.transmit(self.engine.outgoing());
                     lane.flight = Flight::Own;
                     match sent {
@@ -551,6 +568,7 @@ impl State {
                         self.engine.answer_cancelled();
                         continue;
                     }
+                    self.reclaim();
                     lane.resume = Some(Instant::now() + time);
                     return;
                 }
@@ -568,8 +586,26 @@ impl State {
             .is_some_and(|slot| slot.cancel.is_cancelled())
     }
 
+    /// Tells other processes what is loaded, or about to be.
+    fn tell(&mut self) {
+        if let Some(presence) = &mut self.presence {
+            let (held, foreign) = (self.engine.held(), self.engine.foreign());
+            presence.tell(held, foreign, self.engine.is_loading());
+        }
+    }
+
+    /// Has flushed what processes left that were killed.
+    fn reclaim(&mut self) {
+        let Some(presence) = &self.presence else {
+            return;
+        };
+        let others = presence.others();
+        self.engine.take_others(others);
+    }
+
     fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
         let cancel = self.slot(space)?.cancel.clone();
+        self.tell();
         cancel.send(|| {
             let sent = lane.below.transmit(self.engine.outgoing());
             let canceller = sent.is_ok().then(|| lane.below.canceller()).flatten();
@@ -629,6 +665,7 @@ impl State {
     /// Ends a client's task.
     fn answer(&mut self, space: usize, answer: Result<usize>) {
         self.engine.finish();
+        self.tell();
         self.turn = None;
         if let Some(slot) = self.slot(space) {
             slot.cancel.end();

@@ -345,6 +345,7 @@ impl Engine {
         }
         self.sessions.retain(|_| false);
         self.strays.clear();
+        self.search = Default::default();
         self.suspect = false;
         self.orphans = false;
         self.finish();

@@ -6,9 +6,10 @@
 
 use super::bytes::{Put, Reader};
 use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
-use super::crypto::{Direction, Hash, Secret, random};
+use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, Next, Stop, Tries, forged, is_transient_refusal, malformed, rc};
 use super::line::Line;
+use super::names::HandleType;
 use super::protect::{Plan, Rewritten, Sent, Slot, first_sized, without_zeros};
 use super::session::{HmacInput, attribute};
 use crate::{Error, ErrorKind};
@@ -34,6 +35,7 @@ impl Engine {
         let parsed = Response::parse(response, shape.response_handle.is_some(), plan.sent())
             .ok_or_else(|| malformed(command))?;
         self.check(command, rewritten, plan, sent, &parsed)?;
+        self.check_theirs(command, rewritten, plan, sent, &parsed)?;
 
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         if plan.encrypts_response() {
@@ -90,20 +92,11 @@ impl Engine {
             let (nonce, attributes) = (answered.nonce, answered.attributes);
             let genuine =
                 session.is_response_hmac(&auth, &rp_hash, nonce, attributes, answered.hmac);
-            let kept = attribute::CONTINUE_SESSION
-                | attribute::DECRYPT
-                | attribute::ENCRYPT
-                | attribute::AUDIT;
             if !genuine
                 || nonce.len() != session.hash.size()
-                || attributes & kept != plan.attributes_of(at, None)
+                || attributes & KEPT != plan.attributes_of(at, None)
             {
-                return Err(forged(&format!(
-                    "the response to the command {:x} was not made by the TPM for this command \
-                     (its HMAC is wrong)",
-                    command.code
-                ))
-                .into());
+                return Err(wrong_hmac(command).into());
             }
         }
         for (at, slot) in plan.slots.iter().enumerate() {
@@ -112,6 +105,51 @@ impl Engine {
                 let session = &mut self.ours[*index];
                 session.nonce_tpm = answered.nonce.to_vec();
                 (session.in_flight, session.doubtful) = (false, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what can be checked of the program's sessions, and of the handle,
+    /// which no HMAC covers: a handle of another type would be another thing.
+    fn check_theirs(
+        &self,
+        command: &Command,
+        rewritten: &Rewritten,
+        plan: &Plan,
+        sent: &Sent,
+        parsed: &Response<'_>,
+    ) -> Flow<()> {
+        let fits = |handle: u32| match command.code {
+            cc::START_AUTH_SESSION => HandleType::of(handle) == HandleType::Session,
+            _ => HandleType::of(handle) == HandleType::Transient,
+        };
+        if !parsed.handle.is_none_or(fits) {
+            return Err(malformed(command).into());
+        }
+        for (at, auth) in command.auths.iter().enumerate() {
+            let (Slot::Keyless(keyless), Some(sent_at)) = (&plan.slots[at], plan.sent_at(at))
+            else {
+                continue;
+            };
+            let answered = &parsed.auths[sent_at];
+            let asked = plan.attributes_of(at, Some(auth)) & KEPT;
+            let genuine = match keyless.hash.filter(|_| keyless.hmac_to_tpm) {
+                Some(hash) => {
+                    let input = HmacInput {
+                        parameters: &rp_hash(hash, rewritten.code, parsed.parameters),
+                        nonce_newer: answered.nonce,
+                        nonce_older: &auth.nonce,
+                        others: &[],
+                        attributes: answered.attributes,
+                    };
+                    let key = self.response_auth(command, plan, sent, at);
+                    equal(&input.hmac(hash, &key), answered.hmac)
+                }
+                None => answered.hmac.is_empty(),
+            };
+            if !genuine || answered.attributes & KEPT != asked {
+                return Err(wrong_hmac(command).into());
             }
         }
         Ok(())
@@ -213,9 +251,9 @@ impl Engine {
         line: &Line,
     ) -> Flow<Next> {
         let full = code == rc::SESSION_MEMORY && command.code == cc::START_AUTH_SESSION;
-        if full && !self.ours.is_empty() {
-            self.make_way(line).await?;
-            return Ok(Next::Plain);
+        if full && self.move_session_aside(&plan.needed(command), line).await? {
+            // It is back when the command is over, and the layer's own are gone.
+            return Ok(Next::Again);
         }
         let ours = plan.sessions() > 0;
         if code == rc::AUTH_CONTEXT && ours {
@@ -239,10 +277,8 @@ impl Engine {
                     self.retire_all();
                     return Ok(Next::Again);
                 }
-                if authorization {
-                    if self.mended(*index, command, tries, line).await? {
-                        return Ok(Next::Again);
-                    }
+                if authorization && self.mended(*index, command, tries, line).await? {
+                    return Ok(Next::Again);
                 }
                 match password {
                     Some(_) if !gone => Ok(Next::Answer(numbered_back)),
@@ -298,6 +334,18 @@ impl Engine {
             ),
         ))
     }
+}
+
+/// The attributes that a TPM gives back as it got them.
+const KEPT: u8 =
+    attribute::CONTINUE_SESSION | attribute::DECRYPT | attribute::ENCRYPT | attribute::AUDIT;
+
+fn wrong_hmac(command: &Command) -> Error {
+    forged(&format!(
+        "the response to the command {:x} was not made by the TPM for this command (its HMAC is \
+         wrong)",
+        command.code
+    ))
 }
 
 /// What the program is answered for one of its authorizations.

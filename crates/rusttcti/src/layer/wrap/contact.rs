@@ -353,7 +353,7 @@ impl Engine {
 
     /// Saves a session that the program's command does not need, for the time of
     /// that command; returns whether there was one.
-    async fn move_session_aside(&mut self, needed: &[u32], line: &Line) -> Flow<bool> {
+    pub(super) async fn move_session_aside(&mut self, needed: &[u32], line: &Line) -> Flow<bool> {
         if self.aside.len() >= 2 {
             return Ok(false);
         }

@@ -9,7 +9,7 @@ use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, Sec1Point, ToSec1Po
 use p256::elliptic_curve::{
     AffinePoint, CurveArithmetic, FieldBytesSize, ProjectivePoint, SecretKey,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::crypto::{Hash, Secret, kdfe, random};
 use crate::{Error, ErrorKind, Result};
@@ -111,7 +111,7 @@ where
 fn salt<C>(curve: Curve, name_alg: Hash, private: &[u8], x: &[u8], y: &[u8]) -> Result<Option<Salt>>
 where
     C: CurveArithmetic,
-    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C> + AffineCoordinates,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C> + AffineCoordinates + Zeroize,
     FieldBytesSize<C>: ModulusSize,
 {
     let key = point::<C>(curve, x, y).ok_or_else(|| {
@@ -124,8 +124,9 @@ where
         return Ok(None);
     };
     let scalar = private.to_nonzero_scalar();
-    let shared: AffinePoint<C> = (ProjectivePoint::<C>::from(key) * *scalar).into();
+    let mut shared: AffinePoint<C> = (ProjectivePoint::<C>::from(key) * *scalar).into();
     let z = Zeroizing::new(AffineCoordinates::x(&shared).to_vec());
+    shared.zeroize();
     let public = private.public_key().to_sec1_point(false);
     let [_, coordinates @ ..] = public.as_bytes() else {
         return Ok(None);

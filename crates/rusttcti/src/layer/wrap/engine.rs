@@ -58,8 +58,6 @@ pub(super) type Flow<T> = std::result::Result<T, Stop>;
 pub(super) enum Next {
     /// The command is built and sent once more.
     Again,
-    /// The command is sent as the program wrote it.
-    Plain,
     /// The program is answered with this response code.
     Answer(u32),
 }
@@ -229,7 +227,6 @@ impl Engine {
                 .await?
             {
                 Next::Again => {}
-                Next::Plain => return self.pass(&command, line).await,
                 Next::Answer(code) => return Err(Stop::Answer(rewritten.numbered_back(code))),
             }
         }

@@ -16,10 +16,10 @@
 //! TPM           checks the HMAC, decrypts
 //! ```
 //!
-//! The machine has no I/O: [`line`] turns steps that wait for responses into
-//! commands to send, [`engine`] follows one command of the program's from its
-//! parts ([`command`]) by a plan ([`protect`]) to the answer ([`answer`]) and what
-//! it changed ([`effects`]). [`contact`] makes sessions, [`crypto`] and [`curve`]
+//! The machine has no I/O: `line` turns steps that wait for responses into
+//! commands to send, `engine` follows one command of the program's from its
+//! parts (`command`) by a plan (`protect`) to the answer (`answer`) and what
+//! it changed (`effects`). `contact` makes sessions, `crypto` and `curve`
 //! have the derivations. This file drives it.
 
 #![forbid(unsafe_code)]
@@ -38,6 +38,8 @@ mod names;
 mod options;
 mod protect;
 mod session;
+#[cfg(test)]
+mod tests;
 mod theirs;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,11 +157,8 @@ impl<T: Tcti> Wrap<T> {
             "" => String::new(),
             options => format!(",{options}"),
         };
-        let settings = Options::parse("wrap", &options).and_then(|(mut options, _)| {
-            let written = Written::take(&mut options)?;
-            options.finish()?;
-            written.settings()
-        });
+        let settings = Options::parse("wrap", &options)
+            .and_then(|(mut options, _)| Written::take(&mut options)?.settings());
         match settings {
             Ok(settings) => Ok(Self::over(settings, inner)),
             Err(error) => {

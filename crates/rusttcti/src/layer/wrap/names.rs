@@ -121,7 +121,11 @@ pub(super) fn from_public_response(handle: u32, parameters: &[u8]) -> Option<(Ve
             area.u16()?;
         }
     }
-    let name_alg = Hash::from_id(area.u16()?)?;
+    let name_alg = match area.u16()? {
+        // TPM_ALG_NULL: an external object without a Name.
+        0x0010 => return name.is_empty().then(|| (Vec::new(), true)),
+        id => Hash::from_id(id)?,
+    };
     let attributes = area.u32()?;
     let settled = HandleType::of(handle) != HandleType::NvIndex || attributes & WRITTEN != 0;
     (name == name_of(name_alg, public)).then(|| (name.to_vec(), settled))

@@ -48,6 +48,8 @@ impl Written {
         let (key, handle) = (options.take("key"), options.take("handle"));
         let (name, strict) = (options.take("name"), options.take("strict"));
         let skip = options.take("skip");
+        // An option that is not there is told before one that is missing.
+        options.finish()?;
         let written = Self {
             key: Key::read(key.as_deref(), handle.as_deref())?,
             name: name.as_deref().map(self::name).transpose()?,

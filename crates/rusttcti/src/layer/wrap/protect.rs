@@ -183,6 +183,13 @@ impl Plan {
             slots.push(slot);
         }
         number_ours(&mut slots);
+        if needs_unknown_nonce(engine, command, &slots) {
+            return Err(super::engine::unsupported(
+                "a session that was not started through the layer encrypts beside a password \
+                 (start it through the layer, or use no password)",
+            )
+            .into());
+        }
 
         let rigid = slots.iter().any(|slot| matches!(slot, Slot::Rigid));
         let all = command.auths.iter().map(|auth| auth.attributes);
@@ -536,7 +543,7 @@ fn slot(
     };
     let keyless = Keyless {
         value: Secret::default(),
-        hmac_to_tpm: their.kind == Kind::Hmac || their.auth_value,
+        hmac_to_tpm: true,
         hmac_to_program: true,
         hash: Some(hash),
         key_bits: their.key_bits,
@@ -648,6 +655,17 @@ fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
             };
         }
     }
+}
+
+/// True where the first session's HMAC has the nonce of a session in it that the
+/// layer does not know.
+fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bool {
+    let answered_for = !matches!(slots.first(), None | Some(Slot::Rigid));
+    let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
+    let mut others = command.auths.iter().skip(1);
+    answered_for
+        && others
+            .any(|auth| auth.attributes & ciphers != 0 && engine.theirs.get(auth.handle).is_none())
 }
 
 /// Gives the layer's sessions to the passwords, one each.

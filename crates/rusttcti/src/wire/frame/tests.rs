@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! Frames, encoded and decoded.
+
+#![forbid(unsafe_code)]
+
 use proptest::prelude::*;
 
 use super::mssim::{Request, Signal};

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! Response codes in words.
+
+#![forbid(unsafe_code)]
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! Views of responses, whole and cut.
+
+#![forbid(unsafe_code)]
+
 use proptest::prelude::*;
 
 use super::*;

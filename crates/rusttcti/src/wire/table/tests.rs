@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! The rows of the table, held against each other.
+
+#![forbid(unsafe_code)]
+
 use std::collections::HashSet;
 
 use super::*;
-
-mod against_libtpms;
 
 #[test]
 fn codes_ascend_and_names_differ_whatever_their_spelling() {

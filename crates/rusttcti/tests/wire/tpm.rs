@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The table, held against what libtpms says of its commands and against what it
-//! does with them.
+//! TPMs that have one of each that a handle can name.
 
 use std::time::Duration;
 
-use super::super::*;
-use crate::Tcti;
-use crate::wire::{
-    Blamed, CapabilityView, CommandBuilder, Handle, ResponseCode, ResponseView, SessionAttributes,
-    capability,
+use rusttcti::Tcti;
+use rusttcti::wire::{
+    Blamed, CapabilityView, Command, CommandBuilder, CommandCode, Handle, HandleKind, ResponseCode,
+    ResponseView, SessionAttributes, capability, session_type,
 };
-
-/// TPM_RC_ATTRIBUTES of the first session.
-const ATTRIBUTES_S1: ResponseCode = ResponseCode::ATTRIBUTES.blaming(Blamed::Session(1));
+use rusttcti_kit::swtpm::Swtpm;
 
 /// A TPM with one of each that a handle can name.
-struct Tpm {
+pub struct Tpm {
     tcti: Box<dyn Tcti>,
-    object: Handle,
-    hmac_session: Handle,
+    /// Its process, if it has one.
+    _swtpm: Option<Swtpm>,
+    pub object: Handle,
+    pub hmac_session: Handle,
     policy_session: Handle,
     nv_index: Handle,
 }
@@ -79,29 +77,41 @@ fn nv_define_space(index: Handle) -> CommandBuilder {
 }
 
 impl Tpm {
-    fn new() -> Self {
-        let mut tcti = crate::open("libtpms").expect("libtpms (Debian's package libtpms0)");
+    /// Both of them, by name.
+    pub fn all() -> [(&'static str, Self); 2] {
+        let libtpms = rusttcti::open("libtpms").expect("libtpms (Debian's package libtpms0)");
+        let server = Swtpm::unix();
+        let chain = format!("swtpm:{}", server.conf());
+        let swtpm = rusttcti::open(&chain).expect("swtpm (Debian's package swtpm)");
+        [
+            ("libtpms", Self::new(libtpms, None)),
+            ("swtpm", Self::new(swtpm, Some(server))),
+        ]
+    }
+
+    fn new(mut tcti: Box<dyn Tcti>, server: Option<Swtpm>) -> Self {
         let tpm = &mut *tcti;
         let nv_index = Handle(0x0150_0000);
         made(tpm, CommandCode::NV_DEFINE_SPACE, nv_define_space(nv_index));
         let session = CommandCode::START_AUTH_SESSION;
         Self {
             object: made(tpm, CommandCode::CREATE_PRIMARY, storage_key()),
-            hmac_session: made(tpm, session, start_auth_session(0)),
-            policy_session: made(tpm, session, start_auth_session(1)),
+            hmac_session: made(tpm, session, start_auth_session(session_type::HMAC)),
+            policy_session: made(tpm, session, start_auth_session(session_type::POLICY)),
             nv_index,
+            _swtpm: server,
             tcti,
         }
     }
 
-    fn answer(&mut self, builder: CommandBuilder) -> ResponseCode {
+    pub fn answer(&mut self, builder: CommandBuilder) -> ResponseCode {
         let response = run(&mut *self.tcti, &builder.build());
         ResponseView::parse(&response, None)
             .expect("a response")
             .code()
     }
 
-    fn attributes(&mut self) -> Vec<u32> {
+    pub fn attributes(&mut self) -> Vec<u32> {
         let command = CommandBuilder::get_capability(capability::COMMANDS, 0, 254).build();
         let response = run(&mut *self.tcti, &command);
         let info = Command::of(CommandCode::GET_CAPABILITY);
@@ -111,8 +121,8 @@ impl Tpm {
         list.commands().collect()
     }
 
-    /// The commands that libtpms has.
-    fn commands(&mut self) -> Vec<&'static Command> {
+    /// The commands that the TPM has.
+    pub fn commands(&mut self) -> Vec<&'static Command> {
         let codes = self.attributes().into_iter();
         let codes = codes.map(|attributes| CommandCode(attributes & 0x2000_ffff));
         codes
@@ -120,8 +130,8 @@ impl Tpm {
             .collect()
     }
 
-    /// Handles that libtpms takes for a command, whose authorizations come later.
-    fn with_handles(&mut self, command: &Command) -> CommandBuilder {
+    /// Handles that the TPM takes for a command, whose authorizations come later.
+    pub fn with_handles(&mut self, command: &Command) -> CommandBuilder {
         let hierarchies = [
             Handle::PLATFORM,
             Handle::OWNER,
@@ -142,6 +152,7 @@ impl Tpm {
                     HandleKind::PolicySession | HandleKind::Session => self.policy_session,
                     HandleKind::Act => Handle::ACT_0,
                     HandleKind::AttachedComponent => Handle::AC_FIRST,
+                    kind => panic!("{kind:?}: which handle is one?"),
                 });
             }
             // With a session that has a reserved attribute, no command runs.
@@ -154,105 +165,7 @@ impl Tpm {
             refusals.push(format!("{answer}"));
         }
         panic!(
-            "{}: no handles that libtpms takes: {refusals:?}",
-            command.name
-        );
-    }
-}
-
-#[test]
-fn the_table_says_of_each_command_what_libtpms_says_of_it() {
-    let listed = Tpm::new().attributes();
-    assert!(listed.len() > 90, "{} commands", listed.len());
-    for attributes in listed {
-        let code = CommandCode(attributes & 0x2000_ffff);
-        let command = Command::of(code).unwrap_or_else(|| panic!("{code} is missing"));
-        assert_eq!(
-            format!("{:08x}", command.attributes()),
-            format!("{attributes:08x}"),
-            "{code}"
-        );
-    }
-}
-
-#[test]
-fn a_command_wants_as_many_authorizations_of_libtpms_as_the_table_says() {
-    let mut tpm = Tpm::new();
-    for command in tpm.commands() {
-        if command.no_sessions {
-            continue;
-        }
-        let mut builder = tpm.with_handles(command);
-        for _ in 0..command.authorizations() {
-            let answer = tpm.answer(builder.clone());
-            assert_eq!(answer, ResponseCode::AUTH_MISSING, "{}", command.name);
-            // A wrong one, so that the command is not run in the end.
-            let wrong = b"none has this";
-            let none = SessionAttributes::NONE;
-            builder = builder
-                .auth(Handle::RS_PW, &[], none, wrong)
-                .expect("short");
-        }
-        if command.authorizations() > 0 {
-            assert_ne!(
-                tpm.answer(builder),
-                ResponseCode::AUTH_MISSING,
-                "{}",
-                command.name
-            );
-        } else {
-            let cut = builder.auth(tpm.hmac_session, &[], SessionAttributes::NONE, &[]);
-            let answer = tpm.answer(cut.expect("short buffers"));
-            assert_ne!(answer, ResponseCode::AUTH_MISSING, "{}", command.name);
-            tpm = Tpm::new();
-        }
-    }
-}
-
-#[test]
-fn a_session_decrypts_and_encrypts_for_libtpms_where_the_table_says() {
-    let mut tpm = Tpm::new();
-    for command in tpm.commands() {
-        if command.no_sessions {
-            continue;
-        }
-        let builder = tpm.with_handles(command);
-        for (attribute, allowed) in [
-            (SessionAttributes::DECRYPT, command.decrypt),
-            (SessionAttributes::ENCRYPT, command.encrypt),
-        ] {
-            let attributes = attribute | SessionAttributes::CONTINUE_SESSION;
-            let wrong_hmac = [0; 32];
-            let command_ = builder.clone();
-            let session = command_.auth(tpm.hmac_session, &[7; 16], attributes, &wrong_hmac);
-            let answer = tpm.answer(session.expect("short buffers"));
-            let refused = answer == ATTRIBUTES_S1;
-            assert_eq!(!refused, allowed, "{} {attribute}: {answer}", command.name);
-        }
-    }
-}
-
-#[test]
-fn a_command_refuses_sessions_of_libtpms_where_the_table_says() {
-    let mut tpm = Tpm::new();
-    for command in tpm.commands() {
-        let builder = match command.no_sessions {
-            true => CommandBuilder::new(command.code),
-            false => tpm.with_handles(command),
-        };
-        let builder = match command.code {
-            CommandCode::CONTEXT_SAVE => builder.handle(tpm.object),
-            // The TPM has had one, and says so whatever else is wrong.
-            CommandCode::STARTUP => continue,
-            _ => builder,
-        };
-        let reserved = SessionAttributes(0x19);
-        let session = builder.auth(tpm.hmac_session, &[], reserved, &[]);
-        let answer = tpm.answer(session.expect("short buffers"));
-        assert_eq!(
-            answer == ResponseCode::AUTH_CONTEXT,
-            command.no_sessions,
-            "{}: {answer}",
+            "{}: no handles that the TPM takes: {refusals:?}",
             command.name
         );
     }

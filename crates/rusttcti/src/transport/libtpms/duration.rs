@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What commands make a TPM do: which take long, and which next to nothing.
+//! Which commands take long.
 
 #![forbid(unsafe_code)]
 
@@ -8,47 +8,14 @@ use crate::wire::header::Header;
 /// `TPM_RH_NULL`.
 const NULL_HANDLE: [u8; 4] = [0x40, 0, 0, 7];
 
-/// `TPM_ST_NO_SESSIONS`.
-const NO_SESSIONS: u16 = 0x8001;
-
-/// What a command makes a TPM do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    /// It reads what the TPM has, or draws random numbers: libtpms has no use
-    /// for OpenSSL's library context in it, until it seeds them anew, nor for
-    /// writing to the command, where it would decrypt a parameter.
-    Plain,
-    /// All others, which are done in microseconds.
-    Short,
-    /// It makes keys, tests the TPM, or computes with private keys: those
-    /// commands for which the TCG's PC Client specification grants medium and
-    /// long durations because of what they compute.
-    Long,
-}
-
-impl Work {
-    #[inline]
-    pub(super) fn of(command: &[u8]) -> Self {
-        match Header::parse(command) {
-            Some(header) if header.tag == NO_SESSIONS && is_plain(header.code) => Self::Plain,
-            Some(header) if is_long(header.code, command) => Self::Long,
-            _ => Self::Short,
-        }
-    }
-}
-
-fn is_plain(code: u32) -> bool {
-    matches!(
-        code,
-        0x17a // GetCapability
-        | 0x17b // GetRandom
-        | 0x17e // PCR_Read
-        | 0x181 // ReadClock
-    )
-}
-
-fn is_long(code: u32, command: &[u8]) -> bool {
-    match code {
+/// Returns whether a command makes keys, tests the TPM, or computes with private
+/// keys: the TCG's PC Client specification grants it a medium or long duration
+/// because of what it computes. All other commands are done in microseconds.
+pub(super) fn takes_long(command: &[u8]) -> bool {
+    let Some(header) = Header::parse(command) else {
+        return false;
+    };
+    match header.code {
         0x131 // CreatePrimary
         | 0x153 // Create
         | 0x191 // CreateLoaded
@@ -89,29 +56,23 @@ fn is_long(code: u32, command: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn start_auth_session(key: [u8; 4]) -> Work {
+    fn start_auth_session(key: [u8; 4]) -> bool {
         let mut command = vec![0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x76];
         command.extend_from_slice(&key);
-        Work::of(&command)
+        takes_long(&command)
     }
 
     #[test]
     fn a_session_takes_long_only_if_it_is_salted() {
-        assert_eq!(start_auth_session(NULL_HANDLE), Work::Short);
-        assert_eq!(start_auth_session([0x80, 0, 0, 0]), Work::Long);
+        assert!(!start_auth_session(NULL_HANDLE));
+        assert!(start_auth_session([0x80, 0, 0, 0]));
     }
 
     #[test]
     fn random_bytes_take_no_time_and_keys_do() {
         let get_random = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
-        assert_eq!(Work::of(&get_random), Work::Plain);
-        assert_eq!(Work::of(&[0x80, 2, 0, 0, 0, 10, 0, 0, 1, 0x31]), Work::Long);
-        assert_eq!(Work::of(&[]), Work::Short);
-    }
-
-    #[test]
-    fn a_session_may_have_a_command_decrypted() {
-        let get_random = [0x80, 2, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
-        assert_eq!(Work::of(&get_random), Work::Short);
+        assert!(!takes_long(&get_random));
+        assert!(takes_long(&[0x80, 2, 0, 0, 0, 10, 0, 0, 1, 0x31]));
+        assert!(!takes_long(&[]));
     }
 }

@@ -28,6 +28,7 @@ pub mod libtpms;
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
+mod patience;
 pub mod replay;
 mod socket;
 pub mod spidev;

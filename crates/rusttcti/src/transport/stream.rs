@@ -22,6 +22,7 @@ use rustix::net::{Shutdown, shutdown};
 
 pub use pipes::Pipes;
 
+use super::patience::{Patience, SLICE};
 use crate::sys::deadline::{self, Deadline, PATIENCE};
 use crate::sys::{fork, sigpipe};
 use crate::wire::assembly::Assembly;
@@ -89,6 +90,7 @@ pub struct Stream<S> {
     /// Whether a command was sent whose response has not come.
     awaited: bool,
     partial: Assembly,
+    patience: Patience,
 }
 
 enum Line<S> {
@@ -116,6 +118,7 @@ impl<S: Read + Write + AsFd> Stream<S> {
             generation: fork::generation(),
             awaited: false,
             partial: Assembly::default(),
+            patience: Patience::default(),
         }
     }
 
@@ -163,6 +166,35 @@ impl<S: Read + Write + AsFd> Stream<S> {
     }
 }
 
+impl<S: Read + Write + AsFd + Send> Stream<S> {
+    /// Receives until the timeout, and tells of no silence.
+    fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let awaited = self.awaited;
+        self.open()?;
+        if !awaited {
+            return Err(Error::new(ErrorKind::BadSequence, "no command was sent"));
+        }
+        let Line::Open(stream) = &mut self.line else {
+            unreachable!("it is open")
+        };
+        let deadline = Deadline::after(timeout.or(Some(SLICE)));
+        match self
+            .partial
+            .receive(response, |room| read(stream, room, deadline))
+        {
+            Ok(size) => {
+                if let Err(error) = self.patience.check_echo(&response[..size]) {
+                    return Err(self.lose(error));
+                }
+                self.awaited = false;
+                Ok(size)
+            }
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
+            Err(error) => Err(self.lose(error)),
+        }
+    }
+}
+
 impl<S: Read + Write + AsFd + Send> Tcti for Stream<S> {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         let awaited = self.awaited;
@@ -180,30 +212,14 @@ impl<S: Read + Write + AsFd + Send> Tcti for Stream<S> {
             return Err(takes_nothing(0, command.len()));
         }
         self.awaited = true;
+        self.patience.sent(command);
         Ok(())
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        let awaited = self.awaited;
-        self.open()?;
-        if !awaited {
-            return Err(Error::new(ErrorKind::BadSequence, "no command was sent"));
-        }
-        let Line::Open(stream) = &mut self.line else {
-            unreachable!("it is open")
-        };
-        let deadline = Deadline::after(timeout);
-        match self
-            .partial
-            .receive(response, |room| read(stream, room, deadline))
-        {
-            Ok(size) => {
-                self.awaited = false;
-                Ok(size)
-            }
-            Err(error) if error.kind().leaves_command_pending() => Err(error),
-            Err(error) => Err(self.lose(error)),
-        }
+        let receive = |stream: &mut Self, timeout| stream.receive_within(response, timeout);
+        let peer = |_: &Self| std::any::type_name::<S>().to_owned();
+        self.patience.receive(self, timeout, receive, peer)
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {

@@ -133,7 +133,7 @@ pub mod layer;
 #[macro_use]
 // Some of it serves a part that may be left out.
 #[cfg_attr(
-    not(all(feature = "libtpms", feature = "pcap")),
+    not(all(feature = "libtpms", feature = "pcap", feature = "wrap")),
     allow(dead_code, unused_macros, unused_imports)
 )]
 mod sys;

@@ -338,7 +338,7 @@ unsafe extern "C" fn make_sticky(
 /// `Tss2_Tcti_Rusttcti_Reset`.
 ///
 /// # Safety
-/// As for [`c_context`].
+/// As for `c_context`.
 pub unsafe fn reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: passed on to the caller.
     unsafe { call("Reset", context, Bridge::reset) }

@@ -7,6 +7,7 @@
 
 use std::{env, time::Duration};
 
+use rusttcti::wire::{CommandBuilder, CommandCode};
 use rusttcti::{Chains, Options, Result, Tcti, TctiExt};
 
 struct Count {
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
         .nth(1)
         .unwrap_or_else(|| "count:libtpms".to_owned());
     let mut tpm = chains.open(&chain)?;
-    let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+    let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
     for _ in 0..30 {
         tpm.execute(&get_random, None)?;
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::{Duration, Instant};
 
-use rusttcti::header::Header;
+use rusttcti::wire::{CommandBuilder, CommandCode, Header};
 use rusttcti::{Result, Tcti, TctiExt};
 
 /// Watches what goes through `inner`.
@@ -67,10 +67,10 @@ impl<T: Tcti> Tcti for Observe<T> {
 fn main() -> Result<()> {
     let chain = env::args().nth(1).unwrap_or_else(|| "libtpms".to_owned());
     let mut tcti = Observe::new(rusttcti::open(&chain)?);
-    let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
-    let read_clock = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x81];
+    let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
+    let read_clock = CommandBuilder::new(CommandCode::READ_CLOCK).build();
     for _ in 0..100 {
-        for command in [&get_random[..], &read_clock[..]] {
+        for command in [&get_random, &read_clock] {
             tcti.execute(command, None)?;
         }
     }

@@ -106,6 +106,12 @@ tpm2_getrandom -T rusttcti:$name,times=7,wait=5:libtpms --hex 16
 tpm2_getrandom -T $name:,times=7,wait=5:libtpms --hex 16           # the same, by its own name
 \`\`\`
 END
+    if grep -q "\"$name\"" crates/rusttcti/src/chain/lists.rs; then
+        cat >>"$dir/README.md" <<END
+
+rusttcti has a layer \`$name\` of its own, which comes first in its chains: there, this one needs another name.
+END
+    fi
 fi
 echo /target/ >"$dir/.gitignore"
 

@@ -2,6 +2,7 @@
 //! What is built, installed and packaged.
 
 mod compile_errors;
+mod examples;
 mod features;
 mod header;
 mod new_module;

@@ -11,16 +11,17 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusttcti::header::Header;
+use rusttcti::wire::{Header, ResponseBuilder, ResponseCode};
 use rusttcti::{Cancel, Error, ErrorKind, Module, Options, PollHandle, Result, Tcti};
 
 use pause::Pause;
 
-/// The TPM asks for the command once more: TPM_RC_RETRY, TPM_RC_YIELDED, and
-/// TPM_RC_TESTING for as long as its self-test runs.
-const ASKS_FOR_MORE: [u32; 3] = [0x922, 0x908, 0x90a];
-/// The command was cancelled (TPM_RC_CANCELED).
-const CANCELED: u32 = 0x909;
+/// The responses by which a TPM asks for the command once more.
+const AGAIN: [ResponseCode; 3] = [
+    ResponseCode::RETRY,
+    ResponseCode::YIELDED,
+    ResponseCode::TESTING,
+];
 
 /// The layer.
 struct Redo {
@@ -89,9 +90,8 @@ impl Tcti for Redo {
                 }
             }
             let length = self.below.receive(response, left())?;
-            let code = Header::parse(response).map_or(0, |header| header.code);
             let pause = self.wait.saturating_mul(1 << self.done.min(8));
-            let again = ASKS_FOR_MORE.contains(&code) && self.done < self.times;
+            let again = asks_for_more(response) && self.done < self.times;
             if !again || !self.pause.begin(pause)? {
                 return Ok(length);
             }
@@ -126,17 +126,19 @@ impl Tcti for Redo {
     }
 }
 
+/// Returns whether the TPM wants the command once more.
+fn asks_for_more(response: &[u8]) -> bool {
+    let header = Header::parse(response);
+    header.is_some_and(|header| AGAIN.contains(&header.code.into()))
+}
+
 /// Puts the answer to a cancelled command into the caller's buffer.
 fn canceled(response: &mut [u8]) -> Result<usize> {
-    let answer = Header {
-        tag: 0x8001,
-        size: Header::SIZE as u32,
-        code: CANCELED,
-    };
-    let room = response.get_mut(..Header::SIZE);
-    room.ok_or(ErrorKind::InsufficientBuffer)?
-        .copy_from_slice(&answer.to_bytes());
-    Ok(Header::SIZE)
+    let answer = ResponseBuilder::new(ResponseCode::CANCELED).build();
+    let room = response.get_mut(..answer.len());
+    room.ok_or(ErrorKind::MalformedResponse)?
+        .copy_from_slice(&answer);
+    Ok(answer.len())
 }
 
 impl Module for Redo {

@@ -8,20 +8,25 @@ use std::thread;
 
 use super::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rusttcti::wire::{CommandBuilder, CommandCode};
 use rusttcti::{Context, TctiExt};
 
-/// TPM2_GetRandom of 16 bytes; its response has 28.
-const GET_RANDOM: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
-const RETRY: u32 = 0x922;
+const RETRY: ResponseCode = ResponseCode::RETRY;
+const SUCCESS: ResponseCode = ResponseCode(0);
 /// Longer than anything takes that does not wait.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// Longer than a test runs.
 const LONG: Duration = Duration::from_secs(1000);
 
-/// A TPM that answers with these codes first. The code 0 is silence until the
-/// command is cancelled.
+/// TPM2_GetRandom of 16 bytes; its response has 28.
+fn get_random() -> Vec<u8> {
+    CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build()
+}
+
+/// A TPM that answers with these codes first. Success stands for silence until
+/// the command is cancelled.
 struct Busy {
-    codes: VecDeque<u32>,
+    codes: VecDeque<ResponseCode>,
     tpm: Box<dyn Tcti>,
     seen: Arc<Seen>,
     at_tpm: bool,
@@ -66,21 +71,15 @@ impl Tcti for Busy {
             return self.tpm.receive(response, timeout);
         }
         let code = match self.codes[0] {
-            0 if !self.seen.is_cancelled() => return Err(ErrorKind::TryAgain.into()),
+            SUCCESS if !self.seen.is_cancelled() => return Err(ErrorKind::TryAgain.into()),
             // The TPM need not say that it was cancelled.
-            0 => RETRY,
+            SUCCESS => RETRY,
             code => code,
         };
         self.codes.pop_front();
-        response[..10].copy_from_slice(
-            &Header {
-                tag: 0x8001,
-                size: 10,
-                code,
-            }
-            .to_bytes(),
-        );
-        Ok(10)
+        let answer = ResponseBuilder::new(code).build();
+        response[..answer.len()].copy_from_slice(&answer);
+        Ok(answer.len())
     }
 
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
@@ -97,7 +96,7 @@ impl Tcti for Busy {
 }
 
 /// The layer over such a TPM, called as C calls it, and what reaches the TPM.
-fn layer(codes: &[u32], times: u64, wait: Duration) -> (Context<Redo>, Arc<Seen>) {
+fn layer(codes: &[ResponseCode], times: u64, wait: Duration) -> (Context<Redo>, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     let busy = Busy {
         codes: codes.iter().copied().collect(),
@@ -109,8 +108,8 @@ fn layer(codes: &[u32], times: u64, wait: Duration) -> (Context<Redo>, Arc<Seen>
     (Context::new(layer), seen)
 }
 
-fn code(response: &[u8]) -> u32 {
-    Header::parse(response).expect("a header").code
+fn code(response: &[u8]) -> ResponseCode {
+    Header::parse(response).expect("a header").code.into()
 }
 
 fn try_again(tpm: &mut impl Tcti, timeout: Duration) {
@@ -135,34 +134,34 @@ fn polls(tpm: &mut impl Tcti, time: Duration) -> bool {
 
 #[test]
 fn a_tpm_that_is_busy_three_times_answers_in_the_end() {
-    let (mut tpm, seen) = layer(&ASKS_FOR_MORE, 5, Duration::from_millis(1));
-    let response = tpm.execute(&GET_RANDOM, None).expect("a response");
-    assert_eq!((code(&response), response.len()), (0, 28));
+    let (mut tpm, seen) = layer(&AGAIN, 5, Duration::from_millis(1));
+    let response = tpm.execute(&get_random(), None).expect("a response");
+    assert_eq!((code(&response), response.len()), (SUCCESS, 28));
     assert_eq!(seen.sent(), 4);
     // The next command begins anew.
-    let response = tpm.execute(&GET_RANDOM, None).expect("a response");
-    assert_eq!((code(&response), seen.sent()), (0, 5));
+    let response = tpm.execute(&get_random(), None).expect("a response");
+    assert_eq!((code(&response), seen.sent()), (SUCCESS, 5));
 }
 
 #[test]
 fn after_so_many_times_the_program_gets_what_the_tpm_says() {
     let (mut tpm, seen) = layer(&[RETRY; 9], 2, Duration::from_millis(1));
-    let response = tpm.execute(&GET_RANDOM, None).expect("a response");
+    let response = tpm.execute(&get_random(), None).expect("a response");
     assert_eq!((code(&response), seen.sent()), (RETRY, 3));
 }
 
 #[test]
 fn other_errors_of_the_tpm_pass_at_once() {
-    let (mut tpm, seen) = layer(&[0x101], 5, LONG);
-    let response = tpm.execute(&GET_RANDOM, None).expect("a response");
-    assert_eq!((code(&response), seen.sent()), (0x101, 1));
+    let (mut tpm, seen) = layer(&[ResponseCode::FAILURE], 5, LONG);
+    let response = tpm.execute(&get_random(), None).expect("a response");
+    assert_eq!((code(&response), seen.sent()), (ResponseCode::FAILURE, 1));
 }
 
 #[test]
 fn a_pause_keeps_to_the_timeout_and_an_event_loop_learns_of_its_end() {
     let began = Instant::now();
     let (mut tpm, seen) = layer(&[RETRY], 5, Duration::from_millis(50));
-    tpm.transmit(&GET_RANDOM).expect("sent");
+    tpm.transmit(&get_random()).expect("sent");
     try_again(&mut tpm, Duration::ZERO);
     assert!(!polls(&mut tpm, Duration::ZERO) || began.elapsed() > Duration::from_millis(50));
     try_again(&mut tpm, Duration::from_millis(1));
@@ -177,7 +176,7 @@ fn a_pause_keeps_to_the_timeout_and_an_event_loop_learns_of_its_end() {
 #[test]
 fn a_cancel_in_the_pause_ends_it_and_nothing_more_is_sent() {
     let (mut tpm, seen) = layer(&[RETRY], 5, LONG);
-    tpm.transmit(&GET_RANDOM).expect("sent");
+    tpm.transmit(&get_random()).expect("sent");
     try_again(&mut tpm, Duration::ZERO);
     let canceller = tpm.canceller().expect("one");
     let waiting = thread::spawn(move || {
@@ -187,18 +186,18 @@ fn a_cancel_in_the_pause_ends_it_and_nothing_more_is_sent() {
     });
     canceller.cancel().expect("the pause ends");
     let (answered, mut tpm) = waiting.join().expect("no panic");
-    assert_eq!((answered, seen.sent()), (CANCELED, 1));
+    assert_eq!((answered, seen.sent()), (ResponseCode::CANCELED, 1));
     assert!(!seen.is_cancelled(), "the TPM had no command");
     // It holds for one command only.
-    tpm.transmit(&GET_RANDOM).expect("sent");
+    tpm.transmit(&get_random()).expect("sent");
     assert_eq!(seen.sent(), 2);
 }
 
 #[test]
 fn a_cancel_reaches_the_tpm_while_it_has_the_command_also_when_it_was_sent_anew() {
-    for codes in [&[0][..], &[RETRY, 0]] {
+    for codes in [&[SUCCESS][..], &[RETRY, SUCCESS]] {
         let (mut tpm, seen) = layer(codes, 5, Duration::from_millis(1));
-        tpm.transmit(&GET_RANDOM).expect("sent");
+        tpm.transmit(&get_random()).expect("sent");
         let canceller = tpm.canceller().expect("one");
         let began = Instant::now();
         while seen.sent() < codes.len() as u64 {
@@ -222,7 +221,7 @@ fn what_the_layer_does_not_change_is_asked_of_what_is_below() {
     let mut null = Redo::init(Some("null")).expect("it opens");
     let error = null.set_locality(3).expect_err("null has none");
     assert_eq!(error.kind(), ErrorKind::NotImplemented);
-    let error = null.transmit(&GET_RANDOM).expect_err("nor a TPM");
+    let error = null.transmit(&get_random()).expect_err("nor a TPM");
     assert_eq!(error.kind(), ErrorKind::NotImplemented);
 }
 

@@ -8,10 +8,13 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use rusttcti::{Context, TctiExt, header::Header};
+use rusttcti::wire::{CommandBuilder, CommandCode, Header};
+use rusttcti::{Context, TctiExt};
 
 /// TPM2_GetRandom of 16 bytes; its response has 28.
-const GET_RANDOM: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+fn get_random() -> Vec<u8> {
+    CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build()
+}
 
 /// The address of a peer that does this with the first connection.
 fn peer(does: impl FnOnce(TcpStream) + Send + 'static) -> String {
@@ -48,7 +51,7 @@ fn context(address: &str) -> Context<Bridge> {
 fn a_tpm_answers() {
     let mut c = context(&peer(tpm));
     for _ in 0..3 {
-        let response = c.execute(&GET_RANDOM, None).expect("a response");
+        let response = c.execute(&get_random(), None).expect("a response");
         let code = Header::parse(&response).map(|header| header.code);
         assert_eq!((response.len(), code), (28, Some(0)));
     }
@@ -66,7 +69,7 @@ fn a_timeout_loses_nothing_wherever_the_peer_stalls() {
             connection.write_all(&response[cut..]).expect("sent");
         }));
         let mut response = [0; 4096];
-        c.transmit(&GET_RANDOM).expect("sent");
+        c.transmit(&get_random()).expect("sent");
         for timeout in [Duration::ZERO, Duration::from_millis(5)] {
             let error = c
                 .receive(&mut response, Some(timeout))
@@ -91,7 +94,7 @@ fn a_peer_that_goes_away_is_said_so() {
     let mut c = context(&peer(|mut connection| {
         command(&mut connection).expect("a command");
     }));
-    c.transmit(&GET_RANDOM).expect("sent");
+    c.transmit(&get_random()).expect("sent");
     let error = c.receive(&mut [0; 4096], None).expect_err("it is gone");
     assert_eq!(error.kind(), ErrorKind::NoConnection, "{}", error.report());
 }
@@ -106,10 +109,10 @@ fn what_follows_a_response_that_lies_is_no_response_to_the_next_command() {
         // Stays there until the transport goes.
         let _ = connection.read(&mut [0]);
     }));
-    c.transmit(&GET_RANDOM).expect("sent");
+    c.transmit(&get_random()).expect("sent");
     let error = c.receive(&mut [0; 4096], None).expect_err("5 bytes?");
     assert_eq!(error.kind(), ErrorKind::MalformedResponse);
-    let error = c.transmit(&GET_RANDOM).expect_err("it is lost");
+    let error = c.transmit(&get_random()).expect_err("it is lost");
     assert_eq!(error.kind(), ErrorKind::NoConnection);
     assert!(error.report().contains("lost"), "{}", error.report());
 }

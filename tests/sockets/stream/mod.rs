@@ -15,9 +15,10 @@ use rusttcti::header::Header;
 use rusttcti::{Pipes, Stream, Tcti};
 use rusttcti_kit::pty::Pty;
 
-/// What there is of each kind: its name, and a line to a peer.
-const KINDS: [(&str, fn() -> Line); 4] =
-    [("tcp", tcp), ("unix", unix), ("tty", tty), ("pipes", pipes)];
+/// A kind of stream: its name, and what opens one with a peer.
+type Kind = (&'static str, fn() -> Line);
+
+const KINDS: [Kind; 4] = [("tcp", tcp), ("unix", unix), ("tty", tty), ("pipes", pipes)];
 
 /// A stream, and its other end.
 struct Line {

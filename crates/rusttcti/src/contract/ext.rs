@@ -16,9 +16,10 @@ const LARGEST: usize = 1 << 16;
 ///
 /// ```
 /// use rusttcti::TctiExt;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut tpm = rusttcti::open("libtpms")?;
-/// let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+/// let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
 /// let response = tpm.execute(&get_random, None)?;
 /// assert_eq!(response.len(), 28);
 /// # Ok::<(), rusttcti::Error>(())

@@ -39,10 +39,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// ```no_run
 /// use std::net::TcpStream;
 ///
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 /// use rusttcti::{Stream, TctiExt};
 ///
 /// let mut tpm = Stream::new(TcpStream::connect("tpm.example:2321")?);
-/// let random = tpm.execute(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16], None)?;
+/// let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
+/// let response = tpm.execute(&get_random, None)?;
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 ///

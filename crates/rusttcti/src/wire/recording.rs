@@ -92,6 +92,9 @@ fn bad(text: String) -> Error {
     Error::new(ErrorKind::BadValue, text)
 }
 
+/// A block's kind, its body, and what is behind it.
+type Block<'a> = (u32, &'a [u8], &'a [u8]);
+
 /// What is known so far.
 #[derive(Default)]
 struct Reader {
@@ -128,7 +131,7 @@ impl Reader {
 
     /// Returns the next block's kind and body, and what is behind it; `None` at
     /// the end.
-    fn block<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(u32, &'a [u8], &'a [u8])>> {
+    fn block<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Block<'a>>> {
         // That of a section header reads alike in both orders.
         if bytes.get(..4) == Some(&SECTION.to_be_bytes()) {
             let Some(order) = bytes.get(8..12) else {

@@ -166,7 +166,7 @@ impl Engine {
                 }
             }
         } else {
-            self.find_sessions(first, &is_listed);
+            self.find_sessions(first, is_listed);
             let saved = first == SAVED_SESSIONS;
             self.sessions.retain(|session| {
                 (session.residence == Residence::Loaded) == saved || is_listed(session.handle)

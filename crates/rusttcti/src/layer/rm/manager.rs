@@ -500,7 +500,7 @@ impl State {
             }
         }
         if is_gone {
-            self.end_gone(space, lane);
+            self.end_gone(space, *lane);
         } else if let Some(slot) = self.slot(space) {
             slot.lane = Some(lane);
         }
@@ -511,7 +511,7 @@ impl State {
     }
 
     /// Ends a client that went while a thread waited on its lane.
-    fn end_gone(&mut self, space: usize, lane: Box<Lane>) {
+    fn end_gone(&mut self, space: usize, lane: Lane) {
         if self.turn == Some(space) {
             self.engine.failed();
             self.engine.finish();

@@ -12,8 +12,8 @@ use rustix::io::ioctl_fionbio;
 
 use crate::sys::deadline::{self, Deadline};
 
-/// How long a write waits for room in its pipe. Who writes to a [`Stream`](super::Stream)
-/// polls one descriptor, and that is the one to read from.
+/// How long a write waits for room in its pipe. A [`Stream`](super::Stream) polls
+/// one descriptor, and that is the one to read from.
 const ROOM: Duration = Duration::from_millis(10);
 
 /// A pair of pipes as one byte stream for a [`Stream`](crate::Stream), such as
@@ -24,22 +24,49 @@ const ROOM: Duration = Duration::from_millis(10);
 /// full waits for 10 ms at most before it says
 /// [`WouldBlock`](io::ErrorKind::WouldBlock).
 ///
+/// A transport to a child process has the child beside the stream, and waits for
+/// its end after the pipes are closed:
+///
 /// ```
-/// use std::process::{Command, Stdio};
+/// use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+/// use std::time::Duration;
 ///
-/// use rusttcti::{Pipes, Stream, Tcti};
+/// use rusttcti::{Pipes, Result, Stream, Tcti};
 ///
-/// let mut child = Command::new("cat")
-///     .stdin(Stdio::piped())
-///     .stdout(Stdio::piped())
-///     .spawn()?;
-/// let (stdout, stdin) = (child.stdout.take(), child.stdin.take());
-/// let pipes = Pipes::new(stdout.expect("piped"), stdin.expect("piped"));
-/// let mut tpm = Stream::new(pipes);
+/// struct Process(Stream<Pipes<ChildStdout, ChildStdin>>, Child);
+///
+/// impl Process {
+///     fn start(command: &mut Command) -> Result<Self> {
+///         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+///         let mut child = piped.spawn()?;
+///         let (stdout, stdin) = (child.stdout.take(), child.stdin.take());
+///         let pipes = Pipes::new(stdout.expect("piped"), stdin.expect("piped"));
+///         Ok(Self(Stream::new(pipes), child))
+///     }
+/// }
+///
+/// impl Tcti for Process {
+/// #   fn transmit(&mut self, command: &[u8]) -> Result<()> {
+/// #       self.0.transmit(command)
+/// #   }
+/// #   fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+/// #       self.0.receive(response, timeout)
+/// #   }
+/// #   fn below(&mut self) -> Option<&mut dyn Tcti> {
+/// #       Some(&mut self.0)
+/// #   }
+///     // transmit, receive and below as for any stream, and:
+///     fn finalize(&mut self) -> Result<()> {
+///         self.0.finalize()?; // closes the pipes, at which the child ends
+///         self.1.wait()?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut tpm = Process::start(&mut Command::new("cat"))?; // says what it hears
 /// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])?;
 /// assert_eq!(tpm.receive(&mut [0; 4096], None)?, 10);
-/// tpm.finalize()?; // closes the pipes, at which the child ends
-/// assert!(child.wait()?.success());
+/// tpm.finalize()?;
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 #[derive(Debug)]

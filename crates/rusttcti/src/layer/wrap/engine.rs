@@ -385,6 +385,18 @@ pub(super) fn fits(command: &Command, handle: u32) -> bool {
     }
 }
 
+/// A command of the layer's own that failed: the program is told why if it would
+/// have been told so without the layer.
+pub(super) fn own_failure(what: &str, code: u32) -> Stop {
+    if is_transient_refusal(code) {
+        return Stop::Answer(code);
+    }
+    Stop::Error(Error::new(
+        ErrorKind::IoError,
+        format!("the layer wrap: {what} failed with the response code {code:x}"),
+    ))
+}
+
 /// An error for a response that did not come from the TPM, or not for this
 /// command.
 pub(super) fn forged(what: &str) -> Error {

@@ -17,14 +17,17 @@
 //! ```
 //!
 //! The machine has no I/O: `line` turns steps that wait for responses into
-//! commands to send, `engine` follows one command of the program's from its
-//! parts (`command`) by a plan (`protect`) to the answer (`answer`) and what
-//! it changed (`effects`). `contact` makes sessions, `crypto` and `curve`
-//! have the derivations. This file drives it.
+//! commands to send. `engine` follows one command of the program's from its parts
+//! (`command`) by a plan (`protect`: what becomes of each authorization is in
+//! `slot`) to what is sent (`rewrite`, `build`), the answer (`answer`, `refusal`)
+//! and what it changed (`effects`). `contact` makes sessions, on a key from `salt`,
+//! in places from `room`. `crypto` and `curve` have the derivations. This file
+//! drives it.
 
 #![forbid(unsafe_code)]
 
 mod answer;
+mod build;
 mod bytes;
 mod command;
 mod contact;
@@ -43,7 +46,12 @@ mod line;
 mod names;
 mod options;
 mod protect;
+mod refusal;
+mod rewrite;
+mod room;
+mod salt;
 mod session;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod theirs;

@@ -21,6 +21,7 @@ mod elf;
 mod input;
 mod libtpms;
 mod pcap;
+mod rm;
 mod seeds;
 mod socket_peer;
 mod state;
@@ -42,7 +43,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     target("vtable", vtable::run, 512),
     target("libtpms", libtpms::run, 1024),
     target("chain", chain::run, 512),
@@ -55,6 +56,7 @@ pub const TARGETS: [Target; 12] = [
     target("command", views::run_command, 512),
     target("response", views::run_response, 512),
     target("wrap", rusttcti::fuzzing::wrap::run, 1024),
+    target("rm", rm::run, 1024),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

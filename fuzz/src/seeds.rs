@@ -23,6 +23,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "command" => commands(),
         "response" => responses(),
         "wrap" => wrap(),
+        "rm" => rm(),
         _ => Vec::new(),
     }
 }
@@ -40,6 +41,21 @@ fn wrap() -> Vec<Vec<u8>> {
             0, 13, 1, 0x57, 2, 0, 2, 4, 7, 4, 7, 5, 0, 0, 0, 3, 0, 3, 0, 5, 0, 0, 0,
         ],
     ]
+}
+
+/// For each mode: objects and sessions made, and used, by a TPM that tells the
+/// truth.
+fn rm() -> Vec<Vec<u8>> {
+    let mode = |flags: u8| {
+        let mut seed = vec![flags];
+        // Opening takes bytes, too: a truthful TPM's.
+        seed.extend_from_slice(&[0; 24]);
+        for number in 0..60u8 {
+            seed.extend_from_slice(&[number & 1, number % 13, number % 7, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        seed
+    };
+    [0, 1, 2, 0x31].map(mode).to_vec()
 }
 
 fn vtable() -> Vec<Vec<u8>> {

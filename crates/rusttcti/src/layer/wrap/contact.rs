@@ -134,7 +134,13 @@ impl Engine {
         }
         let request = command::plain(cc::START_AUTH_SESSION, &body);
         loop {
-            let response = line.run(request.clone()).await?;
+            let response = match line.run(request.clone()).await {
+                // How the kernel's resource manager says that no place is left.
+                Err(error) if error.kind() == ErrorKind::Memory => {
+                    command::refusal(rc::SESSION_MEMORY)
+                }
+                response => response?,
+            };
             match code_of(&response)? {
                 0 => {
                     let parsed = Response::parse(&response, true, 0);

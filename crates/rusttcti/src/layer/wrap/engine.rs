@@ -221,7 +221,14 @@ impl Engine {
             for session in self.ours.iter_mut().take(plan.sessions()) {
                 session.in_flight = true;
             }
-            let response = line.run_programs(sent.bytes.clone()).await?;
+            let response = match full(line.run_programs(sent.bytes.clone()).await, &command) {
+                Some(response) => response?,
+                None => {
+                    // The TPM ran it, and has rolled the nonce of the layer's session.
+                    self.make_way(line).await?;
+                    command::refusal(rc::SESSION_MEMORY)
+                }
+            };
             let code = code_of(&response)?;
             if code == 0 {
                 return self.accept(&command, &rewritten, &plan, &sent, &response);
@@ -326,6 +333,19 @@ impl Engine {
                 "wrap: a command passes without the layer's full protection, because {why}"
             );
         }
+    }
+}
+
+/// `None` where the kernel's resource manager had no place for a session, which
+/// it says by ENOMEM.
+fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
+    match &response {
+        Err(error)
+            if error.kind() == ErrorKind::Memory && command.code == cc::START_AUTH_SESSION =>
+        {
+            None
+        }
+        _ => Some(response),
     }
 }
 

@@ -201,7 +201,7 @@ impl<T: Tcti> Wrap<T> {
 
     /// Takes steps until one needs a response that is not there; returns the
     /// response for the program once that is known.
-    fn drive(&mut self, mut step: Step<Served>, first: bool) -> Result<Option<Secret>> {
+    fn drive(&mut self, mut step: Step<Served>) -> Result<Option<Secret>> {
         loop {
             match step {
                 Step::Done((engine, served)) => {
@@ -210,18 +210,10 @@ impl<T: Tcti> Wrap<T> {
                 }
                 Step::Send(command) => match self.send(&command) {
                     Ok(()) => return Ok(None),
-                    Err(error) => {
-                        let State::Busy(exchange) = &mut self.state else {
-                            return Err(error);
-                        };
-                        let failed = exchange.feed(Err(error.clone()));
-                        if first {
-                            // Nothing was sent: the steps end, and say so.
-                            self.drive(failed, false)?;
-                            return Err(error);
-                        }
-                        step = failed;
-                    }
+                    Err(error) => match &mut self.state {
+                        State::Busy(exchange) => step = exchange.feed(Err(error)),
+                        _ => return Err(error),
+                    },
                 },
             }
         }
@@ -260,7 +252,7 @@ impl<T: Tcti> Wrap<T> {
         self.canceller.begin(exchange.cancelled());
         let step = exchange.advance();
         self.state = State::Busy(exchange);
-        self.ready = self.drive(step, true)?;
+        self.ready = self.drive(step)?;
         Ok(())
     }
 
@@ -322,7 +314,7 @@ impl<T: Tcti> Tcti for Wrap<T> {
                     .ok_or_else(|| ErrorKind::MalformedResponse.into())
             });
             let step = exchange.feed(fed);
-            self.ready = self.drive(step, false)?;
+            self.ready = self.drive(step)?;
         };
         match response.get_mut(..answer.len()) {
             Some(room) => {

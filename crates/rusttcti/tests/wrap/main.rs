@@ -3,6 +3,7 @@
 
 mod attacks;
 mod below;
+mod commands;
 mod keys;
 mod plain;
 mod program;

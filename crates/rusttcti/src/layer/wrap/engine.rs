@@ -221,7 +221,14 @@ impl Engine {
             for session in self.ours.iter_mut().take(plan.sessions()) {
                 session.in_flight = true;
             }
-            let response = line.run_programs(sent.bytes.clone()).await?;
+            let response = match full(line.run_programs(sent.bytes.clone()).await, &command) {
+                Some(response) => response?,
+                None => {
+                    // The TPM ran it, and has rolled the nonce of the layer's session.
+                    self.make_way(line).await?;
+                    command::refusal(rc::SESSION_MEMORY)
+                }
+            };
             let code = code_of(&response)?;
             if code == 0 {
                 return self.accept(&command, &rewritten, &plan, &sent, &response);
@@ -329,6 +336,19 @@ impl Engine {
     }
 }
 
+/// `None` where the kernel's resource manager had no place for a session, which
+/// it says by ENOMEM.
+fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
+    match &response {
+        Err(error)
+            if error.kind() == ErrorKind::Memory && command.code == cc::START_AUTH_SESSION =>
+        {
+            None
+        }
+        _ => Some(response),
+    }
+}
+
 /// What was tried for a command that the TPM refused.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
@@ -383,6 +403,18 @@ pub(super) fn fits(command: &Command, handle: u32) -> bool {
         }
         _ => HandleType::of(handle) == HandleType::Transient,
     }
+}
+
+/// A command of the layer's own that failed: the program is told why if it would
+/// have been told so without the layer.
+pub(super) fn own_failure(what: &str, code: u32) -> Stop {
+    if is_transient_refusal(code) {
+        return Stop::Answer(code);
+    }
+    Stop::Error(Error::new(
+        ErrorKind::IoError,
+        format!("the layer wrap: {what} failed with the response code {code:x}"),
+    ))
 }
 
 /// An error for a response that did not come from the TPM, or not for this

@@ -10,7 +10,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::registers::{self, ACCESS, CSUM, CSUM_ENABLE, DID_VID, FIFO, RID, STS};
-use super::{Faults, Level, Tpm, Traits};
+use super::{CancelTpm, Faults, Level, Tpm, Traits};
 
 const TPM_RC_CANCELED: u32 = 0x909;
 
@@ -67,6 +67,7 @@ impl Work {
 
 pub(super) struct State {
     tpm: Arc<Mutex<Tpm>>,
+    pub(super) cancel: Option<CancelTpm>,
     pub(super) traits: Traits,
     pub(super) faults: Faults,
     /// When real time began; virtual time where there is none.
@@ -90,6 +91,7 @@ impl State {
     pub(super) fn new(tpm: Tpm, traits: Traits, faults: Faults, real: Option<Instant>) -> Self {
         Self {
             tpm: Arc::new(Mutex::new(tpm)),
+            cancel: None,
             traits,
             faults,
             real,
@@ -334,6 +336,9 @@ impl State {
                 let now = self.now();
                 if let Phase::Execution { until, response } = &mut self.phase {
                     *until = now;
+                    if let Some(cancel) = &self.cancel {
+                        return cancel();
+                    }
                     let mut cancelled = vec![0x80, 1, 0, 0, 0, 10];
                     cancelled.extend(TPM_RC_CANCELED.to_be_bytes());
                     *response = Work::Done(cancelled);

@@ -166,7 +166,7 @@ impl Engine {
                 }
             }
         } else {
-            self.find_sessions(first, &is_listed);
+            self.find_sessions(first, is_listed);
             let saved = first == SAVED_SESSIONS;
             self.sessions.retain(|session| {
                 (session.residence == Residence::Loaded) == saved || is_listed(session.handle)
@@ -280,7 +280,7 @@ impl Engine {
             (Own::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();
-                if self.asks_for_handles().is_some() {
+                if self.job.asks.is_some() {
                     self.give_up(code);
                 }
             }

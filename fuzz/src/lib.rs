@@ -43,7 +43,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     target("vtable", vtable::run, 512),
     target("libtpms", libtpms::run, 1024),
     target("chain", chain::run, 512),
@@ -55,6 +55,7 @@ pub const TARGETS: [Target; 12] = [
     target("elf", elf::run, 4096),
     target("command", views::run_command, 512),
     target("response", views::run_response, 512),
+    target("wrap", rusttcti::fuzzing::wrap::run, 1024),
     target("rm", rm::run, 1024),
 ];
 

@@ -8,5 +8,6 @@ mod inherit;
 mod pcap;
 mod pcap_upstream;
 mod power;
+mod replay;
 mod retry;
 mod wrong_retry;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, i2c, mssim, null, spidev, swtpm};
+use crate::transport::{cmd, device, i2c, mssim, null, replay, spidev, swtpm};
 #[cfg(feature = "libtpms")]
 use crate::transport::{libtpms, libtpms_copy};
 
@@ -39,6 +39,7 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
         libtpms_copy::SETTINGS,
         parsed::<libtpms_copy::LibtpmsCopy>,
     ),
+    transport("replay", replay::SETTINGS, parsed::<replay::Replay>),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 

@@ -12,6 +12,7 @@
 //! | [`spidev`] | the path of a device, /dev/spidev0.1 if none; `speed=HZ`, `share=0` or `share=1` in addition | on an SPI bus |
 //! | [`i2c`] | the path of a bus; `address=NUMBER` (0x2e), `share=0` or `share=1` in addition | on an I2C bus |
 //! | [`libtpms-copy`] | the path of a state file, which is never written | inside the process, in memory; it starts from the file |
+//! | [`replay`] | `FILE`, a recording, and `match=strict\|code` | none: the recording answers |
 //! | [`null`] | ignored | none |
 //!
 //! [`libtpms-copy`]: libtpms_copy
@@ -27,6 +28,7 @@ pub mod libtpms;
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
+pub mod replay;
 mod socket;
 pub mod spidev;
 pub(crate) mod stream;

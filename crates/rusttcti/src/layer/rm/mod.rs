@@ -18,7 +18,7 @@
 //!   connection of its own.
 //! - The contexts of one process on one TPM share an engine, and take turns.
 //!
-//! [`engine`] is the machine, without I/O; [`manager`] has the clients of one TPM
+//! `engine` is the machine, without I/O; `manager` has the clients of one TPM
 //! in this process, and drives it; [`Rm`] is one client.
 
 #![forbid(unsafe_code)]

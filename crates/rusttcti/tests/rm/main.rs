@@ -6,6 +6,7 @@ mod model;
 mod objects;
 mod shared;
 mod steady;
+mod together;
 mod tpm;
 
 #[global_allocator]

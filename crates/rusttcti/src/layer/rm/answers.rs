@@ -280,7 +280,7 @@ impl Engine {
             (Own::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();
-                if self.asks_for_handles().is_some() {
+                if self.job.asks.is_some() {
                     self.give_up(code);
                 }
             }

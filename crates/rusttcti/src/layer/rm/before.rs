@@ -42,7 +42,7 @@ impl Engine {
         if let Some(list) = self.job.lists.last() {
             return self.send(Own::List(*list));
         }
-        if let Some((first, count)) = self.asks_for_handles() {
+        if let Some((first, count)) = self.job.asks {
             let view = self.view(first);
             write_handles(&mut self.job.response, &view, count);
             self.job.phase = Phase::After;

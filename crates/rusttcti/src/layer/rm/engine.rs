@@ -176,6 +176,12 @@ pub(super) struct Job {
     pub(super) command: Vec<u8>,
     pub(super) code: CommandCode,
     pub(super) makes: Makes,
+    /// Whether it has an authorization area.
+    pub(super) has_sessions: bool,
+    /// Which of its handles a success flushes.
+    pub(super) flushes: Option<usize>,
+    /// From which handle on it asks for handles, and for how many.
+    pub(super) asks: Option<(u32, u32)>,
     pub(super) needs: Vec<Need>,
     /// The command that the engine sent last, and waits for.
     pub(super) own: Option<Own>,
@@ -502,6 +508,9 @@ impl Job {
             command: Vec::new(),
             code: CommandCode(0),
             makes: Makes::Nothing,
+            has_sessions: false,
+            flushes: None,
+            asks: None,
             needs: Vec::new(),
             own: None,
             response: Vec::new(),
@@ -524,21 +533,31 @@ impl Job {
 
     /// Begins anew, in the memory that there is.
     fn reset(&mut self, space: usize, purpose: Purpose) {
-        let mut job = Self::idle();
-        for (to, from) in [
-            (&mut job.command, &mut self.command),
-            (&mut job.response, &mut self.response),
-        ] {
-            std::mem::swap(to, from);
-            to.clear();
-        }
-        std::mem::swap(&mut job.needs, &mut self.needs);
-        std::mem::swap(&mut job.lists, &mut self.lists);
-        job.needs.clear();
-        job.lists.clear();
-        job.space = space;
-        job.purpose = purpose;
-        job.phase = Phase::Before;
-        *self = job;
+        self.space = space;
+        self.purpose = purpose;
+        self.phase = Phase::Before;
+        self.command.clear();
+        self.code = CommandCode(0);
+        self.makes = Makes::Nothing;
+        self.has_sessions = false;
+        self.flushes = None;
+        self.asks = None;
+        self.needs.clear();
+        self.own = None;
+        self.response.clear();
+        self.asked_clock = false;
+        self.has_listed = false;
+        self.lists.clear();
+        self.crowded = None;
+        self.yields = false;
+        self.pause = None;
+        self.waited = Duration::ZERO;
+        self.renewal = None;
+        self.renew_before = 0;
+        self.budget = BUDGET;
+        self.retries = 0;
+        self.made = None;
+        self.refused = 0;
+        self.reloads = 0;
     }
 }

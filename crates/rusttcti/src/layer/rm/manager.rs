@@ -47,6 +47,8 @@ pub(super) struct State {
     /// Whose job the engine has.
     turn: Option<usize>,
     queue: VecDeque<usize>,
+    /// How many threads wait for a change: to wake none is a system call, too.
+    waiting: usize,
     /// Tells other processes what this one has loaded, while it shares the TPM.
     presence: Option<Presence>,
     /// How each client wants it: one that shares makes all of them share.
@@ -104,6 +106,7 @@ impl Manager {
                 slots: Vec::new(),
                 turn: None,
                 queue: VecDeque::new(),
+                waiting: 0,
                 presence: None,
                 shares: Vec::new(),
             }),
@@ -124,14 +127,17 @@ impl Manager {
     }
 
     /// Waits until another thread changed something, or the deadline.
-    fn wait<'a>(&'a self, locked: Locked<'a>, deadline: Deadline) -> Locked<'a> {
+    fn wait<'a>(&'a self, mut locked: Locked<'a>, deadline: Deadline) -> Locked<'a> {
         // Looked at again now and then, however it goes with the wakeups.
         const LONGEST: Duration = Duration::from_millis(200);
         let left = deadline.remaining().unwrap_or(LONGEST).min(LONGEST);
+        locked.waiting += 1;
         let Locked { state, _whole } = locked;
         drop(_whole);
         drop(self.changed.wait_timeout(state, left));
-        self.lock()
+        let mut locked = self.lock();
+        locked.waiting = locked.waiting.saturating_sub(1);
+        locked
     }
 
     /// Adds a client.
@@ -218,7 +224,7 @@ impl Manager {
         timeout: Option<Duration>,
         take: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let deadline = Deadline::after(timeout);
+        let mut patience = Patience::Whole(timeout);
         let mut state = self.lock();
         loop {
             let Some(slot) = state.slot(space) else {
@@ -242,7 +248,7 @@ impl Manager {
                 }
                 waiting => slot.progress = waiting,
             }
-            state = self.bring_forward(state, deadline)?;
+            state = self.bring_forward(state, &mut patience)?;
         }
     }
 
@@ -250,7 +256,7 @@ impl Manager {
     fn bring_forward<'a>(
         &'a self,
         mut state: Locked<'a>,
-        deadline: Deadline,
+        patience: &mut Patience,
     ) -> Result<Locked<'a>> {
         let Some(turn) = state.turn else {
             state.start_next();
@@ -258,6 +264,7 @@ impl Manager {
         };
         let lane = state.slot(turn).and_then(|slot| slot.lane.take());
         let Some(mut lane) = lane else {
+            let deadline = patience.deadline();
             if deadline.is_over() {
                 return Err(ErrorKind::TryAgain.into());
             }
@@ -266,16 +273,24 @@ impl Manager {
         let received = match lane.flight {
             Flight::Nothing => {
                 drop(state);
-                pause(lane.resume, deadline)
+                pause(lane.resume, patience.deadline())
             }
-            _ => {
+            Flight::Client => {
                 drop(state);
-                lane.below.receive(&mut lane.buffer, deadline.remaining())
+                let left = patience.spend();
+                lane.below.receive(&mut lane.buffer, left)
+            }
+            Flight::Own => {
+                drop(state);
+                let left = patience.deadline().remaining();
+                lane.below.receive(&mut lane.buffer, left)
             }
         };
         let mut state = self.lock();
         let result = state.put_back(turn, lane, received);
-        self.changed.notify_all();
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
         state.refresh_all();
         result.map(|()| state)
     }
@@ -327,7 +342,9 @@ impl Manager {
             state.turn = None;
             state.start_next();
         }
-        self.changed.notify_all();
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
         true
     }
 
@@ -395,6 +412,32 @@ impl Drop for Manager {
     }
 }
 
+/// How long a caller waits. The clock is not looked at before there is something
+/// to wait for besides the client's own response.
+enum Patience {
+    Whole(Option<Duration>),
+    Until(Deadline),
+}
+
+impl Patience {
+    fn deadline(&mut self) -> Deadline {
+        let deadline = match self {
+            Self::Whole(timeout) => Deadline::after(*timeout),
+            Self::Until(deadline) => *deadline,
+        };
+        *self = Self::Until(deadline);
+        deadline
+    }
+
+    /// Returns the time for what is mostly the last wait.
+    fn spend(&mut self) -> Option<Duration> {
+        match self {
+            Self::Whole(timeout) => *timeout,
+            Self::Until(deadline) => deadline.remaining(),
+        }
+    }
+}
+
 /// Waits for the end of a pause.
 fn pause(resume: Option<Instant>, deadline: Deadline) -> Result<usize> {
     let left = resume.map_or(Duration::ZERO, |at| {
@@ -432,6 +475,7 @@ impl State {
     /// In a forked child: nothing is under way.
     fn enter_child(&mut self) {
         self.engine.enter_child();
+        self.waiting = 0;
         self.turn = None;
         self.queue.clear();
         for slot in self.slots.iter_mut().flatten() {

@@ -212,9 +212,9 @@ fn two_tpms_in_one_process_are_two() {
 
 #[test]
 fn the_examples_run() {
-    let run = |example: &str| {
+    let run = |example: &str, chain: &str| {
         let output = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--example", example, "--", "libtpms"])
+            .args(["run", "--quiet", "--example", example, "--", chain])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
@@ -225,11 +225,13 @@ fn the_examples_run() {
         );
         String::from_utf8(output.stdout).expect("text")
     };
-    let random = run("esys-in-process");
+    let random = run("esys-in-process", "libtpms");
     assert_eq!(random.trim().len(), 32, "16 bytes in hex: {random}");
-    let table = run("observe");
+    let table = run("observe", "libtpms");
     assert!(table.contains("0x17b     100"), "{table}");
     assert!(table.contains("0x181     100"), "{table}");
+    let counted = run("count", "count,every=10:libtpms");
+    assert_eq!(counted, "10 commands\n20 commands\n30 commands\n");
 }
 
 #[test]

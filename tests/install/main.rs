@@ -6,5 +6,6 @@ mod features;
 mod header;
 mod new_module;
 mod packaging;
+mod ports;
 mod setup;
 mod tree;

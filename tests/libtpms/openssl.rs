@@ -116,7 +116,7 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
     assert!(drawn <= 0, "this thread's OpenSSL is not broken");
 
     let commands = [
-        // These are run with this thread's OpenSSL as it is.
+        // libtpms computes these without its context of OpenSSL.
         get_random(1),
         get_random(48),
         command(0x17a, &[0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127]), // GetCapability: properties
@@ -125,7 +125,7 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
         command(0x17a, &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 127]), // ... curves
         command(0x17e, &[0, 0, 0, 1, 0, 0x0b, 3, 7, 0, 0]),      // PCR_Read
         command(0x181, &[]),                                     // ReadClock
-        // These with one of the TPM's own, which the first one encrypts with.
+        // These need it: the first one encrypts.
         command(0x162, &[0x80, 0, 0, 0]), // ContextSave
         command(0x146, &[0, 2, 1, 2]),    // StirRandom
         pcr_extend(DEBUG_PCR, 1),

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "wrap")]
+pub use crate::layer::wrap::fuzzing as wrap;
 pub use crate::transport::cmd::stand_in;
 #[cfg(feature = "libtpms")]
 pub use crate::transport::libtpms::fuzzing::{State, elf, sha1};

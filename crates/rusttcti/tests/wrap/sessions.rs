@@ -930,3 +930,47 @@ fn a_handle_that_is_not_there_is_refused_as_by_the_tpm() {
         assert_eq!(bench.rc(&command), wanted, "{:x}", code(&command));
     }
 }
+
+#[test]
+fn all_three_sessions_of_a_program_are_listed_while_one_is_moved_aside() {
+    let mut bench = Bench::new("key=null");
+    let started: Vec<u32> = (0..3)
+        .map(|_| start(&mut bench, 0).borrow().handle)
+        .collect();
+    assert_eq!(loaded_sessions(&mut bench.tpm), started);
+    for (at, from) in started.iter().enumerate() {
+        let page = [&[0, 0, 0, 1][..], &from.to_be_bytes(), &[0, 0, 0, 1]].concat();
+        let listed = bench.ok(&plain(0x17a, &[], &page));
+        assert_eq!(word(&listed[9..]), *from);
+        assert_eq!(listed[0], u8::from(at < 2), "more to come");
+    }
+}
+
+#[test]
+fn a_context_that_was_saved_here_is_loaded_as_the_same_object() {
+    let mut bench = Bench::new("key=null");
+    let one = word(&bench.ok(&create_primary(OWNER, &[], b"auth")));
+    let two = word(&bench.ok(&create_primary(ENDORSEMENT, &[], b"auth")));
+    let saved = bench.ok(&plain(0x162, &[one], &[]));
+    bench.ok(&flush(one));
+    // The program is told of another object's handle.
+    bench.meddler.on_response(move |sent, response| {
+        if code(sent) == 0x161 {
+            response[10..14].copy_from_slice(&two.to_be_bytes());
+        }
+    });
+    let loaded = word(&bench.ok(&plain(0x161, &[], &saved)));
+    assert_eq!(loaded, two);
+    let refused = bench.rc(&create_sealed(loaded, b"auth", &[], b"data"));
+    assert!([0x98e, 0x9a2].contains(&refused), "{refused:x}");
+    // Or of something that no context is.
+    bench.meddler.on_response(|sent, response| {
+        if code(sent) == 0x161 {
+            response[10..14].copy_from_slice(&0x8100_0001_u32.to_be_bytes());
+        }
+    });
+    let error = bench
+        .run(&plain(0x161, &[], &saved))
+        .expect_err("found out");
+    assert_eq!(error.kind(), ErrorKind::IoError);
+}

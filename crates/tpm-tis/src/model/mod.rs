@@ -20,6 +20,7 @@
 //! a wait of five minutes is over at once.
 
 mod chip;
+mod fifo;
 mod i2c;
 mod registers;
 mod spi;

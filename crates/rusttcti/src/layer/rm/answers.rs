@@ -64,6 +64,14 @@ impl Engine {
             Own::FlushStray(handle) => self.strays.retain(|stray| *stray != handle),
             Own::List(first) => self.listed(first, response),
             Own::Properties => self.learn(response),
+            Own::Clock => {
+                let resets = own::resets_of(body);
+                // TPM2_Clear puts the count back to zero, which is no reset.
+                if self.resets.is_some() && resets > self.resets {
+                    self.restarted();
+                }
+                self.resets = resets;
+            }
         }
     }
 
@@ -257,7 +265,9 @@ impl Engine {
                 }
             }
             (Own::LoadObject(id), code) if code & rc::FORMAT_ONE != 0 => self.lose(id),
-            (Own::LoadSession(handle), code) if code & rc::FORMAT_ONE != 0 => {
+            (Own::LoadSession(handle), code)
+                if code & rc::FORMAT_ONE != 0 || self.job.purpose == Purpose::Close =>
+            {
                 self.sessions.remove(handle);
             }
             (Own::FlushSession(handle), _) => {
@@ -265,6 +275,8 @@ impl Engine {
             }
             (Own::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
             (Own::Properties, _) => self.learnt = true,
+            // It goes without. A TPM that isn't started says so to what follows.
+            (Own::Clock, _) => {}
             (Own::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();

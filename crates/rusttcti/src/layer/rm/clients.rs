@@ -15,6 +15,9 @@ impl Engine {
         if !self.learnt {
             return self.send(Own::Properties);
         }
+        if self.resets.is_none() && !std::mem::replace(&mut self.job.asked_clock, true) {
+            return self.send(Own::Clock);
+        }
         if let Some(list) = self.job.lists.last() {
             return self.send(Own::List(*list));
         }
@@ -47,9 +50,11 @@ impl Engine {
                 true => session.residence == Residence::Evicted,
                 false => session.residence != Residence::Saved,
             });
-        let left = left.map(|session| (session.handle, session.sticky));
-        if let Some((handle, sticky)) = left {
-            return match sticky {
+        let left = left.map(|session| (session.handle, session.sticky, session.residence));
+        if let Some((handle, sticky, residence)) = left {
+            // Loaded first where others use the TPM: only so is it known to be the
+            // same session.
+            return match sticky || (self.mode.share && residence != Residence::Loaded) {
                 true => self.load_session(handle),
                 false => self.send(Own::FlushSession(handle)),
             };

@@ -181,6 +181,8 @@ pub(super) struct Job {
     pub(super) own: Option<Own>,
     /// The client's response, where it isn't in the caller's buffer.
     pub(super) response: Vec<u8>,
+    /// Whether it was asked how often the TPM was reset.
+    pub(super) asked_clock: bool,
     /// Whether a client that comes has asked for what is loaded.
     pub(super) has_listed: bool,
     /// Which lists of handles are to be asked for.
@@ -220,6 +222,8 @@ pub(crate) struct Engine {
     pub(super) gap: u64,
     /// Whether the sizes of the TPM were learnt.
     pub(super) learnt: bool,
+    /// How often the TPM was reset, as far as is known.
+    pub(super) resets: Option<u32>,
     /// Whether something may have vanished: lists are asked for first.
     pub(super) suspect: bool,
     /// Whether a response was lost that may have had a handle in it.
@@ -236,7 +240,8 @@ pub(crate) struct Engine {
 }
 
 /// The longest that room is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// What it takes costs the fuzzer tries.
+pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 5 } else { 5000 });
 /// How many commands of its own the engine runs for one of a client's, at most.
 const BUDGET: u32 = 1000;
 /// CONTEXT_GAP_MAX of a TPM that doesn't tell.
@@ -260,6 +265,7 @@ impl Engine {
             session_room: room,
             gap: GAP,
             learnt: false,
+            resets: None,
             suspect: false,
             orphans: false,
             strays: Vec::new(),
@@ -499,6 +505,7 @@ impl Job {
             needs: Vec::new(),
             own: None,
             response: Vec::new(),
+            asked_clock: false,
             has_listed: false,
             lists: Vec::new(),
             crowded: None,

@@ -324,13 +324,15 @@ impl Engine {
             self.lose(id);
         }
         for session in self.sessions.iter() {
-            if session.residence == Residence::Evicted {
+            // Where others use the TPM, its number may be another's at once.
+            if session.residence == Residence::Evicted && !self.mode.share {
                 self.strays.push(session.handle);
             }
         }
         self.sessions
             .retain(|session| session.residence == Residence::Saved);
         self.sessions.newest = 0;
+        self.resets = None;
         for space in self.spaces.iter_mut().flatten() {
             space.foreign.clear();
         }

@@ -7,9 +7,10 @@
 use super::bytes::{Put, Reader};
 use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
-use super::engine::{Engine, Flow, Next, Stop, Tries, forged, is_transient_refusal, malformed, rc};
+use super::engine::{
+    Engine, Flow, Next, Stop, Tries, fits, forged, is_transient_refusal, malformed, rc,
+};
 use super::line::Line;
-use super::names::HandleType;
 use super::protect::{Plan, Rewritten, Sent, Slot, first_sized, without_zeros};
 use super::session::{HmacInput, attribute};
 use crate::{Error, ErrorKind};
@@ -110,8 +111,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks what can be checked of the program's sessions, and of the handle,
-    /// which no HMAC covers: a handle of another type would be another thing.
+    /// Checks what can be checked of the program's sessions, and of the handle.
     fn check_theirs(
         &self,
         command: &Command,
@@ -120,11 +120,7 @@ impl Engine {
         sent: &Sent,
         parsed: &Response<'_>,
     ) -> Flow<()> {
-        let fits = |handle: u32| match command.code {
-            cc::START_AUTH_SESSION => HandleType::of(handle) == HandleType::Session,
-            _ => HandleType::of(handle) == HandleType::Transient,
-        };
-        if !parsed.handle.is_none_or(fits) {
+        if !parsed.handle.is_none_or(|handle| fits(command, handle)) {
             return Err(malformed(command).into());
         }
         for (at, auth) in command.auths.iter().enumerate() {
@@ -417,8 +413,14 @@ pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
     asks.then_some((property, count))
 }
 
-/// Takes the layer's own sessions out of a list of loaded sessions.
-pub(super) fn without(parameters: &[u8], ours: &[u32], count: u32) -> Option<Secret> {
+/// Takes the layer's own sessions out of a list of loaded sessions, and puts
+/// those in that are loaded but for this command.
+pub(super) fn without(
+    parameters: &[u8],
+    ours: &[u32],
+    aside: &[u32],
+    (first, count): (u32, u32),
+) -> Option<Secret> {
     let mut reader = Reader(parameters);
     let more = reader.u8()?;
     let capability = reader.u32()?;
@@ -428,6 +430,16 @@ pub(super) fn without(parameters: &[u8], ours: &[u32], count: u32) -> Option<Sec
         handles.push(reader.u32()?);
     }
     handles.retain(|handle| !ours.contains(handle));
+    // A TPM lists them by their numbers, whatever their type.
+    let number = |handle: &u32| handle & 0xff_ffff;
+    let listed_up_to = handles.last().map(number);
+    for handle in aside {
+        let within = more == 0 || listed_up_to.is_some_and(|last| number(handle) <= last);
+        if number(handle) >= number(&first) && within {
+            handles.push(*handle);
+        }
+    }
+    handles.sort_by_key(number);
     let most = usize::try_from(count).unwrap_or(usize::MAX);
     let cut = handles.len() > most;
     handles.truncate(most);

@@ -422,9 +422,6 @@ impl Engine {
 
     /// Finds the persistent salt key, which must be the one of the file.
     async fn persistent_key(&mut self, handle: u32, pinned: &Pinned, line: &Line) -> Flow<SaltKey> {
-        if let Some(key) = &self.key {
-            return Ok(key.clone());
-        }
         let read = command::plain(cc::READ_PUBLIC, &handle.to_be_bytes());
         let response = line.run(read).await?;
         match code_of(&response)? {
@@ -460,6 +457,15 @@ impl Engine {
             ))
         };
         let found = SaltKey::from_public(public);
+        if let (Some(first), Ok(found)) = (&self.key, &found) {
+            if first != found {
+                return Err(wrong(format!(
+                    "its Name is {}, and was {} before",
+                    hex(&found.name),
+                    hex(&first.name)
+                )));
+            }
+        }
         match (pinned, found) {
             (Pinned::Public(key), Ok(found)) if *key == found => Ok(found),
             (Pinned::Public(key), Ok(found)) => Err(wrong(format!(

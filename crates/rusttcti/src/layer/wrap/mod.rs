@@ -32,6 +32,12 @@ mod crypto;
 mod curve;
 mod effects;
 mod engine;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, not(fuzzing)))]
+#[allow(unreachable_pub)] // public for the fuzzer
+mod fuzzing;
 mod key;
 mod line;
 mod names;

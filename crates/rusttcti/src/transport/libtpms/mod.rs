@@ -42,7 +42,7 @@ use std::time::Duration;
 pub use self::builder::Builder;
 use self::core::Core;
 pub use self::core::Startup;
-use self::duration::Work;
+use self::duration::takes_long;
 use self::file::Place;
 use self::mailbox::Mailbox;
 use self::registry::Share;
@@ -201,10 +201,10 @@ impl Libtpms {
 
     /// Runs a short command here; false where the TPM is busy with another one.
     #[inline]
-    fn run(&mut self, command: &[u8], work: Work) -> Result<bool> {
+    fn run(&mut self, command: &[u8]) -> Result<bool> {
         let tpm = self.tpm()?;
         if self.share.is_some() {
-            return self.run_in_turn(command, work, false);
+            return self.run_in_turn(command, false);
         }
         if self.held.is_none() {
             self.held = tpm.try_own();
@@ -213,16 +213,16 @@ impl Libtpms {
             return Ok(false);
         };
         let core = held.as_mut().ok_or_else(closed)?;
-        core.process(command, self.locality, work)?;
+        core.process(command, self.locality)?;
         Ok(true)
     }
 
     /// The same, where other contexts have the TPM in between, and may be
     /// waited for.
-    fn run_in_turn(&mut self, command: &[u8], work: Work, wait: bool) -> Result<bool> {
+    fn run_in_turn(&mut self, command: &[u8], wait: bool) -> Result<bool> {
         let mut response = std::mem::take(&mut self.response);
         let run = |core: &mut Core| {
-            core.process(command, self.locality, work)?;
+            core.process(command, self.locality)?;
             response.clear();
             response.extend_from_slice(core.response());
             Ok(())
@@ -310,13 +310,12 @@ impl Tcti for Libtpms {
         if self.pending != Pending::Nothing {
             return Err(not_received());
         }
-        let work = Work::of(command);
-        if work == Work::Long || !self.run(command, work)? {
+        if takes_long(command) || !self.run(command)? {
             if self.send(command)? {
                 self.pending = Pending::Mailbox;
                 return Ok(());
             }
-            self.run_in_turn(command, work, true)?;
+            self.run_in_turn(command, true)?;
         }
         self.pending = Pending::Here;
         self.mailbox.set_event();

@@ -192,7 +192,7 @@ fn a_copy_of_swtpm_s_own_state_file_has_its_permanent_state() {
 
     // As a state file of ours it is left alone, and the remedy is named.
     let error = Libtpms::builder().path(swtpm.state_file()).open();
-    let error = error.err().expect("refused").report();
+    let error = error.expect_err("refused").report();
     assert!(error.contains("it is swtpm's (libtpms-copy"), "{error}");
     assert_eq!(std::fs::read(swtpm.state_file()).expect("its file"), before);
 }
@@ -202,9 +202,7 @@ fn what_no_copy_can_start_from_is_named_with_a_remedy() {
     let swtpm = Swtpm::encrypted();
     let chain = format!("swtpm:{}", swtpm.conf());
     ok(&mut *rusttcti::open(&chain).expect("a TPM"), &get_random(8));
-    let error = LibtpmsCopy::open(swtpm.state_file())
-        .err()
-        .expect("refused");
+    let error = LibtpmsCopy::open(swtpm.state_file()).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::BadValue);
     let told = error.report();
     assert!(told.contains("swtpm's state file, and encrypted"), "{told}");
@@ -212,11 +210,11 @@ fn what_no_copy_can_start_from_is_named_with_a_remedy() {
 
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("none");
-    let told = LibtpmsCopy::open(&file).err().expect("refused").report();
+    let told = LibtpmsCopy::open(&file).expect_err("refused").report();
     assert!(told.contains("there is no state file"), "{told}");
     assert_eq!(names(&folder), 0, "and none is made");
     std::fs::write(&file, "no state").expect("a file");
-    let told = LibtpmsCopy::open(&file).err().expect("refused").report();
+    let told = LibtpmsCopy::open(&file).expect_err("refused").report();
     assert!(told.contains(&file.display().to_string()), "{told}");
     let told = rusttcti::open("libtpms-copy")
         .err()

@@ -65,13 +65,15 @@ pub fn messages(file: &[u8]) -> Result<Vec<Message>> {
     }
     let mut reader = Reader::default();
     let mut rest = file;
-    while let Some((kind, body, after)) = reader.block(rest)? {
-        match kind {
-            INTERFACE => reader.links.push(reader.u16(body, 0).unwrap_or_default()),
-            PACKET => reader.packet(body, file.len() - rest.len())?,
+    while let Some(block) = reader.block(rest)? {
+        match block.kind {
+            INTERFACE => reader
+                .links
+                .push(reader.u16(block.body, 0).unwrap_or_default()),
+            PACKET => reader.packet(block.body, file.len() - rest.len())?,
             _ => {}
         }
-        rest = after;
+        rest = block.after;
     }
     Ok(reader.messages)
 }
@@ -105,6 +107,13 @@ struct Reader {
     messages: Vec<Message>,
 }
 
+/// A block, and the bytes behind it.
+struct Block<'a> {
+    kind: u32,
+    body: &'a [u8],
+    after: &'a [u8],
+}
+
 /// A context, known by its addresses, and the beginning of its next command and
 /// of its next response.
 struct Conversation {
@@ -129,8 +138,7 @@ impl Reader {
         })
     }
 
-    /// Returns the next block's kind and body, and what is behind it; `None` at
-    /// the end.
+    /// Returns the next block; `None` at the end.
     fn block<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Block<'a>>> {
         // That of a section header reads alike in both orders.
         if bytes.get(..4) == Some(&SECTION.to_be_bytes()) {
@@ -153,7 +161,8 @@ impl Reader {
         let Some((block, after)) = bytes.split_at_checked(size) else {
             return Ok(None);
         };
-        Ok(Some((kind, &block[8..size - 4], after)))
+        let body = &block[8..size - 4];
+        Ok(Some(Block { kind, body, after }))
     }
 
     fn packet(&mut self, body: &[u8], offset: usize) -> Result<()> {

@@ -94,9 +94,6 @@ fn bad(text: String) -> Error {
     Error::new(ErrorKind::BadValue, text)
 }
 
-/// A block's kind, its body, and what is behind it.
-type Block<'a> = (u32, &'a [u8], &'a [u8]);
-
 /// What is known so far.
 #[derive(Default)]
 struct Reader {

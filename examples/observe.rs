@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusttcti::header::Header;
+use rusttcti::wire::{CommandBuilder, CommandCode};
 use rusttcti::{Cancel, PollHandle, Result, Tcti};
 
 /// Watches what goes through `inner`.
@@ -85,10 +86,10 @@ fn main() -> Result<()> {
     let chain = env::args().nth(1).unwrap_or_else(|| "libtpms".to_owned());
     let mut tcti = Observe::new(rusttcti::open(&chain)?);
     let mut response = [0; 4096];
-    let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
-    let read_clock = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x81];
+    let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
+    let read_clock = CommandBuilder::new(CommandCode::READ_CLOCK).build();
     for _ in 0..100 {
-        for command in [&get_random[..], &read_clock[..]] {
+        for command in [&get_random, &read_clock] {
             tcti.transmit(command)?;
             tcti.receive(&mut response, None)?;
         }

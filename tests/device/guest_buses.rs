@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::ioctl::{Setter, opcode};
 use rusttcti::transport::{i2c::I2c, spidev::Spidev};
+use rusttcti::wire::CommandCode;
 use rusttcti::{Error, ErrorKind, Module, Result, Tcti};
 use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::conformance::{Subject, check};
@@ -54,7 +55,7 @@ fn converse(tpm: &mut dyn Tcti) {
     }
     // TPM2_GetCapability of all commands: a response of over 400 bytes.
     let all = [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0];
-    assert!(ok(tpm, &command(0x17a, &all)).len() > 400);
+    assert!(ok(tpm, &command(CommandCode::GET_CAPABILITY, &all)).len() > 400);
 }
 
 #[test]
@@ -192,7 +193,9 @@ fn both_hold_what_the_conformance_kit_asks() {
     let (_chip, _file) = spi_chip(0);
     // Some checks open a second context.
     let shared = |path: &str| format!("{path},share=1");
-    let report = check(&Subject::transport(move || Spidev::init(Some(&shared(SPI)))));
+    let report = check(&Subject::transport(move || {
+        Spidev::init(Some(&shared(SPI)))
+    }));
     println!("{report}");
     assert!(report.passed(), "{report}");
     let (_chip, _file) = i2c_chip(Traits {

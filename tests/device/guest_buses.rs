@@ -9,6 +9,7 @@ use std::thread;
 
 use rustix::ioctl::{Setter, opcode};
 use rusttcti::transport::{i2c::I2c, spidev::Spidev};
+use rusttcti::wire::CommandCode;
 use rusttcti::{Error, ErrorKind, Module, Result, Tcti};
 use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::conformance::{Subject, check_only};
@@ -53,7 +54,7 @@ fn converse(tpm: &mut dyn Tcti) {
     }
     // TPM2_GetCapability of all commands: a response of over 400 bytes.
     let all = [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0];
-    assert!(ok(tpm, &command(0x17a, &all)).len() > 400);
+    assert!(ok(tpm, &command(CommandCode::GET_CAPABILITY, &all)).len() > 400);
 }
 
 #[test]

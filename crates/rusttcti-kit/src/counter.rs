@@ -9,6 +9,7 @@ use std::process::{Child, ChildStderr, Stdio};
 use std::time::Duration;
 
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 
 use super::again;
@@ -114,7 +115,12 @@ pub fn count(path: &Path) {
 
 /// The counter; `None` where the disk is full, or read-only.
 fn nv_read_counter_quietly(tpm: &mut Libtpms) -> Option<u64> {
-    let read = authorized(0x14e, &[NV_INDEX, NV_INDEX], 1, &[0, 8, 0, 0]);
+    let read = authorized(
+        CommandCode::NV_READ,
+        &[NV_INDEX, NV_INDEX],
+        1,
+        &[0, 8, 0, 0],
+    );
     let response = call(tpm, &read).ok()?;
     Some(u64::from_be_bytes(
         response[16..24].try_into().expect("eight bytes"),

@@ -76,7 +76,7 @@ impl Simulator {
     pub fn start(&self) {
         let chain = format!("mssim:{}", self.conf());
         let mut tcti = rusttcti::open(&chain).expect("a simulator");
-        ok(&mut *tcti, STARTUP);
+        ok(&mut *tcti, &STARTUP);
     }
 
     pub fn conf(&self) -> String {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A TPM behind a transport: commands and what comes of them.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use rusttcti::wire::{CommandBuilder, CommandCode, Handle, startup_type};
 use rusttcti::{Result, Tcti};
 
 use super::commands::{command, response_code};
 
 /// TPM2_Startup(CLEAR).
-pub const STARTUP: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
+pub static STARTUP: LazyLock<Vec<u8>> =
+    LazyLock::new(|| CommandBuilder::startup(startup_type::CLEAR).build());
 /// PCR 16, which anybody may reset.
 pub const DEBUG_PCR: u32 = 16;
 /// The NV index that the tests use.
@@ -32,33 +35,28 @@ pub fn ok(tcti: &mut dyn Tcti, command: &[u8]) -> Vec<u8> {
 }
 
 /// A command with empty-password authorizations for its first `count` handles.
-pub fn authorized(code: u32, handles: &[u32], count: usize, parameters: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+pub fn authorized(code: CommandCode, handles: &[u32], count: usize, parameters: &[u8]) -> Vec<u8> {
+    let mut builder = CommandBuilder::new(code).bytes(parameters);
     for handle in handles {
-        bytes.extend_from_slice(&handle.to_be_bytes());
+        builder = builder.handle(Handle(*handle));
     }
-    bytes.extend_from_slice(&(9 * count as u32).to_be_bytes());
     for _ in 0..count {
-        // TPM_RS_PW, no nonce, no attributes, no password.
-        bytes.extend_from_slice(&[0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
+        builder = builder.empty_password();
     }
-    bytes.extend_from_slice(parameters);
-    let mut bytes = command(code, &bytes);
-    bytes[1] = 2; // TPM_ST_SESSIONS
-    bytes
+    builder.build()
 }
 
 /// TPM2_PCR_Extend of a PCR's SHA-256 bank by 32 equal bytes.
 pub fn pcr_extend(pcr: u32, byte: u8) -> Vec<u8> {
     let digests = [&[0, 0, 0, 1, 0, 0x0b][..], &[byte; 32]].concat();
-    authorized(0x182, &[pcr], 1, &digests)
+    authorized(CommandCode::PCR_EXTEND, &[pcr], 1, &digests)
 }
 
 /// A PCR's SHA-256 value.
 pub fn pcr_read(tcti: &mut dyn Tcti, pcr: u32) -> Vec<u8> {
     let mut selection = [0, 0, 0, 1, 0, 0x0b, 3, 0, 0, 0];
     selection[7 + pcr as usize / 8] = 1 << (pcr % 8);
-    let response = ok(tcti, &command(0x17e, &selection));
+    let response = ok(tcti, &command(CommandCode::PCR_READ, &selection));
     response[response.len() - 32..].to_vec()
 }
 
@@ -70,17 +68,22 @@ pub fn nv_define_counter() -> Vec<u8> {
         &[0, 0x0b, 2, 0x04, 0, 0x14, 0, 0, 0, 8], // SHA-256, NO_DA|AUTHREAD|COUNTER|AUTHWRITE
     ]
     .concat();
-    authorized(0x12a, &[OWNER], 1, &public)
+    authorized(CommandCode::NV_DEFINE_SPACE, &[OWNER], 1, &public)
 }
 
 /// TPM2_NV_Increment.
 pub fn nv_increment() -> Vec<u8> {
-    authorized(0x134, &[NV_INDEX, NV_INDEX], 1, &[])
+    authorized(CommandCode::NV_INCREMENT, &[NV_INDEX, NV_INDEX], 1, &[])
 }
 
 /// TPM2_NV_Read of the counter.
 pub fn nv_read_counter(tcti: &mut dyn Tcti) -> u64 {
-    let read = authorized(0x14e, &[NV_INDEX, NV_INDEX], 1, &[0, 8, 0, 0]);
+    let read = authorized(
+        CommandCode::NV_READ,
+        &[NV_INDEX, NV_INDEX],
+        1,
+        &[0, 8, 0, 0],
+    );
     let response = ok(tcti, &read);
     u64::from_be_bytes(response[16..24].try_into().expect("eight bytes"))
 }
@@ -112,5 +115,5 @@ fn create_primary(public: &[u8]) -> Vec<u8> {
         &[0, 0, 0, 0, 0, 0],
     ]
     .concat();
-    authorized(0x131, &[OWNER], 1, &parameters)
+    authorized(CommandCode::CREATE_PRIMARY, &[OWNER], 1, &parameters)
 }

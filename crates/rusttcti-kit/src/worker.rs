@@ -2,6 +2,7 @@
 //! A thread that works a TPM hard through C's functions, and checks each answer
 //! to be the one to its own command.
 
+use rusttcti::wire::CommandCode;
 use std::time::{Duration, Instant};
 
 use super::commands::{command, get_random, response_code};
@@ -103,7 +104,7 @@ impl Worker {
         let size = (data.len() as u16).to_be_bytes();
         // SHA-256, in the hierarchy TPM_RH_NULL.
         let parameters = [&size[..], &data, &[0, 0x0b, 0x40, 0, 0, 7]].concat();
-        let response = self.exchange(c, &command(0x17d, &parameters), false);
+        let response = self.exchange(c, &command(CommandCode::HASH, &parameters), false);
         assert_eq!(response_code(&response), 0);
         assert_eq!(response[10..12], [0, 32]);
         assert_eq!(response[12..44], sha256(&data), "another one's answer");
@@ -116,7 +117,7 @@ impl Worker {
                 self.tally.keys += 1;
                 let handle = &response[10..14];
                 assert_eq!(handle[0], 0x80, "a transient object's handle");
-                let flushed = self.exchange(c, &command(0x165, handle), false);
+                let flushed = self.exchange(c, &command(CommandCode::FLUSH_CONTEXT, handle), false);
                 assert_eq!(response_code(&flushed), 0);
             }
             CANCELED if cancel => self.tally.cancelled += 1,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The calls of the model, made through a context's functions.
 
+use rusttcti::wire::CommandCode;
 use tss_esapi_sys::{TSS2_TCTI_POLL_HANDLE, size_t};
 
 use super::{Call, Command, Expected, Which, code};
@@ -14,7 +15,7 @@ pub(super) fn make(c: Vtable, call: &Call) -> Expected {
     match call {
         Call::Transmit(Command::Good(0)) => code(c.transmit(&get_random(16))),
         Call::Transmit(Command::Good(size)) => {
-            code(c.transmit(&command(0x17b, &vec![0x5a; *size])))
+            code(c.transmit(&command(CommandCode::GET_RANDOM, &vec![0x5a; *size])))
         }
         Call::Transmit(Command::Null) => code(c.transmit_raw(12, std::ptr::null())),
         Call::Transmit(Command::Short(length)) => code(c.transmit(&get_random(16)[..*length])),

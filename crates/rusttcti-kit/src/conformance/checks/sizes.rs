@@ -5,6 +5,7 @@ use super::support::{checks, exchange, expect, is_random, receive, send};
 use crate::commands::command;
 use crate::conformance::{Subject, Verdict, ensure};
 use crate::vtable::rc;
+use rusttcti::wire::CommandCode;
 
 checks! {
     "null-response-tells-the-size": "receive with a NULL buffer tells a size that the response fits in, and the response stays." => null_response_tells_the_size,
@@ -80,7 +81,9 @@ fn a_long_response(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     // TPM2_GetCapability(TPM_CAP_COMMANDS): four bytes for each of a hundred.
     let parameters = [2_u32, 0, 254].map(u32::to_be_bytes).concat();
-    let sent = opened.c.transmit(&command(0x17a, &parameters));
+    let sent = opened
+        .c
+        .transmit(&command(CommandCode::GET_CAPABILITY, &parameters));
     expect("transmit", sent, rc::SUCCESS)?;
     let (code, response) = opened.c.receive(-1);
     expect("receive", code, rc::SUCCESS)?;
@@ -99,7 +102,7 @@ fn a_long_command(subject: &Subject) -> Verdict {
         &[0, 0x0b, 0x40, 0, 0, 7],
     ]
     .concat();
-    let sent = opened.c.transmit(&command(0x17d, &data));
+    let sent = opened.c.transmit(&command(CommandCode::HASH, &data));
     expect("transmit of 1018 bytes", sent, rc::SUCCESS)?;
     let (code, response) = opened.c.receive(-1);
     expect("receive", code, rc::SUCCESS)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What several checks do.
 
+use rusttcti::wire::CommandCode;
 use std::time::{Duration, Instant};
 
 use crate::commands::{command, get_random};
@@ -109,7 +110,7 @@ pub(super) fn flush(c: Vtable, response: &[u8]) -> Verdict {
     }
     expect(
         "transmit",
-        c.transmit(&command(0x165, &response[10..14])),
+        c.transmit(&command(CommandCode::FLUSH_CONTEXT, &response[10..14])),
         rc::SUCCESS,
     )?;
     expect("receive(-1)", c.receive(-1).0, rc::SUCCESS)

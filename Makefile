@@ -90,8 +90,8 @@ uninstall: ## remove what install put there
 	      $(patsubst man/%,"$(DESTDIR)$(MANDIR)/man7/%",$(PAGES7))
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
-new-module: ## make a crate for a transport of your own: NAME=foo [DIR=../foo] [GIT=URL]
-	@scripts/new-module.sh "$(NAME)" "$(DIR)" "$(GIT)"
+new-module: ## make a crate for a transport of your own: NAME=foo [KIND=layer] [DIR=../foo] [GIT=URL]
+	@scripts/new-module.sh "$(NAME)" "$(DIR)" "$(GIT)" "$(KIND)"
 
 header: ## make the C header anew from src/lib.rs
 	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test install header::

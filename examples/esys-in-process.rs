@@ -8,7 +8,7 @@
 
 use std::{env, ptr, slice};
 
-use rusttcti::{Context, Error, Result};
+use rusttcti::{Context, Result};
 use tss_esapi_sys::{ESYS_TR_NONE, Esys_Free, Esys_GetRandom, TPM2B_DIGEST};
 
 fn main() -> Result<()> {
@@ -20,7 +20,8 @@ fn main() -> Result<()> {
     // SAFETY: ESYS's context, and a place for the result, which is read and
     // freed once, after the code said that it is there.
     unsafe {
-        check(Esys_GetRandom(
+        // What the transport failed with, in its own words.
+        esys.check(Esys_GetRandom(
             esys.as_ptr(),
             ESYS_TR_NONE,
             ESYS_TR_NONE,
@@ -35,12 +36,4 @@ fn main() -> Result<()> {
         Esys_Free(random.cast());
     }
     Ok(())
-}
-
-fn check(code: u32) -> Result<()> {
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(Error::from_rc(code))
-    }
 }

@@ -8,12 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusttcti::header::Header;
-use rusttcti::wire::{CommandBuilder, CommandCode};
-use rusttcti::{Cancel, PollHandle, Result, Tcti};
+use rusttcti::wire::{CommandBuilder, CommandCode, Header};
+use rusttcti::{Result, Tcti, TctiExt};
 
 /// Watches what goes through `inner`.
 struct Observe<T> {
@@ -53,24 +51,8 @@ impl<T: Tcti> Tcti for Observe<T> {
         Ok(length)
     }
 
-    fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
-        self.inner.canceller()
-    }
-
-    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        self.inner.poll_handles()
-    }
-
-    fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.inner.set_locality(locality)
-    }
-
-    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
-        self.inner.make_sticky(handle, sticky)
-    }
-
-    fn reset(&mut self) -> Result<()> {
-        self.inner.reset()
+    fn below(&mut self) -> Option<&mut dyn Tcti> {
+        Some(&mut self.inner)
     }
 
     fn finalize(&mut self) -> Result<()> {
@@ -85,13 +67,11 @@ impl<T: Tcti> Tcti for Observe<T> {
 fn main() -> Result<()> {
     let chain = env::args().nth(1).unwrap_or_else(|| "libtpms".to_owned());
     let mut tcti = Observe::new(rusttcti::open(&chain)?);
-    let mut response = [0; 4096];
     let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
     let read_clock = CommandBuilder::new(CommandCode::READ_CLOCK).build();
     for _ in 0..100 {
         for command in [&get_random, &read_clock] {
-            tcti.transmit(command)?;
-            tcti.receive(&mut response, None)?;
+            tcti.execute(command, None)?;
         }
     }
     tcti.finalize()

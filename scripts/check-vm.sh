@@ -101,7 +101,7 @@ put tpm2
 libtpms="$(ldconfig -p | sed -n 's/.*libtpms\.so\.0 .*=> //p' | head -n 1)"
 [ -n "$libtpms" ] || fail "there is no libtpms.so.0"
 cp -L "$libtpms" "$root/usr/lib/libtpms.so.0"
-ldd "$device" "$module" "$libtpms" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
+ldd "$device" "$chip" "$module" "$libtpms" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
     while read -r library; do
         [ -e "$root$library" ] || cp -L --parents "$library" "$root"
     done
@@ -120,7 +120,7 @@ for _ in {1..500}; do
     sleep 0.02
 done
 
-limit=240
+limit=480
 timeout "$limit" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 512 \
     -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -chardev socket,id=tpm,path="$work/ctrl" -tpmdev emulator,id=tpm,chardev=tpm \

@@ -72,11 +72,15 @@ guest() {
 must setup scripts/setup.sh check
 try format cargo fmt --all --check
 try "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
-try "format of examples/own-module" cargo fmt --check --manifest-path examples/own-module/Cargo.toml
+for example in own-module own-layer ftdi-module; do
+    try "format of examples/$example" cargo fmt --check --manifest-path "examples/$example/Cargo.toml"
+done
+try "examples/ftdi-module compiles" cargo check --quiet --manifest-path examples/ftdi-module/Cargo.toml
 try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
     scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
     tests/device/guest-init
 try clippy cargo clippy --locked --workspace --all-targets -- -D warnings
+try "clippy, without features" cargo clippy --locked -p rusttcti --lib --no-default-features -- -D warnings
 try documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 # The tests use the module as it is installed.
 work_in

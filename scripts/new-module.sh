@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Makes a crate for a transport of one's own, after examples/own-module:
-# `new-module.sh NAME [DIR [GIT]]`. DIR is ../NAME where it is not given; the
-# crate depends on this clone, or on the git repository GIT.
+# Makes a crate for a transport of one's own, after examples/own-module, or for a
+# layer, after examples/own-layer: `new-module.sh NAME [DIR [GIT [KIND]]]`. DIR is
+# ../NAME where it is not given; the crate depends on this clone, or on the git
+# repository GIT; KIND is transport (the default) or layer.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 name="${1:-}"
 dir="${2:-../$name}"
 git="${3:-}"
+kind="${4:-transport}"
 
 [ -n "$name" ] || fail "needs a name, as in: make new-module NAME=foo"
 [[ "$name" =~ ^[a-z][a-z0-9_-]*$ ]] ||
@@ -16,9 +18,24 @@ git="${3:-}"
 [ "$name" != rusttcti ] || fail "\"rusttcti\" is this module's own name"
 [ ! -e "$dir" ] || fail "$dir is there already (another folder: DIR=...)"
 
-# foo-bar: type FooBarTcti, library libfoo_bar.so.
+# foo-bar: type FooBarTcti or FooBarLayer, library libfoo_bar.so.
 camel="$(sed -E 's/(^|[-_]+)([a-z0-9])/\u\2/g; s/[-_]+$//' <<<"$name")"
 library="lib${name//-/_}.so"
+
+case "$kind" in
+transport)
+    example=own-module from=Bridge type="${camel}Tcti"
+    what="transport (TCTI)" does="talks to a TPM behind a TCP connection"
+    conf=HOST:PORT
+    ;;
+layer)
+    example=own-layer from=Redo type="${camel}Layer"
+    what="layer" does="sends a command anew when the TPM asks for it, on its way to what is below"
+    conf=libtpms
+    ;;
+*) fail "\"$kind\" is no KIND (it is transport or layer)" ;;
+esac
+
 if [ -n "$git" ]; then
     dependency="git = '$git'"
 else
@@ -38,9 +55,9 @@ publish = false
 [lib]
 crate-type = ["cdylib"]
 
-[dependencies]
-rusttcti = { $dependency }
 END
+sed -n '/^\[dependencies\]/,$p' "examples/$example/Cargo.toml" |
+    sed "s|^rusttcti = .*|rusttcti = { $dependency }|" >>"$dir/Cargo.toml"
 # The versions that rusttcti is tested with.
 cp Cargo.lock "$dir/Cargo.lock"
 
@@ -51,33 +68,53 @@ fn main() {
 }
 END
 
-for file in lib.rs tests.rs; do
-    sed -e '/^\/\/ SPDX/d' -e "s/Tss2_Tcti_Bridge_Init/Tss2_Tcti_${camel}_Init/" \
-        -e "s/\bBridge\b/${camel}Tcti/g" -e "s/\bbridge\b/$name/g" \
-        "examples/own-module/src/$file" >"$dir/src/$file"
+for file in "examples/$example"/src/*.rs; do
+    sed -e '/^\/\/ SPDX/d' -e "s/Tss2_Tcti_${from}_Init/Tss2_Tcti_${camel}_Init/" \
+        -e "s/\b$from\b/$type/g" -e "s/\b${from,}\b/$name/g" \
+        "$file" >"$dir/src/${file##*/}"
 done
+# A longer name may want another line break.
+cargo fmt --manifest-path "$dir/Cargo.toml" 2>/dev/null || true
 
 cat >"$dir/README.md" <<END
 # $name
 
-A TPM transport (TCTI) in Rust, on the crate rusttcti.
+A TPM $what in Rust, on the crate rusttcti.
 It is built with Rust 1.85 or newer, pkg-config and tpm2-tss's headers; its tests use libtpms (Debian: \`pkg-config libtss2-dev libtpms0\`).
 
 \`\`\`sh
 cargo test
 cargo build --release
-tpm2_getrandom -T ./target/release/$library:HOST:PORT --hex 16
+tpm2_getrandom -T ./target/release/$library:$conf --hex 16
 \`\`\`
 
-Installed, it is \`-T $name:HOST:PORT\`:
+Installed, it is \`-T $name:$conf\`:
 
 \`\`\`sh
 sudo install -m 644 target/release/$library /usr/local/lib/libtss2-tcti-$name.so.0
 sudo ldconfig
 \`\`\`
 END
+if [ "$kind" = layer ]; then
+    cat >>"$dir/README.md" <<END
+
+What is behind the colon is the rest of the chain, in the syntax of rusttcti: any of its layers and transports.
+Options stand before it, in a chain of rusttcti's as those of its own layers do:
+
+\`\`\`sh
+tpm2_getrandom -T rusttcti:$name,times=7,wait=5:libtpms --hex 16
+tpm2_getrandom -T $name:,times=7,wait=5:libtpms --hex 16           # the same, by its own name
+\`\`\`
+END
+    if grep -q "\"$name\"" crates/rusttcti/src/chain/lists.rs; then
+        cat >>"$dir/README.md" <<END
+
+rusttcti has a layer \`$name\` of its own, which comes first in its chains: there, this one needs another name.
+END
+    fi
+fi
 echo /target/ >"$dir/.gitignore"
 
-echo "$dir is a crate that talks to a TPM behind a TCP connection: change src/lib.rs and src/tests.rs. Then:"
+echo "$dir is a crate that $does: change the files in src. Then:"
 echo "  cd $dir && cargo test && cargo build --release"
-echo "  tpm2_getrandom -T ./target/release/$library:HOST:PORT --hex 16"
+echo "  tpm2_getrandom -T ./target/release/$library:$conf --hex 16"

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The exported C functions. include/tss2/tss2_tcti_rusttcti.h is made from
-//! this file: what is said here of a function, C programmers read there. So the
-//! functions are written out, for cbindgen to see, rather than made by a macro.
+//! this file: C programmers read there what is said here of a function.
 //!
-//! What all of them rely on is C's side of the interface: a pointer is NULL or
-//! valid for its type, and a context was initialised by an Init function.
+//! All of them rely on C's side of the interface: a pointer is NULL or valid for
+//! its type, and a context was initialised by an Init function.
 
 #![allow(non_snake_case)]
-// cbindgen sees public functions only; to Rust this module is private.
-#![allow(unreachable_pub)]
+// The contract of each is the C interface's, in the head of this file.
+#![allow(clippy::missing_safety_doc)]
 
 use std::ffi::{CStr, c_char};
 
 use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
 
 use rusttcti::__private::{self as private, Settings};
-
 use rusttcti::transport::swtpm::Swtpm;
 use rusttcti::transport::{cmd::Cmd, device::Device, libtpms::Libtpms, mssim::Mssim, null::Null};
 use rusttcti::transport::{i2c::I2c, spidev::Spidev};
@@ -68,118 +66,73 @@ pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Init(
     }
 }
 
-/// Initialises a context of the transport `device`. `conf` is the path of
-/// a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Device_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Device>(tcti_context, size, conf) }
+/// Exports the Init function of each transport: a line each.
+macro_rules! inits {
+    ($($(#[$doc:meta])* $name:ident => $transport:ty;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(
+            tcti_context: *mut TSS2_TCTI_CONTEXT,
+            size: *mut size_t,
+            conf: *const c_char,
+        ) -> TSS2_RC {
+            // SAFETY: the caller's contract is the same.
+            unsafe { private::init_own::<$transport>(tcti_context, size, conf) }
+        }
+    )*};
 }
 
-/// Initialises a context of the transport `swtpm`. `conf` is
-/// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
-/// `persistent=1` in addition keeps the connection, and other processes out.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Swtpm_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Swtpm>(tcti_context, size, conf) }
-}
+// The header's test writes each line out as a function before cbindgen reads it.
+inits! {
+    /// Initialises a context of the transport `device`. `conf` is the path of
+    /// a TPM device; NULL tries /dev/tpmrm0, /dev/tpm0 and /dev/tcm0.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Device_Init => Device;
 
-/// Initialises a context of the transport `mssim`. `conf` is
-/// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Mssim_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Mssim>(tcti_context, size, conf) }
-}
+    /// Initialises a context of the transport `swtpm`. `conf` is
+    /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+    /// `persistent=1` in addition keeps the connection, and other processes out.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Swtpm_Init => Swtpm;
 
-/// Initialises a context of the transport `cmd`. `conf` is a command line
-/// for `/bin/sh -c`, which reads TPM commands and writes responses.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Cmd_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Cmd>(tcti_context, size, conf) }
-}
+    /// Initialises a context of the transport `mssim`. `conf` is
+    /// `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Mssim_Init => Mssim;
 
-/// Initialises a context of the transport `libtpms`, a TPM inside this
-/// process. `conf` is the path of its state file; NULL is a TPM in memory.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Libtpms_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Libtpms>(tcti_context, size, conf) }
-}
+    /// Initialises a context of the transport `cmd`. `conf` is a command line
+    /// for `/bin/sh -c`, which reads TPM commands and writes responses.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Cmd_Init => Cmd;
 
-/// Initialises a context of the transport `spidev`, a TPM on an SPI bus.
-/// `conf` is `PATH,speed=HZ,share=1`, each of which may be left out; NULL is
-/// /dev/spidev0.1.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Spidev_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Spidev>(tcti_context, size, conf) }
-}
+    /// Initialises a context of the transport `libtpms`, a TPM inside this
+    /// process. `conf` is the path of its state file; NULL is a TPM in memory.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Libtpms_Init => Libtpms;
 
-/// Initialises a context of the transport `i2c`, a TPM on an I2C bus.
-/// `conf` is `PATH,address=NUMBER,share=1`, all but the path may be left out.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_I2c_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<I2c>(tcti_context, size, conf) }
-}
+    /// Initialises a context of the transport `spidev`, a TPM on an SPI bus.
+    /// `conf` is `PATH,speed=HZ,share=1`, each of which may be left out; NULL is
+    /// /dev/spidev0.1.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Spidev_Init => Spidev;
 
-/// Initialises a context of the transport `null`, which has no TPM and
-/// refuses every command. `conf` is ignored.
-///
-/// Otherwise as Tss2_Tcti_Rusttcti_Init().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn Tss2_Tcti_Rusttcti_Null_Init(
-    tcti_context: *mut TSS2_TCTI_CONTEXT,
-    size: *mut size_t,
-    conf: *const c_char,
-) -> TSS2_RC {
-    // SAFETY: the caller's contract is the same.
-    unsafe { private::init_own::<Null>(tcti_context, size, conf) }
+    /// Initialises a context of the transport `i2c`, a TPM on an I2C bus.
+    /// `conf` is `PATH,address=NUMBER,share=1`, all but the path may be left out.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_I2c_Init => I2c;
+
+    /// Initialises a context of the transport `null`, which has no TPM and
+    /// refuses every command. `conf` is ignored.
+    ///
+    /// Otherwise as Tss2_Tcti_Rusttcti_Init().
+    Tss2_Tcti_Rusttcti_Null_Init => Null;
 }
 
 /// Power-cycles the TPM behind a context of this module: what is permanent

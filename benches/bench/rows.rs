@@ -57,6 +57,9 @@ pub const ALL: &[Measured] = rows! {
     "cmd: GetRandom(16) of a child that answers at once" = cmd,
     "cmd: system calls a command" = cmd_calls,
     "pcap: GetRandom(16) of the embedded TPM" = pcap,
+    "fault: what it adds to a command that it does not strike" = (|| added("fault,on=Startup,drop")),
+    "retry: what it adds to a command" = (|| added("retry")),
+    "deadline: what it adds to a command" = (|| added("deadline,ms=30000")),
     "swtpm tcp: peak memory of tpm2_getrandom" = peak_memory,
 };
 
@@ -117,7 +120,7 @@ fn libtpms_get_random() -> Row {
         || each(500, || raw.round(&mut response)),
         || direct.rounds(500),
     );
-    time(pair, "TPMLIB_Process", Limit::Ratio(1.05))
+    time(pair, "TPMLIB_Process", Limit::Ratio(1.10))
 }
 
 /// Debian has that module from tpm2-tss 4.0 on.
@@ -370,6 +373,18 @@ fn pcap() -> Row {
         || each(50, || round(&mut theirs)),
     );
     time(pair, DEBIANS, NEVER_SLOWER)
+}
+
+/// The time that a layer adds to a command of an embedded TPM.
+fn added(layer: &str) -> Row {
+    let mut with = ours(&format!("{layer}:libtpms"));
+    let mut without = ours("libtpms");
+    let (with, without) = in_turn(
+        101,
+        || each(500, || round(&mut with)),
+        || each(500, || round(&mut without)),
+    );
+    alone(with - without, Unit::Time, Limit::Value(200.0))
 }
 
 fn peak_memory() -> Row {

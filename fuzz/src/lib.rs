@@ -21,6 +21,7 @@ mod elf;
 mod input;
 mod libtpms;
 mod pcap;
+mod rm;
 mod seeds;
 mod socket_peer;
 mod state;
@@ -42,7 +43,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     target("vtable", vtable::run, 512),
     target("libtpms", libtpms::run, 1024),
     target("chain", chain::run, 512),
@@ -54,6 +55,8 @@ pub const TARGETS: [Target; 11] = [
     target("elf", elf::run, 4096),
     target("command", views::run_command, 512),
     target("response", views::run_response, 512),
+    target("wrap", rusttcti::fuzzing::wrap::run, 1024),
+    target("rm", rm::run, 1024),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

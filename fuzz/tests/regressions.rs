@@ -49,5 +49,6 @@ macro_rules! targets {
 }
 
 targets!(
-    vtable, libtpms, chain, swtpm_peer, mssim_peer, cmd_peer, state, pcap, elf, command, response
+    vtable, libtpms, chain, swtpm_peer, mssim_peer, cmd_peer, state, pcap, elf, command, response,
+    wrap, rm
 );

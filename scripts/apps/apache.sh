@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Apache's mod_ssl with its key in the TPM: a server in one process, and one
-# whose forked workers inherit the TPM's context.
+# whose forked workers go on with the TPM's context that their master opened.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -19,8 +19,11 @@ echo "a page" >pages/index.html
 chmod 755 pages
 modules=/usr/lib/apache2/modules
 
-# Apache on the TPM $tpm, with a key made there; $1: -X, or -DFOREGROUND.
+# Apache on the TPM $tpm, with a key made there; $1: -X, -DFOREGROUND, or -DX to
+# have it detach as it does by default; $2: prefork or event.
 server() {
+    # A thread a worker with mpm_event: Debian's provider has no lock for two.
+    local mpm=${2:-prefork}
     export TPM2OPENSSL_TCTI="$tpm"
     openssl genpkey -provider tpm2 -provider default -algorithm RSA -out key.pem 2>.out ||
         fail "a key" .out
@@ -35,13 +38,17 @@ Listen 127.0.0.1:$port
 PidFile $work/httpd.pid
 DefaultRuntimeDir $work
 Mutex file:$work
-LoadModule mpm_prefork_module $modules/mod_mpm_prefork.so
+LoadModule mpm_${mpm}_module $modules/mod_mpm_$mpm.so
 LoadModule authz_core_module $modules/mod_authz_core.so
 LoadModule ssl_module $modules/mod_ssl.so
 ErrorLog $work/error.log
 DocumentRoot $work/pages
 $(printf '%s\n' "${user[@]}")
-StartServers 1
+StartServers 2
+$([ "$mpm" = prefork ] && printf '%s\n' "MaxSpareServers 8" "MaxRequestWorkers 8")
+$([ "$mpm" = event ] && printf '%s\n' "ThreadsPerChild 1" "MaxRequestWorkers 8" "ServerLimit 8" "MinSpareThreads 2" "MaxSpareThreads 8")
+MaxConnectionsPerChild 25
+KeepAlive Off
 SSLEngine on
 SSLCertificateFile $work/crt.pem
 SSLCertificateKeyFile $work/key.pem
@@ -51,6 +58,13 @@ END
     # At its end it ends its process group: one of its own.
     start apache.log setsid env OPENSSL_CONF="$work/openssl.cnf" apache2 "$1" -f "$work/httpd.conf"
     await "a listening Apache" listens "$port"
+    if [ "$1" = -DX ]; then
+        # It has detached: its master is another process.
+        wait "$daemon"
+        await "a process id" test -s httpd.pid
+        daemon="$(cat httpd.pid)"
+        daemons+=("$daemon")
+    fi
 }
 
 get() {
@@ -68,6 +82,44 @@ done
 
 new_tpm libtpms
 server -DFOREGROUND
-refused "a forked worker cannot use the TPM that its parent opened" "internal error" get
+refused "a forked worker cannot use the embedded TPM that its parent opened" "internal error" get
 says "and it says why" error.log "opened before fork() and belongs to the parent"
 stop "$daemon"
+
+# 200 TLS connections, 8 at a time, over workers that are replaced every 25. A
+# worker of mpm_event that ends may reset a connection before mod_ssl sees it:
+# such a one is made again.
+connections() {
+    local lost
+    one() {
+        for _ in 1 2 3; do
+            curl --silent --show-error --max-time 60 --cacert crt.pem \
+                "https://localhost:$port/index.html" 2>"refusal.$1" && break
+            grep -q "Connection reset by peer" "refusal.$1" || break
+        done
+    }
+    export -f one
+    export port
+    rm -f refusal.*
+    seq 200 | xargs -P 8 -I{} bash -c 'one {}' >served || true
+    lost=$((200 - $(grep -c "^a page$" served || true)))
+    if [ "$lost" != 0 ]; then
+        echo "$lost of 200 were not served" >.out
+        cat refusal.* >>.out
+        tail -n 20 error.log >>.out
+        return 1
+    fi
+}
+
+for chain in "" "rm,fork=1:"; do
+    for mpm in prefork event; do
+        new_tpm swtpm
+        tpm="rusttcti:$chain${tpm#rusttcti:}"
+        # The first detaches by a fork of its own.
+        if [ "$mpm" = prefork ]; then server -DX "$mpm"; else server -DFOREGROUND "$mpm"; fi
+        connections || fail "$mpm, ${chain}swtpm: 200 connections" .out
+        echo "   $mpm, ${chain}swtpm: forked workers serve 200 connections"
+        stop "$daemon"
+        await "its end" eval "! listens $port"
+    done
+done

@@ -49,7 +49,7 @@ done
 
 # tpm2_ptool is many programs of tpm2-tools, and counts on a resource manager.
 new_tpm libtpms
-export TPM2TOOLS_TCTI="rusttcti:flush:${tpm#rusttcti:}" TPM2_PKCS11_STORE="$work/ptool.store"
+export TPM2TOOLS_TCTI="rusttcti:rm:${tpm#rusttcti:}" TPM2_PKCS11_STORE="$work/ptool.store"
 export TPM2_PKCS11_TCTI="$TPM2TOOLS_TCTI"
 mkdir "$TPM2_PKCS11_STORE"
 ok "tpm2_ptool makes a store" tpm2_ptool init
@@ -76,7 +76,7 @@ echo second
 END
 chmod 755 askpass
 export TPM2_PKCS11_STORE="$work/libtpms.store" SSH_ASKPASS="$work/askpass" SSH_ASKPASS_REQUIRE=force
-export TPM2_PKCS11_TCTI="${LD_LIBRARY_PATH%%:*}/libtss2-tcti-rusttcti.so.0:flush:${first#rusttcti:}"
+export TPM2_PKCS11_TCTI="${LD_LIBRARY_PATH%%:*}/libtss2-tcti-rusttcti.so.0:rm:${first#rusttcti:}"
 export SSH_AUTH_SOCK="$work/agent"
 start agent.log ssh-agent -D -a "$SSH_AUTH_SOCK" -P '/usr/lib/*,/lib/*'
 await "ssh-agent's socket" test -S "$SSH_AUTH_SOCK"

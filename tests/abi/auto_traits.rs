@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use rusttcti::transport::libtpms::Libtpms;
-use rusttcti::{Context, Esys, Native, Result, Tcti, TctiLdr};
+use rusttcti::{Context, Esys, Native, OwnedEsys, Pipes, Result, Stream, Tcti, TctiLdr};
 
 /// A transport that is neither Debug nor Sync.
 struct Plain(std::cell::Cell<u8>);
@@ -22,6 +22,7 @@ impl Tcti for Plain {
 }
 
 fn is_debug<T: Debug>() {}
+fn is_sent<T: Send>() {}
 fn is_shared<T: Send + Sync>() {}
 
 #[test]
@@ -29,7 +30,12 @@ fn contexts_and_modules_are_debug_send_and_sync() {
     is_debug::<Context>();
     is_debug::<Context<Plain>>();
     is_debug::<Esys<'_, Plain>>();
+    is_debug::<OwnedEsys<Plain>>();
+    is_debug::<Stream<Plain>>();
+    is_debug::<Pipes<u8, u8>>();
     is_debug::<Libtpms>();
+    is_sent::<OwnedEsys<Plain>>();
+    is_sent::<Stream<Plain>>();
     is_shared::<Context>();
     is_shared::<Context<Plain>>();
     is_shared::<Native>();

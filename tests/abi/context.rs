@@ -147,3 +147,46 @@ fn a_context_around_a_context_is_one() {
     drop(inner.into_inner().expect("not finalized"));
     assert_eq!(log.calls(), ["transmit", "receive", "drop"]);
 }
+
+#[test]
+fn a_context_tells_the_error_that_a_call_from_c_failed_with_and_its_cause() {
+    let mut unplugged = true;
+    let (context, _) = context(Scripted {
+        transmit: Box::new(move |_| match std::mem::take(&mut unplugged) {
+            true => Err(Error::from(std::io::Error::other("unplugged")).context("cannot send")),
+            false => Ok(()),
+        }),
+        ..Scripted::default()
+    });
+    assert!(context.last_error().is_none());
+    let c = Vtable(context.as_ptr());
+    assert_eq!(c.transmit(&get_random(16)), rc::IO_ERROR);
+    let error = context.last_error().expect("it failed");
+    assert_eq!(error.report(), "cannot send: unplugged");
+    let cause = error.get_ref().and_then(|cause| cause.source());
+    assert!(
+        cause.is_some_and(|cause| cause.is::<std::io::Error>()),
+        "{error:#?}"
+    );
+
+    // It is the last failure, whatever succeeds after it.
+    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
+    let still = context.last_error().expect("kept");
+    assert_eq!(still.report(), "cannot send: unplugged");
+    assert_eq!(c.set_locality(1), rc::BAD_SEQUENCE);
+    let next = context.last_error().expect("another");
+    assert_eq!(next.kind(), ErrorKind::BadSequence);
+    c.finalize();
+    assert_eq!(c.transmit(&get_random(16)), rc::BAD_SEQUENCE);
+    let last = context.last_error().expect("one more");
+    assert_eq!(last.to_string(), "the context was finalized");
+}
+
+#[test]
+fn the_errors_of_two_contexts_are_two() {
+    let (mut one, _) = context(Scripted::default());
+    let (other, _) = context(Scripted::default());
+    kind(one.set_locality(7));
+    assert!(one.last_error().is_some());
+    assert!(other.last_error().is_none());
+}

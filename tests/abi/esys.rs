@@ -6,7 +6,7 @@ use std::ptr;
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::wire::CommandCode;
-use rusttcti::{Context, Esys};
+use rusttcti::{Context, Error, ErrorKind, Esys, OwnedEsys};
 use tss_esapi_sys::*;
 
 const TR: u32 = ESYS_TR_NONE;
@@ -213,9 +213,9 @@ fn two_tpms_in_one_process_are_two() {
 
 #[test]
 fn the_examples_run() {
-    let run = |example: &str| {
+    let run = |example: &str, chain: &str| {
         let output = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--example", example, "--", "libtpms"])
+            .args(["run", "--quiet", "--example", example, "--", chain])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
@@ -226,11 +226,13 @@ fn the_examples_run() {
         );
         String::from_utf8(output.stdout).expect("text")
     };
-    let random = run("esys-in-process");
+    let random = run("esys-in-process", "libtpms");
     assert_eq!(random.trim().len(), 32, "16 bytes in hex: {random}");
-    let table = run("observe");
+    let table = run("observe", "libtpms");
     assert!(table.contains("0x17b     100"), "{table}");
     assert!(table.contains("0x181     100"), "{table}");
+    let counted = run("count", "count,every=10:libtpms");
+    assert_eq!(counted, "10 commands\n20 commands\n30 commands\n");
 }
 
 #[test]
@@ -254,4 +256,97 @@ fn two_of_esys_over_one_context_take_turns_and_none_disturbs_the_others_command(
     assert_eq!(code, 0);
     assert_eq!(taken(late).len(), 16, "it was not disturbed");
     assert!(random(&one).is_ok());
+}
+
+/// The code of a GetRandom, whose bytes are freed.
+fn get_random(esys: *mut ESYS_CONTEXT) -> u32 {
+    let mut random = ptr::null_mut();
+    // SAFETY: a context, and a place.
+    let code = unsafe { Esys_GetRandom(esys, TR, TR, TR, 16, &mut random) };
+    if code == 0 {
+        assert_eq!(taken(random).len(), 16);
+    }
+    code
+}
+
+#[test]
+fn check_gives_the_error_that_the_transport_failed_with_or_the_code_in_words() {
+    use rusttcti_kit::scripted::{Scripted, put};
+    // The answer to the second command comes from a TPM that is in failure mode.
+    let mut commands = 0;
+    let failing = b"\x80\x01\0\0\0\x0a\0\0\x01\x01";
+    let tcti = Context::new(Scripted {
+        transmit: Box::new(move |_| {
+            commands += 1;
+            match commands {
+                1 => {
+                    let eio = std::io::Error::from_raw_os_error(5);
+                    Err(Error::from(eio).context("the line is noisy"))
+                }
+                _ => Ok(()),
+            }
+        }),
+        receive: Box::new(|response, _| put(response, failing)),
+        ..Scripted::default()
+    });
+    let esys = tcti.esys().expect("ESYS");
+    let code = get_random(esys.as_ptr());
+    assert_eq!(code, rusttcti_kit::vtable::rc::IO_ERROR);
+    let error = esys.check(code).expect_err("it failed");
+    assert_eq!(error.rc(), code);
+    assert_eq!(
+        error.report(),
+        "the line is noisy: Input/output error (os error 5)"
+    );
+    let cause = std::error::Error::source(&error).and_then(std::error::Error::source);
+    assert!(
+        cause.is_some_and(|cause| cause.is::<std::io::Error>()),
+        "{error:#?}"
+    );
+
+    // ESYS goes no further after that.
+    let error = esys.check(get_random(esys.as_ptr()));
+    assert_eq!(error.expect_err("ESYS's own").rc() >> 16, 7);
+    drop(esys);
+    let esys = tcti.esys().expect("another");
+    let code = get_random(esys.as_ptr());
+    assert_eq!(code, 0x101);
+    let error = esys.check(code).expect_err("the TPM failed");
+    assert_eq!(
+        (error.rc(), error.kind()),
+        (0x101, ErrorKind::GeneralFailure)
+    );
+    assert!(error.to_string().contains("failure"), "{error}");
+    // An old failure of the transport is not taken for ESYS's own.
+    let error = esys
+        .check(rusttcti_kit::vtable::rc::IO_ERROR)
+        .expect_err("a code");
+    assert!(!error.report().contains("noisy"), "{error}");
+    esys.check(0).expect("success");
+}
+
+#[test]
+fn an_owned_esys_works_on_another_thread_and_ends_before_its_transport() {
+    let scripted = rusttcti_kit::scripted::Scripted::default();
+    let log = scripted.log.clone();
+    let esys = Context::new(scripted).into_esys().expect("ESYS");
+    drop(esys);
+    assert_eq!(log.calls(), ["finalize", "drop"]);
+
+    let esys: OwnedEsys = tpm().into_esys().expect("ESYS");
+    let esys = std::thread::spawn(move || {
+        esys.check(get_random(esys.as_ptr())).expect("random bytes");
+        esys
+    });
+    let esys = esys.join().expect("no panic");
+    esys.check(get_random(esys.as_ptr())).expect("random bytes");
+    assert!(
+        esys.context()
+            .last_error()
+            .is_none_or(|e| e.kind() == ErrorKind::TryAgain)
+    );
+    // The transport comes back open.
+    let tpm = esys.into_context().into_inner();
+    let mut tpm = tpm.expect("it was not finalized");
+    rusttcti_kit::tpm::ok(&mut *tpm, &rusttcti_kit::commands::get_random(16));
 }

@@ -72,11 +72,14 @@ impl Footprint {
         };
         let read = |file: &str| std::fs::read_to_string(file).expect("procfs");
         let status = read("/proc/self/status");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        // Without pages of files, which this program's own code touches as it goes.
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
         let resident = resident.and_then(|text| text.split_whitespace().next());
         Self {
             heap,
-            resident_kib: resident.expect("VmRSS").parse().expect("KiB"),
+            resident_kib: resident.expect("RssAnon").parse().expect("KiB"),
             mappings: read("/proc/self/maps").lines().count(),
             fds: proc::fds(),
             threads: proc::threads(),

@@ -8,5 +8,7 @@ mod inherit;
 mod pcap;
 mod pcap_upstream;
 mod power;
+mod replay;
 mod retry;
+mod trace;
 mod wrong_retry;

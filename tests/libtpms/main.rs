@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Embedded TPMs.
 
+mod copies;
 mod disk;
 mod end;
 mod fork;

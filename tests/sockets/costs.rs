@@ -54,9 +54,9 @@ fn assert_calls(chain: &str, expected: &[&str]) {
 }
 
 #[test]
-fn a_command_to_swtpm_over_tcp_takes_five_system_calls() {
+fn a_command_to_swtpm_over_tcp_takes_six_system_calls() {
     let swtpm = Swtpm::tcp();
-    let calls = ["socket", "sendto", "sendto", "recvfrom", "close"];
+    let calls = ["socket", "sendto", "sendto", "ppoll", "recvfrom", "close"];
     assert_calls(&format!("swtpm:{}", swtpm.conf()), &calls);
 }
 

@@ -15,7 +15,7 @@
 //! | StartAuthSession, PolicyCpHash, PolicyGetDigest | a session that collects bytes |
 //! | ContextSave, ContextLoad, FlushContext | as Part 3 has them |
 //! | Clear, HierarchyControl, Startup | end objects |
-//! | GetCapability | handles and properties |
+//! | GetCapability, ReadClock | handles and properties, the number of resets |
 
 mod commands;
 mod rooms;

@@ -25,11 +25,21 @@ pub fn file() -> PathBuf {
     dir().join("libtss2-tcti-rusttcti.so.0")
 }
 
-/// The library that examples/own-module makes, with the versions of our own
-/// Cargo.lock. One test at a time makes it.
+/// The library that examples/own-module makes.
 pub fn own() -> PathBuf {
+    example("own-module", "libbridge.so")
+}
+
+/// The library that examples/own-layer makes.
+pub fn own_layer() -> PathBuf {
+    example("own-layer", "libredo.so")
+}
+
+/// The library that a crate in examples/ makes, with the versions of our own
+/// Cargo.lock. One test at a time makes it.
+fn example(name: &str, library: &str) -> PathBuf {
     let root = root();
-    let folder = root.join("examples/own-module");
+    let folder = root.join("examples").join(name);
     let target = scratch().join("own-module");
     std::fs::create_dir_all(&target).expect("a folder");
     let lock = File::create(target.join("lock")).expect("a lock");
@@ -41,7 +51,7 @@ pub fn own() -> PathBuf {
             .arg(&target)
             .current_dir(folder),
     );
-    target.join("debug/libbridge.so")
+    target.join("debug").join(library)
 }
 
 /// A program that finds the module by its name.

@@ -27,6 +27,8 @@ enum Place {
     Unix(PathBuf),
 }
 
+/// The key of the state file, in its folder, if it has one.
+const KEY: &str = "key";
 /// How long a swtpm may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,6 +59,24 @@ impl Swtpm {
             place,
             state,
         }
+    }
+
+    /// On two unix sockets, with a state file that is encrypted.
+    pub fn encrypted() -> Self {
+        let state = TempDir::new().expect("a folder for swtpm's state");
+        std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
+        let place = Place::Unix(state.path().join("tpm"));
+        let child = start(&place, &state).expect("swtpm listens");
+        Self {
+            child,
+            place,
+            state,
+        }
+    }
+
+    /// Its own state file.
+    pub fn state_file(&self) -> PathBuf {
+        self.state.path().join("tpm2-00.permall")
     }
 
     /// The configuration of a transport to it.
@@ -136,11 +156,17 @@ fn start(place: &Place, state: &TempDir) -> Option<Child> {
             format!("type=unixio,path={}", control(path).display()),
         ),
     };
+    let key = state.path().join(KEY);
+    let key = key.exists().then(|| {
+        let path = key.display();
+        format!("--key=file={path},format=hex,mode=aes-cbc")
+    });
     let mut child = Command::new("swtpm")
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
         .args(["--server", &server, "--ctrl", &ctrl])
         .arg("--tpmstate")
         .arg(format!("dir={}", state.path().display()))
+        .args(key)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

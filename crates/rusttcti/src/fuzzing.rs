@@ -4,7 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "wrap")]
+pub use crate::layer::wrap::fuzzing as wrap;
 pub use crate::transport::cmd::stand_in;
+#[cfg(feature = "libtpms")]
 pub use crate::transport::libtpms::fuzzing::{State, elf, sha1};
 
 /// The level that TSS2_LOG says, as tpm2-tss numbers it.

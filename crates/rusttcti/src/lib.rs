@@ -3,17 +3,32 @@
 //! stack can load.
 //!
 //! A TCTI (TPM Command Transmission Interface) is the lowest layer of that
-//! stack: it carries commands to a TPM and responses back. This crate is a
-//! loadable module with the usual transports (`tpm2_getrandom -T
-//! rusttcti:libtpms`), and what is needed to write, load and combine more.
+//! stack: it carries commands to a TPM and responses back. This crate has the
+//! usual transports, which the module `libtss2-tcti-rusttcti.so.0` gives to every
+//! program (`tpm2_getrandom -T rusttcti:libtpms`), and the means to write, load
+//! and combine more.
 //!
-//! # Write one
+//! | to | see |
+//! | --- | --- |
+//! | write a transport | [`Stream`], [`Tcti`], [`Module`], [`export!`] |
+//! | write a layer | [`layer`], [`Options`], [`Chains`] |
+//! | open what there is | [`open`], [`Chain`], [`transport`], [`layer`] |
+//! | load a C module, use a C context | [`TctiLdr`], [`Native`] |
+//! | give a transport to ESYS or other C code | [`Context`], [`Esys`], [`OwnedEsys`] |
+//! | send a command | [`TctiExt::execute`], [`wire`] |
+//! | come from Python | [`coming_from_pytcti`] |
 //!
-//! A transport is a type with the two required methods of [`Tcti`]; that
-//! trait's page shows a whole one. With [`Module`] it gets a name, and
-//! [`export!`] makes a crate of `crate-type = ["cdylib"]` a module of it that
-//! tctildr and every program finds as `libtss2-tcti-NAME.so.0`. In one's own
-//! process, [`Context`] hands it to ESYS or to any C code:
+//! # Write a transport
+//!
+//! A transport is a type with the two required methods of [`Tcti`]. Where a byte
+//! stream leads to the TPM, [`Stream`] has them already; the page of [`Tcti`]
+//! shows a whole transport. [`Module`] gives it a name, and [`export!`] makes a
+//! module of its crate, which every program finds as `libtss2-tcti-NAME.so.0`.
+//! `make new-module NAME=foo`, in this crate's repository, makes such a crate
+//! with tests; `KIND=layer` makes one for a layer.
+//!
+//! In your own process no module is needed. [`Context`] hands a transport to ESYS
+//! or to any C code:
 //!
 //! ```
 //! use rusttcti::Context;
@@ -28,38 +43,40 @@
 //!
 //! To build needs pkg-config and the headers of tpm2-tss (Debian:
 //! `pkg-config libtss2-dev`). The C types are those of the crate
-//! `tss-esapi-sys`, version 0.6, which a program that names them depends on too.
+//! `tss-esapi-sys`, version 0.6. A program that names them depends on it too.
 //!
-//! # Test one
+//! # Test a transport
 //!
-//! Its methods can be called as they are. Those of a [`Context`] around it are
-//! called as C calls them, with all the bridge's checks between. And
-//! [`open`]`("libtpms")` is a TPM for the other end of a transport, or for the
-//! inside of a layer:
+//! A test may call the methods directly. A [`Context`] around the transport calls
+//! them as C does, with all the bridge's checks in between. [`open`]`("libtpms")`
+//! is a TPM for the other end of a transport, or for the inside of a layer:
 //!
 //! ```
 //! use rusttcti::wire::{CommandBuilder, CommandCode};
-//! use rusttcti::{Context, Tcti};
+//! use rusttcti::{Context, Tcti, TctiExt};
 //!
 //! # let transport = rusttcti::open("libtpms")?;
 //! let mut context = Context::new(transport);
-//! let mut response = [0; 4096];
-//! assert!(context.receive(&mut response, None).is_err()); // out of sequence
-//! context.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
-//! assert_eq!(context.receive(&mut response, None)?, 28);
+//! assert!(context.receive(&mut [0; 4096], None).is_err()); // out of sequence
+//! let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
+//! assert_eq!(context.execute(&get_random, None)?.len(), 28);
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! A library that cargo built is loaded as programs load it by
-//! [`TctiLdr::parse`]`("./target/debug/libNAME.so:CONF")`. What calls fail with
-//! is written to standard error, past cargo's capture, unless `TSS2_LOG` is
-//! `tcti+none`. The crate that `make new-module` makes has tests to begin with.
+//! The crate `rusttcti-kit` holds a transport against the whole contract:
+//! `rusttcti_kit::conformance!(|| MyTransport::open())` in its tests, or
+//! `tcti-check -T ./target/debug/libNAME.so:CONF` for the module that cargo
+//! built. [`TctiLdr::parse`] loads such a file as programs do. Failed calls are
+//! written to standard error, past cargo's capture, unless `TSS2_LOG` is
+//! `tcti+none`.
 //!
-//! # Load one
+//! # Open and combine
 //!
-//! [`open`] takes a chain, the string behind `rusttcti:`; [`TctiLdr`] any C
-//! module by name; [`Native`] a context that C code made. All of them are
-//! [`Tcti`]s, as a [`Context`] is.
+//! [`open`] takes a chain, the string behind `rusttcti:`. [`TctiLdr`] loads any C
+//! module by name, and [`Native`] uses a context that C code made. All of them are
+//! [`Tcti`]s, as a [`Context`] is. A [layer] is a `Tcti` around another
+//! one, and stands in front of it in a chain:
+//! `pcap,file=/tmp/tpm.pcapng:swtpm:port=2321`.
 //!
 //! ```
 //! use rusttcti::wire::{CommandBuilder, CommandCode};
@@ -72,52 +89,67 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! # Compose
-//!
-//! A layer is a `Tcti` around another one: those in [`layer`] wrap any, and so
-//! do your own, over what [`open`] returns too. In a chain the layers stand in
-//! front: `pcap,file=/tmp/tpm.pcapng:swtpm:port=2321`.
-//!
 //! # Errors
 //!
-//! An [`Error`] is a kind, a sentence and a cause. C sees the `TSS2_RC` of its
-//! kind, and the sentence by `Tss2_Tcti_Rusttcti_LastError()`. Rust code that
-//! reaches a Rust transport through C's functions, by [`Native`], gets the
-//! original error back, source chain included; of a transport in another
-//! module made with this crate it gets the response code and the words, of any
-//! other C module tss2-rc's words for the code. An error of one's own type is
-//! found behind those that say what was being done by walking
-//! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a
-//! transport is a [`ErrorKind::GeneralFailure`] with its message; what the
-//! program's panic hook prints, it prints as well.
+//! An [`Error`] has a kind, a sentence and a cause. C gets the `TSS2_RC` of its
+//! kind, and the sentence from `Tss2_Tcti_Rusttcti_LastError()`. Rust code gets
+//! more of a failure behind C's functions:
 //!
-//! What a call fails with is in the log, so that a transport writes none: where
-//! `TSS2_LOG` says (module `tcti`), at the level error, or debug for
+//! - From a Rust transport of this process, the original error with all causes:
+//!   by [`Native`], by [`Context::last_error`], and by [`Esys::check`] after an
+//!   ESYS call.
+//! - From a transport in another module that was made with this crate, the
+//!   response code and the sentence.
+//! - From any other C module, the response code in tss2-rc's words.
+//!
+//! An error of your own type is found by walking
+//! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a
+//! transport becomes an [`ErrorKind::GeneralFailure`] with its message, after the
+//! program's panic hook has run.
+//!
+//! A transport writes no log: the bridge logs what calls fail with, where
+//! `TSS2_LOG` says (module `tcti`). The level is error, or debug for
 //! [`TryAgain`](ErrorKind::TryAgain), [`NotImplemented`](ErrorKind::NotImplemented)
-//! and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer); at the level trace
-//! so are all commands and responses.
+//! and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer). At the level trace
+//! all commands and responses are logged.
 //!
 //! # Threads and fork
 //!
-//! A context may move between threads. Two threads that use one at once get
-//! [`ErrorKind::BadSequence`] at worst; cancel alone is meant for that. After
-//! fork(2) a context stays its parent's: the child's calls fail with
-//! [`ErrorKind::BadContext`], and it can open contexts of its own. No signal's
-//! disposition or mask is changed, no SIGPIPE is raised and no EINTR returned. (A
-//! transport of one's own in a [`Context`], or a C module in a [`TctiLdr`], has
-//! the SIGPIPE of the program that made them: Rust's start ignores it.)
+//! A context may move between threads. Two threads that use one at the same time
+//! get [`ErrorKind::BadSequence`] at worst; only cancel is meant for that.
+//!
+//! After fork(2) a context stays its parent's. The child's calls fail with
+//! [`ErrorKind::BadContext`], and the child can open contexts of its own. The
+//! exception is a transport that connects anew in the child (`swtpm`, and
+//! `rm,fork=1` over it or the device).
+//!
+//! No signal's disposition or mask is changed, no SIGPIPE is raised, and no EINTR
+//! is returned. Two cases have the SIGPIPE of the program that made them, which
+//! Rust's start ignores: a transport of your own in a [`Context`], and a C module
+//! in a [`TctiLdr`]. [`Stream`] raises none there either.
 //!
 //! # What C can rely on
 //!
-//! Every pointer, size and state is checked before a transport is called; a
-//! response that doesn't fit is kept; a response that lies about its size never
-//! reaches the caller; no unwinding crosses into C; memory beyond the caller's
-//! buffer is not touched; finalize may be called twice. The module exports the
-//! functions of its header and nothing else, and leaves nothing behind when it
-//! is unloaded.
+//! - Every pointer, size and state is checked before a transport is called.
+//! - A response that doesn't fit is kept. A response that lies about its size
+//!   never reaches the caller.
+//! - No unwinding crosses into C, and no memory beyond the caller's buffer is
+//!   touched.
+//! - finalize may be called twice.
+//! - The module exports the functions of its header and nothing else, and leaves
+//!   nothing behind when it is unloaded.
 //!
-//! Coming from Python? [`coming_from_pytcti`] has each name beside its
-//! counterpart here.
+//! # Cargo features
+//!
+//! A crate for a small system leaves out what it doesn't use by
+//! `default-features = false`. A chain that names what was left out is answered as
+//! one that names an unknown transport or layer.
+//!
+//! | feature | default | what it has |
+//! | --- | --- | --- |
+//! | `libtpms` | on | the transports `libtpms` and `libtpms-copy`: TPMs inside the process |
+//! | `pcap` | on | the layer `pcap`, and with it the crate `pcap-file` |
+//! | `wrap` | off | the layer `wrap`, and with it the cryptography of RustCrypto |
 
 #![deny(missing_debug_implementations, missing_docs)]
 #![warn(unreachable_pub)]
@@ -130,6 +162,11 @@ mod contract;
 pub mod fuzzing;
 pub mod layer;
 #[macro_use]
+// Some of it serves a part that may be left out.
+#[cfg_attr(
+    not(all(feature = "libtpms", feature = "pcap", feature = "wrap")),
+    allow(dead_code, unused_macros, unused_imports)
+)]
 mod sys;
 pub mod transport;
 pub mod wire;
@@ -137,12 +174,13 @@ pub mod wire;
 #[doc = include_str!("coming-from-pytcti.md")]
 pub mod coming_from_pytcti {}
 
-pub use abi::{Context, ContextBuilder, Esys, Native, TctiInfo, TctiLdr};
+pub use abi::{Context, ContextBuilder, Esys, Native, OwnedEsys, TctiInfo, TctiLdr};
 pub use chain::{Chain, Chains, open};
 pub use config::Options;
 #[doc(hidden)]
 pub use contract::Peer;
-pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti};
+pub use contract::{Cancel, Error, ErrorKind, Magic, Module, PollHandle, Result, Tcti, TctiExt};
+pub use transport::stream::{Pipes, Stream};
 pub use wire::header;
 
 #[doc(hidden)]

@@ -58,7 +58,7 @@ pub(super) struct Rooms {
     /// Changed when the contexts of a hierarchy end.
     epochs: Vec<(u32, u32)>,
     pub(super) disabled: Vec<u32>,
-    resets: u32,
+    pub(super) resets: u32,
 }
 
 const FIRST_OBJECT: u32 = 0x8000_0000;

@@ -27,6 +27,7 @@ use cuse::Cuse;
 /// Those of libtpms.
 pub fn over_libtpms(traits: Traits, faults: Faults) -> rusttcti::Result<Chip> {
     let mut tpm = Libtpms::builder().open()?;
+    let canceller = tpm.canceller();
     let execute = move |command: &[u8]| {
         let mut response = vec![0; 4096];
         let received = tpm
@@ -39,7 +40,12 @@ pub fn over_libtpms(traits: Traits, faults: Faults) -> rusttcti::Result<Chip> {
         }
         response
     };
-    Ok(Chip::in_real_time(execute, traits, faults))
+    let chip = Chip::in_real_time(execute, traits, faults);
+    if let Some(canceller) = canceller {
+        // A command that is done already has nothing to cancel.
+        chip.on_cancel(Box::new(move || drop(canceller.cancel())));
+    }
+    Ok(chip)
 }
 
 /// A device file with a chip behind it, until this is dropped.

@@ -57,6 +57,31 @@ pub(super) struct Bridge {
     /// SIGPIPE is kept from the transport's calls: it is somebody else's, and
     /// may write to pipes.
     shielded: bool,
+    /// What calls failed with, where that is kept. It is not in memory that C
+    /// frees, which would leave the error's own behind.
+    failure: Option<Failure>,
+}
+
+/// What a context's calls failed with.
+#[derive(Default)]
+struct Failure {
+    /// The last failure that there was.
+    last: Mutex<Option<Error>>,
+    /// Whether the last call of all was that one.
+    is_recent: AtomicBool,
+}
+
+impl Failure {
+    #[cold]
+    fn keep(&self, error: &Error) {
+        let before = self.last.lock().replace(error.clone());
+        self.is_recent.store(true, Ordering::Relaxed);
+        // Its cause may be of any type, and panic.
+        let _ = guarded(|| {
+            drop(before);
+            Ok(())
+        });
+    }
 }
 
 struct Session {
@@ -90,6 +115,7 @@ impl Bridge {
             cancellable: AtomicBool::new(false),
             cancels: cancels.unwrap_or(false),
             shielded,
+            failure: None,
         }
     }
 
@@ -122,6 +148,41 @@ impl Bridge {
             drop(canceller);
             Ok(())
         })
+    }
+
+    /// Keeps the errors of the calls to come. The bridge must be dropped then.
+    pub(super) fn keep_failures(&mut self) {
+        self.failure = Some(Failure::default());
+    }
+
+    /// Keeps what a call came to.
+    #[inline]
+    pub(super) fn keep(&self, result: &Result<()>) {
+        if let Some(failure) = &self.failure {
+            match result {
+                Ok(()) => failure.is_recent.store(false, Ordering::Relaxed),
+                Err(_) if self.is_inherited() => {}
+                Err(error) => failure.keep(error),
+            }
+        }
+    }
+
+    /// Returns the error of the last call that failed. In a forked child there is
+    /// none: another thread of the parent's may have left it locked.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        match (self.is_inherited(), &self.failure) {
+            (false, Some(failure)) => failure.last.lock().clone(),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of the last call, if that one failed.
+    pub(super) fn recent_error(&self) -> Option<Error> {
+        let failure = self.failure.as_ref()?;
+        match failure.is_recent.load(Ordering::Relaxed) {
+            true => self.last_error(),
+            false => None,
+        }
     }
 
     /// Fails in a forked child that cannot go on with the transport: the

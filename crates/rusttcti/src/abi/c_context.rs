@@ -15,6 +15,7 @@ use tss_esapi_sys::{
 
 use super::bridge::Bridge;
 use super::last_error::answer;
+use crate::sys::descriptors::with_stdio_taken;
 use crate::sys::panic::{caught, guarded};
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind, Magic, Result, Tcti};
@@ -39,7 +40,8 @@ pub struct Settings {
     pub magic: Magic,
     /// The size of the largest response in bytes.
     pub max_size: usize,
-    /// Keep SIGPIPE from the transport's calls.
+    /// Keep SIGPIPE from the transport's calls, and the numbers of the standard
+    /// streams from what it opens: it is not one of this crate's own.
     pub shielded: bool,
 }
 
@@ -83,6 +85,12 @@ impl CContext {
 
     pub(super) fn bridge(&self) -> &Bridge {
         &self.bridge
+    }
+
+    /// Keeps the errors of the calls to come; to be dropped, not freed, then.
+    pub(super) fn keeping_failures(mut self) -> Self {
+        self.bridge.keep_failures();
+        self
     }
 }
 
@@ -190,7 +198,11 @@ unsafe fn call(
     let answered = caught(|| {
         // SAFETY: passed on to the caller.
         let result = match unsafe { c_context(context) } {
-            Some(c_context) => run(&c_context.bridge),
+            Some(c_context) => {
+                let result = run(&c_context.bridge);
+                c_context.bridge.keep(&result);
+                result
+            }
             None => Err(refused(context)),
         };
         answer(what, result)
@@ -326,7 +338,7 @@ unsafe extern "C" fn make_sticky(
 /// `Tss2_Tcti_Rusttcti_Reset`.
 ///
 /// # Safety
-/// As for [`c_context`].
+/// As for `c_context`.
 pub unsafe fn reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: passed on to the caller.
     unsafe { call("Reset", context, Bridge::reset) }
@@ -376,7 +388,7 @@ pub unsafe fn init(
         // SAFETY: NULL or a C string, by the contract above.
         let conf = unsafe { text(conf) }?;
         let transport = match settings.shielded {
-            true => sigpipe::shielded(|| guarded(|| open(conf)))?,
+            true => with_stdio_taken(|| sigpipe::shielded(|| guarded(|| open(conf))))?,
             false => open(conf)?,
         };
         let c_context = CContext::new(transport, settings);

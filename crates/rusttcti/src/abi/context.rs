@@ -13,7 +13,7 @@ use super::bridge::Bridge;
 use super::c_context::{CContext, Settings};
 use super::native::Native;
 use crate::sys::panic::guarded;
-use crate::{Cancel, Magic, PollHandle, Result, Tcti};
+use crate::{Cancel, Error, Magic, PollHandle, Result, Tcti};
 
 /// A `TSS2_TCTI_CONTEXT` whose functions are a Rust transport's, for ESYS, SYS
 /// or any C code in the same process. Dropping it finalizes the transport. The
@@ -69,6 +69,28 @@ impl<T: Tcti> Context<T> {
         self.c_context.as_ptr().cast()
     }
 
+    /// Returns the error of the last call on this context that failed, from
+    /// whichever language it was made: the very error that the transport failed
+    /// with, its causes included, or that of one of the bridge's checks. `None`
+    /// where no call has failed, and after fork(2) in the child.
+    ///
+    /// C code in between, as ESYS is, passes only the error's response code on;
+    /// [`Esys::check`](crate::Esys::check) puts the two together.
+    ///
+    /// ```
+    /// use rusttcti::{Context, ErrorKind, Tcti};
+    /// use rusttcti::transport::null::Null;
+    ///
+    /// let mut context = Context::new(Null::default());
+    /// assert!(context.last_error().is_none());
+    /// context.set_locality(7).expect_err("no TPM has it");
+    /// let error = context.last_error().expect("it failed");
+    /// assert_eq!(error.kind(), ErrorKind::BadValue);
+    /// ```
+    pub fn last_error(&self) -> Option<Error> {
+        self.bridge().last_error()
+    }
+
     /// The transport, back from use: as it is, not finalized. `None` where C
     /// finalized the context, or after fork(2) in the child.
     pub fn into_inner(self) -> Option<T> {
@@ -79,7 +101,7 @@ impl<T: Tcti> Context<T> {
 }
 
 impl<T: Tcti> Context<T> {
-    fn bridge(&self) -> &Bridge {
+    pub(super) fn bridge(&self) -> &Bridge {
         // SAFETY: the c_context lives as long as `self`.
         unsafe { self.c_context.as_ref() }.bridge()
     }
@@ -122,7 +144,9 @@ impl<T: Tcti> Tcti for Context<T> {
     }
 
     fn reset(&mut self) -> Result<()> {
-        guarded(|| self.bridge().reset())
+        let result = guarded(|| self.bridge().reset());
+        self.bridge().keep(&result);
+        result
     }
 
     /// Ends the transport, which [`into_inner`](Self::into_inner) does not give
@@ -196,7 +220,7 @@ impl ContextBuilder {
 
     /// The context of this transport.
     pub fn build<T: Tcti>(self, tcti: T) -> Context<T> {
-        let c_context = Box::new(CContext::new(Box::new(tcti), self.0));
+        let c_context = Box::new(CContext::new(Box::new(tcti), self.0).keeping_failures());
         // SAFETY: a Box is never NULL.
         let c_context = unsafe { NonNull::new_unchecked(Box::into_raw(c_context)) };
         // SAFETY: a context of ours, whose cancellers are cut off before it goes.

@@ -114,6 +114,12 @@ fn caught<T>(call: impl FnOnce() -> T) -> (T, Option<Error>) {
     (answer, caught)
 }
 
+/// Returns the error of a response code that none of our contexts failed with,
+/// with tss2-rc's words for it.
+pub(super) fn of_code(rc: u32) -> Error {
+    foreign(None, rc)
+}
+
 /// The failure of somebody else's code, in its own words or tss2-rc's where it
 /// is more than a turn of the protocol.
 fn foreign(peer: Option<&Peer>, rc: u32) -> Error {

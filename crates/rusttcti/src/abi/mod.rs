@@ -13,7 +13,7 @@ mod tctildr;
 mod words;
 
 pub use context::{Context, ContextBuilder};
-pub use esys::Esys;
+pub use esys::{Esys, OwnedEsys};
 pub(crate) use loader::Loader;
 pub use loader::{TctiInfo, TctiLdr};
 pub use native::Native;

@@ -7,7 +7,9 @@ use crate::Result;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, OpenTransport, Options, parsed};
 use crate::layer;
-use crate::transport::{cmd, device, i2c, libtpms, libtpms_copy, mssim, null, spidev, swtpm};
+use crate::transport::{cmd, device, i2c, mssim, null, replay, spidev, swtpm};
+#[cfg(feature = "libtpms")]
+use crate::transport::{libtpms, libtpms_copy};
 
 /// Reads a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
@@ -27,18 +29,22 @@ pub(crate) const TRANSPORTS: &[Entry<ParseTransport>] = &[
     transport("swtpm", swtpm::SETTINGS, parsed::<swtpm::Swtpm>),
     transport("mssim", mssim::SETTINGS, parsed::<mssim::Mssim>),
     transport("cmd", cmd::SETTINGS, parsed::<cmd::Cmd>),
+    #[cfg(feature = "libtpms")]
     transport("libtpms", libtpms::SETTINGS, parsed::<libtpms::Libtpms>),
     transport("spidev", spidev::SETTINGS, parsed::<spidev::Spidev>),
     transport("i2c", i2c::SETTINGS, parsed::<i2c::I2c>),
+    #[cfg(feature = "libtpms")]
     transport(
         "libtpms-copy",
         libtpms_copy::SETTINGS,
         parsed::<libtpms_copy::LibtpmsCopy>,
     ),
+    transport("replay", replay::SETTINGS, parsed::<replay::Replay>),
     transport("null", null::SETTINGS, parsed::<null::Null>),
 ];
 
 pub(crate) const LAYERS: &[Entry<ParseLayer>] = &[
+    #[cfg(feature = "pcap")]
     layer("pcap", layer::pcap::SETTINGS, layer::pcap::parse),
     layer("flush", layer::flush::SETTINGS, layer::flush::parse),
     layer("trace", layer::trace::SETTINGS, layer::trace::parse),

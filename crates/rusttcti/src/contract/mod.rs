@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod ext;
 mod magic;
 mod module;
 pub(crate) mod tcti;
 
 pub use error::{Error, ErrorKind, Result};
+pub use ext::TctiExt;
 pub use magic::Magic;
 pub use module::Module;
 #[doc(hidden)]

@@ -9,69 +9,77 @@ use std::time::Duration;
 
 use crate::{Error, ErrorKind, Result};
 
-/// A way to a TPM: it carries commands there and responses back.
+/// A way to a TPM: it carries commands there and responses back. Every transport
+/// and every layer is one.
 ///
-/// Two methods are required. The bridge that shows a `Tcti` to C (see
-/// [`Context`](crate::Context)) checks every argument and every sequence of
-/// calls, keeps responses that did not fit, and catches panics, so that a
-/// transport repeats none of that: `transmit` gets a whole, well-formed
-/// command, `receive` is called only between a `transmit` that succeeded and
-/// the response, and no two calls run at once. They may come from one thread
-/// after another. In a forked child none is made, nor is the value dropped: a
-/// descriptor that must not stay open there is one to close in the child by
-/// other means (those that std opens are closed on exec).
+/// Two methods are required. The others have defaults, which ask what is
+/// [`below`](Self::below).
 ///
-/// A module works inside programs in C, to which Rust's own start was no help:
-/// SIGPIPE ends them. The bridge keeps it from the calls that it makes, but not
-/// from threads of the transport's own: those block all signals, or write to
-/// nothing but sockets, by std's `write` and `write_all`, which ask for no SIGPIPE.
+/// # A transport
 ///
-/// A whole transport, a TPM at the other end of a TCP connection:
+/// [`Stream`](crate::Stream) is a whole transport over a byte stream. A type of
+/// your own around it has a name and a configuration ([`Module`](crate::Module)),
+/// and changes what it likes:
 ///
 /// ```
-/// use std::io::{Read, Write};
-/// use std::net::{Shutdown, TcpStream};
+/// use std::net::TcpStream;
 /// use std::time::Duration;
 ///
-/// use rusttcti::{ErrorKind, Result, Tcti};
+/// use rusttcti::{Result, Stream, Tcti};
 ///
-/// struct Bridge(TcpStream);
+/// /// A TPM at the other end of a TCP connection.
+/// struct Bridge(Stream<TcpStream>);
 ///
 /// impl Tcti for Bridge {
 ///     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-///         Ok(self.0.write_all(command)?)
+///         self.0.transmit(command)
 ///     }
 ///
 ///     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-///         // A peek waits for the first byte, and takes nothing when there is none.
-///         self.0.set_nonblocking(timeout == Some(Duration::ZERO))?;
-///         self.0.set_read_timeout(timeout.filter(|t| !t.is_zero()))?;
-///         self.0.peek(&mut [0])?;
-///         self.0.set_nonblocking(false)?;
-///         self.0.set_read_timeout(None)?;
+///         self.0.receive(response, timeout)
+///     }
 ///
-///         let (header, rest) = response.split_at_mut(10);
-///         self.0.read_exact(header)?;
-///         let size = u32::from_be_bytes([header[2], header[3], header[4], header[5]]) as usize;
-///         let Some(body) = size.checked_sub(10).and_then(|n| rest.get_mut(..n)) else {
-///             // What follows is no response to the next command: it is lost with the line.
-///             self.0.shutdown(Shutdown::Both)?;
-///             return Err(ErrorKind::MalformedResponse.into());
-///         };
-///         self.0.read_exact(body)?;
-///         Ok(size)
+///     fn below(&mut self) -> Option<&mut dyn Tcti> {
+///         Some(&mut self.0)
 ///     }
 /// }
 /// ```
+///
+/// [`layer`](crate::layer) has a page for authors of layers.
+///
+/// # What the bridge does
+///
+/// The bridge shows a `Tcti` to C (see [`Context`](crate::Context)). It checks
+/// every argument and every sequence of calls, keeps responses that did not fit,
+/// and catches panics. A transport repeats none of that:
+///
+/// - `transmit` gets a whole, well-formed command.
+/// - `receive` is called only between a `transmit` that succeeded and the response.
+/// - No two calls run at once. They may come from one thread after another.
+/// - In a forked child no call is made, nor is the value dropped, unless
+///   [`after_fork`](Self::after_fork) succeeded there.
+///
+/// # What a transport sees to
+///
+/// - **Timeouts.** `transmit` never waits for the response. `receive` keeps what
+///   has come when its time runs out.
+/// - **Failures.** After one that ends the command, no late byte of its response
+///   may be taken for the next.
+/// - **Descriptors.** A forked child inherits them. One that must not stay open
+///   there is closed in the child by other means (std's are closed on exec).
+/// - **SIGPIPE.** It ends C programs. The bridge keeps it from the calls that it
+///   makes, but not from threads of the transport's own. Those block all signals,
+///   or write to sockets only, by std's `write` and `write_all`, which raise none.
+/// - **Threads.** None is left when the value is dropped: the module's code may be
+///   unloaded then.
 pub trait Tcti: Send {
-    /// Sends one whole command, of whatever length the caller's is. It may wait
-    /// for its peer to take the bytes, within reason, but not for the response:
-    /// the caller has no timeout here.
+    /// Sends one whole command, of whatever length the caller's is. It may wait a
+    /// few seconds for its peer to take the bytes, but not for the response: the
+    /// caller has no timeout here. After a signal (EINTR) it goes on, as
+    /// `write_all` does.
     ///
     /// # Errors
     /// Any; the context then stays as it was, and another command may be sent.
-    /// A signal that comes in between is this method's to see to (as `write_all`
-    /// does).
     fn transmit(&mut self, command: &[u8]) -> Result<()>;
 
     /// Receives the response to the command sent last, and returns its length
@@ -81,29 +89,25 @@ pub trait Tcti: Send {
     /// ([`MAX_SIZE`](crate::Module::MAX_SIZE)). `timeout` is as in the standard
     /// library: `None` waits for ever, `Some(Duration::ZERO)` only looks.
     ///
+    /// A transport that can only wait may do so whatever the timeout. Programs that
+    /// send a command and wait for its end, as tpm2-tools do, notice nothing; one
+    /// with an event loop stands still meanwhile.
+    ///
     /// # Errors
-    /// [`ErrorKind::TryAgain`] when the time runs out first: what has come of
-    /// the response is the transport's to keep, and `receive` will be called
-    /// again. (Where there is no time to run out it is no answer: programs call
-    /// again at once, for ever.) An error made from one of std's of the kind
-    /// `Interrupted`, with or without [context](crate::Error::context), is a
-    /// signal that came in between: the bridge calls again at once, with the time
-    /// that is left.
-    ///
-    /// After [`BadValue`](ErrorKind::BadValue),
-    /// [`BadReference`](ErrorKind::BadReference) and
-    /// [`InsufficientBuffer`](ErrorKind::InsufficientBuffer) the caller is thought
-    /// to ask again otherwise: the response stays awaited, and no command can be
-    /// sent. So these are not for a failed command; std's `InvalidInput`, such as
-    /// EINVAL, becomes `BadValue` and is better given another kind. After any
-    /// other error the command counts as failed, and the next call is a
-    /// `transmit`: bytes of the failed one's response that come late are the
-    /// transport's to drain, or to lose with the connection, lest they be taken
-    /// for the next response.
-    ///
-    /// A transport that can do nothing but wait may do so whatever the timeout:
-    /// programs that send a command and wait for its end, as tpm2-tools, notice
-    /// nothing. One with an event loop stands still meanwhile.
+    /// - [`ErrorKind::TryAgain`] when the time runs out first. What has come of the
+    ///   response is kept here, and `receive` will be called again. Without a
+    ///   timeout it is the wrong answer: programs call again at once, for ever.
+    /// - An error made from one of std's of the kind `Interrupted`, with or without
+    ///   [context](crate::Error::context): a signal came in between. The bridge
+    ///   calls again at once, with the time that is left.
+    /// - [`BadValue`](ErrorKind::BadValue), [`BadReference`](ErrorKind::BadReference)
+    ///   and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer): the caller is
+    ///   expected to ask again otherwise. The response stays awaited, and no command
+    ///   can be sent. A command that failed has another kind: std's `InvalidInput`,
+    ///   such as EINVAL, would become `BadValue`, and is to be given one.
+    /// - Any other: the command failed, and the next call is a `transmit`. Bytes of
+    ///   its response that come late are drained by the transport, or lost with the
+    ///   connection. [`ErrorKind::leaves_command_pending`] tells the two apart.
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize>;
 
     /// Returns what this layer stands on; `None`, the default, for a transport.

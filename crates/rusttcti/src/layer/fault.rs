@@ -27,105 +27,20 @@
 
 mod effect;
 mod rule;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::effect::{Effect, Side, flip};
 use self::rule::Rule;
+pub(crate) use self::settings::SETTINGS;
 use super::own::{ended, failure, put};
 use super::pause::{End, Pause};
-use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
 use crate::wire::{CommandCode, Header, ResponseCode};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
-
-const fn setting(
-    key: &'static str,
-    value: &'static str,
-    default: &'static str,
-    text: &'static str,
-) -> Setting {
-    Setting {
-        key,
-        value,
-        default,
-        text,
-    }
-}
-
-/// Its options.
-pub(crate) const SETTINGS: &[Setting] = &[
-    setting(
-        "on",
-        "COMMAND",
-        "all",
-        "The command that matches: its name, as in GetRandom, its code, as in 0x17b, or all.",
-    ),
-    setting("nth", "N", "", "The N-th match alone is struck, from 1."),
-    setting("every", "N", "", "Each N-th match is struck."),
-    setting(
-        "chance",
-        "P",
-        "",
-        "Each match is struck with this probability, from 0 to 1. Without nth=, every= and \
-         chance= each match is struck.",
-    ),
-    setting(
-        "seed",
-        "N",
-        "0",
-        "What the numbers that chance= draws depend on.",
-    ),
-    setting(
-        "rc",
-        "CODE",
-        "",
-        "The response is this response code and nothing more, as in 0x922 or 2338.",
-    ),
-    setting(
-        "delay",
-        "MS",
-        "",
-        "The message comes so many milliseconds later, 1 to 86400000.",
-    ),
-    setting("drop", "", "", "The message is lost."),
-    setting(
-        "cut",
-        "N",
-        "",
-        "So many bytes are missing at the message's end.",
-    ),
-    setting(
-        "flip",
-        "BIT",
-        "",
-        "This bit of the message is inverted, counted from 0, the first byte's highest. Bits 48 \
-         to 79 are those of the code.",
-    ),
-    setting("grow", "N", "", "So many zeros stand behind the message."),
-    setting(
-        "close",
-        "",
-        "",
-        "The connection is lost: this command and all that follow fail with \
-         TSS2_TCTI_RC_NO_CONNECTION.",
-    ),
-    setting(
-        "reset",
-        "",
-        "",
-        "The TPM is power-cycled. It needs a transport with reset.",
-    ),
-    setting(
-        "side",
-        "command|response",
-        "response",
-        "Which message is struck: the command, which the TPM then does not run, or gets late or \
-         changed; or the response, when the TPM has run the command.",
-    ),
-];
 
 /// Reads the options.
 pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {

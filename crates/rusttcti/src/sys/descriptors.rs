@@ -6,6 +6,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags, open};
+
 use crate::Result;
 use crate::sys::fork::{self, ParentsOnly};
 
@@ -16,6 +18,19 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
         return Ok(fd);
     }
     rustix::io::fcntl_dupfd_cloexec(&fd, 3)
+}
+
+/// Makes a call that may open descriptors of its own: none of them becomes one of
+/// the standard streams', of which those that are closed are /dev/null meanwhile.
+pub(crate) fn with_stdio_taken<T>(call: impl FnOnce() -> T) -> T {
+    let mut taken = Vec::new();
+    while let Ok(fd) = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        if fd.as_raw_fd() > 2 {
+            break;
+        }
+        taken.push(fd);
+    }
+    call()
 }
 
 /// A descriptor of this process alone.

@@ -81,6 +81,7 @@ macro_rules! write_log {
 }
 macro_rules! error { ($($arg:tt)*) => { $crate::sys::log::write_log!(Error, $($arg)*) }; }
 macro_rules! warning { ($($arg:tt)*) => { $crate::sys::log::write_log!(Warning, $($arg)*) }; }
+#[cfg(feature = "wrap")]
 macro_rules! info { ($($arg:tt)*) => { $crate::sys::log::write_log!(Info, $($arg)*) }; }
 macro_rules! debug { ($($arg:tt)*) => { $crate::sys::log::write_log!(Debug, $($arg)*) }; }
 /// Bytes in hexadecimal, at the level `trace` only: they may be secrets.
@@ -91,7 +92,9 @@ macro_rules! trace_bytes {
         }
     };
 }
-pub(crate) use {debug, error, function, info, place, trace_bytes, warning, write_log};
+#[cfg(feature = "wrap")]
+pub(crate) use info;
+pub(crate) use {debug, error, function, place, trace_bytes, warning, write_log};
 
 /// Where in the source a message is from.
 pub(crate) struct Place {

@@ -2,6 +2,7 @@
 //! Writing to a pipe that nobody reads, without the signal that would end the
 //! program: neither the signal's disposition nor, afterwards, the mask changes.
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -13,6 +14,16 @@ pub(crate) fn without<T>(write: impl FnOnce() -> rustix::io::Result<T>) -> rusti
     let blocked = Blocked::new();
     let result = write();
     if matches!(result, Err(Errno::PIPE)) {
+        blocked.take_back();
+    }
+    result
+}
+
+/// Runs `write`, a stream's own code, as [`without`] runs a system call.
+pub(crate) fn in_io<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let blocked = Blocked::new();
+    let result = write();
+    if matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe) {
         blocked.take_back();
     }
     result

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::patience::{Patience, SLICE};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -57,6 +58,7 @@ pub struct Cmd {
     /// None after a failure, until the next TPM command starts it anew.
     child: Option<Child>,
     partial: Assembly,
+    patience: Patience,
     /// When its output was seen to have ended, without a word of its own end yet.
     closed: Option<Instant>,
 }
@@ -91,6 +93,7 @@ impl Configured for Cmd {
             child: Some(Child::start(command)?),
             command: command.clone(),
             partial: Assembly::default(),
+            patience: Patience::default(),
             closed: None,
         })
     }
@@ -149,8 +152,40 @@ impl Cmd {
     }
 }
 
+impl Cmd {
+    /// Receives until the timeout, and tells of no silence.
+    fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let Some(child) = &self.child else {
+            return Err(ErrorKind::NoConnection.into());
+        };
+        child.check()?;
+        let deadline = Deadline::after(timeout.or(Some(SLICE)));
+        let mut closed = false;
+        let result = self.partial.receive(response, |room| {
+            let count = child.read(room, deadline)?;
+            if count == 0 {
+                closed = true;
+                return Err(ErrorKind::NoConnection.into());
+            }
+            Ok(count)
+        });
+        let patience = self.patience;
+        let result = result.and_then(|size| patience.check_echo(&response[..size]).map(|()| size));
+        match result {
+            Ok(size) => Ok(size),
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
+            Err(_) if closed => Err(self.gone(deadline)),
+            Err(error) => {
+                let text = format!("the command \"{}\": {error}", self.command);
+                Err(self.failed(Error::new(error.kind(), text)))
+            }
+        }
+    }
+}
+
 impl Tcti for Cmd {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.patience.sent(command);
         self.partial.clear();
         match &self.child {
             Some(child) => child.check()?,
@@ -181,29 +216,10 @@ impl Tcti for Cmd {
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        let Some(child) = &self.child else {
-            return Err(ErrorKind::NoConnection.into());
-        };
-        child.check()?;
-        let deadline = Deadline::after(timeout);
-        let mut closed = false;
-        let result = self.partial.receive(response, |room| {
-            let count = child.read(room, deadline)?;
-            if count == 0 {
-                closed = true;
-                return Err(ErrorKind::NoConnection.into());
-            }
-            Ok(count)
-        });
-        match result {
-            Ok(size) => Ok(size),
-            Err(error) if error.kind().leaves_command_pending() => Err(error),
-            Err(_) if closed => Err(self.gone(deadline)),
-            Err(error) => {
-                let text = format!("the command \"{}\": {error}", self.command);
-                Err(self.failed(Error::new(error.kind(), text)))
-            }
-        }
+        let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
+        self.patience.receive(self, timeout, receive, |transport| {
+            format!("the command \"{}\"", transport.command)
+        })
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::patience::{Patience, SLICE};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -59,6 +60,7 @@ pub struct Device {
     /// None after the device went away, until the next command opens it anew.
     node: Option<Node>,
     partial: Assembly,
+    patience: Patience,
 }
 
 impl Module for Device {
@@ -93,6 +95,7 @@ impl Configured for Device {
             path: path.to_owned(),
             node: Some(node),
             partial: Assembly::default(),
+            patience: Patience::default(),
         })
     }
 }
@@ -145,8 +148,49 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Receives until the timeout, and tells of no silence.
+    fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let Some(node) = &mut self.node else {
+            return Err(ErrorKind::NoConnection.into());
+        };
+        node.check()?;
+        let deadline = Deadline::after(timeout.or(Some(SLICE)));
+        let mut failure = None;
+        let result = self.partial.receive(response, |room| {
+            node.read(room, deadline).map_err(|errno| {
+                failure = Some(errno);
+                match errno {
+                    Errno::AGAIN => ErrorKind::TryAgain.into(),
+                    _ => ErrorKind::IoError.into(),
+                }
+            })
+        });
+        let patience = self.patience;
+        let result = result.and_then(|size| patience.check_echo(&response[..size]).map(|()| size));
+        match &result {
+            Ok(_) => node.answered(),
+            Err(error) if error.kind() == ErrorKind::TryAgain => {}
+            Err(_) => node.unsettled(),
+        }
+        match failure {
+            None | Some(Errno::AGAIN) => result,
+            // How a Node says that a read brought nothing.
+            Some(Errno::NODATA) => Err(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "{} has no response, or not all of it: the kernel keeps one for 60 to 120 s",
+                    self.path
+                ),
+            )),
+            Some(errno) => Err(self.failed("cannot read the response from", errno)),
+        }
+    }
+}
+
 impl Tcti for Device {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.patience.sent(command);
         self.partial.clear();
         let node = match &mut self.node {
             Some(node) => {
@@ -170,38 +214,9 @@ impl Tcti for Device {
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        let Some(node) = &mut self.node else {
-            return Err(ErrorKind::NoConnection.into());
-        };
-        node.check()?;
-        let deadline = Deadline::after(timeout);
-        let mut failure = None;
-        let result = self.partial.receive(response, |room| {
-            node.read(room, deadline).map_err(|errno| {
-                failure = Some(errno);
-                match errno {
-                    Errno::AGAIN => ErrorKind::TryAgain.into(),
-                    _ => ErrorKind::IoError.into(),
-                }
-            })
-        });
-        match &result {
-            Ok(_) => node.answered(),
-            Err(error) if error.kind() == ErrorKind::TryAgain => {}
-            Err(_) => node.unsettled(),
-        }
-        match failure {
-            None | Some(Errno::AGAIN) => result,
-            // How a Node says that a read brought nothing.
-            Some(Errno::NODATA) => Err(Error::new(
-                ErrorKind::IoError,
-                format!(
-                    "{} has no response, or not all of it: the kernel keeps one for 60 to 120 s",
-                    self.path
-                ),
-            )),
-            Some(errno) => Err(self.failed("cannot read the response from", errno)),
-        }
+        let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
+        self.patience
+            .receive(self, timeout, receive, |transport| transport.path.clone())
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {

@@ -5,7 +5,7 @@
 //! Each context has a TPM of its own, which begins where the file's TPM was left,
 //! and is gone with the context: a test starts from a TPM that was provisioned
 //! once, whatever its language, and as many run at once as there is memory for.
-//! FILE is a state file of [`libtpms`](super::libtpms) (or of tpm2-tss's module of
+//! FILE is a state file of [`libtpms`] (or of tpm2-tss's module of
 //! that name), or swtpm's `tpm2-00.permall`, if that is not encrypted.
 //!
 //! Copies have the template's keys, but draw random numbers of their own: the

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Transports: the ways to a TPM, one a module. [`open`](crate::open) makes
-//! them from a string, and [`Module::init`](crate::Module::init) from their CONF.
+//! Transports: the ways to a TPM, each in a module of its own.
+//! [`open`](crate::open) opens them by name, as in `swtpm:port=2321`;
+//! [`Module::init`](crate::Module::init) opens one from its CONF alone.
 //!
 //! | name | CONF | the TPM |
 //! | --- | --- | --- |
@@ -12,21 +13,37 @@
 //! | [`spidev`] | the path of a device, /dev/spidev0.1 if none; `speed=HZ`, `share=0` or `share=1` in addition | on an SPI bus |
 //! | [`i2c`] | the path of a bus; `address=NUMBER` (0x2e), `share=0` or `share=1` in addition | on an I2C bus |
 //! | [`libtpms-copy`] | the path of a state file, which is never written | inside the process, in memory; it starts from the file |
+//! | [`replay`] | `FILE`, a recording, and `match=strict\|code` | none: the recording answers |
 //! | [`null`] | ignored | none |
 //!
 //! [`libtpms-copy`]: libtpms_copy
 //!
 //! The manual page tss2-tcti-rusttcti(7) says what each key means, with its range.
+//!
+//! # Write a transport
+//!
+//! Where bytes go to the TPM and come back as a stream does, over a network, a
+//! serial line or pipes, [`Stream`](crate::Stream) is the transport, and a type
+//! around it of 20 lines gives it a name. The page of [`Tcti`](crate::Tcti) shows
+//! one. Other ways to a TPM implement [`Tcti`](crate::Tcti) themselves; `null` is
+//! the smallest whole example in this crate's sources, `device` one with a
+//! descriptor. `make new-module NAME=foo` makes a crate with tests;
+//! [`Chains`](crate::Chains) gives a transport a name within one program.
 
 pub mod cmd;
 pub mod device;
 pub mod i2c;
+#[cfg(feature = "libtpms")]
 pub mod libtpms;
+#[cfg(feature = "libtpms")]
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
+mod patience;
+pub mod replay;
 mod socket;
 pub mod spidev;
+pub(crate) mod stream;
 pub mod swtpm;
 mod tis;
 

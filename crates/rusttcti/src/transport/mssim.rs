@@ -20,6 +20,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::patience::Patience;
 use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
@@ -57,6 +58,7 @@ pub struct Mssim {
     /// True from a command to its response.
     pending: bool,
     inbox: Inbox,
+    patience: Patience,
     locality: u8,
     generation: u64,
 }
@@ -86,6 +88,7 @@ impl Configured for Mssim {
             stream: None,
             pending: false,
             inbox: Inbox::default(),
+            patience: Patience::default(),
             locality: 0,
             generation: fork::generation(),
         };
@@ -117,41 +120,9 @@ impl FromStr for Config {
     }
 }
 
-impl Tcti for Mssim {
-    fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        fork::check(self.generation)?;
-        if self.pending {
-            // Its answer, still to come, would be taken for this one's.
-            self.disconnect();
-        }
-        let deadline = Deadline::after(Some(PATIENCE));
-        self.platform.uncancel(deadline)?;
-        let size = u32::try_from(command.len())
-            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
-        let head = frame::command_head(self.locality, size);
-
-        let stream = match self.working() {
-            // Not all of it was sent, so that it was not executed.
-            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
-                Err(error) if error.kind() == ErrorKind::NoConnection => None,
-                sent => sent.map(|()| Some(stream))?,
-            },
-            None => None,
-        };
-        let stream = match stream {
-            Some(stream) => stream,
-            None => {
-                let stream = self.connect(deadline)?;
-                self.endpoint.send(&stream, &head, command, deadline)?;
-                stream
-            }
-        };
-        self.stream = Some(stream);
-        self.pending = true;
-        Ok(())
-    }
-
-    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+impl Mssim {
+    /// Receives until the timeout, and tells of no silence.
+    fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         fork::check(self.generation)?;
         let (Some(stream), true) = (&self.stream, self.pending) else {
             return Err(Error::new(
@@ -188,6 +159,49 @@ impl Tcti for Mssim {
                 Err(error)
             }
         }
+    }
+}
+
+impl Tcti for Mssim {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.patience.sent(command);
+        fork::check(self.generation)?;
+        if self.pending {
+            // Its answer, still to come, would be taken for this one's.
+            self.disconnect();
+        }
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.uncancel(deadline)?;
+        let size = u32::try_from(command.len())
+            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
+        let head = frame::command_head(self.locality, size);
+
+        let stream = match self.working() {
+            // Not all of it was sent, so that it was not executed.
+            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
+                Err(error) if error.kind() == ErrorKind::NoConnection => None,
+                sent => sent.map(|()| Some(stream))?,
+            },
+            None => None,
+        };
+        let stream = match stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.connect(deadline)?;
+                self.endpoint.send(&stream, &head, command, deadline)?;
+                stream
+            }
+        };
+        self.stream = Some(stream);
+        self.pending = true;
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
+        self.patience.receive(self, timeout, receive, |transport| {
+            transport.endpoint.to_string()
+        })
     }
 
     /// The platform channel has a thread of its own in the simulator.

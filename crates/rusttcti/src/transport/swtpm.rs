@@ -25,11 +25,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::patience::Patience;
 use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::{fork, log};
+use crate::wire::assembly::quoted;
 use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
@@ -76,6 +78,7 @@ pub struct Swtpm {
     /// The next command's socket, where its descriptor was asked for.
     socket: Option<Stream>,
     inbox: Inbox,
+    patience: Patience,
     locality: u8,
     generation: u64,
 }
@@ -122,6 +125,7 @@ impl Configured for Swtpm {
             stream: None,
             socket: None,
             inbox: Inbox::default(),
+            patience: Patience::default(),
             is_too_long: false,
             locality: 0,
             generation: fork::generation(),
@@ -162,8 +166,54 @@ impl FromStr for Config {
     }
 }
 
+impl Swtpm {
+    /// Receives until the timeout, and tells of no silence.
+    fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        fork::check(self.generation)?;
+        let Some(stream) = &self.stream else {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "no command was sent to swtpm",
+            ));
+        };
+        let deadline = Deadline::after(timeout);
+        let capacity = response.len();
+        let received = self
+            .inbox
+            .receive(&self.data, stream, capacity, deadline, false, |bytes| {
+                length(&self.data, bytes, capacity)
+            });
+        let patience = self.patience;
+        let received = received.and_then(|bytes| patience.check_echo(bytes).map(|()| bytes));
+        match received {
+            Ok(bytes) => {
+                let count = bytes.len();
+                response[..count].copy_from_slice(bytes);
+                self.inbox.clear();
+                if self.is_too_long {
+                    self.abandon();
+                    return Ok(count);
+                }
+                let stream = self.stream.take();
+                match &self.shared {
+                    Some(shared) => shared.give_back(stream),
+                    None => drop(stream),
+                }
+                self.restore_locality();
+                Ok(count)
+            }
+            Err(error) if error.kind().leaves_command_pending() => Err(error),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+}
+
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.patience.sent(command);
         fork::check(self.generation)?;
         // Of a command that was given up.
         self.abandon();
@@ -188,43 +238,10 @@ impl Tcti for Swtpm {
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        fork::check(self.generation)?;
-        let Some(stream) = &self.stream else {
-            return Err(Error::new(
-                ErrorKind::BadSequence,
-                "no command was sent to swtpm",
-            ));
-        };
-        let deadline = Deadline::after(timeout);
-        let capacity = response.len();
-        let received = self
-            .inbox
-            .receive(&self.data, stream, capacity, deadline, false, |bytes| {
-                length(&self.data, bytes, capacity)
-            });
-        match received {
-            Ok(bytes) => {
-                let count = bytes.len();
-                response[..count].copy_from_slice(bytes);
-                self.inbox.clear();
-                if self.is_too_long {
-                    self.abandon();
-                    return Ok(count);
-                }
-                let stream = self.stream.take();
-                match &self.shared {
-                    Some(shared) => shared.give_back(stream),
-                    None => drop(stream),
-                }
-                self.restore_locality();
-                Ok(count)
-            }
-            Err(error) if error.kind().leaves_command_pending() => Err(error),
-            Err(error) => {
-                self.abandon();
-                Err(error)
-            }
-        }
+        let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
+        self.patience.receive(self, timeout, receive, |transport| {
+            transport.data.to_string()
+        })
     }
 
     /// From `transmit` to the response, the connection's descriptor. Before it,
@@ -339,10 +356,10 @@ impl Drop for Swtpm {
 
 /// The length of a response, once its header tells.
 fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
-    raw::size(bytes, capacity).map_err(|error| {
+    raw::response_size(bytes, capacity).map_err(|error| {
         Error::new(
             ErrorKind::MalformedResponse,
-            format!("{who} sent a response with {error}"),
+            format!("{who} sent a response with {error}{}", quoted(error, bytes)),
         )
     })
 }

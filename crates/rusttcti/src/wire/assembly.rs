@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::wire::frame::raw;
+use crate::wire::frame::{FrameError, raw};
 use crate::{Error, ErrorKind, Result};
 
 /// What was read of a response that is not whole yet, kept from one `receive`
@@ -57,14 +57,26 @@ impl Assembly {
 /// True where `bytes` is a whole response, false where it may become one.
 fn whole(bytes: &[u8], capacity: usize) -> Result<bool> {
     let malformed = |text| Error::new(ErrorKind::MalformedResponse, text);
-    let size = raw::size(bytes, capacity)
-        .map_err(|error| malformed(format!("the response has {error}")))?;
+    let size = raw::response_size(bytes, capacity)
+        .map_err(|error| malformed(format!("the response has {error}{}", quoted(error, bytes))))?;
     match size {
         Some(size) if bytes.len() > size => Err(malformed(format!(
             "{} bytes came, and the header says that the response has {size}",
             bytes.len()
         ))),
         size => Ok(size == Some(bytes.len())),
+    }
+}
+
+/// Returns the first bytes of what is no response, to stand behind `error`:
+/// nothing where the bytes may be one of the wrong size.
+pub(crate) fn quoted(error: FrameError, bytes: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    let shown = &bytes[..bytes.len().min(SHOWN)];
+    let rest = if bytes.len() > SHOWN { "..." } else { "" };
+    match error {
+        FrameError::Tag(_) => format!(": \"{}{rest}\" came", shown.escape_ascii()),
+        _ => String::new(),
     }
 }
 

@@ -24,6 +24,7 @@ mod handle;
 pub mod header;
 mod info;
 mod rc;
+pub mod recording;
 mod response;
 mod table;
 #[cfg(test)]

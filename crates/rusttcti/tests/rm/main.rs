@@ -5,4 +5,9 @@ mod fork;
 mod model;
 mod objects;
 mod shared;
+mod steady;
+mod together;
 mod tpm;
+
+#[global_allocator]
+static ALLOCATOR: rusttcti_kit::alloc::Counting = rusttcti_kit::alloc::Counting;

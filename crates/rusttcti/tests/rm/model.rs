@@ -45,7 +45,10 @@ enum Op {
     Handles,
     Clear,
     Disable,
-    Restart,
+    /// Whether the engine hears of it.
+    Restart {
+        told: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -70,7 +73,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Handles),
         1 => Just(Op::Clear),
         1 => Just(Op::Disable),
-        1 => Just(Op::Restart),
+        1 => any::<bool>().prop_map(|told| Op::Restart { told }),
     ]
 }
 
@@ -288,7 +291,7 @@ impl World {
             }
             Op::Flush(at) => {
                 let Some(thing) = c.object(at) else { return };
-                if !together && thing.state == State::Lost {
+                if thing.state == State::Lost {
                     // An engine that didn't hear of the loss has nothing to flush.
                     let flushed = c.user.flush(thing.ours);
                     assert!(matches!(flushed, Ok(_) | Err(0x1cb)), "{flushed:x?}");
@@ -429,10 +432,10 @@ impl World {
                 }
             }
             Op::Disable => {}
-            Op::Restart => {
+            Op::Restart { told } => {
                 // Of a TPM that restarts behind its back, an engine hears when it
                 // uses what is gone.
-                match together {
+                match together && told {
                     true => rusttcti::Tcti::reset(&mut c.user.0).expect("a power cycle"),
                     false => self.tpm.restart(),
                 }
@@ -442,9 +445,9 @@ impl World {
                     for session in &mut c.sessions {
                         session.state = State::Flushed;
                     }
-                    if !together {
-                        c.user.handles(LOADED, 1);
-                    }
+                    // What an engine doesn't hear of it finds out by looking, before
+                    // the TPM gives the numbers of its sessions to others.
+                    c.user.handles(LOADED, 1);
                 }
             }
         }
@@ -528,5 +531,39 @@ proptest! {
             world.run(*client, op);
         }
         world.end();
+    }
+}
+
+#[test]
+fn a_tpm_handle_that_comes_again_ends_what_it_meant_before() {
+    for share in [false, true] {
+        let tpm = ModelTpm::new(Sizes::SMALL);
+        let peer = Peer {
+            is_exclusive: true,
+            ..Peer::default()
+        };
+        let below = tpm.clone().with_peer(peer);
+        let mut user = User(Rm::builder().share(share).open(below).expect("it opens"));
+        let read = |user: &mut User<Rm>, handle: u32| {
+            user.run(&command(0x8001, 0x173, &[&handle.to_be_bytes()]))
+        };
+        let old: Vec<_> = (0..3)
+            .map(|seed| user.create_primary(NULL, seed).expect("a key"))
+            .collect();
+        let session = user.start_session(1).expect("a session");
+        // Behind the engine's back, and without a use of what is gone.
+        tpm.restart();
+        let new: Vec<_> = (10..13)
+            .map(|seed| user.create_primary(NULL, seed).expect("a key"))
+            .collect();
+        let again = user.start_session(1).expect("a session");
+        assert_eq!(again, session, "the TPM gives the same handle");
+        for (handle, seed) in new.iter().zip(10..) {
+            assert_eq!(read(&mut user, *handle), Ok(vec![seed]));
+        }
+        for handle in old {
+            assert!(!new.contains(&handle));
+            assert_eq!(read(&mut user, handle), Err(0x910), "share={share}");
+        }
     }
 }

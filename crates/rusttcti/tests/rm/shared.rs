@@ -199,6 +199,7 @@ fn a_restarted_swtpm_has_nothing_of_before_and_new_objects_work() {
         swtpm.start();
         // The first command may find out that the TPM was not started.
         let _ = user.startup();
+        assert_eq!(user.handles(0x8000_0000, 99).0, [], "share={share}");
         for key in &keys {
             assert_eq!(user.hmac(*key, b"x"), Err(0x910), "share={share}");
         }

@@ -130,6 +130,10 @@ impl<T: Tcti> User<T> {
         Ok(body[6..38].to_vec())
     }
 
+    pub fn read_public(&mut self, handle: u32) -> Answer {
+        self.plain(0x173, &[&handle.to_be_bytes()])
+    }
+
     pub fn flush(&mut self, handle: u32) -> Answer {
         self.plain(0x165, &[&handle.to_be_bytes()])
     }

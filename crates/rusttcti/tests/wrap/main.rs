@@ -2,6 +2,8 @@
 //! The layer wrap over a real TPM (libtpms), and over a peer that lies.
 
 mod attacks;
+mod below;
+mod commands;
 mod keys;
 mod plain;
 mod program;

@@ -322,3 +322,34 @@ pub fn nv_read(index: u32, auth: &[u8], size: u16) -> Vec<u8> {
     let parameters = [size.to_be_bytes(), [0, 0]].concat();
     with_passwords(0x14e, &[index, index], &[auth], &parameters)
 }
+
+/// What the TPM is given to keep.
+pub const SECRET: &[u8] = b"what only the program knows";
+
+/// The parameters of a Create of sealed data.
+pub fn sealed_parameters(auth: &[u8], data: &[u8], policy: &[u8], attributes: u32) -> Vec<u8> {
+    let public = [
+        &[0, 8, 0, 0x0b][..],
+        &attributes.to_be_bytes(),
+        &sized(policy),
+        &[0, 0x10, 0, 0],
+    ]
+    .concat();
+    [
+        sensitive(auth, data),
+        sized(&public),
+        sized(&[]),
+        vec![0; 4],
+    ]
+    .concat()
+}
+
+/// Seals under a primary without authValue, and loads; returns the handle.
+pub fn seal(bench: &mut Bench, auth: &[u8], policy: &[u8], attributes: u32) -> u32 {
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
+    let parameters = sealed_parameters(auth, SECRET, policy, attributes);
+    let created = bench.ok(&with_passwords(0x153, &[primary], &[&[]], &parameters));
+    let object = word(&bench.ok(&load(primary, &[], &created)));
+    bench.ok(&flush(primary));
+    object
+}

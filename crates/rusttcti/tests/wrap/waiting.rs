@@ -174,3 +174,58 @@ fn a_tpm_that_is_not_started_says_so_and_works_once_it_is() {
     bench.ok(&plain(0x144, &[], &[0, 0]));
     bench.ok(&get_random(8));
 }
+
+/// A kernel's resource manager with room for three sessions: the fourth is run,
+/// flushed, and answered with ENOMEM.
+struct Kernel {
+    inner: Box<dyn Tcti>,
+    sessions: usize,
+    starting: bool,
+}
+
+impl Tcti for Kernel {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.starting = code(command) == 0x176;
+        self.inner.transmit(command)
+    }
+
+    fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+        let length = self.inner.receive(response, timeout)?;
+        let started = self.starting && code(response) == 0;
+        let loaded = [&response[..length], &[]].concat();
+        let list = plain(0x17a, &[], &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 254]);
+        let list = run(&mut *self.inner, &list)?;
+        let places = word(&list[15..]) as usize;
+        assert!(places <= 3);
+        if started && places > self.sessions {
+            run(&mut *self.inner, &flush(word(&loaded[10..])))?;
+            return Err(Error::new(ErrorKind::Memory, "no room for a session"));
+        }
+        Ok(length)
+    }
+
+    fn below(&mut self) -> Option<&mut dyn Tcti> {
+        Some(&mut self.inner)
+    }
+}
+
+#[test]
+fn a_kernel_s_resource_manager_that_is_full_is_full_as_a_tpm_is() {
+    let kernel = Kernel {
+        inner: rusttcti::open("libtpms").expect("libtpms"),
+        sessions: 2,
+        starting: false,
+    };
+    let mut bench = Bench::over(Box::new(kernel), "key=null");
+    // With the layer's own that makes two; the next has no place.
+    let sessions: Vec<u32> = (0..2)
+        .map(|_| word(&bench.ok(&crate::attacks::start_session(1, 0x10))))
+        .collect();
+    for _ in 0..2 {
+        for session in &sessions {
+            bench.ok(&plain(0x189, &[*session], &[]));
+        }
+        let random = bench.ok(&get_random(16));
+        assert!(!bench.recording.has(&random[2..]));
+    }
+}

@@ -3,12 +3,14 @@
 
 use std::format;
 use std::string::String;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::vec;
 use std::vec::Vec;
 
 use super::registers::{self, ACCESS, CSUM, CSUM_ENABLE, DID_VID, FIFO, RID, STS};
-use super::{Faults, Level, Tpm, Traits};
+use super::{CancelTpm, Faults, Level, Tpm, Traits};
 
 const TPM_RC_CANCELED: u32 = 0x909;
 
@@ -27,14 +29,14 @@ pub struct Counts {
 
 /// What the chip does.
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     Idle,
     /// Ready from that time on, for a command; was not asked again since.
     Ready(Duration),
     Reception(Vec<u8>),
     Execution {
         until: Duration,
-        response: Vec<u8>,
+        response: Work,
     },
     Completion {
         response: Vec<u8>,
@@ -42,22 +44,44 @@ enum Phase {
     },
 }
 
+/// The response of a command.
+#[derive(Debug)]
+pub(super) enum Work {
+    Done(Vec<u8>),
+    /// A thread computes it.
+    Under(Receiver<Vec<u8>>),
+}
+
+impl Work {
+    /// Whether it is there, where a thread computes it.
+    fn is_done(&mut self) -> bool {
+        if let Self::Under(receiver) = self {
+            match receiver.try_recv() {
+                Ok(response) => *self = Self::Done(response),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
 pub(super) struct State {
-    tpm: Tpm,
+    tpm: Arc<Mutex<Tpm>>,
+    pub(super) cancel: Option<CancelTpm>,
     pub(super) traits: Traits,
     pub(super) faults: Faults,
     /// When real time began; virtual time where there is none.
     real: Option<Instant>,
     virtual_now: Duration,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The last command, or response, for its checksum.
-    last: Vec<u8>,
+    pub(super) last: Vec<u8>,
     checksum: bool,
     active: Option<u8>,
     /// The locality that was asked for, and when it is granted.
     requested: Option<(u8, Duration)>,
     /// When the FIFO was last used.
-    touched: Option<Duration>,
+    pub(super) touched: Option<Duration>,
     accesses: u64,
     pub(super) counts: Counts,
     pub(super) violations: Vec<String>,
@@ -66,7 +90,8 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(tpm: Tpm, traits: Traits, faults: Faults, real: Option<Instant>) -> Self {
         Self {
-            tpm,
+            tpm: Arc::new(Mutex::new(tpm)),
+            cancel: None,
             traits,
             faults,
             real,
@@ -148,13 +173,21 @@ impl State {
                 self.requested = None;
             }
         }
-        match &mut self.phase {
-            Phase::Execution { until, response } if now >= *until && !self.faults.never_done => {
-                let response = std::mem::take(response);
-                self.last.clone_from(&response);
-                self.phase = Phase::Completion { response, read: 0 };
-            }
-            _ => {}
+        self.complete(now);
+    }
+
+    /// Ends the command whose time is over.
+    fn complete(&mut self, now: Duration) {
+        let Phase::Execution { until, response } = &mut self.phase else {
+            return;
+        };
+        if now < *until || self.faults.never_done || !response.is_done() {
+            return;
+        }
+        if let Work::Done(response) = response {
+            let response = std::mem::take(response);
+            self.last.clone_from(&response);
+            self.phase = Phase::Completion { response, read: 0 };
         }
     }
 
@@ -253,7 +286,7 @@ impl State {
         !self.faults.never_valid && self.rested(self.traits.valid)
     }
 
-    fn status(&mut self, locality: u8) -> u32 {
+    pub(super) fn status(&mut self, locality: u8) -> u32 {
         if self.active != Some(locality) {
             return u32::MAX;
         }
@@ -303,8 +336,12 @@ impl State {
                 let now = self.now();
                 if let Phase::Execution { until, response } = &mut self.phase {
                     *until = now;
-                    *response = vec![0x80, 1, 0, 0, 0, 10];
-                    response.extend(TPM_RC_CANCELED.to_be_bytes());
+                    if let Some(cancel) = &self.cancel {
+                        return cancel();
+                    }
+                    let mut cancelled = vec![0x80, 1, 0, 0, 0, 10];
+                    cancelled.extend(TPM_RC_CANCELED.to_be_bytes());
+                    *response = Work::Done(cancelled);
                 }
             }
             value => self.violated(format!("0x{value:x} was written to STS")),
@@ -330,71 +367,23 @@ impl State {
             return self.violated(format!("tpmGo with {have} bytes of a command"));
         }
         let command = std::mem::take(command);
-        let mut response = (self.tpm)(&command);
-        if let Some(size) = self.faults.size {
-            response[2..6].copy_from_slice(&size.to_be_bytes());
-        }
-        if let Some(cut) = self.faults.cut {
-            response.truncate(cut);
-        }
-        response.resize(response.len() + self.faults.grow, 0xee);
+        let (tpm, faults) = (self.tpm.clone(), self.faults);
+        let execute = move || {
+            let mut tpm = tpm.lock().unwrap_or_else(PoisonError::into_inner);
+            broken((*tpm)(&command), faults)
+        };
+        let response = match self.real {
+            None => Work::Done(execute()),
+            // The chip answers to reads and writes meanwhile.
+            Some(_) => {
+                let (sender, receiver) = channel();
+                std::thread::spawn(move || sender.send(execute()));
+                Work::Under(receiver)
+            }
+        };
         let until = self.now() + self.traits.command;
         self.touched = None;
         self.phase = Phase::Execution { until, response };
-    }
-
-    /// A bit of these bytes changes on the wire, if that is due.
-    fn flip(&mut self, bytes: &mut [u8]) {
-        if self.faults.flips > 0 && bytes.len() > 1 {
-            self.faults.flips -= 1;
-            bytes[1] ^= 0x10;
-        }
-    }
-
-    fn write_fifo(&mut self, locality: u8, bytes: &[u8]) {
-        if self.active != Some(locality) {
-            return self.violated("the FIFO was written without an active locality".into());
-        }
-        let now = self.now();
-        let burst = (self.status(locality) >> 8 & 0xffff) as usize;
-        if bytes.len() > burst {
-            self.violated(format!("{} bytes at a burst count of {burst}", bytes.len()));
-        }
-        if matches!(self.phase, Phase::Ready(at) if now >= at) {
-            self.phase = Phase::Reception(Vec::new());
-        }
-        let mut copy = bytes.to_vec();
-        self.flip(&mut copy);
-        match &mut self.phase {
-            Phase::Reception(command) if command.len() + copy.len() <= 4096 => {
-                command.extend(copy);
-                self.last.clone_from(command);
-            }
-            _ => self.violated("the FIFO was written and took nothing".into()),
-        }
-        self.counts.fifo += bytes.len() as u64;
-        self.touched = Some(now);
-    }
-
-    fn read_fifo(&mut self, locality: u8, bytes: &mut [u8]) {
-        bytes.fill(0xff);
-        if self.active != Some(locality) {
-            return self.violated("the FIFO was read without an active locality".into());
-        }
-        let now = self.now();
-        let burst = (self.status(locality) >> 8 & 0xffff) as usize;
-        if bytes.len() > burst {
-            self.violated(format!("{} bytes at a burst count of {burst}", bytes.len()));
-        }
-        let Phase::Completion { response, read } = &mut self.phase else {
-            return self.violated("the FIFO was read without a response".into());
-        };
-        let count = bytes.len().min(response.len() - *read);
-        bytes[..count].copy_from_slice(&response[*read..*read + count]);
-        *read += count;
-        self.flip(bytes);
-        self.counts.fifo += bytes.len() as u64;
-        self.touched = Some(now);
     }
 
     fn capability(&self) -> u32 {
@@ -417,6 +406,18 @@ impl State {
         }
         sum.to_be_bytes().to_vec()
     }
+}
+
+/// A response with what these faults do to it.
+fn broken(mut response: Vec<u8>, faults: Faults) -> Vec<u8> {
+    if let Some(size) = faults.size {
+        response[2..6].copy_from_slice(&size.to_be_bytes());
+    }
+    if let Some(cut) = faults.cut {
+        response.truncate(cut);
+    }
+    response.resize(response.len() + faults.grow, 0xee);
+    response
 }
 
 /// How many bytes a command still wants.

@@ -20,6 +20,7 @@
 //! a wait of five minutes is over at once.
 
 mod chip;
+mod fifo;
 mod i2c;
 mod registers;
 mod spi;
@@ -41,6 +42,9 @@ use chip::State;
 
 /// The TPM behind the chip: a command in, its response out.
 pub type Tpm = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
+
+/// Asks that TPM to give its command up.
+pub type CancelTpm = Box<dyn Fn() + Send>;
 
 /// A bus that shows nothing but one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +179,12 @@ impl Chip {
     ) -> Self {
         let state = State::new(Box::new(tpm), traits, faults, Some(Instant::now()));
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Has a cancel reach the TPM, by `cancel`, whose answer then is the response.
+    /// Without this the chip answers TPM_RC_CANCELED itself.
+    pub fn on_cancel(&self, cancel: CancelTpm) {
+        self.state().cancel = Some(cancel);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

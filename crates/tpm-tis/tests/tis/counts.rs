@@ -71,3 +71,112 @@ fn a_command_over_i2c_costs_that_and_two_checksums() {
     // The chip's address and the register's, and the chip's again for a read.
     steady(counts, 32, 3, 2);
 }
+
+/// TPM2_GetRandom of 16 bytes in the steady state: 12 bytes out and 28 back.
+fn get_random(traits: Traits) -> Counts {
+    let random = |_: &[u8]| {
+        let mut response = vec![0x80, 1, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16];
+        response.extend([7; 16]);
+        response
+    };
+    let chip = tpm_tis::model::Chip::new(random, traits, Faults::default());
+    let count = |tpm: &mut dyn FnMut()| {
+        tpm();
+        tpm();
+        chip.take_counts();
+        tpm();
+        chip.take_counts()
+    };
+    if traits.checksum {
+        let mut tpm = i2c(&chip);
+        tpm.open().expect("it opens");
+        count(&mut || assert_eq!(tpm.execute(&command(12), &mut [0; 64], None), Ok(28)))
+    } else {
+        let mut tpm = spi(&chip);
+        tpm.open().expect("it opens");
+        count(&mut || assert_eq!(tpm.execute(&command(12), &mut [0; 64], None), Ok(28)))
+    }
+}
+
+/// What tpm2-tss 4.2's SPI helper does for a command of 12 bytes whose response
+/// has 28, register by register: four bytes of STS each time, a look before each
+/// burst, no look at Expect, the response's last byte alone.
+fn tpm2_tss() -> Counts {
+    use tpm_tis::registers::Register::{DataFifo, Status};
+    use tpm_tis::{Bus, Spi};
+    let random = |_: &[u8]| {
+        let mut response = vec![0x80, 1, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16];
+        response.extend([7; 16]);
+        response
+    };
+    let chip = tpm_tis::model::Chip::new(random, Traits::SPI, Faults::default());
+    spi(&chip).open().expect("it opens");
+    chip.take_counts();
+    let (mut bus, mut clock) = (Spi::new(chip.spi()), chip.clock());
+    let mut look = |bus: &mut Spi<_>| {
+        let mut status = [0; 4];
+        let read = bus.read(&mut clock, 0, Status, &mut status);
+        read.expect("a look");
+        u32::from_le_bytes(status)
+    };
+    let mut clock = chip.clock();
+    let mut control = |bus: &mut Spi<_>, bit: u32| {
+        let written = bus.write(&mut clock, 0, Status, &bit.to_le_bytes());
+        written.expect("written");
+    };
+    let mut clock = chip.clock();
+    control(&mut bus, 0x40);
+    assert_eq!(look(&mut bus) & 0x40, 0x40);
+    look(&mut bus);
+    let written = bus.write(&mut clock, 0, DataFifo, &command(12));
+    written.expect("written");
+    control(&mut bus, 0x20);
+    assert_eq!(look(&mut bus) & 0x90, 0x90);
+    let mut response = [0; 28];
+    let (header, rest) = response.split_at_mut(10);
+    let (rest, last) = rest.split_at_mut(17);
+    for (part, looks) in [(header, 0), (rest, 1), (last, 1)] {
+        for _ in 0..looks {
+            look(&mut bus);
+        }
+        let read = bus.read(&mut clock, 0, DataFifo, part);
+        read.expect("read");
+    }
+    assert_eq!(look(&mut bus) & 0x90, 0x80);
+    control(&mut bus, 0x40);
+    assert_eq!(response[27], 7);
+    chip.take_counts()
+}
+
+#[test]
+fn a_command_costs_no_more_than_with_tpm2_tss_which_checks_less() {
+    let (ours, theirs) = (get_random(Traits::SPI), tpm2_tss());
+    println!("{ours:?}, tpm2-tss {theirs:?}");
+    assert!(ours.accesses <= theirs.accesses, "{ours:?}: {theirs:?}");
+    assert!(ours.bytes <= theirs.bytes, "{ours:?}: {theirs:?}");
+    let row = format!(
+        "| SPI, tpm2-tss 4.2's helper | {} | {} |",
+        theirs.accesses, theirs.bytes
+    );
+    assert!(documentation().contains(&row), "{row}");
+}
+
+fn documentation() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/embedded.md");
+    std::fs::read_to_string(path).expect("the documentation")
+}
+
+#[test]
+fn the_costs_that_the_documentation_tells_are_these() {
+    let text = documentation();
+    for (bus, traits) in [
+        ("SPI, bursts of 64", Traits::SPI),
+        ("I2C, bursts of 32, with checksums", Traits::I2C),
+    ] {
+        let Counts {
+            accesses, bytes, ..
+        } = get_random(traits);
+        let row = format!("| {bus} | {accesses} | {bytes} |");
+        assert!(text.contains(&row), "{row}");
+    }
+}

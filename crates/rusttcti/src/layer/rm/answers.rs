@@ -64,6 +64,14 @@ impl Engine {
             Own::FlushStray(handle) => self.strays.retain(|stray| *stray != handle),
             Own::List(first) => self.listed(first, response),
             Own::Properties => self.learn(response),
+            Own::Clock => {
+                let resets = own::resets_of(body);
+                // TPM2_Clear puts the count back to zero, which is no reset.
+                if self.resets.is_some() && resets > self.resets {
+                    self.restarted();
+                }
+                self.resets = resets;
+            }
         }
     }
 
@@ -158,7 +166,7 @@ impl Engine {
                 }
             }
         } else {
-            self.find_sessions(first, &is_listed);
+            self.find_sessions(first, is_listed);
             let saved = first == SAVED_SESSIONS;
             self.sessions.retain(|session| {
                 (session.residence == Residence::Loaded) == saved || is_listed(session.handle)
@@ -170,7 +178,11 @@ impl Engine {
                     (handle >> 24 == TRANSIENT >> 24) != (first == TRANSIENT) || is_listed(*handle)
                 });
             }
-            self.sort_out(first, handles.collect());
+            let handles: Vec<_> = handles.collect();
+            match self.search.is_on() {
+                true => self.search_list(first, &handles),
+                false => self.sort_out(first, handles),
+            }
         }
     }
 
@@ -208,7 +220,8 @@ impl Engine {
                 .any(|space| space.foreign.contains(&handle));
             let opens = self.job.purpose != Purpose::Command;
             match flush {
-                _ if is_ours => {}
+                _ if is_ours || self.strays.contains(&handle) => {}
+                false if self.search.is_another_s(handle) => {}
                 true if opens || !is_known => self.strays.push(handle),
                 true => {}
                 false => {
@@ -252,7 +265,9 @@ impl Engine {
                 }
             }
             (Own::LoadObject(id), code) if code & rc::FORMAT_ONE != 0 => self.lose(id),
-            (Own::LoadSession(handle), code) if code & rc::FORMAT_ONE != 0 => {
+            (Own::LoadSession(handle), code)
+                if code & rc::FORMAT_ONE != 0 || self.job.purpose == Purpose::Close =>
+            {
                 self.sessions.remove(handle);
             }
             (Own::FlushSession(handle), _) => {
@@ -260,9 +275,12 @@ impl Engine {
             }
             (Own::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
             (Own::Properties, _) => self.learnt = true,
+            // It goes without. A TPM that isn't started says so to what follows.
+            (Own::Clock, _) => {}
             (Own::List(_), code) => {
                 self.job.lists.clear();
-                if self.asks_for_handles().is_some() {
+                self.search.stop();
+                if self.job.asks.is_some() {
                     self.give_up(code);
                 }
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::capability::{MOST_HANDLES, write_handles};
 use super::command::Makes;
-use super::engine::{Engine, Go, PATIENCE, Phase, Purpose, Renewal, Step, What, rc};
+use super::engine::{Engine, Go, PATIENCE, Phase, Place, Purpose, Renewal, Step, What, rc};
 use super::objects::Object;
 use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
@@ -23,7 +23,7 @@ impl Engine {
         }
         match self.job.purpose {
             Purpose::Command => self.before_command(),
-            Purpose::Open { flush } => self.open(flush),
+            Purpose::Open { .. } => self.open(),
             Purpose::Close => self.close(),
             Purpose::Sticky { handle, sticky } => self.make_sticky(handle, sticky),
         }
@@ -36,10 +36,13 @@ impl Engine {
                 return go;
             }
         }
+        if !self.job.lists.is_empty() && !std::mem::replace(&mut self.job.asked_clock, true) {
+            return self.send(Own::Clock);
+        }
         if let Some(list) = self.job.lists.last() {
             return self.send(Own::List(*list));
         }
-        if let Some((first, count)) = self.asks_for_handles() {
+        if let Some((first, count)) = self.job.asks {
             let view = self.view(first);
             write_handles(&mut self.job.response, &view, count);
             self.job.phase = Phase::After;
@@ -142,9 +145,10 @@ impl Engine {
                 },
                 What::Session(handle) => match self.sessions.get(handle) {
                     None => return Some(self.refuse_with(refusal)),
-                    Some(session) if session.residence != Residence::Evicted => {}
-                    // FlushContext takes saved sessions as well.
-                    Some(_) if need.place == super::engine::Place::Flushed => {}
+                    Some(session) if session.residence == Residence::Loaded => {}
+                    // A TPM flushes saved sessions as well. Where others use it, it
+                    // is loaded first: only so is it known to be the same session.
+                    Some(_) if need.place == Place::Flushed && !self.mode.share => {}
                     Some(_) => return Some(self.load_session(handle)),
                 },
                 What::Foreign(_) => {}
@@ -356,6 +360,7 @@ impl Engine {
                 own::load(out, context.unwrap_or_default());
             }
             Own::FlushSession(handle) | Own::FlushStray(handle) => own::flush(out, handle),
+            Own::Clock => own::clock(out),
             Own::List(first) => own::capability(out, capability::HANDLES, first, MOST_HANDLES),
             Own::Properties => {
                 let first = property::HR_TRANSIENT_MIN;

@@ -4,21 +4,34 @@
 #![forbid(unsafe_code)]
 
 use super::command::Makes;
-use super::engine::{Engine, Go, Phase};
+use super::engine::{Engine, Go, Phase, Step};
 use super::objects::Object;
-use super::own::Own;
+use super::own::{LOADED_SESSIONS, Own, TRANSIENT};
 use super::sessions::{Residence, Session};
 
 impl Engine {
     /// One step of a client that comes: the TPM's sizes, and what is loaded.
-    pub(super) fn open(&mut self, _flush: bool) -> Go {
+    pub(super) fn open(&mut self) -> Go {
         if !self.learnt {
             return self.send(Own::Properties);
         }
-        match self.job.lists.last() {
-            Some(list) => self.send(Own::List(*list)),
-            None => self.done(),
+        if self.resets.is_none() && !std::mem::replace(&mut self.job.asked_clock, true) {
+            return self.send(Own::Clock);
         }
+        if let Some(list) = self.job.lists.last() {
+            return self.send(Own::List(*list));
+        }
+        if let Some(stray) = self.strays.last() {
+            return self.send(Own::FlushStray(*stray));
+        }
+        if let Some(pause) = self.search.pause() {
+            return Go::Step(Step::Wait(pause));
+        }
+        if std::mem::replace(&mut self.job.has_listed, true) {
+            return self.done();
+        }
+        self.job.lists.extend([TRANSIENT, LOADED_SESSIONS]);
+        Go::Again
     }
 
     /// One step of a client that goes: what it loaded, and didn't save or make
@@ -37,9 +50,11 @@ impl Engine {
                 true => session.residence == Residence::Evicted,
                 false => session.residence != Residence::Saved,
             });
-        let left = left.map(|session| (session.handle, session.sticky));
-        if let Some((handle, sticky)) = left {
-            return match sticky {
+        let left = left.map(|session| (session.handle, session.sticky, session.residence));
+        if let Some((handle, sticky, residence)) = left {
+            // Loaded first where others use the TPM: only so is it known to be the
+            // same session.
+            return match sticky || (self.mode.share && residence != Residence::Loaded) {
                 true => self.load_session(handle),
                 false => self.send(Own::FlushSession(handle)),
             };

@@ -12,11 +12,12 @@
 use std::time::Duration;
 
 use super::command::{Command, Makes};
-use super::objects::{ObjectId, Objects};
+pub(super) use super::job::{Job, Need, Phase, Place, Purpose, Renewal, What};
+use super::objects::Objects;
 use super::own::Own;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
-use crate::wire::{CommandCode, Header, tag};
+use crate::wire::{Header, tag};
 
 /// Response codes as numbers.
 pub(super) mod rc {
@@ -98,113 +99,6 @@ impl Room {
     };
 }
 
-/// What a job is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A client's command.
-    Command,
-    /// A client comes; whether it flushes what it finds loaded.
-    Open { flush: bool },
-    /// A client goes.
-    Close,
-    /// A client makes a handle outlive it, or no more.
-    Sticky { handle: u32, sticky: bool },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Idle,
-    /// The client's command is not sent yet, or to be sent again.
-    Before,
-    /// The client's command is with the TPM.
-    Sent,
-    /// The client's response is there; what is left is the engine's own.
-    After,
-}
-
-/// A handle or a session of the client's command that is a matter of the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) what: What,
-    pub(super) place: Place,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Object(ObjectId),
-    Session(u32),
-    /// A handle of the TPM's that no client made.
-    Foreign(u32),
-}
-
-/// Where a handle stands in a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In the handle area.
-    Handle(usize),
-    /// In the authorization area; whether the session goes on after a success.
-    Authorization(usize, bool),
-    /// The parameter of FlushContext.
-    Flushed,
-}
-
-impl Place {
-    /// Returns the TPM's code for a handle that is not loaded.
-    pub(super) fn refusal(self) -> u32 {
-        match self {
-            Self::Handle(n) => rc::REFERENCE_H0 + n as u32,
-            Self::Authorization(n, _) => rc::REFERENCE_S0 + n as u32,
-            Self::Flushed => rc::HANDLE_P1,
-        }
-    }
-}
-
-/// The saved session that is being loaded and saved again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Renewal {
-    pub(super) handle: u32,
-    pub(super) residence: Residence,
-}
-
-/// The work in hand.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) space: usize,
-    pub(super) purpose: Purpose,
-    pub(super) phase: Phase,
-    /// The client's command as it came.
-    pub(super) command: Vec<u8>,
-    pub(super) code: CommandCode,
-    pub(super) makes: Makes,
-    pub(super) needs: Vec<Need>,
-    /// The command that the engine sent last, and waits for.
-    pub(super) own: Option<Own>,
-    /// The client's response, where it isn't in the caller's buffer.
-    pub(super) response: Vec<u8>,
-    /// Which lists of handles are to be asked for.
-    pub(super) lists: Vec<u32>,
-    /// What has to go out before the client's command is sent again.
-    pub(super) crowded: Option<Makes>,
-    /// Whether all that can be unloaded is to be, so that others get room.
-    pub(super) yields: bool,
-    pub(super) pause: Option<Duration>,
-    /// How long was waited for room.
-    pub(super) waited: Duration,
-    pub(super) renewal: Option<Renewal>,
-    /// Sessions that were saved later are not renewed any more by this job.
-    pub(super) renew_before: u64,
-    /// How many commands of its own the job may still send.
-    pub(super) budget: u32,
-    /// How often a command of its own was asked to be sent again.
-    pub(super) retries: u32,
-    /// The object that the client's command made.
-    pub(super) made: Option<ObjectId>,
-    /// The code that the client's command failed with, while it is tried again.
-    pub(super) refused: u32,
-    /// How often a handle was found not to be loaded.
-    pub(super) reloads: u32,
-}
-
 /// A resource manager without I/O, for any number of clients of one TPM.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -218,12 +112,15 @@ pub(crate) struct Engine {
     pub(super) gap: u64,
     /// Whether the sizes of the TPM were learnt.
     pub(super) learnt: bool,
+    /// How often the TPM was reset, as far as is known.
+    pub(super) resets: Option<u32>,
     /// Whether something may have vanished: lists are asked for first.
     pub(super) suspect: bool,
     /// Whether a response was lost that may have had a handle in it.
     pub(super) orphans: bool,
     /// Handles of the TPM's that are the engine's and nothing's any more.
     pub(super) strays: Vec<u32>,
+    pub(super) search: super::search::Search,
     pub(super) clock: u64,
     pub(super) job: Job,
     /// What is to be sent.
@@ -233,9 +130,8 @@ pub(crate) struct Engine {
 }
 
 /// The longest that room is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How many commands of its own the engine runs for one of a client's, at most.
-const BUDGET: u32 = 1000;
+/// What it takes costs the fuzzer tries.
+pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 5 } else { 5000 });
 /// CONTEXT_GAP_MAX of a TPM that doesn't tell.
 const GAP: u64 = 0xffff;
 
@@ -257,9 +153,11 @@ impl Engine {
             session_room: room,
             gap: GAP,
             learnt: false,
+            resets: None,
             suspect: false,
             orphans: false,
             strays: Vec::new(),
+            search: Default::default(),
             clock: 0,
             job: Job::idle(),
             out: Vec::new(),
@@ -304,11 +202,6 @@ impl Engine {
     /// Begins the job of a client that comes.
     pub(crate) fn begin_open(&mut self, space: usize, flush: bool) {
         self.start(space, Purpose::Open { flush });
-        if !self.mode.kernel || !self.learnt {
-            self.job
-                .lists
-                .extend([super::own::TRANSIENT, super::own::LOADED_SESSIONS]);
-        }
     }
 
     /// Begins the job of a client that goes.
@@ -331,6 +224,7 @@ impl Engine {
     fn start(&mut self, space: usize, purpose: Purpose) {
         self.clock += 1;
         self.job.reset(space, purpose);
+        self.search.stop();
         self.job.renew_before = self.sessions.newest + 1;
     }
 
@@ -347,6 +241,41 @@ impl Engine {
     /// Ends the job, whose response was taken.
     pub(crate) fn finish(&mut self) {
         self.job.phase = Phase::Idle;
+    }
+
+    /// Returns whether other programs use the TPM.
+    pub(crate) fn shares(&self) -> bool {
+        self.mode.share
+    }
+
+    /// Returns the TPM's handles of what is loaded.
+    pub(crate) fn held(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        let objects = self.objects.loaded().iter();
+        let objects = objects.filter_map(|id| self.objects.get(*id)?.real());
+        let loaded = |session: &&super::sessions::Session| {
+            session.residence == Residence::Loaded && !session.sticky
+        };
+        objects.chain(
+            self.sessions
+                .iter()
+                .filter(loaded)
+                .map(|session| session.handle),
+        )
+    }
+
+    /// Returns whether the job may load something by what it sends next.
+    pub(crate) fn is_loading(&self) -> bool {
+        match (self.job.phase, self.job.own) {
+            (Phase::Sent, _) => self.job.makes != Makes::Nothing,
+            (Phase::Idle, _) => false,
+            (_, own) => matches!(own, Some(Own::LoadObject(_) | Own::LoadSession(_))),
+        }
+    }
+
+    /// Returns the handles that were loaded before, by programs without this layer.
+    pub(crate) fn foreign(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        let spaces = self.spaces.iter().flatten();
+        spaces.flat_map(|space| space.foreign.iter().copied())
     }
 
     /// Returns whether the client's command was executed: a failure of what
@@ -449,53 +378,5 @@ impl Engine {
     /// Returns the command in hand.
     pub(super) fn command(&self) -> Option<Command<'_>> {
         Command::parse(&self.job.command)
-    }
-}
-
-impl Job {
-    fn idle() -> Self {
-        Self {
-            space: 0,
-            purpose: Purpose::Command,
-            phase: Phase::Idle,
-            command: Vec::new(),
-            code: CommandCode(0),
-            makes: Makes::Nothing,
-            needs: Vec::new(),
-            own: None,
-            response: Vec::new(),
-            lists: Vec::new(),
-            crowded: None,
-            yields: false,
-            pause: None,
-            waited: Duration::ZERO,
-            renewal: None,
-            renew_before: 0,
-            budget: BUDGET,
-            retries: 0,
-            made: None,
-            refused: 0,
-            reloads: 0,
-        }
-    }
-
-    /// Begins anew, in the memory that there is.
-    fn reset(&mut self, space: usize, purpose: Purpose) {
-        let mut job = Self::idle();
-        for (to, from) in [
-            (&mut job.command, &mut self.command),
-            (&mut job.response, &mut self.response),
-        ] {
-            std::mem::swap(to, from);
-            to.clear();
-        }
-        std::mem::swap(&mut job.needs, &mut self.needs);
-        std::mem::swap(&mut job.lists, &mut self.lists);
-        job.needs.clear();
-        job.lists.clear();
-        job.space = space;
-        job.purpose = purpose;
-        job.phase = Phase::Before;
-        *self = job;
     }
 }

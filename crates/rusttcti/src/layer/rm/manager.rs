@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, Mode, Step};
-use super::slots::{Flight, Lane, Progress, Slot, Task, given_up};
+use super::engine::{Engine, Mode};
+use super::presence::Presence;
+use super::slots::{Flight, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::{self, Whole};
@@ -44,10 +45,14 @@ pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) slots: Vec<Option<Slot>>,
     /// Whose job the engine has.
-    turn: Option<usize>,
-    queue: VecDeque<usize>,
+    pub(super) turn: Option<usize>,
+    pub(super) queue: VecDeque<usize>,
+    /// How many threads wait for a change: to wake none is a system call, too.
+    pub(super) waiting: usize,
+    /// Tells other processes what this one has loaded, while it shares the TPM.
+    pub(super) presence: Option<Presence>,
     /// How each client wants it: one that shares makes all of them share.
-    shares: Vec<(usize, bool)>,
+    pub(super) shares: Vec<(usize, bool)>,
 }
 
 /// The state, locked.
@@ -101,6 +106,8 @@ impl Manager {
                 slots: Vec::new(),
                 turn: None,
                 queue: VecDeque::new(),
+                waiting: 0,
+                presence: None,
                 shares: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -120,14 +127,17 @@ impl Manager {
     }
 
     /// Waits until another thread changed something, or the deadline.
-    fn wait<'a>(&'a self, locked: Locked<'a>, deadline: Deadline) -> Locked<'a> {
+    fn wait<'a>(&'a self, mut locked: Locked<'a>, deadline: Deadline) -> Locked<'a> {
         // Looked at again now and then, however it goes with the wakeups.
         const LONGEST: Duration = Duration::from_millis(200);
         let left = deadline.remaining().unwrap_or(LONGEST).min(LONGEST);
+        locked.waiting += 1;
         let Locked { state, _whole } = locked;
         drop(_whole);
         drop(self.changed.wait_timeout(state, left));
-        self.lock()
+        let mut locked = self.lock();
+        locked.waiting = locked.waiting.saturating_sub(1);
+        locked
     }
 
     /// Adds a client.
@@ -140,6 +150,12 @@ impl Manager {
         state.slots[space] = Some(Slot::new(below));
         state.shares.push((space, share));
         state.set_share();
+        if let Some(identity) = self.identity.as_ref().filter(|_| state.engine.shares()) {
+            if state.presence.is_none() {
+                state.presence = Some(Presence::new(identity, false));
+                state.reclaim();
+            }
+        }
         if forks {
             state.engine.set_fork(true);
         }
@@ -208,7 +224,7 @@ impl Manager {
         timeout: Option<Duration>,
         take: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let deadline = Deadline::after(timeout);
+        let mut patience = Patience::Whole(timeout);
         let mut state = self.lock();
         loop {
             let Some(slot) = state.slot(space) else {
@@ -232,7 +248,7 @@ impl Manager {
                 }
                 waiting => slot.progress = waiting,
             }
-            state = self.bring_forward(state, deadline)?;
+            state = self.bring_forward(state, &mut patience)?;
         }
     }
 
@@ -240,7 +256,7 @@ impl Manager {
     fn bring_forward<'a>(
         &'a self,
         mut state: Locked<'a>,
-        deadline: Deadline,
+        patience: &mut Patience,
     ) -> Result<Locked<'a>> {
         let Some(turn) = state.turn else {
             state.start_next();
@@ -248,6 +264,7 @@ impl Manager {
         };
         let lane = state.slot(turn).and_then(|slot| slot.lane.take());
         let Some(mut lane) = lane else {
+            let deadline = patience.deadline();
             if deadline.is_over() {
                 return Err(ErrorKind::TryAgain.into());
             }
@@ -256,16 +273,24 @@ impl Manager {
         let received = match lane.flight {
             Flight::Nothing => {
                 drop(state);
-                pause(lane.resume, deadline)
+                pause(lane.resume, patience.deadline())
             }
-            _ => {
+            Flight::Client => {
                 drop(state);
-                lane.below.receive(&mut lane.buffer, deadline.remaining())
+                let left = patience.spend();
+                lane.below.receive(&mut lane.buffer, left)
+            }
+            Flight::Own => {
+                drop(state);
+                let left = patience.deadline().remaining();
+                lane.below.receive(&mut lane.buffer, left)
             }
         };
         let mut state = self.lock();
         let result = state.put_back(turn, lane, received);
-        self.changed.notify_all();
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
         state.refresh_all();
         result.map(|()| state)
     }
@@ -317,7 +342,9 @@ impl Manager {
             state.turn = None;
             state.start_next();
         }
-        self.changed.notify_all();
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
         true
     }
 
@@ -346,6 +373,12 @@ impl Manager {
         let current = fork::generation();
         if self.generation.swap(current, Ordering::Relaxed) != current {
             state.enter_child();
+            if state.presence.take().is_some() {
+                state.presence = self
+                    .identity
+                    .as_deref()
+                    .map(|identity| Presence::new(identity, true));
+            }
             let mut list = LISTS[current as usize % LISTS.len()].lock();
             list.retain(|manager| manager.strong_count() > 0);
             list.push(Arc::downgrade(self));
@@ -379,6 +412,32 @@ impl Drop for Manager {
     }
 }
 
+/// How long a caller waits. The clock is not looked at before there is something
+/// to wait for besides the client's own response.
+enum Patience {
+    Whole(Option<Duration>),
+    Until(Deadline),
+}
+
+impl Patience {
+    fn deadline(&mut self) -> Deadline {
+        let deadline = match self {
+            Self::Whole(timeout) => Deadline::after(*timeout),
+            Self::Until(deadline) => *deadline,
+        };
+        *self = Self::Until(deadline);
+        deadline
+    }
+
+    /// Returns the time for what is mostly the last wait.
+    fn spend(&mut self) -> Option<Duration> {
+        match self {
+            Self::Whole(timeout) => *timeout,
+            Self::Until(deadline) => deadline.remaining(),
+        }
+    }
+}
+
 /// Waits for the end of a pause.
 fn pause(resume: Option<Instant>, deadline: Deadline) -> Result<usize> {
     let left = resume.map_or(Duration::ZERO, |at| {
@@ -392,297 +451,6 @@ fn pause(resume: Option<Instant>, deadline: Deadline) -> Result<usize> {
         _ => {
             std::thread::sleep(left);
             Ok(0)
-        }
-    }
-}
-
-impl State {
-    pub(super) fn slot(&mut self, space: usize) -> Option<&mut Slot> {
-        self.slots.get_mut(space)?.as_mut()
-    }
-
-    fn set_share(&mut self) {
-        let share = self.shares.iter().any(|(_, share)| *share);
-        self.engine.set_share(share);
-    }
-
-    fn forget(&mut self, space: usize) {
-        self.engine.remove_client(space);
-        self.slots[space] = None;
-        self.shares.retain(|(other, _)| *other != space);
-        self.set_share();
-    }
-
-    /// In a forked child: nothing is under way.
-    fn enter_child(&mut self) {
-        self.engine.enter_child();
-        self.turn = None;
-        self.queue.clear();
-        for slot in self.slots.iter_mut().flatten() {
-            slot.progress = Progress::Idle;
-        }
-    }
-
-    /// Gives the turn to the next client that waits for it.
-    fn start_next(&mut self) {
-        while self.turn.is_none() {
-            let Some(space) = self.queue.pop_front() else {
-                return;
-            };
-            self.start(space);
-            self.refresh(space);
-        }
-    }
-
-    /// Gives the turn to a client, and sends the first of its commands.
-    fn start(&mut self, space: usize) {
-        let Some(Some(slot)) = self.slots.get_mut(space) else {
-            return;
-        };
-        slot.progress = Progress::Running;
-        self.turn = Some(space);
-        match slot.task {
-            Task::Command => self.engine.begin(space, &slot.command),
-            Task::Open { flush } => self.engine.begin_open(space, flush),
-            Task::Close => self.engine.begin_close(space),
-            Task::Sticky { handle, sticky } => self.engine.begin_sticky(space, handle, sticky),
-            Task::Reset => {
-                let reset = match &mut slot.lane {
-                    Some(lane) => lane.below.reset(),
-                    None => Err(given_up()),
-                };
-                if reset.is_ok() {
-                    self.engine.restarted();
-                }
-                self.answer(space, reset.map(|()| 0));
-                return;
-            }
-        }
-        if let Some(mut lane) = slot.lane.take() {
-            self.advance(space, &mut lane, None);
-            if let Some(slot) = self.slot(space) {
-                slot.lane = Some(lane);
-            }
-        }
-    }
-
-    /// Takes a lane back, with what came on it.
-    fn put_back(
-        &mut self,
-        space: usize,
-        mut lane: Box<Lane>,
-        received: Result<usize>,
-    ) -> Result<()> {
-        let waits = matches!(&received, Err(error) if error.kind().leaves_command_pending());
-        let is_gone = self.slot(space).is_none_or(|slot| slot.is_gone);
-        let mut result = Ok(());
-        match received {
-            Err(error) if waits => result = Err(error),
-            received => {
-                lane.resume = None;
-                self.advance(space, &mut lane, Some(received));
-            }
-        }
-        if is_gone {
-            self.end_gone(space, lane);
-        } else if let Some(slot) = self.slot(space) {
-            slot.lane = Some(lane);
-        }
-        if self.turn.is_none() {
-            self.start_next();
-        }
-        result
-    }
-
-    /// Ends a client that went while a thread waited on its lane.
-    fn end_gone(&mut self, space: usize, lane: Box<Lane>) {
-        if self.turn == Some(space) {
-            self.engine.failed();
-            self.engine.finish();
-            self.turn = None;
-        }
-        let mut below = lane.below;
-        if let Err(error) = below.finalize() {
-            crate::sys::log::debug!("rm: {}", error.report());
-        }
-        self.forget(space);
-    }
-
-    /// Brings the engine's job as far as it goes without waiting.
-    fn advance(&mut self, space: usize, lane: &mut Lane, received: Option<Result<usize>>) {
-        if let Some(received) = received {
-            let flight = std::mem::replace(&mut lane.flight, Flight::Nothing);
-            if let Some(answer) = self.take(lane, flight, received) {
-                self.answer(space, answer);
-                return;
-            }
-        }
-        loop {
-            match self.engine.next() {
-                Step::Own => {
-                    let sent = lane.below.transmit(self.engine.outgoing());
-                    lane.flight = Flight::Own;
-                    match sent {
-                        Ok(()) => return,
-                        Err(error) => {
-                            lane.flight = Flight::Nothing;
-                            if let Some(answer) = self.fail(lane, error) {
-                                self.answer(space, answer);
-                                return;
-                            }
-                        }
-                    }
-                }
-                Step::Client => match self.send_client(space, lane) {
-                    Some(Ok(())) => {
-                        lane.flight = Flight::Client;
-                        return;
-                    }
-                    Some(Err(error)) => {
-                        if let Some(answer) = self.fail(lane, error) {
-                            self.answer(space, answer);
-                            return;
-                        }
-                    }
-                    None => self.engine.answer_cancelled(),
-                },
-                Step::Wait(time) => {
-                    if self.is_cancelled(space) {
-                        self.engine.answer_cancelled();
-                        continue;
-                    }
-                    lane.resume = Some(Instant::now() + time);
-                    return;
-                }
-                Step::Done => {
-                    let answer = self.copy_response(lane);
-                    self.answer(space, Ok(answer));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn is_cancelled(&mut self, space: usize) -> bool {
-        self.slot(space)
-            .is_some_and(|slot| slot.cancel.is_cancelled())
-    }
-
-    fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
-        let cancel = self.slot(space)?.cancel.clone();
-        cancel.send(|| {
-            let sent = lane.below.transmit(self.engine.outgoing());
-            let canceller = sent.is_ok().then(|| lane.below.canceller()).flatten();
-            (sent, canceller)
-        })
-    }
-
-    /// Gives the engine what came; the client's answer, where that ends the job.
-    fn take(
-        &mut self,
-        lane: &mut Lane,
-        flight: Flight,
-        received: Result<usize>,
-    ) -> Option<Result<usize>> {
-        match (flight, received) {
-            (Flight::Nothing, _) => None,
-            (_, Err(error)) => self.fail(lane, error),
-            (Flight::Own, Ok(length)) => {
-                let response = lane.buffer.get(..length).unwrap_or_default();
-                self.engine.own_answered(response);
-                None
-            }
-            (Flight::Client, Ok(length)) => {
-                let done = self.engine.client_answered(&mut lane.buffer, length);
-                if done.is_none() && !self.engine.has_response() {
-                    if let Some(space) = self.turn {
-                        if let Some(slot) = self.slot(space) {
-                            slot.cancel.again();
-                        }
-                    }
-                }
-                done.map(Ok)
-            }
-        }
-    }
-
-    /// Notes a failure. One that comes after the client's command was answered is
-    /// the next job's.
-    fn fail(&mut self, lane: &mut Lane, error: Error) -> Option<Result<usize>> {
-        self.engine.failed();
-        if self.engine.has_response() {
-            crate::sys::log::debug!("rm: after a command: {}", error.report());
-            return Some(Ok(self.copy_response(lane)));
-        }
-        Some(Err(error))
-    }
-
-    fn copy_response(&self, lane: &mut Lane) -> usize {
-        let response = self.engine.response();
-        if lane.buffer.len() < response.len() {
-            lane.buffer.resize(response.len(), 0);
-        }
-        lane.buffer[..response.len()].copy_from_slice(response);
-        response.len()
-    }
-
-    /// Ends a client's task.
-    fn answer(&mut self, space: usize, answer: Result<usize>) {
-        self.engine.finish();
-        self.turn = None;
-        if let Some(slot) = self.slot(space) {
-            slot.cancel.end();
-            if !matches!(slot.progress, Progress::Idle) {
-                slot.progress = Progress::Answered(answer);
-            }
-        }
-    }
-
-    /// Tells all event loops what to wait for.
-    fn refresh_all(&mut self) {
-        for space in 0..self.slots.len() {
-            self.refresh(space);
-        }
-    }
-
-    /// Tells a client's event loop what to wait for.
-    pub(super) fn refresh(&mut self, space: usize) {
-        let Some(Some(slot)) = self.slots.get_mut(space) else {
-            return;
-        };
-        let queued = matches!(slot.progress, Progress::Queued);
-        let ready = matches!(slot.progress, Progress::Answered(_));
-        let Some(lane) = &mut slot.lane else {
-            return;
-        };
-        let Some(mut wakeups) = lane.wakeups.take() else {
-            return;
-        };
-        wakeups.set_ready(ready);
-        let watched = match self.turn {
-            Some(turn) if queued || turn == space => turn,
-            _ => space,
-        };
-        self.watch(&mut wakeups, watched, ready);
-        if let Some(lane) = self.slot(space).and_then(|slot| slot.lane.as_mut()) {
-            lane.wakeups = Some(wakeups);
-        }
-    }
-
-    fn watch(&mut self, wakeups: &mut super::wakeups::Wakeups, space: usize, is_answered: bool) {
-        let lane = self.slot(space).and_then(|slot| slot.lane.as_mut());
-        let Some(lane) = lane.filter(|_| !is_answered) else {
-            wakeups.watch(&[]);
-            wakeups.set_pause(None);
-            return;
-        };
-        let pause = lane
-            .resume
-            .map(|at| at.saturating_duration_since(Instant::now()));
-        wakeups.set_pause(pause);
-        match lane.flight {
-            Flight::Nothing => wakeups.watch(&[]),
-            _ => wakeups.watch(&lane.below.poll_handles().unwrap_or_default()),
         }
     }
 }

@@ -18,7 +18,7 @@
 //!   connection of its own.
 //! - The contexts of one process on one TPM share an engine, and take turns.
 //!
-//! [`engine`] is the machine, without I/O; [`manager`] has the clients of one TPM
+//! `engine` is the machine, without I/O; `manager` has the clients of one TPM
 //! in this process, and drives it; [`Rm`] is one client.
 
 #![forbid(unsafe_code)]
@@ -30,14 +30,18 @@ mod capability;
 mod clients;
 mod command;
 mod engine;
+mod job;
 mod manager;
 mod objects;
 mod outcome;
 mod own;
+mod presence;
 mod resolve;
+mod search;
 mod sessions;
 mod slots;
 mod spaces;
+mod turns;
 mod wakeups;
 
 use std::fmt;

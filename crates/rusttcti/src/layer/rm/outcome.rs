@@ -92,7 +92,7 @@ impl Engine {
             Makes::Object => self.made_object(response),
             Makes::Session => self.made_session(response),
         }
-        if let Some(n) = self.command().and_then(|command| command.flushes()) {
+        if let Some(n) = self.job.flushes {
             self.end_needed(Place::Handle(n));
         }
         match self.job.code {
@@ -204,9 +204,7 @@ impl Engine {
     /// serves the engine as well.
     fn client_saved(&mut self, response: &[u8]) {
         let context = response.get(Header::SIZE..).unwrap_or_default();
-        let without_sessions = self
-            .command()
-            .is_some_and(|command| !command.has_sessions());
+        let without_sessions = !self.job.has_sessions;
         let saved = self.job.needs.first().map(|need| need.what);
         match saved {
             Some(What::Session(handle)) => {
@@ -261,9 +259,7 @@ impl Engine {
     }
 
     fn show_properties(&mut self, response: &mut [u8]) {
-        let without_sessions = self
-            .command()
-            .is_some_and(|command| !command.has_sessions());
+        let without_sessions = !self.job.has_sessions;
         let answered = Header::parse(response).is_some_and(|header| header.tag == tag::NO_SESSIONS);
         if without_sessions && answered {
             capability::rewrite_properties(response, |property, value| {

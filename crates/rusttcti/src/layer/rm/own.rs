@@ -22,6 +22,8 @@ pub(super) enum Own {
     List(u32),
     /// Asks for the sizes of the TPM.
     Properties,
+    /// Asks how often the TPM was reset.
+    Clock,
 }
 
 /// The first handle of each range that GetCapability lists.
@@ -93,6 +95,17 @@ pub(super) fn load(into: &mut Vec<u8>, context: &[u8]) {
 /// Writes FlushContext of a handle of the TPM's.
 pub(super) fn flush(into: &mut Vec<u8>, handle: u32) {
     write(into, CommandCode::FLUSH_CONTEXT, &[handle], &[]);
+}
+
+/// Writes ReadClock.
+pub(super) fn clock(into: &mut Vec<u8>) {
+    write(into, CommandCode::READ_CLOCK, &[], &[]);
+}
+
+/// Returns how often the TPM was reset, of a response to ReadClock without its
+/// header: it is behind time and clock.
+pub(super) fn resets_of(body: &[u8]) -> Option<u32> {
+    word(body, 16)
 }
 
 /// Writes GetCapability.

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::Makes;
+use super::command::{Command, Makes};
 use super::engine::{Engine, Need, Place, What};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
@@ -20,9 +20,12 @@ impl Engine {
     /// that means nothing is answered here.
     pub(super) fn read_command(&mut self) {
         let bytes = std::mem::take(&mut self.job.command);
-        if let Some(command) = super::command::Command::parse(&bytes) {
+        if let Some(command) = Command::parse(&bytes) {
             self.job.code = command.code();
             self.job.makes = command.makes();
+            self.job.has_sessions = command.has_sessions();
+            self.job.flushes = command.flushes();
+            self.job.asks = asks_for_handles(command);
             for (n, handle) in command.handles().enumerate() {
                 self.need(handle.0, Place::Handle(n));
             }
@@ -37,7 +40,7 @@ impl Engine {
             }
         }
         self.job.command = bytes;
-        if let Some((first, _)) = self.asks_for_handles() {
+        if let Some((first, _)) = self.job.asks {
             self.list_for(first);
         }
         self.touch();
@@ -109,27 +112,6 @@ impl Engine {
                 What::Foreign(_) => {}
             }
         }
-    }
-
-    /// Returns from which handle on the client asks for its handles, and for how
-    /// many, where the engine answers that.
-    pub(super) fn asks_for_handles(&self) -> Option<(u32, u32)> {
-        let command = self.command()?;
-        if command.code() != CommandCode::GET_CAPABILITY || command.has_sessions() {
-            return None;
-        }
-        let parameters: &[u8; 12] = command.parameters().try_into().ok()?;
-        let word = |at: usize| {
-            parameters[at..]
-                .first_chunk()
-                .map(|b| u32::from_be_bytes(*b))
-        };
-        let (wanted, first, count) = (word(0)?, word(4)?, word(8)?);
-        let is_ours = matches!(
-            first >> 24,
-            HMAC_SESSION | POLICY_SESSION | TRANSIENT_OBJECT
-        );
-        (wanted == capability::HANDLES && is_ours).then_some((first, count))
     }
 
     /// Has the lists asked for that show what has vanished.
@@ -324,13 +306,15 @@ impl Engine {
             self.lose(id);
         }
         for session in self.sessions.iter() {
-            if session.residence == Residence::Evicted {
+            // Where others use the TPM, its number may be another's at once.
+            if session.residence == Residence::Evicted && !self.mode.share {
                 self.strays.push(session.handle);
             }
         }
         self.sessions
             .retain(|session| session.residence == Residence::Saved);
         self.sessions.newest = 0;
+        self.resets = None;
         for space in self.spaces.iter_mut().flatten() {
             space.foreign.clear();
         }
@@ -345,6 +329,7 @@ impl Engine {
         }
         self.sessions.retain(|_| false);
         self.strays.clear();
+        self.search = Default::default();
         self.suspect = false;
         self.orphans = false;
         self.finish();
@@ -364,3 +349,22 @@ impl Engine {
 const SUCCESS: u32 = 0;
 /// How many sessions may be active in common TPMs.
 const MOST_SESSIONS: u32 = 64;
+
+/// Returns from which handle on a client asks for its handles, and for how many,
+/// where the engine answers that.
+fn asks_for_handles(command: Command<'_>) -> Option<(u32, u32)> {
+    if command.code() != CommandCode::GET_CAPABILITY || command.has_sessions() {
+        return None;
+    }
+    let parameters: &[u8; 12] = command.parameters().try_into().ok()?;
+    let word = |at: usize| {
+        let bytes = parameters[at..].first_chunk();
+        bytes.map(|bytes| u32::from_be_bytes(*bytes))
+    };
+    let (wanted, first, count) = (word(0)?, word(4)?, word(8)?);
+    let is_ours = matches!(
+        first >> 24,
+        HMAC_SESSION | POLICY_SESSION | TRANSIENT_OBJECT
+    );
+    (wanted == capability::HANDLES && is_ours).then_some((first, count))
+}

@@ -89,7 +89,7 @@ impl Sessions {
         list.find(|session| number(session.handle) == number(handle))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> + Clone {
         self.list.iter()
     }
 

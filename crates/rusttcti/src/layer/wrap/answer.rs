@@ -4,21 +4,19 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::{Put, Reader};
+use super::build::Sent;
+use super::bytes::{Put, Reader, first_sized};
 use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
-use super::engine::{Engine, Flow, Next, Stop, Tries, forged, is_transient_refusal, malformed, rc};
-use super::line::Line;
-use super::names::HandleType;
-use super::protect::{Plan, Rewritten, Sent, Slot, first_sized, without_zeros};
-use super::session::{HmacInput, attribute};
-use crate::{Error, ErrorKind};
+use super::engine::{Engine, Flow, fits, forged, malformed};
+use super::protect::Plan;
+use super::rewrite::Rewritten;
+use super::session::{HmacInput, attribute, without_zeros};
+use super::slot::Slot;
+use crate::Error;
 
 /// The most sessions that are hidden from the program.
 pub(super) const HIDDEN: u32 = 3;
-
-/// How often new sessions are made for one command.
-const MOST_RENEWALS: usize = 2;
 
 impl Engine {
     /// Checks the response to a protected command, and writes it as the program
@@ -110,8 +108,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks what can be checked of the program's sessions, and of the handle,
-    /// which no HMAC covers: a handle of another type would be another thing.
+    /// Checks what can be checked of the program's sessions, and of the handle.
     fn check_theirs(
         &self,
         command: &Command,
@@ -120,11 +117,7 @@ impl Engine {
         sent: &Sent,
         parsed: &Response<'_>,
     ) -> Flow<()> {
-        let fits = |handle: u32| match command.code {
-            cc::START_AUTH_SESSION => HandleType::of(handle) == HandleType::Session,
-            _ => HandleType::of(handle) == HandleType::Transient,
-        };
-        if !parsed.handle.is_none_or(fits) {
+        if !parsed.handle.is_none_or(|handle| fits(command, handle)) {
             return Err(malformed(command).into());
         }
         for (at, auth) in command.auths.iter().enumerate() {
@@ -240,100 +233,6 @@ impl Engine {
             &auths,
         ))
     }
-
-    /// Says what to do after the TPM refused a protected command.
-    pub(super) async fn refused(
-        &mut self,
-        code: u32,
-        command: &Command,
-        plan: &Plan,
-        tries: &mut Tries,
-        line: &Line,
-    ) -> Flow<Next> {
-        let full = code == rc::SESSION_MEMORY && command.code == cc::START_AUTH_SESSION;
-        if full && self.move_session_aside(&plan.needed(command), line).await? {
-            // It is back when the command is over, and the layer's own are gone.
-            return Ok(Next::Again);
-        }
-        let ours = plan.sessions() > 0;
-        if code == rc::AUTH_CONTEXT && ours {
-            return Err(self.refusal_of_ours(code, command));
-        }
-        let blamed = blamed_session(code);
-        let Some((sent_at, at)) = blamed.and_then(|sent| Some((sent, plan.slot_of(sent)?))) else {
-            return Ok(Next::Answer(code));
-        };
-        // The number that the session has in the program's command.
-        let numbered_back = match code & 0x80 {
-            0 => code + (at - sent_at) as u32,
-            _ => code & !0x700 | (at as u32 + 1) << 8,
-        };
-        let authorization = matches!(base(code), rc::AUTH_FAIL | rc::BAD_AUTH);
-        match &plan.slots[at] {
-            Slot::Ours { index, password } => {
-                let gone = code == rc::REFERENCE_S0 + sent_at as u32 || base(code) == rc::HANDLE;
-                if gone && tries.renewed < MOST_RENEWALS {
-                    tries.renewed += 1;
-                    self.retire_all();
-                    return Ok(Next::Again);
-                }
-                if authorization && self.mended(*index, command, tries, line).await? {
-                    return Ok(Next::Again);
-                }
-                match password {
-                    Some(_) if !gone => Ok(Next::Answer(numbered_back)),
-                    _ => Err(self.refusal_of_ours(code, command)),
-                }
-            }
-            Slot::Keyless(_) if authorization && !tries.refreshed => {
-                tries.refreshed = true;
-                match self.refresh_names(command, line).await? {
-                    true => Ok(Next::Again),
-                    false => Ok(Next::Answer(numbered_back)),
-                }
-            }
-            _ => Ok(Next::Answer(numbered_back)),
-        }
-    }
-
-    /// Looks for a reason of a failed authorization other than a wrong password,
-    /// and returns whether one was found and is no more: a Name that changed, or a
-    /// session that the TPM has other nonces of.
-    async fn mended(
-        &mut self,
-        index: usize,
-        command: &Command,
-        tries: &mut Tries,
-        line: &Line,
-    ) -> Flow<bool> {
-        if !std::mem::replace(&mut tries.refreshed, true)
-            && self.refresh_names(command, line).await?
-        {
-            return Ok(true);
-        }
-        if tries.renewed >= MOST_RENEWALS || self.probe(index, line).await? {
-            return Ok(false);
-        }
-        tries.renewed += 1;
-        self.retire_all();
-        Ok(true)
-    }
-
-    fn refusal_of_ours(&mut self, code: u32, command: &Command) -> Stop {
-        if is_transient_refusal(code) {
-            return Stop::Answer(code);
-        }
-        self.retire_all();
-        Stop::Error(Error::new(
-            ErrorKind::IoError,
-            format!(
-                "the layer wrap: the TPM refuses the layer's session with the command {:x} \
-                 (response code {code:x}); the command is not sent without it: if this TPM \
-                 takes no sessions with it, skip={:x} says so",
-                command.code, command.code
-            ),
-        ))
-    }
 }
 
 /// The attributes that a TPM gives back as it got them.
@@ -390,23 +289,6 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
     Ok(answers)
 }
 
-/// Which session a response code blames, from zero.
-fn blamed_session(code: u32) -> Option<usize> {
-    if code & !0xfff == 0 && code & 0x8c0 == 0x880 {
-        return (code >> 8 & 7).checked_sub(1).map(|at| at as usize);
-    }
-    let reference = (rc::REFERENCE_S0..rc::REFERENCE_S0 + 7).contains(&code);
-    reference.then(|| (code - rc::REFERENCE_S0) as usize)
-}
-
-/// A format-one response code without what it blames.
-fn base(code: u32) -> u32 {
-    match code & 0x80 {
-        0 => code,
-        _ => code & 0xbf,
-    }
-}
-
 /// Where a GetCapability asks for loaded sessions: from which handle, and how
 /// many.
 pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
@@ -417,8 +299,14 @@ pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
     asks.then_some((property, count))
 }
 
-/// Takes the layer's own sessions out of a list of loaded sessions.
-pub(super) fn without(parameters: &[u8], ours: &[u32], count: u32) -> Option<Secret> {
+/// Takes the layer's own sessions out of a list of loaded sessions, and puts
+/// those in that are loaded but for this command.
+pub(super) fn without(
+    parameters: &[u8],
+    ours: &[u32],
+    aside: &[u32],
+    (first, count): (u32, u32),
+) -> Option<Secret> {
     let mut reader = Reader(parameters);
     let more = reader.u8()?;
     let capability = reader.u32()?;
@@ -428,6 +316,16 @@ pub(super) fn without(parameters: &[u8], ours: &[u32], count: u32) -> Option<Sec
         handles.push(reader.u32()?);
     }
     handles.retain(|handle| !ours.contains(handle));
+    // A TPM lists them by their numbers, whatever their type.
+    let number = |handle: &u32| handle & 0xff_ffff;
+    let listed_up_to = handles.last().map(number);
+    for handle in aside {
+        let within = more == 0 || listed_up_to.is_some_and(|last| number(handle) <= last);
+        if number(handle) >= number(&first) && within {
+            handles.push(*handle);
+        }
+    }
+    handles.sort_by_key(number);
     let most = usize::try_from(count).unwrap_or(usize::MAX);
     let cut = handles.len() > most;
     handles.truncate(most);

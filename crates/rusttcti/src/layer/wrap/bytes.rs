@@ -64,3 +64,9 @@ impl Put for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 }
+
+/// Returns the content of the TPM2B that parameters begin with.
+pub(super) fn first_sized(parameters: &mut [u8]) -> Option<&mut [u8]> {
+    let (size, rest) = parameters.split_first_chunk_mut()?;
+    rest.get_mut(..usize::from(u16::from_be_bytes(*size)))
+}

@@ -82,7 +82,10 @@ impl Engine {
             cc::START_AUTH_SESSION => self.started(command, handle, parameters, hidden),
             _ => {
                 self.policy(command);
-                if let Some(handle) = handle {
+                if let (cc::CONTEXT_LOAD, Some(handle)) = (command.code, handle) {
+                    self.theirs.forget(handle);
+                    self.names.loaded(handle, &command.parameters);
+                } else if let Some(handle) = handle {
                     self.made(command.code, handle, parameters, hidden);
                 }
             }
@@ -118,6 +121,15 @@ impl Engine {
         match name {
             Some(name) => self.names.set(handle, name.to_vec()),
             None => self.names.forget(handle),
+        }
+    }
+
+    /// Follows a command that passed as the program wrote it: a PolicyPassword of
+    /// that kind is the TPM's to ask for.
+    pub(super) fn passed(&mut self, command: &Command) {
+        let session = command.handles.first().copied().unwrap_or_default();
+        if let (cc::POLICY_PASSWORD, Some(their)) = (command.code, self.theirs.get_mut(session)) {
+            (their.auth_value, their.password) = (false, false);
         }
     }
 
@@ -168,11 +180,17 @@ impl Engine {
     /// Appends what is known of a session to its saved context, for
     /// [`unwrapped`](Self::unwrapped) to find, in this process or another.
     fn saved(&mut self, command: &Command, parameters: &mut Secret) {
-        let their = command.handles.first().and_then(|h| self.theirs.get(*h));
-        let Some(their) = their.cloned() else {
+        let Some(handle) = command.handles.first().copied() else {
             return;
         };
-        self.theirs.forget(command.handles[0]);
+        let name = self.names.get(handle);
+        if let (HandleType::Transient, Some(name)) = (HandleType::of(handle), name) {
+            self.names.saved(parameters, name);
+        }
+        let Some(their) = self.theirs.get(handle).cloned() else {
+            return;
+        };
+        self.theirs.forget(handle);
         let mut reader = Reader(parameters);
         let (Some(head), Some(blob), true) = (reader.bytes(16), reader.sized(), reader.is_empty())
         else {
@@ -212,12 +230,13 @@ impl Engine {
 
     /// Takes the layer's sessions out of a list that the program asked for.
     fn hide_sessions(&self, command: &Command, parameters: &mut Secret) {
-        let Some((_, count)) = answer::asks_for_sessions(command) else {
+        let Some(page) = answer::asks_for_sessions(command) else {
             return;
         };
         let ours = self.ours.iter().map(|session| session.handle);
         let ours: Vec<u32> = ours.chain(self.stale.iter().copied()).collect();
-        if let Some(shown) = answer::without(parameters, &ours, count) {
+        let aside: Vec<u32> = self.aside.iter().map(|(handle, _)| *handle).collect();
+        if let Some(shown) = answer::without(parameters, &ours, &aside, page) {
             *parameters = shown;
         }
     }

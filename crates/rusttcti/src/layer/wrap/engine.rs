@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use super::bytes::Reader;
 use super::command::{self, Command, Response, cc};
 use super::crypto::Secret;
 use super::key::SaltKey;
@@ -126,7 +127,9 @@ impl Engine {
         };
         let Some(shape) = wire::Command::of(CommandCode(header.code)) else {
             self.tell("its code is not in the layer's table of commands")?;
-            return Ok(line.run_programs(bytes.clone()).await?);
+            let response = line.run_programs(bytes.clone()).await?;
+            code_of(&response)?;
+            return Ok(response);
         };
         let command = Command::parse(bytes, shape);
         let missing = |command: &Command| command.auths.len() < command.shape.authorizations();
@@ -176,8 +179,12 @@ impl Engine {
             .auths
             .iter()
             .any(|auth| auth.attributes & super::session::attribute::ENCRYPT != 0);
+        if !parsed.handle.is_none_or(|handle| fits(command, handle)) {
+            return Err(malformed(command).into());
+        }
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         self.took_effect(command, parsed.handle, &mut parameters, encrypted);
+        self.passed(command);
         if let (Some(their), Some(handle)) = (loaded, parsed.handle) {
             self.theirs.set(handle, their);
         }
@@ -214,7 +221,14 @@ impl Engine {
             for session in self.ours.iter_mut().take(plan.sessions()) {
                 session.in_flight = true;
             }
-            let response = line.run_programs(sent.bytes.clone()).await?;
+            let response = match full(line.run_programs(sent.bytes.clone()).await, &command) {
+                Some(response) => response?,
+                None => {
+                    // The TPM ran it, and has rolled the nonce of the layer's session.
+                    self.make_way(line).await?;
+                    command::refusal(rc::SESSION_MEMORY)
+                }
+            };
             let code = code_of(&response)?;
             if code == 0 {
                 return self.accept(&command, &rewritten, &plan, &sent, &response);
@@ -322,6 +336,19 @@ impl Engine {
     }
 }
 
+/// `None` where the kernel's resource manager had no place for a session, which
+/// it says by ENOMEM.
+fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
+    match &response {
+        Err(error)
+            if error.kind() == ErrorKind::Memory && command.code == cc::START_AUTH_SESSION =>
+        {
+            None
+        }
+        _ => Some(response),
+    }
+}
+
 /// What was tried for a command that the TPM refused.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
@@ -356,6 +383,38 @@ pub(super) fn is_transient_refusal(code: u32) -> bool {
     let reference = (rc::REFERENCE_H0..rc::REFERENCE_S0 + 7).contains(&code);
     let warning = code & !0x7f == 0x900 && !reference;
     warning || code >= 0x1000 || matches!(code, rc::INITIALIZE | rc::FAILURE)
+}
+
+/// True where a response's handle, which no HMAC covers, is of the type that the
+/// command makes or loads: one of another type would be another thing.
+pub(super) fn fits(command: &Command, handle: u32) -> bool {
+    let saved = match command.code {
+        cc::CONTEXT_LOAD => {
+            let mut reader = Reader(&command.parameters);
+            reader.bytes(8).and_then(|_| reader.u32())
+        }
+        _ => None,
+    };
+    match saved.map(HandleType::of) {
+        // A session keeps its handle.
+        Some(HandleType::Session) => saved == Some(handle),
+        _ if command.code == cc::START_AUTH_SESSION => {
+            HandleType::of(handle) == HandleType::Session
+        }
+        _ => HandleType::of(handle) == HandleType::Transient,
+    }
+}
+
+/// A command of the layer's own that failed: the program is told why if it would
+/// have been told so without the layer.
+pub(super) fn own_failure(what: &str, code: u32) -> Stop {
+    if is_transient_refusal(code) {
+        return Stop::Answer(code);
+    }
+    Stop::Error(Error::new(
+        ErrorKind::IoError,
+        format!("the layer wrap: {what} failed with the response code {code:x}"),
+    ))
 }
 
 /// An error for a response that did not come from the TPM, or not for this

@@ -17,14 +17,17 @@
 //! ```
 //!
 //! The machine has no I/O: `line` turns steps that wait for responses into
-//! commands to send, `engine` follows one command of the program's from its
-//! parts (`command`) by a plan (`protect`) to the answer (`answer`) and what
-//! it changed (`effects`). `contact` makes sessions, `crypto` and `curve`
-//! have the derivations. This file drives it.
+//! commands to send. `engine` follows one command of the program's from its parts
+//! (`command`) by a plan (`protect`: what becomes of each authorization is in
+//! `slot`) to what is sent (`rewrite`, `build`), the answer (`answer`, `refusal`)
+//! and what it changed (`effects`). `contact` makes sessions, on a key from `salt`,
+//! in places from `room`. `crypto` and `curve` have the derivations. This file
+//! drives it.
 
 #![forbid(unsafe_code)]
 
 mod answer;
+mod build;
 mod bytes;
 mod command;
 mod contact;
@@ -32,12 +35,23 @@ mod crypto;
 mod curve;
 mod effects;
 mod engine;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, not(fuzzing)))]
+#[allow(unreachable_pub)] // public for the fuzzer
+mod fuzzing;
 mod key;
 mod line;
 mod names;
 mod options;
 mod protect;
+mod refusal;
+mod rewrite;
+mod room;
+mod salt;
 mod session;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod theirs;
@@ -187,7 +201,7 @@ impl<T: Tcti> Wrap<T> {
 
     /// Takes steps until one needs a response that is not there; returns the
     /// response for the program once that is known.
-    fn drive(&mut self, mut step: Step<Served>, first: bool) -> Result<Option<Secret>> {
+    fn drive(&mut self, mut step: Step<Served>) -> Result<Option<Secret>> {
         loop {
             match step {
                 Step::Done((engine, served)) => {
@@ -196,18 +210,10 @@ impl<T: Tcti> Wrap<T> {
                 }
                 Step::Send(command) => match self.send(&command) {
                     Ok(()) => return Ok(None),
-                    Err(error) => {
-                        let State::Busy(exchange) = &mut self.state else {
-                            return Err(error);
-                        };
-                        let failed = exchange.feed(Err(error.clone()));
-                        if first {
-                            // Nothing was sent: the steps end, and say so.
-                            self.drive(failed, false)?;
-                            return Err(error);
-                        }
-                        step = failed;
-                    }
+                    Err(error) => match &mut self.state {
+                        State::Busy(exchange) => step = exchange.feed(Err(error)),
+                        _ => return Err(error),
+                    },
                 },
             }
         }
@@ -246,7 +252,7 @@ impl<T: Tcti> Wrap<T> {
         self.canceller.begin(exchange.cancelled());
         let step = exchange.advance();
         self.state = State::Busy(exchange);
-        self.ready = self.drive(step, true)?;
+        self.ready = self.drive(step)?;
         Ok(())
     }
 
@@ -308,7 +314,7 @@ impl<T: Tcti> Tcti for Wrap<T> {
                     .ok_or_else(|| ErrorKind::MalformedResponse.into())
             });
             let step = exchange.feed(fed);
-            self.ready = self.drive(step, false)?;
+            self.ready = self.drive(step)?;
         };
         match response.get_mut(..answer.len()) {
             Some(room) => {

@@ -45,6 +45,8 @@ impl HandleType {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: HashMap<u32, Known>,
+    /// The Names of objects whose contexts were saved, by the contexts' digests.
+    saved: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,24 @@ impl Names {
     pub(super) fn written(&mut self, handle: u32) {
         if self.known.get(&handle).is_some_and(|known| !known.settled) {
             self.forget(handle);
+        }
+    }
+
+    /// Keeps the Name of an object whose context was saved.
+    pub(super) fn saved(&mut self, context: &[u8], name: Vec<u8>) {
+        if self.saved.len() >= MOST {
+            self.saved.clear();
+        }
+        let digest = Hash::Sha256.digest(&[context]);
+        self.saved.insert(digest, name);
+    }
+
+    /// Finds the Name of an object whose context was loaded: whatever handle the
+    /// TPM is said to have answered with, it is that object.
+    pub(super) fn loaded(&mut self, handle: u32, context: &[u8]) {
+        match self.saved.get(&Hash::Sha256.digest(&[context])) {
+            Some(name) => self.set(handle, name.clone()),
+            None => self.forget(handle),
         }
     }
 

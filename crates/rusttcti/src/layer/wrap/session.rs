@@ -184,3 +184,9 @@ impl std::fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
+
+/// Returns an authValue as the TPM keeps it: without zeros at the end.
+pub(super) fn without_zeros(value: &[u8]) -> Secret {
+    let zeros = value.iter().rev().take_while(|byte| **byte == 0).count();
+    Secret::new(value[..value.len() - zeros].to_vec())
+}

@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::copy::Copy;
-use super::duration::Work;
 use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::Place;
 use super::lock::Lock;
@@ -211,15 +210,10 @@ impl Core {
     /// # Errors
     /// The state file cannot be written: the command failed, and so will all
     /// that follow, unexecuted, until it can.
-    #[inline(always)]
-    pub(super) fn process(&mut self, command: &[u8], locality: u8, work: Work) -> Result<()> {
+    pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Result<()> {
         self.catch_up()?;
         let library = &mut self.copy.library;
-        let processed = match work {
-            Work::Plain => library.process_plain(command, locality),
-            Work::Short | Work::Long => library.process(command, locality),
-        };
-        processed.map_err(no_response)?;
+        library.process(command, locality).map_err(no_response)?;
         self.catch_up()
     }
 

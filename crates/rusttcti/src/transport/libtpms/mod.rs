@@ -14,6 +14,7 @@
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
+mod builder;
 mod copy;
 mod core;
 mod digest;
@@ -34,13 +35,14 @@ mod tpm;
 
 use std::ffi::CStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::builder::Builder;
+use self::core::Core;
 pub use self::core::Startup;
-use self::core::{Core, Options};
-use self::duration::Work;
+use self::duration::takes_long;
 use self::file::Place;
 use self::mailbox::Mailbox;
 use self::registry::Share;
@@ -123,6 +125,19 @@ impl Libtpms {
         Builder::default()
     }
 
+    fn new(tpm: Arc<Tpm>, share: Option<Share>, locality: u8) -> Self {
+        Self {
+            generation: fork::generation(),
+            mailbox: Mailbox::new(&tpm),
+            tpm: Some(tpm),
+            held: None,
+            share,
+            locality,
+            response: Vec::new(),
+            pending: Pending::Nothing,
+        }
+    }
+
     /// The whole state of the TPM, volatile and permanent, as a state file has
     /// it: to be kept, or given to [`Builder::state`].
     ///
@@ -186,10 +201,10 @@ impl Libtpms {
 
     /// Runs a short command here; false where the TPM is busy with another one.
     #[inline]
-    fn run(&mut self, command: &[u8], work: Work) -> Result<bool> {
+    fn run(&mut self, command: &[u8]) -> Result<bool> {
         let tpm = self.tpm()?;
         if self.share.is_some() {
-            return self.run_in_turn(command, work, false);
+            return self.run_in_turn(command, false);
         }
         if self.held.is_none() {
             self.held = tpm.try_own();
@@ -198,16 +213,16 @@ impl Libtpms {
             return Ok(false);
         };
         let core = held.as_mut().ok_or_else(closed)?;
-        core.process(command, self.locality, work)?;
+        core.process(command, self.locality)?;
         Ok(true)
     }
 
     /// The same, where other contexts have the TPM in between, and may be
     /// waited for.
-    fn run_in_turn(&mut self, command: &[u8], work: Work, wait: bool) -> Result<bool> {
+    fn run_in_turn(&mut self, command: &[u8], wait: bool) -> Result<bool> {
         let mut response = std::mem::take(&mut self.response);
         let run = |core: &mut Core| {
-            core.process(command, self.locality, work)?;
+            core.process(command, self.locality)?;
             response.clear();
             response.extend_from_slice(core.response());
             Ok(())
@@ -231,116 +246,6 @@ impl Libtpms {
             locality: self.locality,
             cancelled: false,
         }))
-    }
-}
-
-/// What a TPM can be opened with (see [`Libtpms::builder`]). By default it is a
-/// new one in memory.
-///
-/// ```
-/// use rusttcti::transport::libtpms::{Libtpms, Startup};
-///
-/// let folder = tempfile::tempdir()?;
-/// let file = folder.path().join("tpm.state");
-/// let tpm = Libtpms::builder().path(&file).startup(Startup::None).locality(3).open()?;
-/// drop(tpm); // suspended, in the file
-/// let copy = Libtpms::builder().state(std::fs::read(&file)?).open()?;
-/// # drop(copy);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Builder {
-    path: Option<PathBuf>,
-    state: Option<Vec<u8>>,
-    options: Options,
-    locality: u8,
-}
-
-impl Builder {
-    /// Keeps the state in this file, as CONF does. It excludes
-    /// [`state`](Self::state): to start a file from a state, write the
-    /// bytes there.
-    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
-        self.path = Some(path.as_ref().to_owned());
-        self
-    }
-
-    /// Starts from the bytes of a state file, of [`Libtpms::snapshot`], or of
-    /// swtpm's `tpm2-00.permall` that is not encrypted, in memory. It excludes
-    /// [`path`](Self::path).
-    pub fn state(mut self, state: impl Into<Vec<u8>>) -> Self {
-        self.state = Some(state.into());
-        self
-    }
-
-    /// How the TPM is started where it is not running.
-    pub fn startup(mut self, startup: Startup) -> Self {
-        self.options.startup = startup;
-        self
-    }
-
-    /// Whether a TPM that goes on from a suspended state, or is put back to a
-    /// [snapshot](Libtpms::snapshot), draws the same random numbers each time:
-    /// for tests that compare keys, nonces or whole recordings.
-    ///
-    /// Without it the TPM's generator is stirred with the system's entropy
-    /// (TPM2_StirRandom), because others may go on from the same state: two TPMs
-    /// with the same random numbers make the same "new" keys and nonces. A TPM that
-    /// was powered off takes entropy of its own in TPM2_Startup, and so does one
-    /// after [`reset`](Tcti::reset).
-    pub fn deterministic(mut self, deterministic: bool) -> Self {
-        self.options.deterministic = deterministic;
-        self
-    }
-
-    /// The locality of the first commands, 0 to 4 or 32 to 255; 0 where nothing is
-    /// said.
-    pub fn locality(mut self, locality: u8) -> Self {
-        self.locality = locality;
-        self
-    }
-
-    /// Opens the TPM.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotSupported`] where libtpms cannot be loaded,
-    /// [`ErrorKind::BadValue`] for a state that it refuses, a locality that no
-    /// TPM has (5 to 31) and an empty path, those of reading and writing a state
-    /// file, and [`ErrorKind::IoError`] where another process uses that.
-    pub fn open(self) -> Result<Libtpms> {
-        check_locality(self.locality)?;
-        let (tpm, share) = match (&self.path, &self.state) {
-            (Some(_), Some(_)) => {
-                return Err(Error::new(
-                    ErrorKind::BadValue,
-                    "a TPM is opened from a state file or from bytes, not from both",
-                ));
-            }
-            (Some(path), None) if path.as_os_str().is_empty() => {
-                return Err(Error::new(
-                    ErrorKind::BadValue,
-                    "the path of the state file is empty (without one, the TPM is in memory)",
-                ));
-            }
-            (Some(path), None) => {
-                let (tpm, share) = registry::open(path, self.options)?;
-                (tpm, Some(share))
-            }
-            (None, state) => {
-                let core = Core::open(state.as_deref(), None, self.options)?;
-                (Arc::new(Tpm::new(core)), None)
-            }
-        };
-        Ok(Libtpms {
-            generation: fork::generation(),
-            mailbox: Mailbox::new(&tpm),
-            tpm: Some(tpm),
-            held: None,
-            share,
-            locality: self.locality,
-            response: Vec::new(),
-            pending: Pending::Nothing,
-        })
     }
 }
 
@@ -405,13 +310,12 @@ impl Tcti for Libtpms {
         if self.pending != Pending::Nothing {
             return Err(not_received());
         }
-        let work = Work::of(command);
-        if work == Work::Long || !self.run(command, work)? {
+        if takes_long(command) || !self.run(command)? {
             if self.send(command)? {
                 self.pending = Pending::Mailbox;
                 return Ok(());
             }
-            self.run_in_turn(command, work, true)?;
+            self.run_in_turn(command, true)?;
         }
         self.pending = Pending::Here;
         self.mailbox.set_event();

@@ -11,7 +11,6 @@ use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::duration::Work;
 use super::ffi::Canceller;
 use super::ffi::openssl::Lease;
 use super::mailbox::Mailbox;
@@ -168,7 +167,7 @@ impl Tpm {
                 false => Ok(&CANCELED[..]),
                 true => match core.as_mut() {
                     Some(core) => core
-                        .process(&job.command, job.locality, Work::Long)
+                        .process(&job.command, job.locality)
                         .map(|()| core.response()),
                     None => Err(closed()),
                 },

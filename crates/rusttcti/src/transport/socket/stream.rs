@@ -20,6 +20,7 @@ use rustix::net::{
 use crate::sys::deadline::{self, Deadline};
 use crate::sys::fork;
 use crate::sys::outq::unacknowledged;
+use crate::transport::patience::SLICE;
 use crate::{Error, ErrorKind};
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -107,6 +108,8 @@ pub(in crate::transport) struct Stream {
     generation: u64,
     /// False where the descriptor is O_NONBLOCK.
     blocking: bool,
+    /// Whether a blocking read gives up after a slice of time.
+    is_sliced: bool,
 }
 
 /// Set where the kernel has no client side of TCP Fast Open.
@@ -161,6 +164,7 @@ impl Stream {
             fd: Some(fd),
             generation: fork::generation(),
             blocking,
+            is_sliced: false,
         })
     }
 
@@ -229,8 +233,12 @@ impl Stream {
         let _ = sockopt::set_tcp_quickack(self.as_fd(), true);
     }
 
-    /// Lets a wait without end be a single blocking read.
+    /// Lets a slice of a wait without end be a single blocking read.
     pub(in crate::transport) fn set_blocking(&mut self, blocking: bool) -> Result<()> {
+        if blocking && !self.is_sliced {
+            sockopt::set_socket_timeout(self.as_fd(), sockopt::Timeout::Recv, Some(SLICE))?;
+            self.is_sliced = true;
+        }
         if self.blocking != blocking {
             ioctl_fionbio(self.as_fd(), !blocking)?;
             self.blocking = blocking;
@@ -318,9 +326,15 @@ impl Stream {
         matches!(getpeername(self.as_fd()), Ok(Some(_)))
     }
 
-    /// Reads what is there, at least one byte, or none at the stream's end.
+    /// Reads what is there, at least one byte, or none at the stream's end. Without
+    /// a deadline it gives up after a slice of time, as by a timeout.
     pub(in crate::transport) fn recv(&self, into: &mut [u8], deadline: Deadline) -> Result<usize> {
-        let wait_in_recv = self.blocking && matches!(deadline, Deadline::Never);
+        let is_endless = matches!(deadline, Deadline::Never);
+        let wait_in_recv = self.blocking && self.is_sliced && is_endless;
+        let deadline = match is_endless && !wait_in_recv {
+            true => Deadline::after(Some(SLICE)),
+            false => deadline,
+        };
         let flags = match wait_in_recv {
             true => RecvFlags::empty(),
             false => RecvFlags::DONTWAIT,
@@ -332,7 +346,7 @@ impl Stream {
             match recv(self.as_fd(), &mut *into, flags) {
                 Ok((_, count)) => return Ok(count),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if matches!(deadline, Deadline::Now) => {
+                Err(Errno::AGAIN) if wait_in_recv || matches!(deadline, Deadline::Now) => {
                     return Err(Fault::TimedOut);
                 }
                 Err(Errno::AGAIN) => {}

@@ -61,6 +61,8 @@ pub(super) struct Chip<B> {
     link: Option<Link<B>>,
     locality: u8,
     timer: Option<Timer>,
+    /// Whether a command is under way.
+    awaited: bool,
     /// The longest pause between two looks for the command's end.
     pause: Duration,
     response: Vec<u8>,
@@ -116,6 +118,7 @@ where
             link: None,
             locality: 0,
             timer: None,
+            awaited: false,
             pause: longest_pause(&[]),
             response: Vec::new(),
             ready: None,
@@ -160,6 +163,7 @@ where
         match started {
             Ok(()) => {
                 self.response.resize(MOST, 0);
+                self.awaited = true;
                 self.arm()
             }
             Err(error) => Err(self.failed("cannot send a command to the TPM at", error)),
@@ -217,6 +221,7 @@ where
 
     /// Ends the time in which the chip is this context's, where it is shared.
     fn end(&mut self) -> Result<()> {
+        self.awaited = false;
         if let Some(timer) = &self.timer {
             timer.stop()?;
         }
@@ -237,7 +242,9 @@ where
     /// Has the timer go off when it is time to look, if there is one.
     fn arm(&mut self) -> Result<()> {
         match (&self.timer, &self.link) {
-            (Some(timer), Some(link)) => timer.start(link.tis.lock().interval().min(self.pause)),
+            (Some(timer), Some(link)) if self.awaited => {
+                timer.start(link.tis.lock().interval().min(self.pause))
+            }
             _ => Ok(()),
         }
     }
@@ -265,11 +272,11 @@ where
 
     pub(super) fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         fork::check(self.generation)?;
-        let timer = match &self.timer {
-            Some(timer) => timer,
-            None => self.timer.insert(Timer::new()?),
-        };
-        Ok(vec![timer.handle()])
+        if self.timer.is_none() {
+            self.timer = Some(Timer::new()?);
+            self.arm()?;
+        }
+        Ok(self.timer.iter().map(Timer::handle).collect())
     }
 
     pub(super) fn set_locality(&mut self, locality: u8) -> Result<()> {

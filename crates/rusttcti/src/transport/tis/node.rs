@@ -9,7 +9,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,7 +19,10 @@ use crate::sys::descriptors::OwnFd;
 use crate::{Error, ErrorKind, Result};
 
 /// How long to wait before the lock is tried again.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_micros(500);
+/// How long a context leaves the lock to others before it takes it again: those
+/// that wait try it now and then, and would never meet it free otherwise.
+const COURTESY: Duration = Duration::from_millis(1);
 
 /// An open device file.
 #[derive(Clone, Debug)]
@@ -80,6 +83,7 @@ pub(in super::super) struct Turn {
     path: String,
     shared: bool,
     taken: bool,
+    left: Option<Instant>,
 }
 
 impl Turn {
@@ -89,6 +93,7 @@ impl Turn {
             path: path.to_owned(),
             shared,
             taken: false,
+            left: None,
         }
     }
 
@@ -102,6 +107,10 @@ impl Turn {
         let Some(node) = self.node.as_ref().filter(|_| !self.taken) else {
             return Ok(());
         };
+        let since = self.left.take().map(|left| left.elapsed());
+        if let Some(early) = since.and_then(|since| COURTESY.checked_sub(since)) {
+            std::thread::sleep(early);
+        }
         let patience = if self.shared {
             PATIENCE
         } else {
@@ -139,6 +148,7 @@ impl Turn {
         if let (Some(node), true, true) = (&self.node, self.shared, self.taken) {
             while rustix::fs::flock(node, FlockOperation::Unlock) == Err(Errno::INTR) {}
             self.taken = false;
+            self.left = Some(Instant::now());
         }
     }
 }

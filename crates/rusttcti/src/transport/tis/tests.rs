@@ -2,6 +2,8 @@
 //! A chip as a transport, over the simulated one, in this computer's time. The
 //! kernel's calls below are what `make check-vm` tests.
 
+#![forbid(unsafe_code)]
+
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,6 +137,18 @@ fn the_poll_handle_goes_off_until_the_response_is_there_and_is_silent_otherwise(
         // A millisecond or more lies between two looks.
         assert!((1..=100).contains(&looks), "{looks}");
     }
+}
+
+#[test]
+fn a_poll_handle_that_is_asked_for_while_a_command_is_under_way_goes_off() {
+    let model = model(MS, Traits::SPI);
+    let mut chip = spi(&model);
+    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.poll_handles().expect("handles");
+    assert!(shows(&chip, Duration::from_secs(10)));
+    let mut buffer = [0; 4096];
+    received(chip.receive(&mut buffer, SOON), &buffer);
+    assert!(!shows(&chip, 10 * MS), "the response was taken");
 }
 
 #[test]

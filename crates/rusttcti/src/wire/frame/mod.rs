@@ -65,6 +65,8 @@ pub enum FrameError {
         /// The largest that is possible.
         largest: usize,
     },
+    /// A tag that no response has.
+    Tag(u16),
     /// No byte at all, where a response should be.
     Empty,
     /// Another word than 0 behind a response.
@@ -84,6 +86,7 @@ impl fmt::Display for FrameError {
                 f,
                 "a size of {size} bytes ({smallest} to {largest} are possible)"
             ),
+            Self::Tag(tag) => write!(f, "the tag 0x{tag:04x}, which no response has"),
             Self::Empty => f.write_str("no bytes"),
             Self::Trailer(word) => write!(f, "0x{word:08x} at its end rather than 0"),
             Self::Code(code) => write!(f, "the unknown code {code}"),

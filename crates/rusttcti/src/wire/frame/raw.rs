@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Decoded, FrameError};
-use crate::wire::Header;
+use crate::wire::{Header, tag};
 
 /// Returns the size of the command or response that begins with these bytes, once
 /// its first six are there.
@@ -26,6 +26,31 @@ pub fn size(bytes: &[u8], largest: usize) -> Result<Option<usize>, FrameError> {
         return Ok(None);
     };
     FrameError::check(size as usize, Header::SIZE, largest).map(Some)
+}
+
+/// Returns the size of the response that begins with these bytes, as [`size`]
+/// does, and looks at its tag as soon as its first two bytes are there: what a
+/// shell, a server of another kind or a terminal says is found out at once, be it
+/// shorter than a header.
+///
+/// # Errors
+/// [`FrameError::Tag`] for a tag that no response has; those of [`size`].
+///
+/// ```
+/// use rusttcti::wire::frame::raw;
+///
+/// assert_eq!(raw::response_size(&[0x80, 0x01, 0, 0, 0, 12], 4096), Ok(Some(12)));
+/// let error = raw::response_size(b"SSH", 4096).expect_err("no response");
+/// assert_eq!(error.to_string(), "the tag 0x5353, which no response has");
+/// ```
+pub fn response_size(bytes: &[u8], largest: usize) -> Result<Option<usize>, FrameError> {
+    if let Some(first) = bytes.first_chunk() {
+        let found = u16::from_be_bytes(*first);
+        if ![tag::NO_SESSIONS, tag::SESSIONS, tag::RSP_COMMAND].contains(&found) {
+            return Err(FrameError::Tag(found));
+        }
+    }
+    size(bytes, largest)
 }
 
 /// Decodes the command or response that begins with these bytes.

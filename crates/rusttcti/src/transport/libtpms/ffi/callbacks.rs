@@ -23,8 +23,7 @@ pub(super) struct Callbacks {
     nvram_storedata: unsafe extern "C" fn(*const c_uchar, u32, u32, *const i8) -> u32,
     nvram_deletename: extern "C" fn(u32, *const i8, c_uchar) -> u32,
     io_init: extern "C" fn() -> u32,
-    /// NULL for locality 0 always.
-    io_getlocality: Option<unsafe extern "C" fn(*mut u32, u32) -> u32>,
+    io_getlocality: unsafe extern "C" fn(*mut u32, u32) -> u32,
     io_getphysicalpresence: unsafe extern "C" fn(*mut c_uchar, u32) -> u32,
 }
 
@@ -154,7 +153,7 @@ unsafe extern "C" fn physical_presence(place: *mut c_uchar, _: u32) -> u32 {
     0
 }
 
-/// What libtpms calls where a command may come from any locality.
+/// What libtpms calls.
 pub(super) static CALLBACKS: Callbacks = Callbacks {
     size: size_of::<Callbacks>() as c_int,
     nvram_init: nothing_to_do,
@@ -162,12 +161,6 @@ pub(super) static CALLBACKS: Callbacks = Callbacks {
     nvram_storedata: store,
     nvram_deletename: delete,
     io_init: nothing_to_do,
-    io_getlocality: Some(locality),
+    io_getlocality: locality,
     io_getphysicalpresence: physical_presence,
-};
-
-/// The same where all come from locality 0, as most do: one call less for each.
-pub(super) static AT_LOCALITY_0: Callbacks = Callbacks {
-    io_getlocality: None,
-    ..CALLBACKS
 };

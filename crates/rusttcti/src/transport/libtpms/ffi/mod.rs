@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 
-use self::callbacks::{AT_LOCALITY_0, CALLBACKS, Host, TPM_FAIL};
+use self::callbacks::{CALLBACKS, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
 use crate::sys::fork;
@@ -24,15 +24,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// `TPMLIB_TPM_VERSION_2`.
 const TPM_VERSION_2: c_int = 1;
-/// The newest version whose code is known to keep to what
-/// [`Work::Plain`](super::duration::Work) says, and to take a locality that
-/// nobody tells for 0.
-const KNOWN: (u8, u8) = (0, 9);
-/// How many commands of a new TPM are surely done before libtpms seeds its
-/// random numbers anew, which it does with OpenSSL's after 2^20 draws.
-const SEEDED_FOR: u32 = 1 << 19;
-/// What a command that is not plain counts for, some of which draw often.
-const MANY_DRAWS: u32 = 64;
 /// `TPM_RESOURCES`: no memory.
 pub(super) const TPM_RESOURCES: u32 = 21;
 /// What libtpms is told to print to: no descriptor has this number.
@@ -75,10 +66,6 @@ pub(super) struct Library {
     /// Reused by each command.
     response: Response,
     running: bool,
-    /// What is plain is so in this version of the library.
-    knows_plain: bool,
-    /// How many plain commands may still be run as such.
-    plain_left: u32,
 }
 
 // SAFETY: libtpms keeps nothing per thread, and what `response` points to is
@@ -89,14 +76,12 @@ impl Library {
     /// A TPM in a library that was just loaded, not running.
     fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
-        let mut library = Self {
+        let library = Self {
             openssl: Lease::new()?,
             host: Box::default(),
             command: Vec::new(),
             response: Response::NONE,
             running: false,
-            knows_plain: false,
-            plain_left: 0,
             loaded,
         };
         // SAFETY: these take numbers and a pointer to a static that is copied.
@@ -113,33 +98,7 @@ impl Library {
                 format!("this libtpms has no TPM 2 (TPMLIB_ChooseTPMVersion: 0x{rc:x})"),
             ));
         }
-        let (major, minor, _) = library.version();
-        library.knows_plain = (major, minor) <= KNOWN;
-        if library.knows_plain {
-            library.plain_left = SEEDED_FOR;
-        }
-        library.change_locality(0);
         Ok(library)
-    }
-
-    /// Where the commands from now on come from.
-    #[inline]
-    fn set_locality(&mut self, locality: u8) {
-        if self.host.locality.get() != locality {
-            self.change_locality(locality);
-        }
-    }
-
-    #[cold]
-    fn change_locality(&mut self, locality: u8) {
-        self.host.locality.set(locality);
-        // Other versions may count on being told.
-        let callbacks = match self.knows_plain && locality == 0 {
-            true => &AT_LOCALITY_0,
-            false => &CALLBACKS,
-        };
-        // SAFETY: a static that is copied, in no call.
-        unsafe { (self.loaded.register)(callbacks) };
     }
 
     /// Makes a call, with an OpenSSL of its own and its callbacks served. It
@@ -188,8 +147,6 @@ impl Library {
     pub(super) fn set_state(&mut self, part: Part, state: &[u8]) -> Called<()> {
         let length = u32::try_from(state.len()).map_err(|_| TPM_FAIL)?;
         self.host.has_state.set(true);
-        // How often one that goes on from a state has drawn, nobody knows.
-        self.plain_left = 0;
         if part == Part::Permanent {
             self.host.permanent.borrow_mut().clear();
         }
@@ -241,7 +198,6 @@ impl Library {
     /// Powers the TPM off. What is volatile is lost.
     pub(super) fn power_off(&mut self) {
         if std::mem::take(&mut self.running) {
-            self.plain_left = 0;
             // SAFETY: the library is loaded, and its TPM is on.
             self.enter(|loaded| {
                 unsafe { (loaded.terminate)() };
@@ -265,38 +221,17 @@ impl Library {
     /// # Errors
     /// libtpms's result code, where there is no response at all.
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
-        self.plain_left = self.plain_left.saturating_sub(MANY_DRAWS);
         self.command.clear();
         if self.command.try_reserve(command.len()).is_err() {
             return Err(TPM_RESOURCES);
         }
         self.command.extend_from_slice(command);
-        self.set_locality(locality);
+        self.host.locality.set(locality);
         let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());
         let mut response = std::mem::replace(&mut self.response, Response::NONE);
         // SAFETY: so many bytes, for libtpms to write to.
         let rc = self.enter(|loaded| unsafe { response.fill(loaded, bytes, length) });
         self.response = response;
-        if rc == 0 { Ok(()) } else { Err(rc) }
-    }
-
-    /// The same for a command that is [`Work::Plain`](super::duration::Work).
-    ///
-    /// # Errors
-    /// As for [`process`](Self::process).
-    #[inline(always)]
-    pub(super) fn process_plain(&mut self, command: &[u8], locality: u8) -> Called<()> {
-        let Some(left) = self.plain_left.checked_sub(1) else {
-            return self.process(command, locality);
-        };
-        self.plain_left = left;
-        self.set_locality(locality);
-        let (bytes, length) = (command.as_ptr().cast_mut(), command.len());
-        let response = &mut self.response;
-        // SAFETY: so many bytes, which this version of libtpms does not write to.
-        let rc = self
-            .host
-            .called(|| unsafe { response.fill(&self.loaded, bytes, length) });
         if rc == 0 { Ok(()) } else { Err(rc) }
     }
 

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What each process with `share=1` has loaded in the TPM at the moment: a small
+//! file of each, locked as long as the process lives.
+//!
+//! A process that is killed in the middle of a command leaves up to three objects
+//! and sessions loaded, which no program would ever flush. Others find its file
+//! without a lock, and flush what it tells. Without such files (there is no
+//! /dev/shm, or the processes are those of different users) everything works,
+//! but for that.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::sys::descriptors::OwnFd;
+
+/// Where the files are: in memory, and gone with the machine's power as the TPM's
+/// objects are.
+const FOLDER: &str = "/dev/shm";
+/// The most handles that a file tells of each kind.
+const MOST: usize = 15;
+const SIZE: usize = 8 + 8 * MOST;
+
+/// What a process has loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Handles of the TPM's, of objects and of sessions.
+    pub(super) handles: Vec<u32>,
+    /// Handles that were loaded before, by programs without this layer.
+    pub(super) foreign: Vec<u32>,
+    /// Whether a command is under way that gives another one.
+    pub(super) is_loading: bool,
+}
+
+/// What others have loaded.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// By processes that are gone.
+    pub(super) dead: Record,
+    /// By those that live.
+    pub(super) live: Record,
+}
+
+/// This process's file, made when there is something to tell.
+#[derive(Debug)]
+pub(super) struct Presence {
+    prefix: String,
+    path: PathBuf,
+    /// `None` where none was made yet, or none can be made.
+    fd: Option<OwnFd>,
+    cannot: bool,
+    /// Whether the file goes as soon as there is nothing to tell.
+    is_brief: bool,
+    told: Record,
+}
+
+impl Presence {
+    /// What this process tells of the TPM of this name. Where it may end by
+    /// _exit(2), as forked children do, the file is brief: it is there while
+    /// something is loaded.
+    pub(super) fn new(identity: &str, is_brief: bool) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("{}{:016x}-", prefix_of_user(), fnv(identity.as_bytes()));
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = PathBuf::from(format!("{FOLDER}/{prefix}{process}.{count}"));
+        Self {
+            prefix,
+            path,
+            fd: None,
+            cannot: false,
+            is_brief,
+            told: Record::default(),
+        }
+    }
+
+    /// Returns the file, made if there is none.
+    fn file(&mut self) -> Option<BorrowedFd<'_>> {
+        if self.fd.is_none() && !self.cannot {
+            match self.create() {
+                Ok(fd) => self.fd = Some(fd),
+                Err(error) => {
+                    self.cannot = true;
+                    crate::sys::log::debug!("rm: {}: {error}", self.path.display());
+                }
+            }
+        }
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn create(&self) -> std::io::Result<OwnFd> {
+        // Of a process of this number that was killed.
+        let _ = std::fs::remove_file(&self.path);
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR)?;
+        let fd = OwnFd::new(fd).map_err(std::io::Error::other)?;
+        rustix::fs::flock(fd.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+        Ok(fd)
+    }
+
+    /// Tells what this process has loaded, if that changed.
+    pub(super) fn tell(
+        &mut self,
+        handles: impl Iterator<Item = u32> + Clone,
+        foreign: impl Iterator<Item = u32> + Clone,
+        is_loading: bool,
+    ) {
+        let told = &mut self.told;
+        let same = |told: &[u32], now: &mut dyn Iterator<Item = u32>| {
+            let mut told = told.iter().copied();
+            now.take(MOST).all(|handle| told.next() == Some(handle)) && told.next().is_none()
+        };
+        if told.is_loading == is_loading
+            && same(&told.handles, &mut handles.clone())
+            && same(&told.foreign, &mut foreign.clone())
+        {
+            return;
+        }
+        told.handles.clear();
+        told.handles.extend(handles.take(MOST));
+        told.foreign.clear();
+        told.foreign.extend(foreign.take(MOST));
+        told.is_loading = is_loading;
+        let is_empty = self.told.handles.is_empty() && !is_loading;
+        if self.is_brief && is_empty {
+            self.remove();
+            return;
+        }
+        let told = std::mem::take(&mut self.told);
+        if let Some(Err(errno)) = self.file().map(|fd| write(fd, &told)) {
+            crate::sys::log::debug!("rm: {}: {errno}", self.path.display());
+        }
+        self.told = told;
+    }
+
+    /// Returns what others have loaded. The files of those that are gone are
+    /// removed: what they tell is the caller's to flush.
+    pub(super) fn others(&self) -> Others {
+        let mut others = Others::default();
+        let Ok(entries) = std::fs::read_dir(FOLDER) else {
+            return others;
+        };
+        let of_user = prefix_of_user();
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let Some(name) = name.to_str().filter(|name| name.starts_with(&of_user)) else {
+                continue;
+            };
+            let is_of_tpm = name.starts_with(&self.prefix);
+            if path == self.path {
+                continue;
+            }
+            if let Ok((record, is_live)) = look(&path, is_of_tpm) {
+                if !is_of_tpm {
+                    continue;
+                }
+                let to = if is_live {
+                    &mut others.live
+                } else {
+                    &mut others.dead
+                };
+                to.handles.extend(record.handles);
+                to.foreign.extend(record.foreign);
+                to.is_loading |= record.is_loading;
+            }
+        }
+        others
+    }
+}
+
+impl Presence {
+    /// Removes the file, if it is this process's.
+    fn remove(&mut self) {
+        if self.fd.take().is_some_and(|fd| fd.check().is_ok()) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// The start of the names of all files of this user.
+fn prefix_of_user() -> String {
+    format!("rusttcti-rm-{}-", rustix::process::geteuid().as_raw())
+}
+
+/// Reads another process's file, and whether that process lives. Of one that
+/// doesn't, the file is removed, if its handles are taken or there are none.
+fn look(path: &PathBuf, takes: bool) -> rustix::io::Result<(Record, bool)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_file || stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Errno::PERM);
+    }
+    let is_live = match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => false,
+        Err(Errno::WOULDBLOCK) => true,
+        Err(errno) => return Err(errno),
+    };
+    // Another process may have removed it meanwhile, and taken what it tells.
+    if !is_live && rustix::fs::fstat(&fd)?.st_nlink == 0 {
+        return Err(Errno::NOENT);
+    }
+    let mut bytes = [0; SIZE];
+    let length = rustix::io::pread(&fd, &mut bytes, 0)?;
+    if length == 0 && !is_live {
+        // Made a moment ago, and not locked yet.
+        return Err(Errno::AGAIN);
+    }
+    let record = read(&bytes[..length]);
+    if !is_live && (takes || (record.handles.is_empty() && !record.is_loading)) {
+        rustix::fs::unlink(path)?;
+    }
+    Ok((record, is_live))
+}
+
+/// Two counts, the first with a flag, then handles.
+fn write(fd: BorrowedFd<'_>, record: &Record) -> rustix::io::Result<()> {
+    let mut bytes = [0; SIZE];
+    let (handles, foreign) = (&record.handles, &record.foreign);
+    let counts = [
+        handles.len() as u32 | u32::from(record.is_loading) << 31,
+        foreign.len() as u32,
+    ];
+    let words = counts.iter().chain(handles).chain(foreign);
+    for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    rustix::io::pwrite(fd, &bytes, 0).map(drop)
+}
+
+fn read(bytes: &[u8]) -> Record {
+    let words = bytes.chunks_exact(4);
+    let mut words = words.filter_map(|word| Some(u32::from_ne_bytes(word.try_into().ok()?)));
+    let mut count = || words.next().unwrap_or(0);
+    let (handles, foreign) = (count(), count());
+    Record {
+        handles: words.by_ref().take((handles & 0xffff) as usize).collect(),
+        foreign: words.take(foreign as usize).collect(),
+        is_loading: handles >> 31 != 0,
+    }
+}
+
+/// FNV-1a.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_from_its_file_and_the_living_are_told_from_the_dead() {
+        let name = format!("a test of {}", std::process::id());
+        let mut first = Presence::new(&name, false);
+        let second = Presence::new(&name, false);
+        first.tell(
+            [0x8000_0000, 0x0200_0001].into_iter(),
+            [7].into_iter(),
+            true,
+        );
+        let others = second.others();
+        assert_eq!(others.live.handles, [0x8000_0000, 0x0200_0001]);
+        assert_eq!(others.live.foreign, [7]);
+        assert!(others.live.is_loading && others.dead == Record::default());
+        // As a killed process leaves it: there, and not locked.
+        let path = first.path.clone();
+        let copy = std::fs::read(&path).expect("bytes");
+        drop(first);
+        assert!(!path.exists());
+        std::fs::write(&path, copy).expect("a file");
+        let others = second.others();
+        assert_eq!(others.dead.handles, [0x8000_0000, 0x0200_0001]);
+        assert!(!path.exists(), "taken once");
+        assert_eq!(second.others().dead, Record::default());
+    }
+}

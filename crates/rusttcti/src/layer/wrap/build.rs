@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A command, built by its plan: encrypted, and with an HMAC for each session.
+
+#![forbid(unsafe_code)]
+
+use super::bytes::{Put, first_sized};
+use super::command::{Command, TPM_ST_SESSIONS, cp_hash};
+use super::crypto::{Direction, Secret};
+use super::engine::{Engine, Flow};
+use super::protect::Plan;
+use super::rewrite::Rewritten;
+use super::session::{HmacInput, attribute};
+use super::slot::Slot;
+use crate::wire::header::Header;
+
+/// What is sent, and what the response is checked with.
+pub(super) struct Sent {
+    pub(super) bytes: Secret,
+    /// The first parameter, as it is without any encryption; the program's own
+    /// where only the program can decrypt it.
+    pub(super) parameters: Secret,
+}
+
+impl Plan {
+    /// Builds the command. The sessions that it takes are there.
+    pub(super) fn build(
+        &self,
+        engine: &mut Engine,
+        command: &Command,
+        rewritten: &Rewritten,
+    ) -> Flow<Sent> {
+        for session in engine.ours.iter_mut().take(self.sessions()) {
+            session.roll()?;
+        }
+        let mut plain = rewritten.parameters.clone();
+        self.decrypt_theirs(command, &mut plain)?;
+        let mut parameters = plain.clone();
+        if self.encrypts_command() {
+            if let (Slot::Ours { index, password }, Some(data)) =
+                (&self.slots[self.lead], first_sized(&mut parameters))
+            {
+                let auth = password.as_ref().map_or(&[][..], |auth| auth.as_slice());
+                engine.ours[*index].encrypt(auth, data)?;
+            }
+        }
+        let mut area = Secret::new(Vec::with_capacity(self.length()));
+        for at in 0..self.slots.len() {
+            self.put_auth(engine, command, rewritten.code, &parameters, at, &mut area);
+        }
+        let mut bytes = Secret::new(Vec::with_capacity(self.length()));
+        let size = Header::SIZE + 4 * command.handles.len() + 4 + area.len() + parameters.len();
+        let header = Header {
+            tag: TPM_ST_SESSIONS,
+            size: size as u32,
+            code: rewritten.code,
+        };
+        bytes.extend_from_slice(&header.to_bytes());
+        for handle in &command.handles {
+            bytes.put_u32(*handle);
+        }
+        bytes.put_u32(area.len() as u32);
+        bytes.extend_from_slice(&area);
+        bytes.extend_from_slice(&parameters);
+        Ok(Sent {
+            bytes,
+            parameters: plain,
+        })
+    }
+
+    /// Decrypts what the program encrypted with a session that protects nothing.
+    fn decrypt_theirs(&self, command: &Command, parameters: &mut Secret) -> Flow<()> {
+        if !self.encrypts_command() {
+            return Ok(());
+        }
+        for (slot, auth) in self.slots.iter().zip(&command.auths) {
+            let (Slot::Keyless(keyless) | Slot::LeftOut(keyless)) = slot else {
+                continue;
+            };
+            if auth.attributes & attribute::DECRYPT != 0 {
+                if let Some(data) = first_sized(parameters) {
+                    let cipher = keyless.cipher(&auth.nonce, &keyless.shown)?;
+                    cipher.apply(Direction::Decrypt, data)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the entry of one slot.
+    fn put_auth(
+        &self,
+        engine: &Engine,
+        command: &Command,
+        code: u32,
+        parameters: &[u8],
+        at: usize,
+        area: &mut Secret,
+    ) {
+        let auth = command.auths.get(at);
+        let attributes = self.attributes_of(at, auth);
+        // A session that authorizes is never left out.
+        let others = match at {
+            0 if command.shape.authorizations() > 0 => self.other_nonces(engine, command),
+            _ => Vec::new(),
+        };
+        let (handle, nonce, hmac) = match (&self.slots[at], auth) {
+            (Slot::Ours { index, password }, _) => {
+                let session = &engine.ours[*index];
+                let cp_hash = cp_hash(session.hash, code, &self.names, parameters);
+                let value = password.as_ref().map_or(&[][..], |auth| auth.as_slice());
+                let hmac = session.command_hmac(value, &cp_hash, &others, attributes);
+                (session.handle, session.nonce_caller.clone(), hmac)
+            }
+            (Slot::Keyless(keyless), Some(auth)) => {
+                let hmac = match keyless.hash {
+                    Some(hash) if keyless.hmac_to_tpm => {
+                        let input = HmacInput {
+                            parameters: &cp_hash(hash, code, &self.names, parameters),
+                            nonce_newer: &auth.nonce,
+                            nonce_older: &keyless.nonce_tpm,
+                            others: &others,
+                            attributes,
+                        };
+                        input.hmac(hash, &keyless.value)
+                    }
+                    _ => Secret::default(),
+                };
+                (auth.handle, auth.nonce.clone(), hmac)
+            }
+            (Slot::Rigid, Some(auth)) => (auth.handle, auth.nonce.clone(), auth.hmac.clone()),
+            (Slot::LeftOut(_), _) | (_, None) => return,
+        };
+        area.put_u32(handle);
+        area.put_sized(&nonce);
+        area.push(attributes);
+        area.put_sized(&hmac);
+    }
+
+    /// The nonces of the decrypt and the encrypt session, where they are not the
+    /// first one.
+    fn other_nonces(&self, engine: &Engine, command: &Command) -> Vec<u8> {
+        let with = |flag: u8| {
+            (0..self.slots.len())
+                .find(|at| self.attributes_of(*at, command.auths.get(*at)) & flag != 0)
+                .filter(|at| *at != 0)
+        };
+        let nonce = |at: usize| match &self.slots[at] {
+            Slot::Ours { index, .. } => engine.ours[*index].nonce_tpm.clone(),
+            _ => command
+                .auths
+                .get(at)
+                .and_then(|auth| engine.theirs.get(auth.handle))
+                .map_or_else(Vec::new, |their| their.nonce_tpm.clone()),
+        };
+        let (decrypt, encrypt) = (with(attribute::DECRYPT), with(attribute::ENCRYPT));
+        let mut nonces = decrypt.map_or_else(Vec::new, nonce);
+        if encrypt != decrypt {
+            nonces.extend(encrypt.map_or_else(Vec::new, nonce));
+        }
+        nonces
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is done after the TPM refused a command: never is it sent without its
+//! session.
+
+#![forbid(unsafe_code)]
+
+use super::command::{Command, cc};
+use super::engine::{Engine, Flow, Next, Stop, Tries, is_transient_refusal, rc};
+use super::line::Line;
+use super::protect::Plan;
+use super::slot::Slot;
+use crate::{Error, ErrorKind};
+
+/// How often new sessions are made for one command.
+const MOST_RENEWALS: usize = 2;
+
+impl Engine {
+    /// Says what to do after the TPM refused a protected command.
+    pub(super) async fn refused(
+        &mut self,
+        code: u32,
+        command: &Command,
+        plan: &Plan,
+        tries: &mut Tries,
+        line: &Line,
+    ) -> Flow<Next> {
+        let full = code == rc::SESSION_MEMORY && command.code == cc::START_AUTH_SESSION;
+        if full && self.move_session_aside(&plan.needed(command), line).await? {
+            // It is back when the command is over, and the layer's own are gone.
+            return Ok(Next::Again);
+        }
+        let ours = plan.sessions() > 0;
+        if code == rc::AUTH_CONTEXT && ours {
+            return Err(self.refusal_of_ours(code, command));
+        }
+        let blamed = blamed_session(code);
+        let Some((sent_at, at)) = blamed.and_then(|sent| Some((sent, plan.slot_of(sent)?))) else {
+            return Ok(Next::Answer(code));
+        };
+        // The number that the session has in the program's command.
+        let numbered_back = match code & 0x80 {
+            0 => code + (at - sent_at) as u32,
+            _ => code & !0x700 | (at as u32 + 1) << 8,
+        };
+        let authorization = matches!(base(code), rc::AUTH_FAIL | rc::BAD_AUTH);
+        match &plan.slots[at] {
+            Slot::Ours { index, password } => {
+                let gone = code == rc::REFERENCE_S0 + sent_at as u32 || base(code) == rc::HANDLE;
+                if gone && tries.renewed < MOST_RENEWALS {
+                    tries.renewed += 1;
+                    self.retire_all();
+                    return Ok(Next::Again);
+                }
+                if authorization && self.mended(*index, command, tries, line).await? {
+                    return Ok(Next::Again);
+                }
+                match password {
+                    Some(_) if !gone => Ok(Next::Answer(numbered_back)),
+                    _ => Err(self.refusal_of_ours(code, command)),
+                }
+            }
+            Slot::Keyless(_) if authorization && !tries.refreshed => {
+                tries.refreshed = true;
+                match self.refresh_names(command, line).await? {
+                    true => Ok(Next::Again),
+                    false => Ok(Next::Answer(numbered_back)),
+                }
+            }
+            _ => Ok(Next::Answer(numbered_back)),
+        }
+    }
+
+    /// Looks for a reason of a failed authorization other than a wrong password,
+    /// and returns whether one was found and is no more: a Name that changed, or a
+    /// session that the TPM has other nonces of.
+    async fn mended(
+        &mut self,
+        index: usize,
+        command: &Command,
+        tries: &mut Tries,
+        line: &Line,
+    ) -> Flow<bool> {
+        if !std::mem::replace(&mut tries.refreshed, true)
+            && self.refresh_names(command, line).await?
+        {
+            return Ok(true);
+        }
+        if tries.renewed >= MOST_RENEWALS || self.probe(index, line).await? {
+            return Ok(false);
+        }
+        tries.renewed += 1;
+        self.retire_all();
+        Ok(true)
+    }
+
+    fn refusal_of_ours(&mut self, code: u32, command: &Command) -> Stop {
+        if is_transient_refusal(code) {
+            return Stop::Answer(code);
+        }
+        self.retire_all();
+        Stop::Error(Error::new(
+            ErrorKind::IoError,
+            format!(
+                "the layer wrap: the TPM refuses the layer's session with the command {:x} \
+                 (response code {code:x}); the command is not sent without it: if this TPM \
+                 takes no sessions with it, skip={:x} says so",
+                command.code, command.code
+            ),
+        ))
+    }
+}
+
+/// Which session a response code blames, from zero.
+fn blamed_session(code: u32) -> Option<usize> {
+    if code & !0xfff == 0 && code & 0x8c0 == 0x880 {
+        return (code >> 8 & 7).checked_sub(1).map(|at| at as usize);
+    }
+    let reference = (rc::REFERENCE_S0..rc::REFERENCE_S0 + 7).contains(&code);
+    reference.then(|| (code - rc::REFERENCE_S0) as usize)
+}
+
+/// A format-one response code without what it blames.
+fn base(code: u32) -> u32 {
+    match code & 0x80 {
+        0 => code,
+        _ => code & 0xbf,
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Commands that the TPM gets in another form, which protects more.
+
+#![forbid(unsafe_code)]
+
+use super::answer;
+use super::bytes::{Put, Reader};
+use super::command::{Command, cc};
+use super::crypto::Secret;
+use super::engine::{Engine, Flow};
+
+/// A command as the TPM gets it, before it is encrypted.
+pub(super) struct Rewritten {
+    pub(super) code: u32,
+    pub(super) parameters: Secret,
+    pub(super) decrypt: bool,
+}
+
+impl Rewritten {
+    /// Returns a response code that blames a parameter with the number that the
+    /// parameter has in the program's command.
+    pub(super) fn numbered_back(&self, code: u32) -> u32 {
+        // Format one, bit 6: a parameter.
+        if self.code != cc::ENCRYPT_DECRYPT_2 || code & !0xfff != 0 || code & 0xc0 != 0xc0 {
+            return code;
+        }
+        let number = match code >> 8 & 0xf {
+            // inData is the last of EncryptDecrypt's parameters.
+            1 => 4,
+            number @ 2..=4 => number - 1,
+            number => number,
+        };
+        code & !0xf00 | number << 8
+    }
+}
+
+impl Engine {
+    /// Writes a command as the TPM is to get it: EncryptDecrypt as
+    /// EncryptDecrypt2, PolicyPassword as PolicyAuthValue, and GetCapability with
+    /// room for the sessions that will be hidden.
+    pub(super) fn rewritten(&mut self, command: &mut Command) -> Flow<Rewritten> {
+        let mut rewritten = Rewritten {
+            code: command.code,
+            parameters: command.parameters.clone(),
+            decrypt: command.shape.decrypt,
+        };
+        match command.code {
+            cc::ENCRYPT_DECRYPT => {
+                // decrypt, mode and iv, then inData.
+                let parameters = &command.parameters;
+                let mut reader = Reader(parameters);
+                let head = reader.bytes(3).and_then(|_| reader.sized()).is_some();
+                let split = parameters.len() - reader.0.len();
+                if head && reader.sized().is_some() && reader.is_empty() {
+                    let (head, data) = parameters.split_at(split);
+                    let mut moved = Secret::new(Vec::with_capacity(parameters.len()));
+                    moved.extend_from_slice(data);
+                    moved.extend_from_slice(head);
+                    rewritten = Rewritten {
+                        code: cc::ENCRYPT_DECRYPT_2,
+                        parameters: moved,
+                        decrypt: true,
+                    };
+                }
+            }
+            cc::POLICY_PASSWORD => {
+                let their = command.handles.first().and_then(|h| self.theirs.get(*h));
+                if their.is_some_and(|their| their.keyless && their.hash.is_some()) {
+                    rewritten.code = cc::POLICY_AUTH_VALUE;
+                } else {
+                    self.tell("its policy session, whose password passes, is not the layer's to answer for")?;
+                }
+            }
+            cc::GET_CAPABILITY => {
+                if let Some((property, count)) = answer::asks_for_sessions(command) {
+                    let mut parameters = Secret::new(Vec::with_capacity(12));
+                    for word in [1, property, count.saturating_add(answer::HIDDEN)] {
+                        parameters.put_u32(word);
+                    }
+                    rewritten.parameters = parameters;
+                }
+            }
+            _ => {}
+        }
+        Ok(rewritten)
+    }
+}

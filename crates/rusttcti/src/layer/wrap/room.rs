@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The places of a TPM: what is moved aside to make room, and brought back.
+
+#![forbid(unsafe_code)]
+
+use super::bytes::{Put, Reader};
+use super::command::{self, Response, cc};
+use super::crypto::Secret;
+use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
+use super::line::Line;
+use crate::wire::header::Header;
+
+/// The first handle of each range that GetCapability lists.
+const TRANSIENT_FIRST: u32 = 0x8000_0000;
+const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+
+impl Engine {
+    /// Flushes, whether or not it is there.
+    pub(super) async fn flush(&mut self, handle: u32, line: &Line) -> Flow<()> {
+        let flush = command::plain(cc::FLUSH_CONTEXT, &handle.to_be_bytes());
+        code_of(&line.run(flush).await?)?;
+        Ok(())
+    }
+
+    /// Takes the layer's sessions out of the TPM, for one of the program's.
+    pub(super) async fn make_way(&mut self, line: &Line) -> Flow<()> {
+        self.retire_all();
+        self.flush_stale(line).await
+    }
+
+    /// Loads the program's sessions again that ours have the places of.
+    pub(super) async fn bring_back(&mut self, line: &Line) {
+        if self.aside.is_empty() {
+            return;
+        }
+        let mut back = self.make_way(line).await.is_ok();
+        for (handle, context) in std::mem::take(&mut self.aside) {
+            back &= self
+                .load(&context, line)
+                .await
+                .is_ok_and(|now| now == handle);
+        }
+        if !back {
+            self.warn("a session of the program's was moved aside and could not be loaded again");
+        }
+    }
+
+    /// Runs a command that takes a place for an object, and moves one that the
+    /// program's command does not need aside where there is none.
+    pub(super) async fn with_room(
+        &mut self,
+        request: Secret,
+        needed: &[u32],
+        aside: &mut Option<(u32, Vec<u8>)>,
+        line: &Line,
+    ) -> Flow<Secret> {
+        let response = line.run(request.clone()).await?;
+        if code_of(&response)? != rc::OBJECT_MEMORY || aside.is_some() {
+            return Ok(response);
+        }
+        let loaded = self.list(TRANSIENT_FIRST, line).await?;
+        // Any will do: it is back before the program's command is sent. But one
+        // that is not in use leaves least behind if it is lost.
+        let unused = loaded.iter().find(|handle| !needed.contains(handle));
+        let Some(handle) = unused.or(loaded.first()).copied() else {
+            return Ok(response);
+        };
+        let Some(context) = self.save(handle, line).await? else {
+            return Ok(response);
+        };
+        self.flush(handle, line).await?;
+        *aside = Some((handle, context));
+        Ok(line.run(request).await?)
+    }
+
+    /// Saves a session that the program's command does not need, for the time of
+    /// that command; returns whether there was one.
+    pub(super) async fn move_session_aside(&mut self, needed: &[u32], line: &Line) -> Flow<bool> {
+        if self.aside.len() >= 2 {
+            return Ok(false);
+        }
+        let loaded = self.list(LOADED_SESSION_FIRST, line).await?;
+        // A policy session is listed as one of either type.
+        let is = |one: u32, other: u32| one & 0xff_ffff == other & 0xff_ffff;
+        let used = |handle: u32| {
+            needed
+                .iter()
+                .any(|needed| needed >> 25 == 1 && is(*needed, handle))
+                || self.ours.iter().any(|session| is(session.handle, handle))
+        };
+        let Some(handle) = loaded.into_iter().find(|handle| !used(*handle)) else {
+            return Ok(false);
+        };
+        match self.save(handle, line).await? {
+            Some(context) => {
+                self.aside.push((handle, context));
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Lists the handles in use from one on.
+    async fn list(&mut self, first: u32, line: &Line) -> Flow<Vec<u32>> {
+        let mut body = Vec::new();
+        for word in [1, first, 254] {
+            body.put_u32(word);
+        }
+        let response = line.run(command::plain(cc::GET_CAPABILITY, &body)).await?;
+        match code_of(&response)? {
+            0 => {}
+            code => return Err(own_failure("TPM2_GetCapability", code)),
+        }
+        let listed = Response::parse(&response, false, 0).and_then(|parsed| {
+            let mut reader = Reader(parsed.parameters);
+            reader.bytes(5)?;
+            let count = reader.u32()?.min(254);
+            (0..count).map(|_| reader.u32()).collect()
+        });
+        Ok(listed.ok_or_else(|| forged("the list of handles is not of its form"))?)
+    }
+
+    /// Saves a context, and returns it as ContextLoad takes it; `None` where the
+    /// TPM refuses.
+    pub(super) async fn save(&mut self, handle: u32, line: &Line) -> Flow<Option<Vec<u8>>> {
+        let save = command::plain(cc::CONTEXT_SAVE, &handle.to_be_bytes());
+        let response = line.run(save).await?;
+        Ok(match code_of(&response)? {
+            0 => Some(response[Header::SIZE..].to_vec()),
+            _ => None,
+        })
+    }
+
+    pub(super) async fn load(&mut self, context: &[u8], line: &Line) -> Flow<u32> {
+        let response = line.run(command::plain(cc::CONTEXT_LOAD, context)).await?;
+        match code_of(&response)? {
+            0 => {}
+            code => return Err(own_failure("TPM2_ContextLoad", code)),
+        }
+        let parsed = Response::parse(&response, true, 0);
+        let handle = parsed.and_then(|parsed| parsed.handle);
+        Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is not of its form"))?)
+    }
+}

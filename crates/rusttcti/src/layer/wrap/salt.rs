@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where the salt key comes from: the null hierarchy's primary, or a persistent
+//! key that a file tells of. Both must be what they were at first.
+
+#![forbid(unsafe_code)]
+
+use super::bytes::{Put, Reader};
+use super::command::{self, Response, TPM_ST_SESSIONS, cc};
+use super::crypto::Secret;
+use super::effects::primary_name;
+use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
+use super::key::{Pinned, SaltKey, hex, name_of, null_template};
+use super::line::Line;
+use super::names::from_public_response;
+use super::session::{PASSWORD, Session, attribute};
+use crate::{Error, ErrorKind};
+
+/// The null hierarchy.
+pub(super) const TPM_RH_NULL: u32 = 0x4000_0007;
+
+impl Engine {
+    /// Makes a session salted with the null hierarchy's primary, which is loaded
+    /// only meanwhile.
+    pub(super) async fn session_on_primary(
+        &mut self,
+        needed: &[u32],
+        line: &Line,
+    ) -> Flow<(Session, SaltKey)> {
+        let mut aside = None;
+        let made = self.load_primary(needed, &mut aside, line).await;
+        let session = match made {
+            Ok((key, handle)) => {
+                let session = self.start(&key, handle, needed, line).await;
+                let flushed = self.flush(handle, line).await;
+                session.and_then(|session| flushed.map(|()| (session, key)))
+            }
+            Err(stop) => Err(stop),
+        };
+        if let Some((handle, context)) = aside {
+            let now = self.load(&context, line).await?;
+            if now != handle {
+                self.flush(now, line).await?;
+                return Err(Stop::Error(Error::new(
+                    ErrorKind::IoError,
+                    format!(
+                        "the layer wrap: the object {handle:08x} was moved aside to make room for \
+                         the salt key, and would have come back as {now:08x}: it is lost (flush \
+                         an object that is not used, or put the layer rm below this one)"
+                    ),
+                )));
+            }
+        }
+        session
+    }
+
+    /// Loads the primary's saved context, or makes the primary.
+    async fn load_primary(
+        &mut self,
+        needed: &[u32],
+        aside: &mut Option<(u32, Vec<u8>)>,
+        line: &Line,
+    ) -> Flow<(SaltKey, u32)> {
+        if let (Some(key), Some(context)) = (self.key.clone(), self.primary.clone()) {
+            let request = command::plain(cc::CONTEXT_LOAD, &context);
+            let response = self.with_room(request, needed, aside, line).await?;
+            let loaded = Response::parse(&response, true, 0);
+            if let Some(handle) = loaded.and_then(|response| response.handle) {
+                // Another key does not find the salt.
+                return Ok((key, handle));
+            }
+        }
+        self.primary = None;
+        let request = create_primary();
+        let response = self.with_room(request, needed, aside, line).await?;
+        match code_of(&response)? {
+            0 => {}
+            code => {
+                return Err(own_failure(
+                    "TPM2_CreatePrimary in the null hierarchy",
+                    code,
+                ));
+            }
+        }
+        let parsed = Response::parse(&response, true, 1);
+        let (handle, key) = parsed
+            .and_then(|parsed| Some((parsed.handle?, primary_key(parsed.parameters)?)))
+            .ok_or_else(|| forged("the null hierarchy's primary is not what was asked for"))?;
+        let key = match self.expected(key) {
+            Ok(key) => key,
+            Err(error) => {
+                self.flush(handle, line).await?;
+                return Err(error.into());
+            }
+        };
+        self.primary = self.save(handle, line).await?;
+        Ok((key, handle))
+    }
+
+    /// Checks that a null primary is the one of the first session, and the one
+    /// that was asked for by name.
+    fn expected(&self, key: SaltKey) -> crate::Result<SaltKey> {
+        if let Some(name) = self
+            .settings
+            .name
+            .as_ref()
+            .filter(|name| **name != key.name)
+        {
+            return Err(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "the layer wrap: the null hierarchy's primary has the Name {}, and name={} \
+                     was given: the TPM was reset since that Name was noted, or another one answers",
+                    hex(&key.name),
+                    hex(name)
+                ),
+            ));
+        }
+        if let Some((name, file)) = &self.settings.system_name {
+            if *name != key.name {
+                return Err(Error::new(
+                    ErrorKind::IoError,
+                    format!(
+                        "the layer wrap: the null hierarchy's primary has the Name {}, and the \
+                         kernel saw {} ({file}): the TPM was reset since, or another one answers",
+                        hex(&key.name),
+                        hex(name)
+                    ),
+                ));
+            }
+        }
+        match &self.key {
+            Some(first) if first.name != key.name => Err(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "the layer wrap: the null hierarchy's primary has the Name {} and had {} \
+                     before: the TPM was reset, or another one answers (open the TPM anew if it \
+                     was reset)",
+                    hex(&key.name),
+                    hex(&first.name)
+                ),
+            )),
+            _ => Ok(key),
+        }
+    }
+
+    /// Finds the persistent salt key, which must be the one of the file.
+    pub(super) async fn persistent_key(
+        &mut self,
+        handle: u32,
+        pinned: &Pinned,
+        line: &Line,
+    ) -> Flow<SaltKey> {
+        let read = command::plain(cc::READ_PUBLIC, &handle.to_be_bytes());
+        let response = line.run(read).await?;
+        match code_of(&response)? {
+            0 => {}
+            code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
+            code => {
+                return Err(Stop::Error(Error::new(
+                    ErrorKind::IoError,
+                    format!(
+                        "the layer wrap: there is no salt key at the handle 0x{handle:08x} \
+                         (TPM2_ReadPublic: response code {code:x}); handle= says where it is, \
+                         and tpm2_evictcontrol puts it there"
+                    ),
+                )));
+            }
+        }
+        let parsed = Response::parse(&response, false, 0);
+        let public = parsed.and_then(|parsed| {
+            from_public_response(handle, parsed.parameters)?;
+            Reader(parsed.parameters).sized()
+        });
+        let public = public.ok_or_else(|| {
+            forged("the salt key's public area and its Name do not belong together")
+        })?;
+        let wrong = |found: String| {
+            Stop::Error(Error::new(
+                ErrorKind::IoError,
+                format!(
+                    "the layer wrap: the key at the handle 0x{handle:08x} is not the one of the \
+                     file: {found} (key= is the public part of that key, as tpm2_readpublic -o \
+                     writes it; or another TPM answers)"
+                ),
+            ))
+        };
+        let found = SaltKey::from_public(public);
+        if let (Some(first), Ok(found)) = (&self.key, &found) {
+            if first != found {
+                return Err(wrong(format!(
+                    "its Name is {}, and was {} before",
+                    hex(&found.name),
+                    hex(&first.name)
+                )));
+            }
+        }
+        match (pinned, found) {
+            (Pinned::Public(key), Ok(found)) if *key == found => Ok(found),
+            (Pinned::Public(key), Ok(found)) => Err(wrong(format!(
+                "its Name is {}, the file's is {}",
+                hex(&found.name),
+                hex(&key.name)
+            ))),
+            (Pinned::Point(point), Ok(found)) if found.is_at(point) => {
+                match self
+                    .settings
+                    .name
+                    .as_ref()
+                    .filter(|name| **name != found.name)
+                {
+                    Some(name) => Err(wrong(format!(
+                        "its Name is {}, and name={} was given",
+                        hex(&found.name),
+                        hex(name)
+                    ))),
+                    None => Ok(found),
+                }
+            }
+            (Pinned::Point(_), Ok(found)) => {
+                Err(wrong(format!("its Name is {}", hex(&found.name))))
+            }
+            (_, Err(error)) => Err(wrong(error.to_string())),
+        }
+    }
+}
+
+/// The CreatePrimary of the null hierarchy's key, whose password is empty for
+/// all.
+fn create_primary() -> Secret {
+    let mut body = Secret::default();
+    body.put_u32(TPM_RH_NULL);
+    body.put_u32(9);
+    body.put_u32(PASSWORD);
+    body.put_sized(&[]);
+    body.push(attribute::CONTINUE_SESSION);
+    body.put_sized(&[]);
+    body.put_sized(&[0; 4]); // no authValue, no data
+    body.put_sized(&null_template());
+    body.put_sized(&[]); // outsideInfo
+    body.put_u32(0); // creationPCR
+    let mut request = command::plain(cc::CREATE_PRIMARY, &body);
+    request[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+    request
+}
+
+/// The key of a CreatePrimary response, if it is what [`null_template`] asks for
+/// and its Name is its own.
+fn primary_key(parameters: &[u8]) -> Option<SaltKey> {
+    let public = Reader(parameters).sized()?;
+    let template = null_template();
+    // All but the two empty TPM2Bs of the unique.
+    if !public.starts_with(template.strip_suffix(&[0; 4])?) {
+        return None;
+    }
+    let key = SaltKey::from_public(public).ok()?;
+    let name = primary_name(&mut Reader(parameters))?;
+    (name == name_of(key.name_alg, public)).then_some(key)
+}

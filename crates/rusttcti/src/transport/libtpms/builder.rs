@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What an embedded TPM can be opened with.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::core::{Core, Options, Startup};
+use super::tpm::Tpm;
+use super::{Libtpms, registry};
+use crate::contract::tcti::check_locality;
+use crate::{Error, ErrorKind, Result};
+
+/// What a TPM can be opened with (see [`Libtpms::builder`]). By default it is a
+/// new one in memory.
+///
+/// ```
+/// use rusttcti::transport::libtpms::{Libtpms, Startup};
+///
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("tpm.state");
+/// let tpm = Libtpms::builder().path(&file).startup(Startup::None).locality(3).open()?;
+/// drop(tpm); // suspended, in the file
+/// let copy = Libtpms::builder().state(std::fs::read(&file)?).open()?;
+/// # drop(copy);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    path: Option<PathBuf>,
+    state: Option<Vec<u8>>,
+    options: Options,
+    locality: u8,
+}
+
+impl Builder {
+    /// Keeps the state in this file, as CONF does. It excludes
+    /// [`state`](Self::state): to start a file from a state, write the
+    /// bytes there.
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Starts from the bytes of a state file, of [`Libtpms::snapshot`], or of
+    /// swtpm's `tpm2-00.permall` that is not encrypted, in memory. It excludes
+    /// [`path`](Self::path).
+    pub fn state(mut self, state: impl Into<Vec<u8>>) -> Self {
+        self.state = Some(state.into());
+        self
+    }
+
+    /// How the TPM is started where it is not running.
+    pub fn startup(mut self, startup: Startup) -> Self {
+        self.options.startup = startup;
+        self
+    }
+
+    /// Whether a TPM that goes on from a suspended state, or is put back to a
+    /// [snapshot](Libtpms::snapshot), draws the same random numbers each time:
+    /// for tests that compare keys, nonces or whole recordings.
+    ///
+    /// Without it the TPM's generator is stirred with the system's entropy
+    /// (TPM2_StirRandom), because others may go on from the same state: two TPMs
+    /// with the same random numbers make the same "new" keys and nonces. A TPM that
+    /// was powered off takes entropy of its own in TPM2_Startup, and so does one
+    /// after [`reset`](crate::Tcti::reset).
+    pub fn deterministic(mut self, deterministic: bool) -> Self {
+        self.options.deterministic = deterministic;
+        self
+    }
+
+    /// The locality of the first commands, 0 to 4 or 32 to 255; 0 where nothing is
+    /// said.
+    pub fn locality(mut self, locality: u8) -> Self {
+        self.locality = locality;
+        self
+    }
+
+    /// Opens the TPM.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSupported`] where libtpms cannot be loaded,
+    /// [`ErrorKind::BadValue`] for a state that it refuses, a locality that no
+    /// TPM has (5 to 31) and an empty path, those of reading and writing a state
+    /// file, and [`ErrorKind::IoError`] where another process uses that.
+    pub fn open(self) -> Result<Libtpms> {
+        check_locality(self.locality)?;
+        let (tpm, share) = match (&self.path, &self.state) {
+            (Some(_), Some(_)) => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    "a TPM is opened from a state file or from bytes, not from both",
+                ));
+            }
+            (Some(path), None) if path.as_os_str().is_empty() => {
+                return Err(Error::new(
+                    ErrorKind::BadValue,
+                    "the path of the state file is empty (without one, the TPM is in memory)",
+                ));
+            }
+            (Some(path), None) => {
+                let (tpm, share) = registry::open(path, self.options)?;
+                (tpm, Some(share))
+            }
+            (None, state) => {
+                let core = Core::open(state.as_deref(), None, self.options)?;
+                (Arc::new(Tpm::new(core)), None)
+            }
+        };
+        Ok(Libtpms::new(tpm, share, self.locality))
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A wait without end for a peer that stays silent is told in the log, at the
+//! level warning: after 5 s, and once more after a minute.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::sys::log;
+use crate::wire::{CommandCode, Header};
+use crate::{Error, ErrorKind, Result};
+
+/// How long a transport waits at a time where the program set no timeout.
+pub(super) const SLICE: Duration = Duration::from_secs(5);
+/// The numbers of slices after which a wait is told: 5 s and a minute.
+const TOLD: [u32; 2] = [1, 12];
+
+/// The command whose response is awaited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Patience {
+    command: Option<Header>,
+}
+
+impl Patience {
+    /// Notes the command that is sent.
+    pub(super) fn sent(&mut self, command: &[u8]) {
+        self.command = Header::parse(command);
+    }
+
+    /// Fails where the response begins as the command did: it is the command, which
+    /// a terminal or a program like cat(1) sent back.
+    pub(super) fn check_echo(self, response: &[u8]) -> Result<()> {
+        let header = Header::parse(response);
+        match header.is_some() && header == self.command {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::MalformedResponse,
+                "the command itself came back: what is at the other end echoes (a terminal \
+                 that is not in raw mode, or a program like cat)",
+            )),
+        }
+    }
+
+    /// Has `transport` receive with this timeout, and tells of a long wait where
+    /// there is none; `peer` names the place that the response is to come from.
+    ///
+    /// Without a timeout, `receive` fails with [`ErrorKind::TryAgain`] each time a
+    /// [`SLICE`] has passed, and is called again.
+    pub(super) fn receive<T>(
+        self,
+        transport: &mut T,
+        timeout: Option<Duration>,
+        mut receive: impl FnMut(&mut T, Option<Duration>) -> Result<usize>,
+        peer: impl Fn(&T) -> String,
+    ) -> Result<usize> {
+        let mut slices = 0;
+        loop {
+            match receive(transport, timeout) {
+                Err(error) if timeout.is_none() && error.kind() == ErrorKind::TryAgain => {}
+                received => return received,
+            }
+            slices += 1;
+            if TOLD.contains(&slices) {
+                self.tell(&peer(transport), slices * SLICE);
+            }
+        }
+    }
+
+    #[cold]
+    fn tell(self, peer: &str, waited: Duration) {
+        let seconds = waited.as_secs();
+        match self.command {
+            Some(Header { code, .. }) => log::warning!(
+                "{peer} has not answered {} for {seconds} s; the program set no timeout, \
+                 and the wait goes on",
+                CommandCode(code)
+            ),
+            None => log::warning!("{peer} has said nothing for {seconds} s, and the wait goes on"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a receive is called that runs out of time so many times.
+    fn calls(timeout: Option<Duration>, silent: u32) -> (u32, Result<usize>) {
+        let mut calls = 0;
+        let receive = |calls: &mut u32, _| {
+            *calls += 1;
+            match *calls > silent {
+                false => Err(ErrorKind::TryAgain.into()),
+                true => Ok(12),
+            }
+        };
+        let named = |_: &u32| "it".to_owned();
+        let received = Patience::default().receive(&mut calls, timeout, receive, named);
+        (calls, received)
+    }
+
+    #[test]
+    fn a_wait_without_end_goes_on_after_each_slice() {
+        let (calls, received) = calls(None, 100);
+        assert_eq!((calls, received.ok()), (101, Some(12)));
+    }
+
+    #[test]
+    fn a_timeout_of_the_program_s_own_is_left_alone() {
+        for timeout in [Duration::ZERO, Duration::from_secs(600)] {
+            let (calls, received) = calls(Some(timeout), 100);
+            let error = received.expect_err("no response");
+            assert_eq!((calls, error.kind()), (1, ErrorKind::TryAgain));
+        }
+    }
+
+    #[test]
+    fn an_echo_of_the_command_is_called_an_echo_and_a_response_is_not() {
+        let mut patience = Patience::default();
+        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+        patience.sent(&command);
+        let error = patience.check_echo(&command).expect_err("an echo");
+        assert!(error.to_string().contains("echoes"));
+        let response = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0];
+        patience.check_echo(&response).expect("a response");
+        patience.check_echo(&[]).expect("nothing yet");
+    }
+
+    #[test]
+    fn a_response_or_a_failure_ends_the_wait_at_once() {
+        let patience = Patience::default();
+        let named = |_: &()| "it".to_owned();
+        let received = patience.receive(&mut (), None, |(), _| Ok(12), named);
+        assert_eq!(received.ok(), Some(12));
+        let lost = |(): &mut (), _| Err(ErrorKind::IoError.into());
+        let failed = patience.receive(&mut (), None, lost, named);
+        assert_eq!(failed.expect_err("lost").kind(), ErrorKind::IoError);
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Several contexts of one process on one TPM, and commands that are cancelled.
+
+use std::time::Duration;
+
+use rusttcti::{ErrorKind, Tcti};
+
+use crate::tpm::{NULL, command, hmac, open};
+
+fn receive(tcti: &mut impl Tcti) -> Vec<u8> {
+    let mut response = vec![0; 4096];
+    let length = tcti.receive(&mut response, Some(Duration::from_secs(30)));
+    response.truncate(length.expect("a response"));
+    response
+}
+
+#[test]
+fn contexts_of_one_process_share_the_room_and_see_only_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chain = format!("rm:libtpms:{}", folder.path().join("tpm").display());
+    let (mut first, mut second) = (open(&chain), open(&chain));
+    let ours: Vec<_> = (0..5)
+        .map(|n| first.create_primary(NULL, n).expect("a key"))
+        .collect();
+    let theirs: Vec<_> = (0..4)
+        .map(|n| second.create_primary(NULL, 50 + n).expect("a key"))
+        .collect();
+    assert_eq!(first.handles(0x8000_0000, 99).0, ours);
+    assert_eq!(second.handles(0x8000_0000, 99).0, theirs);
+    let session = first.start_session(1).expect("a session");
+    assert_eq!(second.policy_digest(session), Err(0x910));
+    assert_eq!(second.handles(0x0200_0000, 99).0, []);
+    assert_eq!(second.hmac(ours[4], b"x"), Err(0x910));
+    let marks = [&ours, &theirs].map(|keys| keys.len());
+    assert_eq!(marks, [5, 4]);
+    drop(first);
+    for key in &theirs {
+        second.hmac(*key, b"x").expect("it is there");
+    }
+}
+
+#[test]
+fn one_thread_may_await_two_contexts_in_any_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chain = format!("rm:libtpms:{}", folder.path().join("tpm").display());
+    let mut users = [open(&chain), open(&chain)];
+    let keys: Vec<Vec<_>> = users
+        .iter_mut()
+        .zip([0, 100])
+        .map(|(user, from)| {
+            let keys = (from..from + 4).map(|n| user.create_primary(NULL, n).expect("a key"));
+            keys.collect()
+        })
+        .collect();
+    let marks: Vec<Vec<_>> = users
+        .iter_mut()
+        .zip(&keys)
+        .map(|(user, keys)| {
+            keys.iter()
+                .map(|key| user.hmac(*key, b"x").expect("it works"))
+                .collect()
+        })
+        .collect();
+    for round in 0..40 {
+        for (user, keys) in users.iter_mut().zip(&keys) {
+            let command = hmac(keys[round % 4], b"x");
+            user.0.transmit(&command).expect("it is sent, or waits");
+        }
+        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        for at in order {
+            let response = receive(&mut users[at].0);
+            assert_eq!(response[16..48], marks[at][round % 4], "round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_command_is_answered_so_and_what_it_needed_stays_usable() {
+    let mut user = open("rm:libtpms");
+    let keys: Vec<_> = (0..5)
+        .map(|n| user.create_primary(NULL, n).expect("a key"))
+        .collect();
+    // An RSA key takes long, and needs a place: something is evicted first.
+    let template = [
+        &[0, 1, 0, 0x0b][..],
+        &0x0004_0072u32.to_be_bytes(),
+        &[0, 0, 0, 0x10, 0, 0x10, 8, 0, 0, 0, 0, 0, 0, 2, 1, 2],
+    ]
+    .concat();
+    for _ in 0..5 {
+        let parameters = [
+            &[0, 4, 0, 0, 0, 0][..],
+            &(template.len() as u16).to_be_bytes(),
+            &template,
+            &[0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
+        let area = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
+        let create = command(0x8002, 0x131, &[&NULL.to_be_bytes(), &area, &parameters]);
+        user.0.transmit(&create).expect("it is sent");
+        let cancel = user.0.canceller().expect("a canceller");
+        cancel.cancel().expect("it is cancelled");
+        let response = receive(&mut user.0);
+        let code = u32::from_be_bytes(response[6..10].try_into().expect("four bytes"));
+        assert!(code == 0x909 || code == 0, "{code:x}");
+        for key in &keys {
+            user.hmac(*key, b"x").expect("it is there");
+        }
+    }
+}
+
+#[test]
+fn a_context_that_awaits_a_response_can_be_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chain = format!("rm:libtpms:{}", folder.path().join("tpm").display());
+    let (mut first, mut second) = (open(&chain), open(&chain));
+    let key = first.create_primary(NULL, 1).expect("a key");
+    first.0.transmit(&hmac(key, b"x")).expect("it is sent");
+    second
+        .0
+        .transmit(&command(0x8001, 0x17b, &[&[0, 8]]))
+        .expect("it waits");
+    drop(first);
+    assert_eq!(receive(&mut second.0).len(), 20);
+    let early = second
+        .0
+        .receive(&mut [0; 4096], None)
+        .expect_err("nothing was sent");
+    assert_eq!(early.kind(), ErrorKind::BadSequence);
+    assert_eq!(second.handles(0x8000_0000, 9).0, []);
+}

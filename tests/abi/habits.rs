@@ -72,7 +72,7 @@ fn scene_all_is_closed() {
     }
     drop(context);
     assert!(module.open(&chain).works(), "a new context");
-    assert_eq!(proc::children(), []);
+    assert_eq!(proc::children(), [0_i32; 0]);
     assert_eq!(proc::threads(), 2);
 }
 

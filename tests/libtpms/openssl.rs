@@ -9,7 +9,7 @@ use std::process::Output;
 use libloading::os::unix::Library;
 use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
-use rusttcti::wire::CommandCode;
+use rusttcti::wire::{CommandBuilder, CommandCode, capability, property};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::proc::printed;
 use rusttcti_kit::tpm::{DEBUG_PCR, call, create_primary_ecc, ok, pcr_extend};
@@ -120,27 +120,15 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
         // libtpms computes these without its context of OpenSSL.
         get_random(1),
         get_random(48),
-        command(
-            CommandCode::GET_CAPABILITY,
-            &[0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127],
-        ), // GetCapability: properties
-        command(
-            CommandCode::GET_CAPABILITY,
-            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 127],
-        ), // ... algorithms
-        command(
-            CommandCode::GET_CAPABILITY,
-            &[0, 0, 0, 2, 0, 0, 1, 0x1f, 0, 0, 0, 127],
-        ), // ... commands
-        command(
-            CommandCode::GET_CAPABILITY,
-            &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 127],
-        ), // ... curves
-        command(CommandCode::PCR_READ, &[0, 0, 0, 1, 0, 0x0b, 3, 7, 0, 0]), // PCR_Read
-        command(CommandCode::READ_CLOCK, &[]),                              // ReadClock
-        // These with one of the TPM's own, which the first one encrypts with.
-        command(CommandCode::CONTEXT_SAVE, &[0x80, 0, 0, 0]), // ContextSave
-        command(CommandCode::STIR_RANDOM, &[0, 2, 1, 2]),     // StirRandom
+        CommandBuilder::get_capability(capability::TPM_PROPERTIES, property::FIXED, 127).build(),
+        CommandBuilder::get_capability(capability::ALGS, 0, 127).build(),
+        CommandBuilder::get_capability(capability::COMMANDS, 0, 127).build(),
+        CommandBuilder::get_capability(capability::ECC_CURVES, 0, 127).build(),
+        command(CommandCode::PCR_READ, &[0, 0, 0, 1, 0, 0x0b, 3, 7, 0, 0]),
+        command(CommandCode::READ_CLOCK, &[]),
+        // These need it: the first one encrypts.
+        command(CommandCode::CONTEXT_SAVE, &[0x80, 0, 0, 0]),
+        command(CommandCode::STIR_RANDOM, &[0, 2, 1, 2]),
         pcr_extend(DEBUG_PCR, 1),
     ];
     for _ in 0..100 {

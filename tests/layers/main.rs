@@ -10,4 +10,5 @@ mod pcap_upstream;
 mod power;
 mod replay;
 mod retry;
+mod trace;
 mod wrong_retry;

@@ -15,7 +15,7 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! In the tests of a transport, [`conformance!`](crate::conformance) makes a test
+//! In the tests of a transport, [`conformance!`](macro@crate::conformance) makes a test
 //! of all checks:
 //!
 //! ```

@@ -12,11 +12,12 @@
 use std::time::Duration;
 
 use super::command::{Command, Makes};
-use super::objects::{ObjectId, Objects};
+pub(super) use super::job::{Job, Need, Phase, Place, Purpose, Renewal, What};
+use super::objects::Objects;
 use super::own::Own;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
-use crate::wire::{CommandCode, Header, tag};
+use crate::wire::{Header, tag};
 
 /// Response codes as numbers.
 pub(super) mod rc {
@@ -98,123 +99,6 @@ impl Room {
     };
 }
 
-/// What a job is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A client's command.
-    Command,
-    /// A client comes; whether it flushes what it finds loaded.
-    Open { flush: bool },
-    /// A client goes.
-    Close,
-    /// A client makes a handle outlive it, or no more.
-    Sticky { handle: u32, sticky: bool },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Idle,
-    /// The client's command is not sent yet, or to be sent again.
-    Before,
-    /// The client's command is with the TPM.
-    Sent,
-    /// The client's response is there; what is left is the engine's own.
-    After,
-}
-
-/// A handle or a session of the client's command that is a matter of the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) what: What,
-    pub(super) place: Place,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Object(ObjectId),
-    Session(u32),
-    /// A handle of the TPM's that no client made.
-    Foreign(u32),
-}
-
-/// Where a handle stands in a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In the handle area.
-    Handle(usize),
-    /// In the authorization area; whether the session goes on after a success.
-    Authorization(usize, bool),
-    /// The parameter of FlushContext.
-    Flushed,
-}
-
-impl Place {
-    /// Returns the TPM's code for a handle that is not loaded.
-    pub(super) fn refusal(self) -> u32 {
-        match self {
-            Self::Handle(n) => rc::REFERENCE_H0 + n as u32,
-            Self::Authorization(n, _) => rc::REFERENCE_S0 + n as u32,
-            Self::Flushed => rc::HANDLE_P1,
-        }
-    }
-}
-
-/// The saved session that is being loaded and saved again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Renewal {
-    pub(super) handle: u32,
-    pub(super) residence: Residence,
-}
-
-/// The work in hand.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) space: usize,
-    pub(super) purpose: Purpose,
-    pub(super) phase: Phase,
-    /// The client's command as it came.
-    pub(super) command: Vec<u8>,
-    pub(super) code: CommandCode,
-    pub(super) makes: Makes,
-    /// Whether it has an authorization area.
-    pub(super) has_sessions: bool,
-    /// Which of its handles a success flushes.
-    pub(super) flushes: Option<usize>,
-    /// From which handle on it asks for handles, and for how many.
-    pub(super) asks: Option<(u32, u32)>,
-    pub(super) needs: Vec<Need>,
-    /// The command that the engine sent last, and waits for.
-    pub(super) own: Option<Own>,
-    /// The client's response, where it isn't in the caller's buffer.
-    pub(super) response: Vec<u8>,
-    /// Whether it was asked how often the TPM was reset.
-    pub(super) asked_clock: bool,
-    /// Whether a client that comes has asked for what is loaded.
-    pub(super) has_listed: bool,
-    /// Which lists of handles are to be asked for.
-    pub(super) lists: Vec<u32>,
-    /// What has to go out before the client's command is sent again.
-    pub(super) crowded: Option<Makes>,
-    /// Whether all that can be unloaded is to be, so that others get room.
-    pub(super) yields: bool,
-    pub(super) pause: Option<Duration>,
-    /// How long was waited for room.
-    pub(super) waited: Duration,
-    pub(super) renewal: Option<Renewal>,
-    /// Sessions that were saved later are not renewed any more by this job.
-    pub(super) renew_before: u64,
-    /// How many commands of its own the job may still send.
-    pub(super) budget: u32,
-    /// How often a command of its own was asked to be sent again.
-    pub(super) retries: u32,
-    /// The object that the client's command made.
-    pub(super) made: Option<ObjectId>,
-    /// The code that the client's command failed with, while it is tried again.
-    pub(super) refused: u32,
-    /// How often a handle was found not to be loaded.
-    pub(super) reloads: u32,
-}
-
 /// A resource manager without I/O, for any number of clients of one TPM.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -248,8 +132,6 @@ pub(crate) struct Engine {
 /// The longest that room is waited for.
 /// What it takes costs the fuzzer tries.
 pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 5 } else { 5000 });
-/// How many commands of its own the engine runs for one of a client's, at most.
-const BUDGET: u32 = 1000;
 /// CONTEXT_GAP_MAX of a TPM that doesn't tell.
 const GAP: u64 = 0xffff;
 
@@ -496,68 +378,5 @@ impl Engine {
     /// Returns the command in hand.
     pub(super) fn command(&self) -> Option<Command<'_>> {
         Command::parse(&self.job.command)
-    }
-}
-
-impl Job {
-    fn idle() -> Self {
-        Self {
-            space: 0,
-            purpose: Purpose::Command,
-            phase: Phase::Idle,
-            command: Vec::new(),
-            code: CommandCode(0),
-            makes: Makes::Nothing,
-            has_sessions: false,
-            flushes: None,
-            asks: None,
-            needs: Vec::new(),
-            own: None,
-            response: Vec::new(),
-            asked_clock: false,
-            has_listed: false,
-            lists: Vec::new(),
-            crowded: None,
-            yields: false,
-            pause: None,
-            waited: Duration::ZERO,
-            renewal: None,
-            renew_before: 0,
-            budget: BUDGET,
-            retries: 0,
-            made: None,
-            refused: 0,
-            reloads: 0,
-        }
-    }
-
-    /// Begins anew, in the memory that there is.
-    fn reset(&mut self, space: usize, purpose: Purpose) {
-        self.space = space;
-        self.purpose = purpose;
-        self.phase = Phase::Before;
-        self.command.clear();
-        self.code = CommandCode(0);
-        self.makes = Makes::Nothing;
-        self.has_sessions = false;
-        self.flushes = None;
-        self.asks = None;
-        self.needs.clear();
-        self.own = None;
-        self.response.clear();
-        self.asked_clock = false;
-        self.has_listed = false;
-        self.lists.clear();
-        self.crowded = None;
-        self.yields = false;
-        self.pause = None;
-        self.waited = Duration::ZERO;
-        self.renewal = None;
-        self.renew_before = 0;
-        self.budget = BUDGET;
-        self.retries = 0;
-        self.made = None;
-        self.refused = 0;
-        self.reloads = 0;
     }
 }

@@ -30,6 +30,7 @@ mod capability;
 mod clients;
 mod command;
 mod engine;
+mod job;
 mod manager;
 mod objects;
 mod outcome;
@@ -40,6 +41,7 @@ mod search;
 mod sessions;
 mod slots;
 mod spaces;
+mod turns;
 mod wakeups;
 
 use std::fmt;

@@ -77,6 +77,11 @@ impl Decoder {
         format!("{} = {told}{}", self.command(command), time(took))
     }
 
+    /// Returns the line of a command whose response is not known.
+    pub fn unanswered(&self, command: &[u8]) -> String {
+        format!("{} = no response", self.command(command))
+    }
+
     fn coloured(&self, colour: &str, text: &str) -> String {
         match self.style.colours {
             true => format!("\x1b[{colour}m{text}\x1b[0m"),

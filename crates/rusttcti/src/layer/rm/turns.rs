@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The turn of one client: the engine's job, brought forward over its lane.
+
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use super::engine::Step;
+use super::manager::State;
+use super::slots::{Flight, Lane, Progress, Slot, Task, given_up};
+use crate::{Error, Result, Tcti};
+
+impl State {
+    pub(super) fn slot(&mut self, space: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(space)?.as_mut()
+    }
+
+    pub(super) fn set_share(&mut self) {
+        let share = self.shares.iter().any(|(_, share)| *share);
+        self.engine.set_share(share);
+    }
+
+    pub(super) fn forget(&mut self, space: usize) {
+        self.engine.remove_client(space);
+        self.slots[space] = None;
+        self.shares.retain(|(other, _)| *other != space);
+        self.set_share();
+    }
+
+    /// In a forked child: nothing is under way.
+    pub(super) fn enter_child(&mut self) {
+        self.engine.enter_child();
+        self.waiting = 0;
+        self.turn = None;
+        self.queue.clear();
+        for slot in self.slots.iter_mut().flatten() {
+            slot.progress = Progress::Idle;
+        }
+    }
+
+    /// Gives the turn to the next client that waits for it.
+    pub(super) fn start_next(&mut self) {
+        while self.turn.is_none() {
+            let Some(space) = self.queue.pop_front() else {
+                return;
+            };
+            self.start(space);
+            self.refresh(space);
+        }
+    }
+
+    /// Gives the turn to a client, and sends the first of its commands.
+    pub(super) fn start(&mut self, space: usize) {
+        let Some(Some(slot)) = self.slots.get_mut(space) else {
+            return;
+        };
+        slot.progress = Progress::Running;
+        self.turn = Some(space);
+        match slot.task {
+            Task::Command => self.engine.begin(space, &slot.command),
+            Task::Open { flush } => self.engine.begin_open(space, flush),
+            Task::Close => self.engine.begin_close(space),
+            Task::Sticky { handle, sticky } => self.engine.begin_sticky(space, handle, sticky),
+            Task::Reset => {
+                let reset = match &mut slot.lane {
+                    Some(lane) => lane.below.reset(),
+                    None => Err(given_up()),
+                };
+                if reset.is_ok() {
+                    self.engine.restarted();
+                }
+                self.answer(space, reset.map(|()| 0));
+                return;
+            }
+        }
+        if let Some(mut lane) = slot.lane.take() {
+            self.advance(space, &mut lane, None);
+            if let Some(slot) = self.slot(space) {
+                slot.lane = Some(lane);
+            }
+        }
+    }
+
+    /// Takes a lane back, with what came on it.
+    pub(super) fn put_back(
+        &mut self,
+        space: usize,
+        mut lane: Box<Lane>,
+        received: Result<usize>,
+    ) -> Result<()> {
+        let waits = matches!(&received, Err(error) if error.kind().leaves_command_pending());
+        let is_gone = self.slot(space).is_none_or(|slot| slot.is_gone);
+        let mut result = Ok(());
+        match received {
+            Err(error) if waits => result = Err(error),
+            received => {
+                lane.resume = None;
+                self.advance(space, &mut lane, Some(received));
+            }
+        }
+        if is_gone {
+            self.end_gone(space, *lane);
+        } else if let Some(slot) = self.slot(space) {
+            slot.lane = Some(lane);
+        }
+        if self.turn.is_none() {
+            self.start_next();
+        }
+        result
+    }
+
+    /// Ends a client that went while a thread waited on its lane.
+    pub(super) fn end_gone(&mut self, space: usize, lane: Lane) {
+        if self.turn == Some(space) {
+            self.engine.failed();
+            self.engine.finish();
+            self.turn = None;
+        }
+        let mut below = lane.below;
+        if let Err(error) = below.finalize() {
+            crate::sys::log::debug!("rm: {}", error.report());
+        }
+        self.forget(space);
+    }
+
+    /// Brings the engine's job as far as it goes without waiting.
+    pub(super) fn advance(
+        &mut self,
+        space: usize,
+        lane: &mut Lane,
+        received: Option<Result<usize>>,
+    ) {
+        if let Some(received) = received {
+            let flight = std::mem::replace(&mut lane.flight, Flight::Nothing);
+            if let Some(answer) = self.take(lane, flight, received) {
+                self.answer(space, answer);
+                return;
+            }
+        }
+        loop {
+            match self.engine.next() {
+                Step::Own => {
+                    self.tell();
+                    let sent = lane.below.transmit(self.engine.outgoing());
+                    lane.flight = Flight::Own;
+                    match sent {
+                        Ok(()) => return,
+                        Err(error) => {
+                            lane.flight = Flight::Nothing;
+                            if let Some(answer) = self.fail(lane, error) {
+                                self.answer(space, answer);
+                                return;
+                            }
+                        }
+                    }
+                }
+                Step::Client => match self.send_client(space, lane) {
+                    Some(Ok(())) => {
+                        lane.flight = Flight::Client;
+                        return;
+                    }
+                    Some(Err(error)) => {
+                        if let Some(answer) = self.fail(lane, error) {
+                            self.answer(space, answer);
+                            return;
+                        }
+                    }
+                    None => self.engine.answer_cancelled(),
+                },
+                Step::Wait(time) => {
+                    if self.is_cancelled(space) {
+                        self.engine.answer_cancelled();
+                        continue;
+                    }
+                    self.reclaim();
+                    lane.resume = Some(Instant::now() + time);
+                    return;
+                }
+                Step::Done => {
+                    let answer = self.copy_response(lane);
+                    self.answer(space, Ok(answer));
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_cancelled(&mut self, space: usize) -> bool {
+        self.slot(space)
+            .is_some_and(|slot| slot.cancel.is_cancelled())
+    }
+
+    /// Tells other processes what is loaded, or about to be.
+    pub(super) fn tell(&mut self) {
+        if let Some(presence) = &mut self.presence {
+            let (held, foreign) = (self.engine.held(), self.engine.foreign());
+            presence.tell(held, foreign, self.engine.is_loading());
+        }
+    }
+
+    /// Has flushed what processes left that were killed.
+    pub(super) fn reclaim(&mut self) {
+        let Some(presence) = &self.presence else {
+            return;
+        };
+        let others = presence.others();
+        self.engine.take_others(others);
+    }
+
+    pub(super) fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
+        let cancel = self.slot(space)?.cancel.clone();
+        self.tell();
+        cancel.send(|| {
+            let sent = lane.below.transmit(self.engine.outgoing());
+            let canceller = sent.is_ok().then(|| lane.below.canceller()).flatten();
+            (sent, canceller)
+        })
+    }
+
+    /// Gives the engine what came; the client's answer, where that ends the job.
+    pub(super) fn take(
+        &mut self,
+        lane: &mut Lane,
+        flight: Flight,
+        received: Result<usize>,
+    ) -> Option<Result<usize>> {
+        match (flight, received) {
+            (Flight::Nothing, _) => None,
+            (_, Err(error)) => self.fail(lane, error),
+            (Flight::Own, Ok(length)) => {
+                let response = lane.buffer.get(..length).unwrap_or_default();
+                self.engine.own_answered(response);
+                None
+            }
+            (Flight::Client, Ok(length)) => {
+                let done = self.engine.client_answered(&mut lane.buffer, length);
+                if done.is_none() && !self.engine.has_response() {
+                    if let Some(space) = self.turn {
+                        if let Some(slot) = self.slot(space) {
+                            slot.cancel.again();
+                        }
+                    }
+                }
+                done.map(Ok)
+            }
+        }
+    }
+
+    /// Notes a failure. One that comes after the client's command was answered is
+    /// the next job's.
+    pub(super) fn fail(&mut self, lane: &mut Lane, error: Error) -> Option<Result<usize>> {
+        self.engine.failed();
+        if self.engine.has_response() {
+            crate::sys::log::debug!("rm: after a command: {}", error.report());
+            return Some(Ok(self.copy_response(lane)));
+        }
+        Some(Err(error))
+    }
+
+    pub(super) fn copy_response(&self, lane: &mut Lane) -> usize {
+        let response = self.engine.response();
+        if lane.buffer.len() < response.len() {
+            lane.buffer.resize(response.len(), 0);
+        }
+        lane.buffer[..response.len()].copy_from_slice(response);
+        response.len()
+    }
+
+    /// Ends a client's task.
+    pub(super) fn answer(&mut self, space: usize, answer: Result<usize>) {
+        self.engine.finish();
+        self.tell();
+        self.turn = None;
+        if let Some(slot) = self.slot(space) {
+            slot.cancel.end();
+            if !matches!(slot.progress, Progress::Idle) {
+                slot.progress = Progress::Answered(answer);
+            }
+        }
+    }
+
+    /// Tells all event loops what to wait for.
+    pub(super) fn refresh_all(&mut self) {
+        for space in 0..self.slots.len() {
+            self.refresh(space);
+        }
+    }
+
+    /// Tells a client's event loop what to wait for.
+    pub(super) fn refresh(&mut self, space: usize) {
+        let Some(Some(slot)) = self.slots.get_mut(space) else {
+            return;
+        };
+        let queued = matches!(slot.progress, Progress::Queued);
+        let ready = matches!(slot.progress, Progress::Answered(_));
+        let Some(lane) = &mut slot.lane else {
+            return;
+        };
+        let Some(mut wakeups) = lane.wakeups.take() else {
+            return;
+        };
+        wakeups.set_ready(ready);
+        let watched = match self.turn {
+            Some(turn) if queued || turn == space => turn,
+            _ => space,
+        };
+        self.watch(&mut wakeups, watched, ready);
+        if let Some(lane) = self.slot(space).and_then(|slot| slot.lane.as_mut()) {
+            lane.wakeups = Some(wakeups);
+        }
+    }
+
+    pub(super) fn watch(
+        &mut self,
+        wakeups: &mut super::wakeups::Wakeups,
+        space: usize,
+        is_answered: bool,
+    ) {
+        let lane = self.slot(space).and_then(|slot| slot.lane.as_mut());
+        let Some(lane) = lane.filter(|_| !is_answered) else {
+            wakeups.watch(&[]);
+            wakeups.set_pause(None);
+            return;
+        };
+        let pause = lane
+            .resume
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        wakeups.set_pause(pause);
+        match lane.flight {
+            Flight::Nothing => wakeups.watch(&[]),
+            _ => wakeups.watch(&lane.below.poll_handles().unwrap_or_default()),
+        }
+    }
+}

@@ -45,6 +45,10 @@ fn look(text: &str, read: &Result<Chain>) {
     };
     assert!(!name.is_empty() && !name.contains(':'), "{text:?}");
     let tail = match chain.conf() {
+        // A C module's options, and what stands behind them.
+        Some(conf) if text.ends_with(&format!("{name}{conf}")) && conf.starts_with(',') => {
+            format!("{name}{conf}")
+        }
         Some(conf) => format!("{name}:{conf}"),
         None => name.to_owned(),
     };

@@ -40,18 +40,26 @@ pub fn own_layer() -> PathBuf {
 fn example(name: &str, library: &str) -> PathBuf {
     let root = root();
     let folder = root.join("examples").join(name);
-    let target = scratch().join("own-module");
+    let target = scratch().join("crates");
     std::fs::create_dir_all(&target).expect("a folder");
     let lock = File::create(target.join("lock")).expect("a lock");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");
     std::fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a Cargo.lock");
-    super::stage::output(
-        Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--target-dir"])
-            .arg(&target)
-            .current_dir(folder),
-    );
+    super::stage::output(cargo(&["build", "--quiet"], &target).current_dir(folder));
     target.join("debug").join(library)
+}
+
+/// Returns cargo, which is to build a crate outside of this workspace: without debug
+/// information, into the target folder `folder` of tests, which several share.
+pub fn cargo(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(arguments)
+        .arg("--target-dir")
+        .arg(folder)
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0");
+    command
 }
 
 /// A program that finds the module by its name.

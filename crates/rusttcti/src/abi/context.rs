@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A Rust transport as a C context, inside one's own process.
+//! A Rust transport as a C context, inside the Rust program's own process.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,8 +30,8 @@ use crate::{Cancel, Error, Magic, PollHandle, Result, Tcti};
 /// # assert!(null.is_some());
 /// ```
 ///
-/// It is a [`Tcti`] as well, whose methods call what C would call, with all the
-/// bridge's checks between: so a transport is tested as programs will use it.
+/// It is a [`Tcti`] as well. Its methods call the functions that C would call, with all
+/// the bridge's checks, so a test uses the transport as programs will.
 ///
 /// ```
 /// use rusttcti::{Context, ErrorKind, Tcti};
@@ -42,9 +42,10 @@ use crate::{Cancel, Error, Magic, PollHandle, Result, Tcti};
 /// assert_eq!(early.kind(), ErrorKind::BadSequence);
 /// ```
 pub struct Context<T: Tcti + 'static = Box<dyn Tcti>> {
-    /// Owned, from a `Box`; a pointer, because C has copies of it.
+    /// The context, owned, from a `Box`. It is a raw pointer because C holds copies of
+    /// it.
     c_context: NonNull<CContext>,
-    /// The same as a caller sees it.
+    /// The context, as a C caller uses it.
     native: Native,
     transport: PhantomData<T>,
 }

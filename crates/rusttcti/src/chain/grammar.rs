@@ -6,15 +6,15 @@
 use crate::config::Options;
 use crate::{Error, ErrorKind, Result};
 
-/// The most layers that a chain may have: each takes some of the stack of the
-/// thread that uses it.
+/// The largest number of layers in a chain: each takes some stack of the calling
+/// thread.
 const MOST_LAYERS: usize = 64;
 
 /// A chain, split at its colons.
 pub(super) struct Parts<'a> {
     /// The layers, from the outermost inwards.
     pub(super) layers: Vec<(&'a str, Options)>,
-    /// The transport; none where the chain ends before.
+    /// The transport; `None` if the chain ends before it.
     pub(super) transport: Option<Named<'a>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Named<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Splits a chain; `is_layer` tells which names are layers'.
+    /// Splits a chain; `is_layer` tells whether a name is a layer's.
     pub(super) fn split(chain: &'a str, is_layer: impl Fn(&str) -> bool) -> Result<Self> {
         let mut layers = Vec::new();
         let mut rest = chain;

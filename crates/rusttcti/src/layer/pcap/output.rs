@@ -40,8 +40,8 @@ impl Output {
     /// Those of opening it, with its name.
     pub(super) fn append(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // A pipe by name is opened for both ways: that waits for no reader, and
-        // a reader that goes away leaves it full rather than broken.
+        // A named pipe is opened for reading and writing: the open waits for no reader,
+        // and the pipe fills up, rather than breaks, when a reader goes away.
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
         let file = OpenOptions::new()
             .append(true)
@@ -61,18 +61,18 @@ impl Output {
         }
     }
 
-    /// This program's standard output.
+    /// Returns this program's standard output.
     ///
     /// # Errors
-    /// Where it is closed.
+    /// If it is closed.
     pub(super) fn stdout() -> Result<Self> {
         Self::stream(io::stdout(), "standard output")
     }
 
-    /// This program's standard error.
+    /// Returns this program's standard error.
     ///
     /// # Errors
-    /// Where it is closed.
+    /// If it is closed.
     pub(super) fn stderr() -> Result<Self> {
         Self::stream(io::stderr(), "standard error")
     }
@@ -94,7 +94,7 @@ impl Output {
         }
     }
 
-    /// Writes what a recording begins with.
+    /// Writes the beginning of a recording.
     ///
     /// # Errors
     /// Those of writing, with the file's name.
@@ -111,7 +111,7 @@ impl Output {
         ))
     }
 
-    /// Writes a packet, or says in the log that packets are left out.
+    /// Writes a packet, or reports in the log that packets are left out.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         let written = self
             .write_rest()
@@ -141,7 +141,7 @@ impl Output {
         }
     }
 
-    /// The end of a packet that was cut off.
+    /// Writes the rest of a packet that was cut off.
     fn write_rest(&mut self) -> io::Result<()> {
         while !self.rest.is_empty() {
             let written = self.write_once(&self.rest)?;
@@ -150,7 +150,7 @@ impl Output {
         Ok(())
     }
 
-    /// One write; what it didn't take is kept for the next time.
+    /// Writes once, and keeps the bytes that were not taken for the next call.
     fn write_all_or_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.write_once(bytes)?;
         self.rest.extend_from_slice(&bytes[written..]);
@@ -170,7 +170,7 @@ impl Output {
         }
     }
 
-    /// True for a pipe or a socket that has lost its other end.
+    /// Returns whether the output is a pipe or a socket whose other end is closed.
     fn nobody_reads(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         match poll(&mut fds, Some(&Timespec::default())) {

@@ -22,8 +22,8 @@ pub(super) struct Parts<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
     pub(super) name: &'a str,
-    /// What stands behind its colon; or its options, from their first comma on,
-    /// and the rest of the chain: a module that is a layer reads them there.
+    /// The text after the colon. If the name has options, the text from their first
+    /// comma on, with the rest of the chain: a module that is a layer reads both there.
     pub(super) conf: Option<&'a str>,
     /// Whether `conf` begins with options.
     pub(super) has_options: bool,

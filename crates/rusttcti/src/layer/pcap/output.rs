@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a recording goes: one write(2) a packet, or the packet is left out.
+//! The output of a recording: one write(2) for a packet, or the packet is left out.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use crate::sys::descriptors::above_stdio;
 use crate::{Error, ErrorKind, Result};
 
-/// The first descriptor that is none of a program's standard streams.
+/// The first descriptor after a program's standard streams.
 const FIRST_FD: i32 = 3;
 
 /// An open file, pipe or stream.
@@ -23,18 +23,18 @@ const FIRST_FD: i32 = 3;
 pub(super) struct Output {
     fd: OwnedFd,
     name: String,
-    /// One of the program's own streams: a pipe with nobody behind it would end
-    /// the program by SIGPIPE.
+    /// Whether this is one of the program's own streams. If it is a pipe without a
+    /// reader, SIGPIPE would end the program.
     shared: bool,
-    /// The end of a packet that was written in part: what follows can be read
-    /// only when that is there.
+    /// The rest of a packet that was written in part. It must be written before the
+    /// next packet, or a reader cannot read on.
     rest: Vec<u8>,
-    /// How many packets were left out since one was written.
+    /// How many packets were left out since the last one that was written.
     left_out: u64,
 }
 
 impl Output {
-    /// A file to append to. It is created for its user alone.
+    /// Opens a file to append to. A new file is readable by its user only.
     ///
     /// # Errors
     /// Those of opening it, with its name.

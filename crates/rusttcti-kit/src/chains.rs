@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A chain of each kind, with those who are at their other ends.
+//! A chain of each kind, with the peers at their other ends.
 
 use super::mssim::Simulator;
 use super::swtpm::Swtpm;
 
-/// Answers each command whose last byte, and no other, ends a line (as that of
-/// GetRandom(10) does) with ten digits.
+/// A chain to a shell script. It answers each command whose last byte is its only
+/// newline (as in GetRandom(10)) with ten digits.
 pub const SHELL_TPM: &str = r"cmd:while read line; do
     printf '\200\001\000\000\000\026\000\000\000\000\000\012%010d' $$; done";
 
-/// What is at the other ends, gone with this value.
+/// The peers at the other ends, which are stopped when this value is dropped.
 pub struct Chains {
     pub tcp: Swtpm,
     pub unix: Swtpm,
@@ -35,7 +35,7 @@ impl Chains {
         format!("swtpm:{}", self.tcp.conf())
     }
 
-    /// Has the swtpm at the unix socket to itself while it is open.
+    /// Returns a chain that holds the swtpm's unix socket exclusively while it is open.
     pub fn persistent(&self) -> String {
         format!("swtpm:{},persistent=1", self.unix.conf())
     }
@@ -48,12 +48,12 @@ impl Chains {
         format!("pcap,file={}/log:{inner}", self.folder.path().display())
     }
 
-    /// tpm2-tss's own module, by its file's name.
+    /// Returns the chain to tpm2-tss's own module, by its file name.
     pub fn c_module(&self) -> String {
         format!("libtss2-tcti-swtpm.so.0:{}", self.tcp.conf())
     }
 
-    /// One of each kind that is ours.
+    /// Returns one chain of each kind of this project's transports.
     pub fn ours(&self) -> [String; 7] {
         [
             "libtpms".to_owned(),

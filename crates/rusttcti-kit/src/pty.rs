@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A character device that is not the kernel's TPM driver: a pseudo terminal,
-//! set to pass every byte as it is. What a test writes on one side, a program
-//! that opened `path()` reads on the other.
+//! A character device that is not the kernel's TPM driver: a pseudo terminal in raw
+//! mode. A program that opened `path()` reads the bytes that a test writes to the other
+//! side.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -13,14 +13,14 @@ use rusttcti::header::Header;
 
 pub struct Pty {
     pub master: File,
-    /// Held open so that the master always has a peer.
+    /// The slave side, held open so that the master always has a peer.
     _slave: File,
     path: String,
 }
 
 impl Pty {
     pub fn new() -> Self {
-        // SAFETY: plain calls on a descriptor of our own.
+        // SAFETY: plain calls on a descriptor that this function owns.
         let (master, path) = unsafe {
             let fd = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
             assert!(fd >= 0, "posix_openpt: {}", std::io::Error::last_os_error());
@@ -61,7 +61,7 @@ impl Pty {
         &self.path
     }
 
-    /// The next whole command that was written to the device.
+    /// Reads the next whole command that was written to the device.
     pub fn command(&mut self) -> Vec<u8> {
         let mut command = vec![0; Header::SIZE];
         self.master.read_exact(&mut command).expect("a header");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A transport that does what a test says, and tells what was asked of it.
+//! A transport that behaves as a test specifies, and records its calls.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,7 +12,8 @@ type Transmit = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
 type Receive = Box<dyn FnMut(&mut [u8], Option<Duration>) -> Result<usize> + Send>;
 type Simple<A, R> = Box<dyn FnMut(A) -> Result<R> + Send>;
 
-/// By default it takes every command and answers each with [`answer`].
+/// A scripted transport. By default it takes every command and answers each with
+/// [`answer`].
 pub struct Scripted {
     pub transmit: Transmit,
     pub receive: Receive,
@@ -26,7 +27,7 @@ pub struct Scripted {
     pub dropped: Dropped,
 }
 
-/// Logs that it was dropped.
+/// A value that logs its drop.
 pub struct Dropped(Log);
 
 impl Drop for Dropped {
@@ -35,7 +36,7 @@ impl Drop for Dropped {
     }
 }
 
-/// The names of the methods that were called, and "drop".
+/// The log of called methods' names, and "drop".
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<&'static str>>>);
 
@@ -53,7 +54,7 @@ impl Log {
     }
 }
 
-/// A well-formed response of `size` bytes: success, and a pattern.
+/// Returns a well-formed response of `size` bytes: success, and a pattern.
 pub fn answer(size: usize) -> Vec<u8> {
     let mut response = Header {
         tag: 0x8001,
@@ -66,7 +67,7 @@ pub fn answer(size: usize) -> Vec<u8> {
     response
 }
 
-/// `bytes` in `response`, as a transport's receive puts them there.
+/// Copies `bytes` to `response`, as a transport's receive does.
 pub fn put(response: &mut [u8], bytes: &[u8]) -> Result<usize> {
     let length = bytes.len();
     response

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A context as C uses it: nothing but the pointer and its functions.
+//! A context as C uses it, through the pointer and its functions alone.
 
-// Each function passes arguments on that a test gets wrong on purpose.
+// Each function passes arguments on that a test makes wrong on purpose.
 #![allow(clippy::not_unsafe_ptr_arg_deref)]
 
 use std::ptr;
@@ -29,11 +29,11 @@ pub mod rc {
     pub const NOT_SUPPORTED: u32 = 0xa0015;
 }
 
-/// A pointer to a context, whose owner outlives it.
+/// A pointer to a context, whose owner outlives this value.
 #[derive(Clone, Copy, Debug)]
 pub struct Vtable(pub *mut TSS2_TCTI_CONTEXT);
 
-// SAFETY: what these tests are about is that contexts may be used from threads.
+// SAFETY: these tests show that contexts may be used from any thread.
 unsafe impl Send for Vtable {}
 unsafe impl Sync for Vtable {}
 
@@ -48,7 +48,7 @@ impl Vtable {
     }
 
     pub fn transmit_raw(&self, size: usize, command: *const u8) -> u32 {
-        // SAFETY: of the arguments as much is true as the test means to.
+        // SAFETY: the arguments are as valid as the test intends.
         unsafe { self.common().v1.transmit.unwrap()(self.0, size as size_t, command) }
     }
 
@@ -60,14 +60,14 @@ impl Vtable {
         (rc, buffer)
     }
 
-    /// Receives into `buffer`; the code, and what `*size` became.
+    /// Receives into `buffer`; returns the code, and the new value of `*size`.
     pub fn receive_into(&self, buffer: &mut [u8], timeout: i32) -> (u32, usize) {
         let mut size = buffer.len() as size_t;
         let rc = self.receive_raw(&mut size, buffer.as_mut_ptr(), timeout);
         (rc, size as usize)
     }
 
-    /// Asks for the size by a NULL buffer.
+    /// Asks for the response's size with a NULL buffer.
     pub fn response_size(&self) -> (u32, usize) {
         let mut size: size_t = 0;
         let rc = self.receive_raw(&mut size, ptr::null_mut(), 0);
@@ -75,7 +75,7 @@ impl Vtable {
     }
 
     pub fn receive_raw(&self, size: *mut size_t, response: *mut u8, timeout: i32) -> u32 {
-        // SAFETY: of the arguments as much is true as the test means to.
+        // SAFETY: the arguments are as valid as the test intends.
         unsafe { self.common().v1.receive.unwrap()(self.0, size, response, timeout) }
     }
 
@@ -89,8 +89,8 @@ impl Vtable {
         }
     }
 
-    /// The handles, as an array with `places` has them; the code, and what
-    /// `*num_handles` became.
+    /// Returns the code, the new value of `*num_handles`, and the handles, with an
+    /// array of `places`.
     pub fn poll_handles(&self, places: usize) -> (u32, usize, Vec<TSS2_TCTI_POLL_HANDLE>) {
         let empty = TSS2_TCTI_POLL_HANDLE {
             fd: -7,
@@ -109,7 +109,7 @@ impl Vtable {
     }
 
     pub fn poll_handles_raw(&self, array: *mut TSS2_TCTI_POLL_HANDLE, count: *mut size_t) -> u32 {
-        // SAFETY: of the arguments as much is true as the test means to.
+        // SAFETY: the arguments are as valid as the test intends.
         unsafe {
             self.common()
                 .v1
@@ -129,7 +129,7 @@ impl Vtable {
     }
 
     pub fn make_sticky(&self, handle: *mut u32, sticky: u8) -> u32 {
-        // SAFETY: of the arguments as much is true as the test means to.
+        // SAFETY: the arguments are as valid as the test intends.
         unsafe {
             self.common()
                 .makeSticky

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A thread that works a TPM hard through C's functions, and checks each answer
-//! to be the one to its own command.
+//! A thread that loads a TPM heavily through C's functions, and checks that each answer
+//! belongs to its own command.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,14 @@ use super::sha256::sha256;
 use super::tpm::{create_primary_ecc, create_primary_rsa};
 use super::vtable::{Vtable, rc};
 
-/// No answer takes longer, however loaded the machine is.
+/// The time limit of an answer, on any busy machine.
 const LONGEST: Duration = Duration::from_secs(60);
-/// TPM_RC_CANCELED, and that there is no room for another key at the moment.
+/// TPM_RC_CANCELED.
 const CANCELED: u32 = 0x909;
+/// TPM_RC_OBJECT_MEMORY: no memory for another key at the moment.
 const OBJECT_MEMORY: u32 = 0x902;
 
-/// Numbers that look random, the same in each run.
+/// A generator of numbers that look random and are equal in each run.
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 
@@ -29,7 +30,7 @@ impl Dice {
     }
 }
 
-/// What was done.
+/// The counts of a worker's commands and their results.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub commands: u64,
@@ -50,18 +51,19 @@ impl Tally {
     }
 }
 
-/// One of several who work at the same time.
+/// One of several workers that run at the same time.
 #[derive(Debug)]
 pub struct Worker {
-    /// Stands in all that is sent.
+    /// The worker's number, which is part of all that it sends.
     number: u64,
     sent: u64,
     pub dice: Dice,
     pub tally: Tally,
-    /// Of how many commands one is the making of an ECC key, or of an RSA key.
+    /// One in how many commands makes an ECC key.
     pub ecc: u64,
+    /// One in how many commands makes an RSA key.
     pub rsa: u64,
-    /// The transport can cancel.
+    /// Whether the transport can cancel.
     pub cancels: bool,
 }
 
@@ -78,7 +80,7 @@ impl Worker {
         }
     }
 
-    /// Sends one command, whichever the dice say, and checks the answer.
+    /// Sends one random command, and checks the answer.
     pub fn work(&mut self, c: Vtable) {
         if self.dice.below(self.rsa) == 0 {
             self.make_key(c, &create_primary_rsa(2048), self.cancels);
@@ -94,7 +96,7 @@ impl Worker {
         }
     }
 
-    /// TPM2_Hash of what nobody else sends.
+    /// Runs TPM2_Hash of data that no other worker sends.
     fn hash(&mut self, c: Vtable) {
         self.sent += 1;
         let length = self.dice.below(900) as usize;
@@ -124,7 +126,7 @@ impl Worker {
         }
     }
 
-    /// A command and its answer, waited for in one of several ways.
+    /// Runs a command, and waits for its answer in one of several ways.
     pub fn exchange(&mut self, c: Vtable, command: &[u8], cancel: bool) -> Vec<u8> {
         let begun = Instant::now();
         assert_eq!(c.transmit(command), rc::SUCCESS);

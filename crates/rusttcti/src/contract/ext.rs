@@ -9,6 +9,7 @@ use crate::{Error, ErrorKind, Result, Tcti};
 
 /// The size of the first buffer for a response, in bytes: enough for nearly every TPM.
 const SIZE: usize = 4096;
+/// The size of the largest buffer that `execute` asks with, in bytes.
 const LARGEST: usize = 1 << 16;
 
 /// Extension methods of every [`Tcti`].

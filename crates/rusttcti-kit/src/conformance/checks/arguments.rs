@@ -68,10 +68,10 @@ fn null_handle(subject: &Subject) -> Verdict {
     exchange(opened.c, 4)
 }
 
-/// What a NULL context may be answered with.
+/// The response codes that a NULL context may get.
 const REFUSALS: [u32; 3] = [rc::BAD_REFERENCE, rc::BAD_CONTEXT, rc::NOT_IMPLEMENTED];
 
-/// The functions of an open context, for a call on NULL.
+/// Opens a context, and makes a call on NULL with its functions.
 fn on_null(subject: &Subject, what: &str, call: impl Fn(&Vtable) -> u32) -> Verdict {
     let opened = subject.open()?;
     expect_one_of(what, call(&opened.c), &REFUSALS)
@@ -138,11 +138,11 @@ fn null_context_finalize(subject: &Subject) -> Verdict {
 fn foreign_context(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     let transmit = opened.c.common().v1.transmit.expect("it is there");
-    // Of another magic, and with room for whatever a context has.
+    // Memory with another magic, large enough for any context.
     let mut memory = [0_u64; 1024];
     memory[0] = 0x4e4f_5448_494e_4721;
     let command = get_random(4);
-    // SAFETY: a struct of this type, with all its functions missing.
+    // SAFETY: a struct of this type, in which all functions are missing.
     let code = unsafe {
         let foreign = memory.as_mut_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>();
         transmit(foreign.cast(), command.len() as size_t, command.as_ptr())

@@ -68,7 +68,7 @@ fn from_another_thread(subject: &Subject) -> Verdict {
     send_slow(c)?;
     let code = std::thread::scope(|scope| {
         let canceller = scope.spawn(move || {
-            // Any moment will do: before, while or after receive waits.
+            // Any moment is allowed: before, while or after receive waits.
             std::thread::sleep(Duration::from_millis(5));
             c.cancel()
         });

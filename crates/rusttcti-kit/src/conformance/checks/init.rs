@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Init functions: sizes, arguments, and failures that leave nothing behind.
+//! Init functions: sizes, arguments, and failures that leak nothing.
 
 use std::ptr;
 
@@ -19,7 +19,7 @@ checks! {
     "contexts-are-independent": "Two contexts of one module are of no matter to each other." => contexts_are_independent,
 }
 
-/// A configuration that no module takes.
+/// A configuration that every module refuses.
 const NONSENSE: &std::ffi::CStr = c"no-such-option=no-such-value,/no/such/path";
 
 fn tells_the_size(subject: &Subject) -> Verdict {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Peers of sockets that misbehave: nothing that they send may crash, hang or be
-//! taken for a response that it is not.
+//! Misbehaving socket peers: no bytes from them may cause a crash, a hang, or a false
+//! response.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ checks! {
     "peer-that-is-gone": "Init with nobody there fails, and tells so." => gone,
 }
 
-/// A peer that does `acts`, and a context on it.
+/// Starts a peer that performs `acts`, and opens a context on it.
 fn with_peer(subject: &Subject, acts: Vec<Act>) -> Result<(Pair, Opened), Trouble> {
     let conf = subject.peer_conf.as_ref().ok_or_else(|| {
         Trouble::NotApplicable("its peer cannot be taken the place of".to_owned())
@@ -45,7 +45,8 @@ const WAY: Way = Way {
     persistent: false,
 };
 
-/// Sends a command and receives, at most for so long; the code, and how long.
+/// Sends a command and receives within `timeout`; returns the code, the response and
+/// the duration.
 fn ask(opened: &Opened, timeout: i32) -> (u32, Vec<u8>, Duration) {
     let begun = Instant::now();
     let sent = opened.c.transmit(&get_random(2));
@@ -107,7 +108,7 @@ fn claims_too_much(subject: &Subject) -> Verdict {
 fn says_more(subject: &Subject) -> Verdict {
     let long = [&RESPONSE[..], &RESPONSE[..11], &[0xee]].concat();
     let (_peer, opened) = with_peer(subject, vec![Act::Say(long)])?;
-    // The first may be refused, or be the response as it should.
+    // The first command may be refused, or be answered correctly.
     ask(&opened, 2000);
     let (code, response, _) = ask(&opened, 2000);
     let stale = code == rc::SUCCESS && response.last() == Some(&0xee);
@@ -136,7 +137,7 @@ fn gone(subject: &Subject) -> Verdict {
     let conf = CString::new(conf).expect("no NUL");
     let begun = Instant::now();
     let opened = subject.as_module()?.open(Some(&conf));
-    // tpm2-tss's swtpm connects for each command, and finds out then.
+    // tpm2-tss's swtpm connects for each command, and fails only then.
     if let Ok(opened) = opened {
         let (code, _, _) = ask(&opened, 1000);
         ensure!(code != rc::SUCCESS, "a command is answered by nobody");

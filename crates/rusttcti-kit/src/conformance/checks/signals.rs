@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals, which are the program's own.
+//! Signals, which belong to the program.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -90,7 +90,7 @@ fn mask_is_kept(subject: &Subject) -> Verdict {
 }
 
 fn no_sigpipe(subject: &Subject) -> Verdict {
-    // As a C program has it; Rust's own start had it ignored. It would end us.
+    // As in a C program; Rust's startup ignores it. The signal would end this process.
     // SAFETY: the default disposition.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let opened = subject.open()?;

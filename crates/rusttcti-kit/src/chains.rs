@@ -11,13 +11,16 @@ pub const SHELL_TPM: &str = r"cmd:while read line; do
 
 /// The peers at the other ends, which are stopped when this value is dropped.
 pub struct Chains {
+    /// The swtpm on TCP ports.
     pub tcp: Swtpm,
+    /// The swtpm on unix sockets.
     pub unix: Swtpm,
     simulator: Simulator,
     folder: tempfile::TempDir,
 }
 
 impl Chains {
+    /// Starts the peers.
     pub fn new() -> Self {
         Self {
             tcp: Swtpm::tcp(),
@@ -27,10 +30,12 @@ impl Chains {
         }
     }
 
+    /// Returns a chain to an embedded TPM with a state file.
     pub fn state(&self) -> String {
         format!("libtpms:{}/state", self.folder.path().display())
     }
 
+    /// Returns a chain to the swtpm on TCP ports.
     pub fn swtpm(&self) -> String {
         format!("swtpm:{}", self.tcp.conf())
     }
@@ -40,10 +45,12 @@ impl Chains {
         format!("swtpm:{},persistent=1", self.unix.conf())
     }
 
+    /// Returns a chain to the simulator.
     pub fn mssim(&self) -> String {
         format!("mssim:{}", self.simulator.conf())
     }
 
+    /// Returns the chain `inner` with the layer pcap around it.
     pub fn recorded(&self, inner: &str) -> String {
         format!("pcap,file={}/log:{inner}", self.folder.path().display())
     }

@@ -19,6 +19,7 @@ use super::tpm::*;
 /// The variable that gives a restarted test program its role instead of testing.
 const ROLE: &str = "RUSTTCTI_TEST_ROLE";
 
+/// Opens the embedded TPM of a state file.
 pub fn open(path: &Path) -> Libtpms {
     let tpm = Libtpms::builder().path(path).open();
     tpm.unwrap_or_else(|error| panic!("{}", error.report()))
@@ -34,11 +35,13 @@ pub fn provision(path: &Path) {
 
 /// This program, started again in another role. It is killed when this is dropped.
 pub struct Other {
+    /// The process.
     pub child: Child,
     lines: BufReader<ChildStderr>,
 }
 
 impl Other {
+    /// Starts this program in `role`, on the state file `path`.
     pub fn start(role: &str, path: &Path) -> Self {
         let mut child = again::command("", "process::other_roles", false)
             .env(ROLE, format!("{role}:{}", path.display()))
@@ -70,6 +73,7 @@ impl Other {
         }
     }
 
+    /// Kills the process, and waits until it has ended.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited for");
@@ -126,6 +130,7 @@ fn nv_read_counter_quietly(tpm: &mut Libtpms) -> Option<u64> {
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// Returns a number from 0 to below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
             .0

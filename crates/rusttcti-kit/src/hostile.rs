@@ -17,8 +17,11 @@ use super::vtable::{Vtable, rc};
 /// A protocol and a socket type to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
+    /// The transport's name.
     pub transport: &'static str,
+    /// Whether the peer listens on TCP ports, rather than unix sockets.
     pub tcp: bool,
+    /// Whether the transport keeps its connection (`persistent=1`).
     pub persistent: bool,
 }
 
@@ -136,10 +139,12 @@ impl Way {
         Context::new(self.transport(peer))
     }
 
+    /// Opens the transport to `peer`.
     pub fn transport(self, peer: &Pair) -> Box<dyn Tcti> {
         open(&self.chain(peer)).expect("the peer is there")
     }
 
+    /// Returns the chain of the transport to `peer`.
     pub fn chain(self, peer: &Pair) -> String {
         let persistent = if self.persistent { ",persistent=1" } else { "" };
         format!("{}:{}{persistent}", self.transport, peer.conf())

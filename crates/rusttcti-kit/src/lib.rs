@@ -3,7 +3,7 @@
 
 // The `new` functions here start processes and make files, so `Default` would mislead.
 #![allow(clippy::new_without_default)]
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 pub mod again;
 pub mod alloc;

@@ -23,6 +23,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Loads the module.
     pub fn new() -> Self {
         // SAFETY: our own module, whose functions have these signatures.
         unsafe {
@@ -56,6 +57,7 @@ impl Loaded {
         }
     }
 
+    /// Opens a context of this chain; panics if that fails.
     pub fn open(&self, chain: &str) -> Opened {
         self.try_open(chain)
             .unwrap_or_else(|(code, text)| panic!("{chain}: 0x{code:x}, {text}"))
@@ -76,6 +78,7 @@ impl Loaded {
 
 /// An open context, finalized when this is dropped.
 pub struct Opened {
+    /// The context's functions.
     pub c: Vtable,
     _memory: Vec<u64>,
 }

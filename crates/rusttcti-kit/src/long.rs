@@ -28,20 +28,25 @@ const P256: [u8; 2] = [0, 3];
 
 /// A command that takes a TPM long.
 pub struct Long {
+    /// The command's name.
     pub name: &'static str,
+    /// The command code.
     pub code: u32,
+    /// The way to make the command.
     pub make: Make,
 }
 
 /// The way a command is made, with the handles that it refers to.
 #[derive(Clone, Copy)]
 pub enum Make {
+    /// A command that does not depend on a key size.
     Plain(fn(&mut Libtpms) -> Vec<u8>),
     /// A search for the primes of an RSA key with this number of bits.
     Search(fn(&mut Libtpms, u16) -> Vec<u8>),
 }
 
 impl Long {
+    /// Returns whether the command searches for primes.
     pub fn is_search(&self) -> bool {
         matches!(self.make, Make::Search(_))
     }

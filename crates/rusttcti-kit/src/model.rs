@@ -17,23 +17,36 @@ use super::vtable::{Vtable, rc};
 /// A call that a caller may make.
 #[derive(Clone, Debug)]
 pub enum Call {
+    /// A `transmit` of this command.
     Transmit(Command),
+    /// A `receive`.
     Receive {
+        /// The capacity of the buffer in bytes; `None` is a NULL buffer.
         capacity: Option<usize>,
+        /// The timeout in milliseconds.
         timeout: i32,
+        /// Whether the size is a NULL pointer.
         null_size: bool,
     },
+    /// A `cancel`.
     Cancel,
+    /// A `setLocality` of this locality.
     SetLocality(u8),
+    /// A `getPollHandles`.
     PollHandles {
         /// The places of the array; `None` is a NULL array.
         places: Option<usize>,
+        /// Whether the number is a NULL pointer.
         null_count: bool,
     },
+    /// A `makeSticky`.
     MakeSticky {
+        /// The handle; `None` is a NULL pointer.
         handle: Option<u32>,
+        /// The value of `sticky`.
         sticky: u8,
     },
+    /// A `finalize`.
     Finalize,
     /// Any call on a NULL context.
     OnNull(Which),
@@ -44,20 +57,30 @@ pub enum Call {
 /// A function of the vtable.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
+    /// `transmit`.
     Transmit,
+    /// `receive`.
     Receive,
+    /// `cancel`.
     Cancel,
+    /// `setLocality`.
     SetLocality,
+    /// `getPollHandles`.
     PollHandles,
+    /// `makeSticky`.
     MakeSticky,
+    /// `finalize`.
     Finalize,
 }
 
+/// A command that a caller may send.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A command with a body of this many bytes.
     Good(usize),
+    /// A NULL pointer.
     Null,
+    /// A command of this many bytes, fewer than a header has.
     Short(usize),
     /// A command of 12 bytes whose header states this size.
     Lying(u32),
@@ -68,11 +91,13 @@ pub enum Command {
 pub enum Behaviour {
     /// Succeeds, with a response of this many bytes.
     Works(usize),
+    /// Fails with this response code.
     Fails(u32),
     /// Returns this many bytes, whose header states another size.
     Lies(usize),
     /// Returns a length greater than the buffer's.
     Overclaims,
+    /// Panics.
     Panics,
 }
 

@@ -24,14 +24,21 @@ const MAX_BUFFER: usize = 1 << 20;
 /// A request that the server received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The signal that switches power on.
     PowerOn,
+    /// The signal that switches power off.
     PowerOff,
+    /// The signal that switches NV memory on.
     NvOn,
+    /// The signal that requests a cancel.
     CancelOn,
+    /// The signal that withdraws a cancel.
     CancelOff,
     /// A command, in this locality.
     Command(u8),
+    /// The end of the session on the command channel.
     CommandSessionEnd,
+    /// The end of the session on the platform channel.
     PlatformSessionEnd,
 }
 
@@ -51,6 +58,7 @@ struct State {
 }
 
 impl Simulator {
+    /// Starts a simulator on two neighbouring TCP ports.
     pub fn tcp() -> Self {
         let state = State::new();
         let pair = Pair::tcp(commands(&state), platform(&state));
@@ -58,6 +66,7 @@ impl Simulator {
         Self { pair, state }
     }
 
+    /// Starts a simulator on two unix sockets.
     pub fn unix() -> Self {
         let state = State::new();
         let pair = Pair::unix(commands(&state), platform(&state));
@@ -79,6 +88,7 @@ impl Simulator {
         ok(&mut *tcti, STARTUP);
     }
 
+    /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         self.pair.as_ref().expect("it runs").conf()
     }

@@ -23,11 +23,14 @@ const LARGEST: usize = 1 << 20;
 /// A connection that a client made.
 #[derive(Debug)]
 pub enum Conn {
+    /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection of a unix socket.
     Unix(UnixStream),
 }
 
 impl Conn {
+    /// Returns a second handle of the connection.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
@@ -165,6 +168,7 @@ pub type Handler = Box<dyn FnMut(Conn) + Send>;
 
 /// A server on two channels, stopped when this is dropped.
 pub struct Pair {
+    /// The server's address.
     pub place: Place,
     open: Arc<Mutex<Vec<Weak<Conn>>>>,
     /// The stop signal: closing it ends the threads.
@@ -232,6 +236,7 @@ impl Pair {
         }
     }
 
+    /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         self.place.conf()
     }

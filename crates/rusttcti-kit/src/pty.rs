@@ -11,7 +11,9 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rusttcti::header::Header;
 
+/// A pseudo terminal in raw mode.
 pub struct Pty {
+    /// The test's side.
     pub master: File,
     /// The slave side, held open so that the master always has a peer.
     _slave: File,
@@ -19,6 +21,7 @@ pub struct Pty {
 }
 
 impl Pty {
+    /// Opens a pseudo terminal.
     pub fn new() -> Self {
         // SAFETY: plain calls on a descriptor that this function owns.
         let (master, path) = unsafe {
@@ -57,6 +60,7 @@ impl Pty {
         }
     }
 
+    /// Returns the path of the program's side.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -73,6 +77,7 @@ impl Pty {
         command
     }
 
+    /// Writes bytes for the program to read.
     pub fn answer(&mut self, bytes: &[u8]) {
         self.master.write_all(bytes).expect("it is taken");
     }

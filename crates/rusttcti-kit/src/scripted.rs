@@ -15,15 +15,25 @@ type Simple<A, R> = Box<dyn FnMut(A) -> Result<R> + Send>;
 /// A scripted transport. By default it takes every command and answers each with
 /// [`answer`].
 pub struct Scripted {
+    /// The function that `transmit` calls.
     pub transmit: Transmit,
+    /// The function that `receive` calls.
     pub receive: Receive,
+    /// The canceller of each command.
     pub canceller: Option<Arc<dyn Cancel>>,
+    /// The function that `poll_handles` calls.
     pub poll_handles: Simple<(), Vec<PollHandle>>,
+    /// The function that `set_locality` calls.
     pub set_locality: Simple<u8, ()>,
+    /// The function that `make_sticky` calls.
     pub make_sticky: Simple<(u32, bool), u32>,
+    /// The function that `reset` calls.
     pub reset: Simple<(), ()>,
+    /// The function that `finalize` calls.
     pub finalize: Simple<(), ()>,
+    /// The log of the calls.
     pub log: Log,
+    /// The value that logs the transport's drop.
     pub dropped: Dropped,
 }
 
@@ -41,14 +51,17 @@ impl Drop for Dropped {
 pub struct Log(Arc<Mutex<Vec<&'static str>>>);
 
 impl Log {
+    /// Appends a call.
     pub fn add(&self, call: &'static str) {
         self.0.lock().unwrap().push(call);
     }
 
+    /// Returns the calls so far.
     pub fn calls(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().clone()
     }
 
+    /// Returns how often `call` was made.
     pub fn count(&self, call: &str) -> usize {
         self.calls().iter().filter(|made| **made == call).count()
     }

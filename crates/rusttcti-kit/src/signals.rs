@@ -51,6 +51,7 @@ pub struct Alarms(libc::timer_t);
 static ALARMS: AtomicUsize = AtomicUsize::new(0);
 
 impl Alarms {
+    /// Starts the timer for the calling thread.
     pub fn on_this_thread() -> Self {
         extern "C" fn count(_: libc::c_int) {
             ALARMS.fetch_add(1, Ordering::Relaxed);

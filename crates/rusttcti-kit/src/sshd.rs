@@ -19,6 +19,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
+    /// Starts a sshd, and waits until it listens.
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
         for key in ["host", "user"] {

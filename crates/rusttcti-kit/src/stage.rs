@@ -31,6 +31,7 @@ impl Stage {
         );
     }
 
+    /// Returns the DESTDIR's path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

@@ -96,6 +96,7 @@ impl Swtpm {
         }
     }
 
+    /// Returns the id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -128,6 +129,7 @@ impl Swtpm {
         self.signal(rustix::process::Signal::STOP);
     }
 
+    /// Lets it go on after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }

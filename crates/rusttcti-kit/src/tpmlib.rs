@@ -168,6 +168,7 @@ impl Tpm {
         call()
     }
 
+    /// Switches the TPM's power on.
     pub fn power_on(&self) {
         self.enter(|| {
             // SAFETY: as tpm_library.h declares it.
@@ -177,6 +178,7 @@ impl Tpm {
         });
     }
 
+    /// Switches the TPM's power off.
     pub fn power_off(&self) {
         self.enter(|| {
             // SAFETY: as tpm_library.h declares it.
@@ -186,6 +188,7 @@ impl Tpm {
         });
     }
 
+    /// Runs a command, and returns its response.
     pub fn process(&self, command: &[u8]) -> Vec<u8> {
         type Process =
             unsafe extern "C" fn(*mut *mut u8, *mut u32, *mut u32, *const u8, u32) -> u32;

@@ -10,9 +10,13 @@ use std::time::Duration;
 pub struct Packet {
     /// The time since 1970.
     pub time: Duration,
+    /// The sender's IP address.
     pub from: String,
+    /// The receiver's IP address.
     pub to: String,
+    /// The sender's TCP port.
     pub from_port: u16,
+    /// The receiver's TCP port.
     pub to_port: u16,
     /// The bytes that TCP carries.
     pub payload: Vec<u8>,

@@ -21,6 +21,7 @@ const OBJECT_MEMORY: u32 = 0x902;
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// Returns a number from 0 to below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
             .0
@@ -33,15 +34,20 @@ impl Dice {
 /// The counts of a worker's commands and their results.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// How many commands were sent.
     pub commands: u64,
+    /// How many keys were made.
     pub keys: u64,
+    /// How many commands were cancelled.
     pub cancelled: u64,
     /// How often a timeout ran out before the answer came.
     pub early: u64,
+    /// The longest time until an answer.
     pub slowest: Duration,
 }
 
 impl Tally {
+    /// Adds another worker's counts.
     pub fn add(&mut self, other: &Self) {
         self.commands += other.commands;
         self.keys += other.keys;
@@ -57,7 +63,9 @@ pub struct Worker {
     /// The worker's number, which is part of all that it sends.
     number: u64,
     sent: u64,
+    /// The source of its random choices.
     pub dice: Dice,
+    /// Its counts so far.
     pub tally: Tally,
     /// One in how many commands makes an ECC key.
     pub ecc: u64,
@@ -68,6 +76,7 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Returns a worker with this number.
     pub fn new(number: u64) -> Self {
         Self {
             number,

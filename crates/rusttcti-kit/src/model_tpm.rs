@@ -7,7 +7,7 @@
 //! test chooses. Its answers identify an object or session: ReadPublic of an object
 //! returns its seed, and a sequence's digest is its data.
 //!
-//! | command | what it does here |
+//! | command | effect here |
 //! | --- | --- |
 //! | CreatePrimary | makes an object of the hierarchy, whose seed is the last byte of the template |
 //! | ReadPublic | returns the seed |

@@ -15,12 +15,12 @@ use super::ports;
 #[derive(Debug)]
 pub struct Swtpm {
     child: Child,
-    place: Place,
+    place: Address,
     state: TempDir,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Address {
     /// The data port; the control port is the next one.
     Tcp(u16),
     /// The data socket; the control socket's name has `.ctrl` appended.
@@ -30,7 +30,7 @@ enum Place {
 /// The file of the state file's key, in its folder, if the state is encrypted.
 const KEY: &str = "key";
 /// The time limit for a swtpm to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Swtpm {
     /// Starts a swtpm on two neighbouring TCP ports of 127.0.0.1.
@@ -39,7 +39,7 @@ impl Swtpm {
         loop {
             // If another process takes a port in between, the next round tries another
             // one.
-            let place = Place::Tcp(ports::free());
+            let place = Address::Tcp(ports::free());
             if let Some(child) = start(&place, &state) {
                 return Self {
                     child,
@@ -53,7 +53,7 @@ impl Swtpm {
     /// Starts a swtpm on two unix sockets.
     pub fn unix() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
-        let place = Place::Unix(state.path().join("tpm"));
+        let place = Address::Unix(state.path().join("tpm"));
         let child = start(&place, &state).expect("swtpm listens");
         Self {
             child,
@@ -66,7 +66,7 @@ impl Swtpm {
     pub fn encrypted() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
-        let place = Place::Unix(state.path().join("tpm"));
+        let place = Address::Unix(state.path().join("tpm"));
         let child = start(&place, &state).expect("swtpm listens");
         Self {
             child,
@@ -83,16 +83,16 @@ impl Swtpm {
     /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         match &self.place {
-            Place::Tcp(port) => format!("host=localhost,port={port}"),
-            Place::Unix(path) => format!("path={}", path.display()),
+            Address::Tcp(port) => format!("host=localhost,port={port}"),
+            Address::Unix(path) => format!("path={}", path.display()),
         }
     }
 
     /// Returns the data port.
     pub fn port(&self) -> u16 {
         match self.place {
-            Place::Tcp(port) => port,
-            Place::Unix(_) => panic!("this swtpm has no port"),
+            Address::Tcp(port) => port,
+            Address::Unix(_) => panic!("this swtpm has no port"),
         }
     }
 
@@ -105,7 +105,7 @@ impl Swtpm {
     pub fn stop(&mut self) {
         self.child.kill().expect("swtpm is ours to kill");
         self.child.wait().expect("swtpm is ours to wait for");
-        if let Place::Unix(path) = &self.place {
+        if let Address::Unix(path) = &self.place {
             for path in [path.clone(), control(path)] {
                 let _ = std::fs::remove_file(path);
             }
@@ -114,7 +114,7 @@ impl Swtpm {
 
     /// Starts it again after [`stop`](Self::stop), at the same address.
     pub fn start(&mut self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LISTEN_TIMEOUT;
         loop {
             if let Some(child) = start(&self.place, &self.state) {
                 self.child = child;
@@ -148,13 +148,13 @@ impl Drop for Swtpm {
 }
 
 /// Starts a swtpm and waits until it listens; returns `None` if it ended instead.
-fn start(place: &Place, state: &TempDir) -> Option<Child> {
+fn start(place: &Address, state: &TempDir) -> Option<Child> {
     let (server, ctrl) = match place {
-        Place::Tcp(port) => (
+        Address::Tcp(port) => (
             format!("type=tcp,port={port}"),
             format!("type=tcp,port={}", port + 1),
         ),
-        Place::Unix(path) => (
+        Address::Unix(path) => (
             format!("type=unixio,path={}", path.display()),
             format!("type=unixio,path={}", control(path).display()),
         ),
@@ -175,13 +175,13 @@ fn start(place: &Place, state: &TempDir) -> Option<Child> {
         .stderr(Stdio::null())
         .spawn()
         .expect("swtpm runs (Debian's package swtpm)");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LISTEN_TIMEOUT;
     loop {
         let listens = match place {
-            Place::Tcp(port) => [*port, port + 1]
+            Address::Tcp(port) => [*port, port + 1]
                 .iter()
                 .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
-            Place::Unix(path) => [path.clone(), control(path)]
+            Address::Unix(path) => [path.clone(), control(path)]
                 .iter()
                 .all(|path| UnixStream::connect(path).is_ok()),
         };

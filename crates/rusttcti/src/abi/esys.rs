@@ -28,7 +28,7 @@ use crate::{Result, Tcti};
 /// let (none, mut random) = (ESYS_TR_NONE, ptr::null_mut());
 /// // SAFETY: ESYS's context, and a place for a buffer that it allocates.
 /// let code = unsafe { Esys_GetRandom(esys.as_ptr(), none, none, none, 16, &mut random) };
-/// esys.check(code)?; // what the transport failed with, its causes included
+/// esys.check(code)?; // the transport's own error, with its causes
 /// // SAFETY: it is there, and freed once.
 /// unsafe {
 ///     assert_eq!((*random).size, 16);

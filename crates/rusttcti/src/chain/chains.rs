@@ -166,7 +166,7 @@ impl Chains {
         }
         let owned = conf.map(str::to_owned);
         if own.is_none() && name == "help" {
-            return Err(help::shown());
+            return Err(help::print());
         }
         if let Some((_, open)) = own {
             let open = open.clone();

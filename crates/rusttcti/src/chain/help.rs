@@ -41,7 +41,7 @@ impl Text {
 
 /// Prints every transport and layer with its options and defaults to standard
 /// error, and returns the error that the chain `help` fails with.
-pub(super) fn shown() -> Error {
+pub(super) fn print() -> Error {
     let text = full();
     // A program's standard error may be closed, or a pipe without a reader.
     let _ = sigpipe::shielded(|| std::io::stderr().write_all(text.as_bytes()));

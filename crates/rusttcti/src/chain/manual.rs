@@ -80,7 +80,7 @@ fn rendered(settings: &[Setting]) -> String {
 }
 
 /// Returns the page with the version and the options of the sources.
-fn made(page: &str, text: &str) -> String {
+fn updated(page: &str, text: &str) -> String {
     let mut made = String::new();
     let mut lines = text.lines();
     let mut left = match page.ends_with(".7") {
@@ -117,7 +117,7 @@ fn made(page: &str, text: &str) -> String {
 #[test]
 fn the_manual_pages_are_what_the_sources_say() {
     for page in PAGES {
-        let wanted = made(page, &read(page));
+        let wanted = updated(page, &read(page));
         if std::env::var_os("RUSTTCTI_UPDATE_MAN").is_some() {
             std::fs::write(path(page), &wanted).expect("the page can be written");
         }

@@ -327,7 +327,7 @@ impl Error {
         let mut source = self.source();
         while let Some(cause) = source {
             let sentence = cause.to_string();
-            if !says(&told, &sentence) {
+            if !contains_cause(&told, &sentence) {
                 told.push_str(&sentence);
                 causes.push(sentence);
             }
@@ -339,7 +339,7 @@ impl Error {
 
 /// Returns whether `text` already contains `cause`, also without the number of an I/O
 /// error.
-fn says(text: &str, cause: &str) -> bool {
+fn contains_cause(text: &str, cause: &str) -> bool {
     let words = cause.split(" (os error ").next().unwrap_or(cause);
     text.to_lowercase().contains(&words.to_lowercase())
 }

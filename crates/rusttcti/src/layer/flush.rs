@@ -29,7 +29,7 @@ pub(crate) const SETTINGS: &[Setting] = &[];
 /// The first handles of the lists of loaded objects: transient objects, and sessions.
 const RANGES: [Handle; 2] = [Handle::TRANSIENT_FIRST, Handle::LOADED_SESSION_FIRST];
 /// The time limit of one command of the layer's own.
-const PATIENCE: Duration = Duration::from_secs(10);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many are open in this process, with the process's generation: the count of a
 /// child begins at 0.
@@ -135,7 +135,7 @@ fn run<R>(
 ) -> Result<R> {
     tcti.transmit(command)?;
     let mut response = [0; 4096];
-    let length = tcti.receive(&mut response, Some(PATIENCE))?;
+    let length = tcti.receive(&mut response, Some(COMMAND_TIMEOUT))?;
     let info = CommandView::parse(command)?.info();
     let malformed = |error: crate::Error| error.context("flush: the TPM's response is malformed");
     let response = response.get(..length).unwrap_or_default();

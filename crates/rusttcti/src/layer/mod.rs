@@ -18,7 +18,7 @@
 //! | [`startup`]
 //! none: starts the TPM when it is opened |
 //! | [`rm`] | `share=0\|1`, `fork=0\|1`, `leftovers=keep\|flush`: a resource manager |
-//! | [`wrap`] | `key=null\|FILE`, `handle=HANDLE`, `name=HEX`, `strict=0\|1`, `skip=CODE...`: what passes can be neither read nor changed (feature `wrap`) |
+//! | [`wrap`] | `key=null\|FILE`, `handle=HANDLE`, `name=HEX`, `strict=0\|1`, `skip=CODE...`: protects commands and responses from being read or changed (feature `wrap`) |
 //!
 //! # Write a layer
 //!

@@ -21,9 +21,9 @@ checks! {
     "peer-with-half-a-response": "A peer that closes within the response is an error." => half_a_response,
     "peer-that-claims-too-little": "A response that claims under ten bytes is an error." => claims_too_little,
     "peer-that-claims-too-much": "A response that claims 4 GiB is an error, and costs no memory." => claims_too_much,
-    "peer-that-says-more": "Bytes behind a response are not taken for the next one." => says_more,
+    "peer-that-says-more": "Bytes after a response are not taken for the next one." => says_more,
     "peer-byte-by-byte": "A response that comes byte by byte is whole." => byte_by_byte,
-    "peer-that-is-gone": "Init with nobody there fails, and tells so." => gone,
+    "peer-that-is-gone": "Init without a peer fails with an error." => gone,
 }
 
 /// Starts a peer that performs `acts`, and opens a context on it.
@@ -140,7 +140,7 @@ fn gone(subject: &Subject) -> Verdict {
     // tpm2-tss's swtpm connects for each command, and fails only then.
     if let Ok(opened) = opened {
         let (code, _, _) = ask(&opened, 1000);
-        ensure!(code != rc::SUCCESS, "a command is answered by nobody");
+        ensure!(code != rc::SUCCESS, "a command succeeded without a peer");
     }
     let took = begun.elapsed();
     ensure!(

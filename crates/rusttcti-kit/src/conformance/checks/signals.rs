@@ -10,8 +10,8 @@ use crate::signals::Alarms;
 use crate::vtable::rc;
 
 checks! {
-    "signals-end-no-receive": "A signal a millisecond ends no receive early." => end_no_receive,
-    "signals-lose-no-command": "Two hundred commands under a signal a millisecond each get their response." => lose_no_command,
+    "signals-end-no-receive": "A signal every millisecond ends no receive early." => end_no_receive,
+    "signals-lose-no-command": "Two hundred commands each get their response despite a signal every millisecond." => lose_no_command,
     "dispositions-are-kept": "No signal's disposition is changed." => dispositions_are_kept,
     "the-signal-mask-is-kept": "The thread's signal mask is the same after each call." => mask_is_kept,
     "no-sigpipe": "SIGPIPE is not raised while a context is used." => no_sigpipe,

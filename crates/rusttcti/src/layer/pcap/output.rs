@@ -117,7 +117,7 @@ impl Output {
             .write_rest()
             .and_then(|()| self.write_all_or_keep(bytes));
         match written {
-            Ok(()) => self.say_what_was_left_out(),
+            Ok(()) => self.report_left_out(),
             Err(error) => {
                 if self.left_out == 0 {
                     crate::sys::log::warning!(
@@ -130,7 +130,7 @@ impl Output {
         }
     }
 
-    fn say_what_was_left_out(&mut self) {
+    fn report_left_out(&mut self) {
         if self.left_out > 0 {
             crate::sys::log::warning!(
                 "pcap: writing to {} works again; {} packets were left out",
@@ -158,7 +158,7 @@ impl Output {
     }
 
     fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.shared && self.nobody_reads()? {
+        if self.shared && self.has_no_reader()? {
             return Err(Errno::PIPE.into());
         }
         loop {
@@ -171,7 +171,7 @@ impl Output {
     }
 
     /// Returns whether the output is a pipe or a socket whose other end is closed.
-    fn nobody_reads(&self) -> io::Result<bool> {
+    fn has_no_reader(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         match poll(&mut fds, Some(&Timespec::default())) {
             Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),

@@ -15,7 +15,7 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! In the tests of a transport, [`conformance!`](crate::conformance) makes a test that
+//! In the tests of a transport, [`conformance!`](crate::conformance!) makes a test that
 //! runs all checks:
 //!
 //! ```

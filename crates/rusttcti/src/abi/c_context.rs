@@ -192,7 +192,7 @@ fn refused(context: *mut TSS2_TCTI_CONTEXT) -> Error {
 /// Runs one call on the bridge behind `context`, and returns its response code.
 ///
 /// # Safety
-/// As for [`c_context`].
+/// The contract of [`c_context`].
 #[inline]
 unsafe fn call(
     what: &'static str,
@@ -342,7 +342,7 @@ unsafe extern "C" fn make_sticky(
 /// Power-cycles the TPM: `Tss2_Tcti_Rusttcti_Reset`.
 ///
 /// # Safety
-/// As for `c_context`.
+/// The contract of `c_context`.
 pub unsafe fn reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: this function has the same contract as `call`.
     unsafe { call("Reset", context, Bridge::reset) }

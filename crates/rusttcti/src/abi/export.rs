@@ -71,7 +71,7 @@ pub unsafe fn init<M: Module>(
 /// SIGPIPE.
 ///
 /// # Safety
-/// As for [`init`].
+/// The contract of [`init`].
 pub unsafe fn init_own<M: Module>(
     context: *mut TSS2_TCTI_CONTEXT,
     size: *mut size_t,

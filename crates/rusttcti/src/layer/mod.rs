@@ -5,18 +5,13 @@
 //! | name | options |
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
-//! | [`flush`]
-//! none: flushes left-over objects and sessions of a TPM without a resource manager |
+//! | [`flush`] | none: flushes left-over objects and sessions of a TPM without a resource manager |
 //! | [`trace`] | `file=PATH`, `secrets=show`, `verbose=0\|1`: shows each command and response in words |
-//! | [`retry`]
-//! `times=N`, `wait=MS`: sends a command again if the TPM was too busy for it |
-//! | [`deadline`]
-//! `ms=N`: limits the wait for a response |
+//! | [`retry`] | `times=N`, `wait=MS`: sends a command again if the TPM was too busy for it |
+//! | [`deadline`] | `ms=N`: limits the wait for a response |
 //! | [`fault`] | `on=COMMAND`, `nth=N`, `every=N`, `chance=P`, `seed=N`; `rc=CODE`, `delay=MS`, `drop`, `cut=N`, `flip=BIT`, `grow=N`, `close`, `reset`; `side=command\|response`: which commands fail, and how |
-//! | [`reset`]
-//! none: power-cycles the TPM when it is opened |
-//! | [`startup`]
-//! none: starts the TPM when it is opened |
+//! | [`reset`] | none: power-cycles the TPM when it is opened |
+//! | [`startup`] | none: starts the TPM when it is opened |
 //! | [`rm`] | `share=0\|1`, `fork=0\|1`, `leftovers=keep\|flush`: a resource manager |
 //! | [`wrap`] | `key=null\|FILE`, `handle=HANDLE`, `name=HEX`, `strict=0\|1`, `skip=CODE...`: protects commands and responses from being read or changed (feature `wrap`) |
 //!

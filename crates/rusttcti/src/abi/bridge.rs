@@ -59,8 +59,8 @@ pub(super) struct Bridge {
     /// Whether the bridge blocks SIGPIPE during the transport's calls: the transport is
     /// third-party code, and may write to pipes.
     shielded: bool,
-    /// The errors of calls, if the owner asked to keep them. They are boxed apart from
-    /// the context, because C frees the context's memory without dropping them.
+    /// The errors of calls, if the owner asked to keep them. `None` in a context whose
+    /// memory C frees: C does not drop the errors, so their memory would leak.
     failure: Option<Failure>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One command of each kind that TPMs take long for, with all that it needs.
+//! One command of each kind that takes a TPM long, with all that it depends on.
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::wire::CommandCode as Code;
@@ -7,13 +7,13 @@ use rusttcti::wire::CommandCode as Code;
 use super::commands::command;
 use super::tpm::*;
 
-/// Where the keys are that `provisioned` makes.
+/// The handles of the keys that `provisioned` makes.
 const STORAGE: u32 = 0x8100_0000;
 const SIGNER: u32 = 0x8100_0001; // RSA, signs and decrypts
 const ECDH: u32 = 0x8100_0002;
 const ECDAA: u32 = 0x8100_0003;
 const X509: u32 = 0x8100_0004;
-/// The first object and the first sessions of each kind that are loaded.
+/// The handles of the first loaded object and of the first session of each kind.
 const OBJECT: u32 = 0x8000_0000;
 const HMAC_SESSION: u32 = 0x0200_0000;
 const POLICY_SESSION: u32 = 0x0300_0000;
@@ -21,36 +21,41 @@ const POLICY_SESSION: u32 = 0x0300_0000;
 const OWNER: u32 = 0x4000_0001;
 const ENDORSEMENT: u32 = 0x4000_000b;
 const NULL: u32 = 0x4000_0007;
-/// RSASSA with SHA-256.
+/// The scheme RSASSA with SHA-256.
 const RSASSA: [u8; 4] = [0, 0x14, 0, 0x0b];
 const NO_SYMMETRIC: [u8; 2] = [0, 0x10];
 /// The curve P-256.
 const P256: [u8; 2] = [0, 3];
 
-/// A command that a TPM takes long for.
+/// A command that takes a TPM long.
 pub struct Long {
+    /// The command code.
     pub code: Code,
+    /// The way to make the command.
     pub make: Make,
 }
 
-/// How the command is made, and what it refers to.
+/// The way a command is made, with the handles that it refers to.
 #[derive(Clone, Copy)]
 pub enum Make {
+    /// A command that does not depend on a key size.
     Plain(fn(&mut Libtpms) -> Vec<u8>),
-    /// It looks for primes of an RSA key with so many bits.
+    /// A search for the primes of an RSA key with this number of bits.
     Search(fn(&mut Libtpms, u16) -> Vec<u8>),
 }
 
 impl Long {
+    /// Returns the command's name in the specification.
     pub fn name(&self) -> &'static str {
         self.code.name().expect("a command of the specification")
     }
 
+    /// Returns whether the command searches for primes.
     pub fn is_search(&self) -> bool {
         matches!(self.make, Make::Search(_))
     }
 
-    /// The command; a search is for a key of so many bits.
+    /// Returns the command; a search is for a key of `bits` bits.
     pub fn command(&self, tpm: &mut Libtpms, bits: u16) -> Vec<u8> {
         match self.make {
             Make::Plain(make) => make(tpm),
@@ -59,7 +64,7 @@ impl Long {
     }
 }
 
-/// All those that libtpms has.
+/// The long commands that libtpms has.
 pub const LONG: &[Long] = &[
     search(Code::CREATE_PRIMARY, |_, bits| create_primary_rsa(bits)),
     search(Code::CREATE, |_, bits| {
@@ -228,7 +233,7 @@ const fn search(code: Code, make: fn(&mut Libtpms, u16) -> Vec<u8>) -> Long {
     Long { code, make }
 }
 
-/// A TPM with a counter, and with the keys that all the commands use.
+/// Returns a TPM with a counter, and with the keys that all the commands use.
 pub fn provisioned() -> Libtpms {
     let mut tpm = Libtpms::builder().open().expect("a TPM");
     ok(&mut tpm, &nv_define_counter());
@@ -263,7 +268,7 @@ pub fn provisioned() -> Libtpms {
     tpm
 }
 
-/// Flushes the objects and sessions that a command, or what it needed, loaded.
+/// Flushes the objects and sessions that a command or its preparation loaded.
 pub fn flush(tpm: &mut Libtpms) {
     for handle in [OBJECT, OBJECT + 1, HMAC_SESSION, POLICY_SESSION] {
         let _ =
@@ -271,7 +276,7 @@ pub fn flush(tpm: &mut Libtpms) {
     }
 }
 
-/// What a response has, one thing after the other.
+/// A reader of a response's fields, one after the other.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -281,7 +286,7 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    /// The bytes behind a size of two.
+    /// Returns the bytes after a size of two bytes.
     fn sized(&mut self) -> &'a [u8] {
         let size = self.take(2);
         self.take(usize::from(size[0]) << 8 | usize::from(size[1]))
@@ -292,7 +297,7 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
-/// A public area, with no bytes where what is made comes.
+/// Returns a public area, with empty fields where the TPM fills values in.
 fn public(kind: u16, attributes: u32, parameters: &[u8], policy: &[u8]) -> Vec<u8> {
     [
         &kind.to_be_bytes()[..],
@@ -304,7 +309,7 @@ fn public(kind: u16, attributes: u32, parameters: &[u8], policy: &[u8]) -> Vec<u
     .concat()
 }
 
-/// A storage key's parameters, AES-128 in CFB mode, and its empty place.
+/// Returns a storage key's parameters (AES-128 in CFB mode) and its empty unique field.
 fn storage_ecc() -> Vec<u8> {
     [
         &[0, 6, 0, 0x80, 0, 0x43, 0, 0x10][..],
@@ -314,7 +319,7 @@ fn storage_ecc() -> Vec<u8> {
     .concat()
 }
 
-/// Those of a key for anything but storage, and its empty place.
+/// Returns the parameters of a key that is not for storage, and its empty unique field.
 fn plain_ecc() -> Vec<u8> {
     [&[0, 0x10, 0, 0x10][..], &P256, &[0, 0x10, 0, 0, 0, 0]].concat()
 }
@@ -324,17 +329,17 @@ fn storage_rsa(bits: u16) -> Vec<u8> {
     [&head[..], &bits.to_be_bytes(), &[0; 6]].concat()
 }
 
-/// The parameters of CreatePrimary and Create: no secrets, this public area.
+/// Returns the parameters of CreatePrimary and Create: no secrets, this public area.
 fn creation(public: &[u8]) -> Vec<u8> {
     [&[0, 4, 0, 0, 0, 0], &*sized(public), &[0; 6]].concat()
 }
 
-/// What is attested for, and the scheme that it is signed by.
+/// Returns the qualifying data of an attestation, and the scheme that signs it.
 fn attestation() -> Vec<u8> {
     [&sized(b"why")[..], &RSASSA].concat()
 }
 
-/// TPM2_ReadPublic: an object's name.
+/// Returns an object's name, by TPM2_ReadPublic.
 fn name(tpm: &mut Libtpms, handle: u32) -> Vec<u8> {
     let read = ok(tpm, &command(Code::READ_PUBLIC, &handle.to_be_bytes()));
     let mut read = Reader(&read[10..]);
@@ -342,7 +347,7 @@ fn name(tpm: &mut Libtpms, handle: u32) -> Vec<u8> {
     read.sized().to_vec()
 }
 
-/// A credential for the signer, to be had with the storage key.
+/// Returns a credential for the signer, which the storage key decrypts.
 fn make_credential(tpm: &mut Libtpms) -> Vec<u8> {
     let name = sized(&name(tpm, SIGNER));
     let parameters = [&STORAGE.to_be_bytes()[..], &sized(b"credential"), &name];
@@ -354,7 +359,7 @@ fn ecdh_keygen() -> Vec<u8> {
 }
 
 fn sign() -> Vec<u8> {
-    // A digest that no TPM made needs no ticket to be signed.
+    // A digest that the TPM did not make needs no ticket to be signed.
     let ticket = [&[0x80, 0x24][..], &NULL.to_be_bytes(), &[0, 0]].concat();
     let parameters = [&sized(&[7; 32])[..], &RSASSA, &ticket].concat();
     authorized(Code::SIGN, &[SIGNER], 1, &parameters)
@@ -381,10 +386,10 @@ fn start_session(key: u32, salt: &[u8], kind: u8) -> Vec<u8> {
     command(Code::START_AUTH_SESSION, &parameters.concat())
 }
 
-/// Starts a session and uses it in a command, to be audited.
+/// Starts a session and uses it in a command, so that it is audited.
 fn audit_session(tpm: &mut Libtpms) {
     ok(tpm, &start_session(NULL, &[0, 0], 0));
-    // It has no secret: an HMAC of no bytes will do.
+    // The session has no secret, so an empty HMAC suffices.
     let session = [&HMAC_SESSION.to_be_bytes()[..], &[0, 0, 0x81, 0, 0]].concat();
     let size = (session.len() as u32).to_be_bytes();
     let mut random = command(Code::GET_RANDOM, &[&size[..], &session, &[0, 8]].concat());
@@ -392,7 +397,7 @@ fn audit_session(tpm: &mut Libtpms) {
     ok(tpm, &random);
 }
 
-/// Starts a policy session for TPM2_Duplicate, and gives the policy's digest.
+/// Starts a policy session for TPM2_Duplicate, and returns the policy's digest.
 fn duplication_policy(tpm: &mut Libtpms, kind: u8) -> Vec<u8> {
     ok(tpm, &start_session(NULL, &[0, 0], kind));
     let session = POLICY_SESSION.to_be_bytes();
@@ -407,7 +412,7 @@ fn duplication_policy(tpm: &mut Libtpms, kind: u8) -> Vec<u8> {
     digest[12..].to_vec()
 }
 
-/// TPM2_Load of what TPM2_Create answered.
+/// Returns TPM2_Load of the response of TPM2_Create.
 fn load(created: &[u8]) -> Vec<u8> {
     let mut created = Reader(&created[14..]);
     let private = sized(created.sized());
@@ -415,7 +420,7 @@ fn load(created: &[u8]) -> Vec<u8> {
     authorized(Code::LOAD, &[STORAGE], 1, &parameters)
 }
 
-/// An object that may go to another parent.
+/// An object that may be duplicated to another parent.
 struct Duplicable {
     handle: u32,
     public: Vec<u8>,
@@ -438,7 +443,7 @@ fn load_duplicable(tpm: &mut Libtpms) -> Duplicable {
     }
 }
 
-/// TPM2_Duplicate of it, to the storage key.
+/// Returns TPM2_Duplicate of `object`, to the storage key.
 fn duplicate(tpm: &mut Libtpms, object: &Duplicable) -> Vec<u8> {
     duplication_policy(tpm, 1);
     let session = [&POLICY_SESSION.to_be_bytes()[..], &[0; 5]].concat();
@@ -455,15 +460,16 @@ fn duplicate(tpm: &mut Libtpms, object: &Duplicable) -> Vec<u8> {
     duplicate
 }
 
-/// What TPM2_Duplicate answered: the inner key, the object and the seed.
+/// Returns the fields of TPM2_Duplicate's response: the inner key, the object and the
+/// seed.
 fn duplicated(response: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let mut response = Reader(&response[14..]);
     let mut next = || response.sized().to_vec();
     (next(), next(), next())
 }
 
-/// The part of a certificate that the TPM is given: an issuer, a validity, a
-/// subject, and an extension that says what the key is used for.
+/// The part of a certificate that TPM2_CertifyX509 takes: an issuer, a validity, a
+/// subject, and an extension with the key's usage.
 const CERTIFICATE: &[u8] = b"\x30\x50\
     \x30\x0c\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01\x41\
     \x30\x1e\x17\x0d250101000000Z\x17\x0d350101000000Z\

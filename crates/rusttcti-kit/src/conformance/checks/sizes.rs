@@ -12,9 +12,9 @@ checks! {
     "too-small-a-buffer": "Too small a buffer is TSS2_TCTI_RC_INSUFFICIENT_BUFFER, tells the size, and the response stays." => too_small_a_buffer,
     "a-buffer-of-nothing": "A buffer of 0 bytes loses no response." => a_buffer_of_nothing,
     "exactly-fitting-buffer": "A buffer that fits exactly gets the whole response." => exactly_fitting_buffer,
-    "nothing-beyond-the-response": "Memory behind the response is left alone." => nothing_beyond_the_response,
-    "a-long-response": "A response of more than a kilobyte comes whole." => a_long_response,
-    "a-long-command": "A command of more than a kilobyte goes whole." => a_long_command,
+    "nothing-beyond-the-response": "Memory after the response is not written." => nothing_beyond_the_response,
+    "a-long-response": "A response of more than a kilobyte arrives whole." => a_long_response,
+    "a-long-command": "A command of more than a kilobyte is sent whole." => a_long_command,
 }
 
 fn null_response_tells_the_size(subject: &Subject) -> Verdict {

@@ -77,13 +77,13 @@ try "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
 for example in examples/*/Cargo.toml; do
     try "format of $(dirname "$example")" cargo fmt --check --manifest-path "$example"
 done
-try "examples/ftdi-module compiles" env CARGO_PROFILE_DEV_DEBUG=0 cargo check --quiet \
-    --manifest-path examples/ftdi-module/Cargo.toml --target-dir "$(target_folder tmp/crates)"
 try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
     scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
     tests/device/guest-init tests/programs/commands.sh
 try clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 try "clippy, without features" cargo clippy --locked -p rusttcti --lib --no-default-features -- -D warnings
+try "examples/ftdi-module compiles" env CARGO_PROFILE_DEV_DEBUG=0 cargo check --quiet \
+    --manifest-path examples/ftdi-module/Cargo.toml --target-dir "$(target_folder tmp/crates)"
 try documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 # The tests use the module as it is installed.
 work_in

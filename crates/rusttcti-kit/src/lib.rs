@@ -29,7 +29,6 @@ pub mod stage;
 pub mod strace;
 pub mod swtpm;
 pub mod tpm;
-pub mod tpmlib;
 pub mod tshark;
 pub mod vtable;
 pub mod worker;

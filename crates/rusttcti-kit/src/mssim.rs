@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server that speaks the protocol of Microsoft's TPM simulator over a TPM of
-//! libtpms, as the simulator does it: one client at a time on each channel, an
+//! A server that speaks the protocol of Microsoft's TPM simulator over the embedded
+//! TPM of rusttcti, as the simulator does it: one client at a time on each channel, an
 //! answer in three writes with Nagle's algorithm on, no answer but an empty
 //! one without power, no NV memory until it is switched on with power, a cancel
 //! that stays until it is taken back, a deaf ear for signals without power, and
 //! the end of the connection for what it doesn't know.
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use rusttcti::transport::libtpms::{Libtpms, Startup};
+use rusttcti::{Cancel, Tcti};
 
 use super::peer::{Conn, Pair, Place};
 use super::tpm::{STARTUP, ok};
-use super::tpmlib::Tpm;
 
 /// The longest command that the simulator takes.
 const MAX_BUFFER: u32 = 1 << 20;
@@ -38,11 +40,12 @@ pub struct Simulator {
 }
 
 struct State {
-    tpm: Tpm,
+    tpm: Mutex<Libtpms>,
+    /// Cancels the command that runs.
+    canceller: Mutex<Option<Arc<dyn Cancel>>>,
     powered: AtomicBool,
     nv: AtomicBool,
     cancel: AtomicBool,
-    locality: Arc<AtomicU8>,
     events: Mutex<Vec<Event>>,
 }
 
@@ -110,13 +113,13 @@ impl Simulator {
 
 impl State {
     fn new() -> Arc<Self> {
-        let locality = Arc::new(AtomicU8::new(0));
+        let tpm = Libtpms::builder().startup(Startup::None).open();
         Arc::new(Self {
-            tpm: Tpm::new(locality.clone()),
+            tpm: Mutex::new(tpm.expect("libtpms.so.0 (Debian's package libtpms0)")),
+            canceller: Mutex::new(None),
             powered: AtomicBool::new(false),
             nv: AtomicBool::new(false),
             cancel: AtomicBool::new(false),
-            locality,
             events: Mutex::new(Vec::new()),
         })
     }
@@ -125,10 +128,14 @@ impl State {
         self.events.lock().unwrap().push(event);
     }
 
-    fn power_off(&self) {
-        if self.powered.swap(false, Ordering::SeqCst) {
-            self.tpm.power_off();
+    fn power_on(&self) {
+        if !self.powered.swap(true, Ordering::SeqCst) {
+            self.tpm.lock().unwrap().reset().expect("a power cycle");
         }
+    }
+
+    fn power_off(&self) {
+        self.powered.store(false, Ordering::SeqCst);
         self.cancel.store(false, Ordering::SeqCst);
     }
 
@@ -144,8 +151,25 @@ impl State {
             // TPM_RC_CANCELED. A real one finds out in the middle.
             return vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
         }
-        self.locality.store(locality, Ordering::SeqCst);
-        self.tpm.process(command)
+        let mut tpm = self.tpm.lock().unwrap();
+        tpm.set_locality(locality).expect("a locality");
+        tpm.transmit(command).expect("sent");
+        *self.canceller.lock().unwrap() = tpm.canceller();
+        if self.cancel.load(Ordering::SeqCst) {
+            // It came before there was a canceller.
+            self.cancel_running();
+        }
+        let mut response = vec![0; 4096];
+        let length = tpm.receive(&mut response, None).expect("a response");
+        *self.canceller.lock().unwrap() = None;
+        response.truncate(length);
+        response
+    }
+
+    fn cancel_running(&self) {
+        if let Some(canceller) = &*self.canceller.lock().unwrap() {
+            canceller.cancel().expect("cancelled");
+        }
     }
 }
 
@@ -206,13 +230,13 @@ fn platform(state: &Arc<State>) -> super::peer::Handler {
                 }
             });
             match code {
-                1 if !state.powered.swap(true, Ordering::SeqCst) => state.tpm.power_on(),
+                1 => state.power_on(),
                 2 => state.power_off(),
                 _ if !state.powered.load(Ordering::SeqCst) => {}
                 11 => state.nv.store(true, Ordering::SeqCst),
                 9 => {
                     state.cancel.store(true, Ordering::SeqCst);
-                    state.tpm.cancel();
+                    state.cancel_running();
                 }
                 10 => state.cancel.store(false, Ordering::SeqCst),
                 _ => {}

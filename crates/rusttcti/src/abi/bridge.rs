@@ -17,10 +17,11 @@ use std::time::Duration;
 use crate::contract::tcti::check_locality;
 use crate::sys::copy::copy;
 use crate::sys::deadline::Deadline;
+use crate::sys::fork::Generation;
 use crate::sys::locks::Mutex;
 use crate::sys::locks::exclusive::{Exclusive, Guard};
 use crate::sys::panic::{caught, guarded};
-use crate::sys::{fork, sigpipe};
+use crate::sys::sigpipe;
 use crate::wire::header::Header;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -35,7 +36,7 @@ enum State {
 /// A transport and all that stands between it and its caller.
 pub(super) struct Bridge {
     /// Which process this belongs to.
-    generation: u64,
+    generation: Generation,
     max_size: usize,
     /// Written under `session`'s lock only; read without it by `cancel`.
     state: AtomicU8,
@@ -70,7 +71,7 @@ impl Bridge {
     pub(super) fn new(mut transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
         let cancels = guarded(|| Ok(transport.canceller().is_some()));
         Self {
-            generation: fork::generation(),
+            generation: Generation::current(),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
             session: Exclusive::new(Session {
@@ -102,9 +103,9 @@ impl Bridge {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// True in a forked child.
+    /// Returns whether this is a forked child.
     pub(super) fn is_inherited(&self) -> bool {
-        self.generation != fork::current()
+        !self.generation.is_current()
     }
 
     /// Ends the command's canceller, which may be a transport's code, and panic.
@@ -119,7 +120,7 @@ impl Bridge {
     /// Fails in a forked child: the connection and the TPM are the parent's.
     #[inline]
     pub(super) fn check_process(&self) -> Result<()> {
-        fork::check(self.generation)
+        self.generation.check()
     }
 
     /// Makes a call of the transport's, with what it may do to a program kept
@@ -131,10 +132,7 @@ impl Bridge {
 
     #[inline]
     fn shield<T>(&self, call: impl FnOnce() -> T) -> T {
-        match self.shielded {
-            true => sigpipe::shielded(call),
-            false => call(),
-        }
+        sigpipe::shielded_if(self.shielded, call)
     }
 
     /// The session, for a call that `state` allows, and after which the poll

@@ -375,10 +375,7 @@ pub unsafe fn init(
         }
         // SAFETY: NULL or a C string, by the contract above.
         let conf = unsafe { text(conf) }?;
-        let transport = match settings.shielded {
-            true => sigpipe::shielded(|| guarded(|| open(conf)))?,
-            false => open(conf)?,
-        };
+        let transport = sigpipe::shielded_if(settings.shielded, || guarded(|| open(conf)))?;
         let c_context = CContext::new(transport, settings);
         // SAFETY: aligned, and as large as a c_context, as was just checked.
         unsafe { place.write(c_context) };

@@ -24,7 +24,8 @@ use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Strea
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
-use crate::sys::{fork, log};
+use crate::sys::fork::Generation;
+use crate::sys::log;
 use crate::wire::header::Header;
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
 use platform::{Platform, SESSION_END};
@@ -59,7 +60,7 @@ pub struct Mssim {
     pending: bool,
     inbox: Inbox,
     locality: u8,
-    generation: u64,
+    generation: Generation,
 }
 
 impl Module for Mssim {
@@ -88,7 +89,7 @@ impl Configured for Mssim {
             pending: false,
             inbox: Inbox::default(),
             locality: 0,
-            generation: fork::generation(),
+            generation: Generation::current(),
         };
         let deadline = Deadline::after(Some(PATIENCE));
         mssim.stream = Some(mssim.connect(deadline)?);
@@ -120,7 +121,7 @@ impl FromStr for Config {
 
 impl Tcti for Mssim {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         if self.pending {
             // Its answer, still to come, would be taken for this one's.
             self.disconnect();
@@ -156,7 +157,7 @@ impl Tcti for Mssim {
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         let (Some(stream), true) = (&self.stream, self.pending) else {
             return Err(Error::new(
                 ErrorKind::BadSequence,

@@ -29,7 +29,8 @@ use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
-use crate::sys::{fork, log};
+use crate::sys::fork::Generation;
+use crate::sys::log;
 use crate::wire::header::Header;
 use crate::{Error, ErrorKind, Module, PollHandle, Result, Tcti, config};
 use control::Control;
@@ -77,7 +78,7 @@ pub struct Swtpm {
     socket: Option<Stream>,
     inbox: Inbox,
     locality: u8,
-    generation: u64,
+    generation: Generation,
 }
 
 impl Module for Swtpm {
@@ -124,7 +125,7 @@ impl Configured for Swtpm {
             inbox: Inbox::default(),
             is_too_long: false,
             locality: 0,
-            generation: fork::generation(),
+            generation: Generation::current(),
         })
     }
 }
@@ -164,7 +165,7 @@ impl FromStr for Config {
 
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         // Of a command that was given up.
         self.abandon();
         if self.locality != 0 {
@@ -188,7 +189,7 @@ impl Tcti for Swtpm {
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         let Some(stream) = &self.stream else {
             return Err(Error::new(
                 ErrorKind::BadSequence,
@@ -302,7 +303,7 @@ impl Drop for Swtpm {
     fn drop(&mut self) {
         // The other contexts of this process wait for the shared connection. A
         // forked child has none of it.
-        if fork::check(self.generation).is_ok() {
+        if self.generation.is_current() {
             self.abandon();
         }
     }

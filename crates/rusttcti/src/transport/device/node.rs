@@ -11,8 +11,9 @@ use rustix::event::{PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::sys::deadline::{self, Deadline};
+use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::OwnFd;
+use crate::sys::poll;
 use crate::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Node {
             match rustix::fs::open(path, flags, Mode::empty()) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(why(path, errno)),
-                Ok(fd) => break OwnFd::new(fd)?,
+                Ok(fd) => break OwnFd::new(fd).map_err(std::io::Error::from)?,
             }
         };
         let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;
@@ -98,8 +99,9 @@ impl Node {
                     if deadline.is_over() {
                         return Err(Errno::AGAIN);
                     }
-                    deadline::wait(self.fd.as_fd(), PollFlags::OUT, deadline)
-                        .map_err(|_| Errno::AGAIN)?;
+                    if !poll::one(self.fd.as_fd(), PollFlags::OUT, deadline)? {
+                        return Err(Errno::AGAIN);
+                    }
                 }
                 Err(errno) => {
                     self.unsettled = left.len() < command.len();
@@ -140,11 +142,7 @@ impl Node {
     /// Waits for the driver to say something new; false at the deadline.
     fn wait(&self, deadline: Deadline) -> rustix::io::Result<bool> {
         let Some(watch) = &self.watch else {
-            return match deadline::wait(self.fd.as_fd(), PollFlags::IN, deadline) {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::TryAgain => Ok(false),
-                Err(_) => Err(Errno::IO),
-            };
+            return poll::one(self.fd.as_fd(), PollFlags::IN, deadline);
         };
         loop {
             let left = deadline.remaining();
@@ -173,8 +171,9 @@ impl Node {
 
 /// An epoll that tells each change of `fd` once; none where it cannot be polled.
 fn watch(fd: &OwnFd) -> Result<Option<OwnFd>> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    let epoll = OwnFd::new(epoll)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+        .and_then(OwnFd::new)
+        .map_err(std::io::Error::from)?;
     // OUT is what the driver shows when it wakes us with nothing to read: it
     // has thrown the response away, because nobody fetched it.
     let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;

@@ -101,7 +101,7 @@ fn private(plain: &ffi::Plain) -> Result<Library> {
     drop(bytes);
     // In one: a child that was forked in between would have code mapped from
     // the memfd whose pages `share` gives back, and crash when it exits.
-    fork::whole(|| {
+    fork::without_fork(|| {
         let library = ffi::load_private(&name(copy.as_raw_fd()))?;
         share(&library, &elf, &original, &copy);
         Ok(library)

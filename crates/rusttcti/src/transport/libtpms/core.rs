@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::copy::Copy;
+use super::ffi::openssl::ContextGuard;
 use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::Place;
 use super::lock::Lock;
 use super::state::{Condition, State};
 use crate::sys::descriptors::above_stdio;
-use crate::transport::libtpms::ffi::openssl::Lease;
 use crate::wire::header::Header;
 use crate::{Error, ErrorKind, Result};
 
@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// The OpenSSL that libtpms computes with, where it has one of its own.
-    pub(super) fn openssl(&self) -> Option<Lease> {
+    pub(super) fn openssl(&self) -> Option<ContextGuard> {
         self.copy.library.openssl()
     }
 

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::file::{Place, cannot};
-use crate::sys::descriptors::above_stdio;
-use crate::sys::fork::ParentsOnly;
+use crate::sys::descriptors::{OwnFd, above_stdio, duplicate};
 use crate::{Error, ErrorKind, Result};
 
 /// How long another process may keep us waiting.
@@ -26,11 +25,10 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// A lock that this process holds. Dropping it removes its file.
 #[derive(Debug)]
 pub(super) struct Lock {
-    fd: OwnedFd,
+    /// A forked child's copy would hold the lock.
+    fd: OwnFd,
     folder: OwnedFd,
     name: OsString,
-    /// A forked child would hold the lock with its copy of `fd`.
-    parents_only: Option<ParentsOnly>,
 }
 
 impl Lock {
@@ -77,8 +75,7 @@ impl Lock {
         // Non-blocking, so that a named pipe of that name is not waited for.
         let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
-        let fd = above_stdio(rustix::fs::openat(place.folder(), name, flags, mode)?)?;
-        let parents_only = ParentsOnly::new(fd.as_raw_fd());
+        let fd = OwnFd::new(rustix::fs::openat(place.folder(), name, flags, mode)?)?;
         let locked = loop {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::INTR) => {}
@@ -86,10 +83,9 @@ impl Lock {
             }
         };
         let lock = Self {
-            folder: above_stdio(rustix::io::fcntl_dupfd_cloexec(place.folder(), 3)?)?,
+            folder: duplicate(place.folder())?,
             fd,
             name: name.to_owned(),
-            parents_only: Some(parents_only),
         };
         match locked {
             Err(Errno::WOULDBLOCK) => {
@@ -158,7 +154,6 @@ impl Lock {
 
     /// Closes a lock that was not got: the file is its holder's.
     fn forget(mut self) {
-        self.parents_only = None;
         self.name.clear();
     }
 }
@@ -179,6 +174,5 @@ impl Drop for Lock {
             // A child forked at the wrong moment may have a copy of `fd`.
             let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
         }
-        self.parents_only = None;
     }
 }

@@ -3,15 +3,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Condvar, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::tpm::Tpm;
 use crate::sys::deadline::Deadline;
-use crate::sys::descriptors::above_stdio;
+use crate::sys::eventfd::EventFd;
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 
@@ -29,7 +27,7 @@ pub(super) struct Mailbox {
     slot: Mutex<Slot>,
     arrived: Condvar,
     /// Made when it is first asked for. Changed under the slot's lock.
-    event: OnceLock<Event>,
+    event: OnceLock<EventFd>,
 }
 
 #[derive(Default)]
@@ -153,11 +151,12 @@ impl Mailbox {
     pub(super) fn poll_handle(&self, has_response: bool) -> Result<PollHandle> {
         let slot = self.slot.lock();
         if let Some(event) = self.event.get() {
-            return Ok(event.handle());
+            return Ok(handle(event));
         }
         let arrived = matches!(slot.state, State::Arrived | State::Failed(_));
-        let event = Event::new(arrived || has_response)?;
-        Ok(self.event.get_or_init(|| event).handle())
+        let event = EventFd::new(arrived || has_response)
+            .map_err(|errno| Error::from(std::io::Error::from(errno)).context("eventfd"))?;
+        Ok(handle(self.event.get_or_init(|| event)))
     }
 
     /// Says that a response is there.
@@ -224,29 +223,6 @@ fn too_long(length: usize, given: usize) -> Error {
     )
 }
 
-/// A descriptor that is readable exactly while a response is there.
-#[derive(Debug)]
-struct Event(OwnedFd);
-
-impl Event {
-    fn new(set: bool) -> Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let fd = eventfd(set.into(), flags).and_then(above_stdio);
-        fd.map(Self)
-            .map_err(|errno| Error::from(std::io::Error::from(errno)).context("eventfd"))
-    }
-
-    fn handle(&self) -> PollHandle {
-        PollHandle::readable(self.0.as_raw_fd())
-    }
-
-    fn set(&self) {
-        // It fails only where it is set a great many times.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-
-    fn clear(&self) {
-        // It fails only where it is not set.
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
-    }
+fn handle(event: &EventFd) -> PollHandle {
+    PollHandle::readable(event.as_fd().as_raw_fd())
 }

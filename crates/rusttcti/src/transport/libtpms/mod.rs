@@ -45,7 +45,7 @@ use self::tpm::{Held, Job, Tpm, closed};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
-use crate::sys::fork;
+use crate::sys::fork::Generation;
 use crate::{Cancel, Error, ErrorKind, Module, PollHandle, Result, Tcti};
 
 /// What CONF is.
@@ -76,8 +76,8 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub struct Libtpms {
-    /// Which process this belongs to.
-    generation: u64,
+    /// The process that opened it.
+    generation: Generation,
     /// None once finalized.
     tpm: Option<Arc<Tpm>>,
     /// The TPM, from one short command to the next, where no other context has
@@ -177,7 +177,7 @@ impl Libtpms {
     }
 
     fn is_inherited(&self) -> bool {
-        self.generation != fork::current()
+        !self.generation.is_current()
     }
 
     /// Runs a short command here; false where the TPM is busy with another one.
@@ -313,7 +313,7 @@ impl Builder {
             }
         };
         Ok(Libtpms {
-            generation: fork::generation(),
+            generation: Generation::current(),
             mailbox: Mailbox::new(&tpm),
             tpm: Some(tpm),
             held: None,

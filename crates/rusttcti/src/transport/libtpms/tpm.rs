@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::ffi::Canceller;
-use super::ffi::openssl::Lease;
+use super::ffi::openssl::ContextGuard;
 use super::mailbox::Mailbox;
 use super::registry;
-use crate::sys::exit::patiently;
+use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::locks::Mutex;
 use crate::sys::locks::exclusive::{Exclusive, Owned};
 use crate::sys::threads::Thread;
@@ -45,7 +45,7 @@ pub(super) struct Tpm {
     wake: Condvar,
     canceller: Canceller,
     /// For the worker to say good-bye with, whoever holds the TPM then.
-    openssl: Option<Lease>,
+    openssl: Option<ContextGuard>,
 }
 
 /// A TPM that one context keeps to itself between its commands.
@@ -160,7 +160,7 @@ impl Tpm {
 
     /// The worker: one job after the other, until the TPM is closed.
     fn work(&self) {
-        Lease::join();
+        ContextGuard::join();
         while let Some(job) = self.next() {
             let mut core = self.core.lock();
             let response = match self.begin(&job) {
@@ -253,12 +253,12 @@ impl Tpm {
     /// Cancels the worker's commands and ends it, if that can be done until the
     /// deadline; the next long command starts another. Its contexts need not
     /// know. For the end of the process.
-    pub(super) fn rest(&self, deadline: Instant) -> bool {
+    pub(super) fn rest(&self, deadline: Deadline) -> bool {
         // A child that was made behind the back of our fork handlers.
         if self.process != std::process::id() {
             return false;
         }
-        let idle = patiently(deadline, || {
+        let idle = retry_until(deadline, || {
             let mut queue = self.queue.try_lock()?;
             queue.resting = true;
             self.wake.notify_one();
@@ -278,11 +278,11 @@ impl Tpm {
 
     /// At the end of the process, or of this library: stores the state, if that
     /// can be done until the deadline.
-    pub(super) fn end(&self, deadline: Instant) -> Result<()> {
+    pub(super) fn end(&self, deadline: Deadline) -> Result<()> {
         if !self.rest(deadline) {
             return Ok(());
         }
-        match patiently(deadline, || self.core.try_lock()) {
+        match retry_until(deadline, || self.core.try_lock()) {
             Some(mut core) => core.take().map_or(Ok(()), Core::end),
             None => Ok(()),
         }

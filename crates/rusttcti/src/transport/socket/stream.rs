@@ -5,21 +5,22 @@
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, retry_on_intr};
+use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
     SocketFlags, SocketType, connect, getpeername, recv, send, sendmsg, sendto, shutdown,
     socket_with, sockopt,
 };
 
-use crate::sys::deadline::{self, Deadline};
-use crate::sys::fork;
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::descriptors::OwnFd;
 use crate::sys::outq::unacknowledged;
+use crate::sys::poll;
 use crate::{Error, ErrorKind};
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -61,10 +62,7 @@ impl Fault {
         match self {
             Self::TimedOut => Error::new(
                 ErrorKind::IoError,
-                format!(
-                    "{what}: no progress within {} s",
-                    deadline::PATIENCE.as_secs()
-                ),
+                format!("{what}: no progress within {} s", PATIENCE.as_secs()),
             ),
             Self::Errno(errno) => {
                 let cause = std::io::Error::from(errno);
@@ -97,15 +95,12 @@ impl From<Errno> for Fault {
     }
 }
 
-/// A connected (or connecting) stream socket, which no forked child shares.
+/// A connected (or connecting) stream socket. No forked child shares it, so the
+/// peer sees our close whatever the program forks.
 #[derive(Debug)]
 pub(in crate::transport) struct Stream {
-    /// There until dropped.
-    fd: Option<OwnedFd>,
-    /// Closes the child's copy, so that the peer sees our close whoever forks.
-    inherited: Option<fork::ParentsOnly>,
-    generation: u64,
-    /// False where the descriptor is O_NONBLOCK.
+    fd: OwnFd,
+    /// Whether the descriptor is not O_NONBLOCK.
     blocking: bool,
 }
 
@@ -151,17 +146,9 @@ impl Stream {
         let blocking = to.connects_aside();
         let mut flags = SocketFlags::CLOEXEC;
         flags.set(SocketFlags::NONBLOCK, !blocking);
-        let mut fd = socket_with(family, SocketType::STREAM, flags, None)?;
-        if fd.as_raw_fd() < 3 {
-            // A program that closed its standard streams still writes to them.
-            fd = fcntl_dupfd_cloexec(&fd, 3)?;
-        }
-        Ok(Self {
-            inherited: Some(fork::ParentsOnly::new(fd.as_raw_fd())),
-            fd: Some(fd),
-            generation: fork::generation(),
-            blocking,
-        })
+        let fd = socket_with(family, SocketType::STREAM, flags, None)?;
+        let fd = OwnFd::new(fd)?;
+        Ok(Self { fd, blocking })
     }
 
     /// Begins to connect. TCP is told of the outcome by [`send`](Self::send) or
@@ -195,7 +182,7 @@ impl Stream {
     fn queue_for(&mut self, to: &SocketAddrUnix, deadline: Deadline) -> Result<()> {
         self.set_blocking(true)?;
         loop {
-            let left = deadline.remaining().unwrap_or(deadline::PATIENCE);
+            let left = deadline.remaining().unwrap_or(PATIENCE);
             if left.is_zero() {
                 return Err(Fault::TimedOut);
             }
@@ -390,7 +377,7 @@ impl Stream {
 
     /// Ends the connection for every process that has a copy of it.
     pub(in crate::transport) fn end(self) {
-        if self.generation == fork::current() {
+        if self.fd.is_open() {
             let _ = shutdown(self.as_fd(), Shutdown::Both);
         }
     }
@@ -398,24 +385,7 @@ impl Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.fd {
-            Some(fd) => fd.as_fd(),
-            None => unreachable!("taken by the drop alone"),
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let (inherited, fd) = (self.inherited.take(), self.fd.take());
-        if self.generation == fork::current() {
-            // In this order, as ParentsOnly asks for.
-            drop(inherited);
-            drop(fd);
-        } else {
-            // A forked child: closed already, and the number may be another's.
-            std::mem::forget((inherited, fd));
-        }
+        self.fd.as_fd()
     }
 }
 
@@ -428,9 +398,8 @@ fn begun(done: rustix::io::Result<()>) -> rustix::io::Result<()> {
 }
 
 fn wait(stream: &Stream, flags: PollFlags, deadline: Deadline) -> Result<()> {
-    match deadline::wait(stream.as_fd(), flags, deadline) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::TryAgain => Err(Fault::TimedOut),
-        Err(_) => Err(Fault::Errno(Errno::IO)),
+    match poll::one(stream.as_fd(), flags, deadline)? {
+        true => Ok(()),
+        false => Err(Fault::TimedOut),
     }
 }

@@ -9,10 +9,9 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::sys::locks::Mutex;
-
 use crate::sys::deadline::{Deadline, PATIENCE};
-use crate::sys::fork;
+use crate::sys::fork::{Generation, PerGeneration};
+use crate::sys::locks::Mutex;
 use crate::transport::socket::{Endpoint, Stream};
 use crate::{Error, ErrorKind, Result};
 
@@ -21,14 +20,14 @@ use crate::{Error, ErrorKind, Result};
 /// busy one that look, a system call each time, is saved.
 const IDLE: Duration = Duration::from_millis(1);
 
-/// The connections of this process, in a list for each process that there was:
-/// a forked child finds its own unlocked, whatever its parent's threads did.
-static LISTS: [Mutex<Vec<Weak<Shared>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+/// The connections of this process.
+static CONNECTIONS: PerGeneration<Mutex<Vec<Weak<Shared>>>> =
+    PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 #[derive(Debug)]
 pub(super) struct Shared {
     endpoint: Endpoint,
-    generation: u64,
+    generation: Generation,
     wire: Mutex<Wire>,
     returned: Condvar,
 }
@@ -46,8 +45,8 @@ struct Wire {
 impl Shared {
     /// This process's connection to `endpoint`; made if there is none.
     pub(super) fn of(endpoint: &Endpoint) -> Result<Arc<Self>> {
-        let generation = fork::generation();
-        let list = &LISTS[generation as usize % LISTS.len()];
+        let generation = Generation::current();
+        let list = CONNECTIONS.of(generation);
         let known = |list: &Vec<Weak<Self>>| {
             list.iter()
                 .filter_map(Weak::upgrade)
@@ -175,7 +174,7 @@ impl Drop for Shared {
         }
         // What the list keeps would outlive this library. Not waited for: this
         // may be another thread's doing while that one looks at the list.
-        if let Some(mut list) = LISTS[self.generation as usize % LISTS.len()].try_lock() {
+        if let Some(mut list) = CONNECTIONS.of(self.generation).try_lock() {
             list.retain(|shared| shared.strong_count() > 0);
             if list.is_empty() {
                 *list = Vec::new();

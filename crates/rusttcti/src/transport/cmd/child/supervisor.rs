@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
@@ -15,7 +15,8 @@ use rustix::process::{
 };
 
 use super::{Manner, Shared};
-use crate::sys::spawn;
+use crate::sys::deadline::Deadline;
+use crate::sys::{poll, spawn};
 
 /// How long a process has after each request to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -147,8 +148,7 @@ fn wait(
         (None, left) => Some(left.map_or(TICK, |left| left.min(TICK))),
         (Some(_), left) => left,
     };
-    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-    if poll(&mut fds, timeout.as_ref()).is_err() {
+    if poll::any(&mut fds, Deadline::after(left)).is_err() {
         // Nothing that could be waited for better; all signals are blocked.
         std::thread::sleep(TICK);
         return false;
@@ -199,9 +199,7 @@ impl Messages {
         let Some(mut fd) = self.awaited() else {
             return false;
         };
-        let now = Timespec::default();
-        let ready = poll(std::slice::from_mut(&mut fd), Some(&now));
-        if !matches!(ready, Ok(1)) {
+        if poll::any(std::slice::from_mut(&mut fd), Deadline::Now) != Ok(true) {
             return false;
         }
         if self.waiting.is_empty() {

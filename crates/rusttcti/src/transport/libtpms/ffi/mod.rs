@@ -18,8 +18,8 @@ use std::sync::Arc;
 use self::callbacks::{CALLBACKS, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
+use self::openssl::ContextGuard;
 use crate::sys::fork;
-use crate::transport::libtpms::ffi::openssl::Lease;
 use crate::{Error, ErrorKind, Result};
 
 /// `TPMLIB_TPM_VERSION_2`.
@@ -59,7 +59,7 @@ impl Canceller {
 /// One copy of the library: one TPM.
 pub(super) struct Library {
     loaded: Arc<Loaded>,
-    openssl: Option<Lease>,
+    openssl: Option<ContextGuard>,
     host: Box<Host>,
     /// The command, because libtpms decrypts parameters where they lie.
     command: Vec<u8>,
@@ -77,7 +77,7 @@ impl Library {
     fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
         let library = Self {
-            openssl: Lease::new()?,
+            openssl: ContextGuard::new()?,
             host: Box::default(),
             command: Vec::new(),
             response: Response::NONE,
@@ -111,8 +111,8 @@ impl Library {
     }
 
     /// The OpenSSL that it computes with, where it has one of its own.
-    pub(super) fn openssl(&self) -> Option<Lease> {
-        self.openssl.as_ref().map(Lease::again)
+    pub(super) fn openssl(&self) -> Option<ContextGuard> {
+        self.openssl.as_ref().map(ContextGuard::again)
     }
 
     /// From now on this value does nothing with OpenSSL, which may be gone
@@ -187,7 +187,7 @@ impl Library {
     pub(super) fn power_on(&mut self) -> Called<()> {
         // It calls srand(3) and rand(3), under a lock of glibc's that a child,
         // if it were forked then, would find taken for ever.
-        let rc = fork::whole(|| {
+        let rc = fork::without_fork(|| {
             // SAFETY: the library is loaded, and its TPM is off.
             self.enter(|loaded| unsafe { (loaded.main_init)() })
         });

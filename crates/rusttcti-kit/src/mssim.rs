@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use rusttcti::transport::libtpms::{Libtpms, Startup};
 use rusttcti::{Cancel, Tcti};
 
-use super::peer::{Conn, Pair, Place};
+use super::peer::{Address, Conn, Pair};
 use super::tpm::{STARTUP, ok};
 
 /// The longest command that the simulator takes.
@@ -85,15 +85,15 @@ impl Simulator {
     /// Ends all connections and the TPM's power, and is there again.
     pub fn restart(&mut self) {
         let pair = self.pair.take().expect("it runs");
-        let Place::Tcp(_) = pair.place else {
+        let Address::Tcp(_) = pair.address else {
             panic!("only over TCP: the folder of the sockets goes with the server")
         };
-        let place = pair.place.clone();
+        let address = pair.address.clone();
         drop(pair);
         self.state.power_off();
         self.state.nv.store(false, Ordering::SeqCst);
         self.pair = Some(Pair::at(
-            &place,
+            &address,
             commands(&self.state),
             platform(&self.state),
         ));

@@ -116,7 +116,8 @@
 //! reaches the caller; no unwinding crosses into C; memory beyond the caller's
 //! buffer is not touched; finalize may be called twice. The module exports the
 //! functions of its header and nothing else, and leaves nothing behind when it
-//! is unloaded.
+//! is unloaded. Once several threads have used embedded TPMs
+//! ([`transport::libtpms`]), it stays loaded until the process ends.
 //!
 //! Coming from Python? [`coming_from_pytcti`] has each name beside its
 //! counterpart here.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a recording goes: one write(2) a packet, or the packet is left out.
+//! Writes a recording: one write(2) a packet, or the packet is left out.
 
 #![forbid(unsafe_code)]
 
@@ -22,25 +22,24 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Output {
     fd: OwnedFd,
     name: String,
-    /// One of the program's own streams: a pipe with nobody behind it would end
-    /// the program by SIGPIPE.
+    /// Whether it is one of the program's own streams: a pipe without a reader would
+    /// end the program by SIGPIPE.
     shared: bool,
-    /// The end of a packet that was written in part: what follows can be read
-    /// only when that is there.
+    /// The rest of a packet that was written in part, to be written before any other.
     rest: Vec<u8>,
     /// How many packets were left out since one was written.
     left_out: u64,
 }
 
 impl Output {
-    /// A file to append to. It is created for its user alone.
+    /// Opens a file to append to. It is created for its user alone.
     ///
     /// # Errors
     /// Those of opening it, with its name.
     pub(super) fn append(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // A pipe by name is opened for both ways: that waits for no reader, and
-        // a reader that goes away leaves it full rather than broken.
+        // A named pipe is opened for reading, too: that waits for no reader, and
+        // a reader that leaves makes it full rather than broken.
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
         let file = OpenOptions::new()
             .append(true)
@@ -93,7 +92,7 @@ impl Output {
         }
     }
 
-    /// Writes what a recording begins with.
+    /// Writes the beginning of a recording.
     ///
     /// # Errors
     /// Those of writing, with the file's name.
@@ -140,7 +139,7 @@ impl Output {
         }
     }
 
-    /// The end of a packet that was cut off.
+    /// Writes the rest of a packet that was cut off.
     fn write_rest(&mut self) -> io::Result<()> {
         while !self.rest.is_empty() {
             let written = self.write_once(&self.rest)?;
@@ -149,7 +148,7 @@ impl Output {
         Ok(())
     }
 
-    /// One write; what it didn't take is kept for the next time.
+    /// Makes one write, and keeps what it didn't take for the next time.
     fn write_all_or_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.write_once(bytes)?;
         self.rest.extend_from_slice(&bytes[written..]);

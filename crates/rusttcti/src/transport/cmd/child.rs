@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The command as a process: its pipes here, its life in the hands of a thread.
+//! The command as a process: pipes here, and a thread that starts and ends it.
 //!
 //! The thread starts the process, because the kernel kills the process when the
 //! thread that started it ends (PR_SET_PDEATHSIG), and a program's own threads
@@ -29,14 +29,14 @@ use crate::sys::poll;
 use crate::sys::threads::Thread;
 use crate::{Error, ErrorKind, Result};
 
-/// What the thread needs at most: it polls, reads, writes, and spawns once.
+/// The thread's stack: it polls, reads, writes, and spawns once.
 const STACK: usize = 128 * 1024;
 
 /// How a process is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Manner {
-    /// Its input is closed; then come a second, SIGTERM, a second, SIGKILL.
+    /// Its input is closed; SIGTERM follows after a second, SIGKILL after another.
     Gently = 0,
     /// SIGKILL.
     AtOnce = 1,
@@ -58,29 +58,29 @@ pub(super) struct Child {
 struct Pipes {
     /// Never waits.
     stdin: OwnFd,
-    /// The other end as well, so that a write to a command that is gone raises
-    /// no SIGPIPE; that it is gone is seen by the end of its output.
+    /// The other end of `stdin`, so that a write to a command that has ended raises
+    /// no SIGPIPE. The end of its output tells that it has ended.
     _no_sigpipe: OwnFd,
-    /// Waits: a response that may take any time is one system call.
+    /// Blocking: a response without a deadline takes one system call.
     stdout: OwnFd,
 }
 
-/// What the thread and the owner tell each other.
+/// The state that the thread and the owner share.
 #[derive(Debug)]
 struct Shared {
     news: Mutex<News>,
     /// Readable when there is news.
     told: EventFd,
     manner: AtomicU8,
-    /// Readable when the process shall end.
+    /// Readable when the process is to end.
     stop: EventFd,
 }
 
 #[derive(Debug, Default)]
 struct News {
-    /// Why the process could not be started.
+    /// The reason why the process could not be started.
     failure: Option<std::io::Error>,
-    /// How it ended: the rest of a sentence.
+    /// Its end, as the rest of a sentence.
     ended: Option<String>,
 }
 
@@ -131,7 +131,7 @@ impl Child {
         }
         let started = Self::try_start(command);
         started.map_err(|error| {
-            // Also too many processes (EAGAIN), which is no "try again".
+            // Too many processes (EAGAIN) is an IoError, too, and no TryAgain.
             let text = format!("cannot run \"{command}\" by /bin/sh: {}", error.report());
             Error::new(error.kind(), text)
         })
@@ -203,7 +203,7 @@ impl Child {
         self.pipes().stdout.as_fd()
     }
 
-    /// Waits for room in its input; false if it has ended.
+    /// Waits for room in its input. Returns false if it has ended.
     pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<bool> {
         let mut fds = [
             PollFd::from_borrowed_fd(self.stdin(), PollFlags::OUT),
@@ -213,7 +213,7 @@ impl Child {
         Ok(fds[1].revents().is_empty())
     }
 
-    /// Reads what it has written, if need be once it has; 0 bytes are the end.
+    /// Reads what it has written, and waits for that if need be; 0 bytes are the end.
     pub(super) fn read(&self, room: &mut [u8], deadline: Deadline) -> Result<usize> {
         loop {
             if !matches!(deadline, Deadline::Never) {
@@ -227,7 +227,7 @@ impl Child {
         }
     }
 
-    /// How it ended, once it has; none if it goes on for longer than this.
+    /// Returns how it ended; `None` if it runs for longer than this.
     pub(super) fn ended(&self, within: Duration) -> Option<String> {
         let deadline = Deadline::after(Some(within));
         // First without waiting: `try_start` may have taken both signals.
@@ -237,7 +237,7 @@ impl Child {
         })
     }
 
-    /// Ends it and waits for that; nothing is left of it then.
+    /// Ends it and waits for its end; nothing is left of it then.
     pub(super) fn end(&mut self, manner: Manner) -> Result<()> {
         self.shared.manner.store(manner as u8, Ordering::Release);
         self.pipes = None;

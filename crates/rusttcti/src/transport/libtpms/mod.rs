@@ -2,15 +2,20 @@
 //! A TPM inside this process: libtpms, loaded at run time, one copy of it for
 //! each TPM.
 //!
-//! Without CONF the TPM lives in memory, each context has its own, and it is
-//! gone with the context. CONF is the path of a state file, in tpm2-tss's
-//! format. A clean close suspends the TPM and the next one who opens the file
-//! goes on from there; so does an exit(3) without a close. A crash is a power
-//! loss.
+//! Without CONF the TPM lives in memory: each context has its own, which is gone
+//! with the context. CONF is the path of a state file, in tpm2-tss's format. A
+//! clean close suspends the TPM, and the next context on the file goes on from
+//! there; so does an exit(3) without a close. A crash is a power loss.
 //!
 //! A software TPM protects nothing against its own user: the state file and
 //! the process's memory hold all its keys. Its seeds come from the system's
 //! entropy (through OpenSSL).
+//!
+//! A module that contains this transport is unloaded by dlclose(3) as any other,
+//! with one exception: once several of the program's threads have used embedded
+//! TPMs, it stays loaded until the process ends. OpenSSL keeps state for each of
+//! these threads, which can be freed only when they end. Opening the module
+//! again then finds the one that is loaded, so nothing grows.
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
@@ -78,16 +83,16 @@ const HELP: &Text = &setting::help(SETTINGS);
 pub struct Libtpms {
     /// The process that opened it.
     generation: Generation,
-    /// None once finalized.
+    /// `None` once finalized.
     tpm: Option<Arc<Tpm>>,
-    /// The TPM, from one short command to the next, where no other context has
-    /// it: a lock less for each.
+    /// The TPM, kept from one short command to the next where no other context can
+    /// use it: each saves a lock.
     held: Option<Held>,
-    /// None for a TPM in memory.
+    /// `None` for a TPM in memory.
     share: Option<Share>,
     locality: u8,
-    /// The response to a short command, run by `transmit`, unless it still is
-    /// with the TPM that is held.
+    /// The response to a short command that `transmit` ran, unless the TPM that is
+    /// held still has it.
     response: Vec<u8>,
     pending: Pending,
     mailbox: Arc<Mailbox>,
@@ -102,7 +107,7 @@ impl fmt::Debug for Libtpms {
     }
 }
 
-/// Where the response to the last command is, or will be.
+/// The location of the response to the last command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pending {
     /// Nowhere: none is awaited.
@@ -139,14 +144,14 @@ impl Libtpms {
         self.with(|core| core.restore(state))
     }
 
-    /// Calls the TPM, when nobody else does.
+    /// Calls the TPM, once no other context does.
     fn with<T>(&mut self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
         self.release();
         self.tpm()?.with(call)
     }
 
-    /// Leaves the TPM to whoever calls it next, the response to its last
-    /// command taken out.
+    /// Lets other callers use the TPM, and takes the response to its last command
+    /// out.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
             if self.pending == Pending::Here {
@@ -156,7 +161,8 @@ impl Libtpms {
         }
     }
 
-    /// The TPM, which a forked child has no thread, no lock and no business of.
+    /// Returns the TPM. Fails in a forked child: worker, file lock and TPM belong to
+    /// the parent.
     #[inline]
     fn tpm(&self) -> Result<&Arc<Tpm>> {
         match &self.tpm {
@@ -180,7 +186,8 @@ impl Libtpms {
         !self.generation.is_current()
     }
 
-    /// Runs a short command here; false where the TPM is busy with another one.
+    /// Runs a short command here. Returns false while the TPM is busy with another
+    /// command.
     #[inline]
     fn run(&mut self, command: &[u8]) -> Result<bool> {
         let tpm = self.tpm()?;
@@ -198,8 +205,8 @@ impl Libtpms {
         Ok(true)
     }
 
-    /// The same, where other contexts have the TPM in between, and may be
-    /// waited for.
+    /// Runs a short command here on a TPM that other contexts use in between. If
+    /// `wait` is set it waits for them; otherwise it returns false.
     fn run_in_turn(&mut self, command: &[u8], wait: bool) -> Result<bool> {
         let mut response = std::mem::take(&mut self.response);
         let run = |core: &mut Core| {
@@ -216,7 +223,7 @@ impl Libtpms {
         Ok(result?.transpose()?.is_some())
     }
 
-    /// Gives the command to the worker; false where there can be none.
+    /// Gives the command to the worker. Returns false where none can be started.
     fn send(&mut self, command: &[u8]) -> Result<bool> {
         self.release();
         let tpm = self.tpm()?;
@@ -364,9 +371,9 @@ impl Configured for Libtpms {
 }
 
 impl Tcti for Libtpms {
-    /// Short commands are run here; long ones, and those that meet a TPM that
-    /// is busy with another context's, by the TPM's worker; all of them here
-    /// where the process can have no more threads.
+    /// Short commands run here. Long ones, and short ones that find the TPM busy with
+    /// another context's command, run on the TPM's worker; here too where the
+    /// process can have no more threads.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         if self.pending != Pending::Nothing {
             return Err(not_received());
@@ -404,7 +411,7 @@ impl Tcti for Libtpms {
         received
     }
 
-    /// None for a short command, which `transmit` has executed.
+    /// Returns `None` after a short command, which `transmit` has executed.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         (self.pending != Pending::Here).then(|| self.mailbox.clone() as Arc<dyn Cancel>)
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::core::{Core, Startup, Storage};
-use super::file::{Identity, Place};
+use super::file::{Identity, StateFile};
 use super::tpm::Tpm;
 use crate::Result;
 use crate::sys::deadline::{Deadline, retry_until};
@@ -21,8 +21,8 @@ use crate::sys::locks::Mutex;
 static FILES: PerGeneration<Mutex<Vec<(Identity, Arc<Slot>)>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
-/// The TPM of a file, and how many use it. It is locked while the file is
-/// opened or closed, so that others wait for that.
+/// The TPM of a file, and how many contexts use it. It is locked while the file is
+/// opened or closed.
 type Slot = Mutex<Option<(Arc<Tpm>, usize)>>;
 
 /// A use of a file's TPM.
@@ -37,8 +37,8 @@ pub(super) struct Share {
 /// The file is another process's, or cannot be used.
 pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
     at_end(suspend_all);
-    let place = Place::find(path)?;
-    let share = Share::new(place.identity()?);
+    let file = StateFile::find(path)?;
+    let share = Share::new(file.identity()?);
     let mut slot = share.slot.lock();
     let tpm = match &mut *slot {
         Some((tpm, users)) => {
@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path, startup: Startup) -> Result<(Arc<Tpm>, Share)> {
             tpm.clone()
         }
         None => {
-            let opened = Storage::lock(place).and_then(|mut storage| {
+            let opened = Storage::lock(file).and_then(|mut storage| {
                 let state = storage.read()?;
                 Core::open(state.as_deref(), Some(storage), startup)
             });
@@ -101,10 +101,10 @@ impl Share {
         result
     }
 
-    /// Takes the slot out of the list if nobody else has it.
+    /// Takes the slot out of the list if no other context uses it.
     fn forget(self) {
         let mut files = FILES.current().lock();
-        // One in the list, and ours; more are only made under the list's lock.
+        // The list's and ours; others are made only under the list's lock.
         if Arc::strong_count(&self.slot) == 2 && self.slot.lock().is_none() {
             files.retain(|(known, _)| *known != self.identity);
         }
@@ -121,9 +121,9 @@ static WORKING: PerGeneration<Mutex<Vec<Weak<Tpm>>>> =
 /// How long the end of the process is put off at most.
 const LONGEST_END: Duration = Duration::from_secs(2);
 
-/// To be called when a TPM's worker is started.
+/// Registers a TPM whose worker was started.
 pub(super) fn has_worker(tpm: &Arc<Tpm>) {
-    // libtpms has long set OpenSSL up, whose own clean-up thus comes after this.
+    // libtpms has set OpenSSL up before, so OpenSSL's own clean-up comes after this.
     before_end(rest_all);
     let mut working = WORKING.current().lock();
     working.retain(|other| other.strong_count() > 0);
@@ -135,8 +135,8 @@ pub(super) fn has_worker(tpm: &Arc<Tpm>) {
     }
 }
 
-/// Ends all workers, which OpenSSL's clean-up at the end of the process would
-/// pull the rug from under.
+/// Ends all workers, before OpenSSL's clean-up at the end of the process frees
+/// what they use.
 fn rest_all() {
     let deadline = Deadline::after(Some(LONGEST_END));
     let list = WORKING.current();
@@ -146,11 +146,11 @@ fn rest_all() {
     }
 }
 
-/// Suspends the TPMs that nobody finalized: many a program, systemd's among
-/// them, frees its contexts or just exits. A TPM in hardware stays on then, so
-/// that is no power loss here.
+/// Suspends the TPMs that were not finalized: many programs, systemd's among them,
+/// free their contexts or just exit. A TPM in hardware stays on then, so here it
+/// is no power loss.
 ///
-/// Whoever is within a call now never gets out of it, or finds its TPM closed.
+/// A thread in a call never returns from it, or finds its TPM closed.
 fn suspend_all() {
     let deadline = Deadline::after(Some(LONGEST_END));
     let list = FILES.current();

@@ -36,8 +36,8 @@ pub(super) struct Loaded {
     _library: Handle,
 }
 
-/// A library that is loaded until this is dropped. No fork comes between the
-/// steps of either.
+/// A library that is loaded until this is dropped. No fork comes in between while
+/// it is loaded or unloaded.
 pub(super) struct Handle(ManuallyDrop<loader::Library>);
 
 impl Handle {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! libtpms itself: the functions of one loaded copy of the library, made safe.
-//! All of this transport's `unsafe` is in this folder.
+//! Makes the functions of one loaded copy of libtpms safe. All of this transport's
+//! `unsafe` is in this folder.
 //!
 //! libtpms keeps a TPM in its global variables, so that there is one TPM per
 //! loaded copy, and one call into it at a time ([`Library`] is used through
@@ -29,16 +29,16 @@ pub(super) const TPM_RESOURCES: u32 = 21;
 /// What libtpms is told to print to: no descriptor has this number.
 const NOWHERE: c_int = c_int::MAX;
 
-/// What a function of libtpms comes to: a value, or its result code.
+/// The result of a function of libtpms: a value, or its result code.
 pub(super) type Called<T> = std::result::Result<T, u32>;
 
 /// The parts of a TPM's state, as `enum TPMLIB_StateType` numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Part {
-    /// What outlives a power cycle.
+    /// All that outlives a power cycle.
     Permanent = 1,
-    /// All else of a running TPM.
+    /// All else that a running TPM has.
     Volatile = 2,
 }
 
@@ -68,8 +68,8 @@ pub(super) struct Library {
     running: bool,
 }
 
-// SAFETY: libtpms keeps nothing per thread, and what `response` points to is
-// this value's.
+// SAFETY: libtpms keeps nothing per thread, and this value owns what `response`
+// points to.
 unsafe impl Send for Library {}
 
 impl Library {
@@ -110,18 +110,18 @@ impl Library {
         })
     }
 
-    /// The OpenSSL that it computes with, where it has one of its own.
+    /// Returns another use of the OpenSSL context that it computes with, if any.
     pub(super) fn openssl(&self) -> Option<ContextGuard> {
         self.openssl.as_ref().map(ContextGuard::again)
     }
 
-    /// From now on this value does nothing with OpenSSL, which may be gone
-    /// where the process ends. Reading the state needs none.
+    /// Keeps this value away from OpenSSL from now on, which may be gone where the
+    /// process ends. Reading the state needs none.
     pub(super) fn forget_openssl(&mut self) {
         std::mem::forget(self.openssl.take());
     }
 
-    /// Where libtpms prints to: a file, or nowhere.
+    /// Sets where libtpms prints to: a file, or nowhere.
     pub(super) fn print_to(&self, file: Option<&OwnedFd>) {
         let fd = file.map_or(NOWHERE, |file| file.as_raw_fd());
         // SAFETY: it takes a number.
@@ -185,8 +185,8 @@ impl Library {
     /// # Errors
     /// libtpms's result code.
     pub(super) fn power_on(&mut self) -> Called<()> {
-        // It calls srand(3) and rand(3), under a lock of glibc's that a child,
-        // if it were forked then, would find taken for ever.
+        // It calls srand(3) and rand(3), under a lock of glibc's. A child forked
+        // meanwhile would find that taken for ever.
         let rc = fork::without_fork(|| {
             // SAFETY: the library is loaded, and its TPM is off.
             self.enter(|loaded| unsafe { (loaded.main_init)() })

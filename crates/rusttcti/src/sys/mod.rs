@@ -28,7 +28,7 @@
 //! - **The program is killed.** A child process of ours must not live on:
 //!   [`spawn`] asks the kernel to end it.
 //! - **The program is written in C.** Unwinding into C is undefined behaviour:
-//!   [`panic`] turns a panic into an error.
+//!   [`mod@panic`] turns a panic into an error.
 //! - **The program's messages are its own.** [`log`] says nothing unless
 //!   tpm2-tss's variables ask for it, and keeps no descriptor.
 //!

@@ -185,6 +185,7 @@ impl Core {
     /// # Errors
     /// The state file cannot be written: this command failed, and those that follow
     /// fail unexecuted until it can.
+    #[inline(always)]
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Result<()> {
         self.catch_up()?;
         let library = &mut self.copy.library;

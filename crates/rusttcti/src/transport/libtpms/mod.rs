@@ -46,7 +46,7 @@ pub use self::core::Startup;
 use self::duration::takes_long;
 use self::mailbox::Mailbox;
 use self::registry::Share;
-use self::tpm::{Held, Job, Tpm, closed};
+use self::tpm::{Job, KeptTpm, Tpm, closed};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
@@ -87,12 +87,12 @@ pub struct Libtpms {
     tpm: Option<Arc<Tpm>>,
     /// The TPM, kept from one short command to the next where no other context can
     /// use it: each saves a lock.
-    held: Option<Held>,
+    kept: Option<KeptTpm>,
     /// `None` for a TPM in memory.
     share: Option<Share>,
     locality: u8,
     /// The response to a short command that `transmit` ran, unless the TPM that is
-    /// held still has it.
+    /// kept still has it.
     response: Vec<u8>,
     pending: Pending,
     mailbox: Arc<Mailbox>,
@@ -153,10 +153,10 @@ impl Libtpms {
     /// Lets other callers use the TPM, and takes the response to its last command
     /// out.
     fn release(&mut self) {
-        if let Some(held) = self.held.take() {
+        if let Some(kept) = self.kept.take() {
             if self.pending == Pending::Here {
                 self.response.clear();
-                self.response.extend_from_slice(response_of(&held));
+                self.response.extend_from_slice(response_of(&kept));
             }
         }
     }
@@ -194,13 +194,13 @@ impl Libtpms {
         if self.share.is_some() {
             return self.run_in_turn(command, false);
         }
-        if self.held.is_none() {
-            self.held = tpm.try_own();
+        if self.kept.is_none() {
+            self.kept = tpm.try_keep();
         }
-        let Some(held) = &mut self.held else {
+        let Some(kept) = &mut self.kept else {
             return Ok(false);
         };
-        let core = held.as_mut().ok_or_else(closed)?;
+        let core = kept.as_mut().ok_or_else(closed)?;
         core.process(command, self.locality)?;
         Ok(true)
     }
@@ -323,7 +323,7 @@ impl Builder {
             generation: Generation::current(),
             mailbox: Mailbox::new(&tpm),
             tpm: Some(tpm),
-            held: None,
+            kept: None,
             share,
             locality: self.locality,
             response: Vec::new(),
@@ -340,8 +340,8 @@ fn not_received() -> Error {
     )
 }
 
-fn response_of(held: &Held) -> &[u8] {
-    held.as_ref().map_or(&[], Core::response)
+fn response_of(kept: &KeptTpm) -> &[u8] {
+    kept.as_ref().map_or(&[], Core::response)
 }
 
 impl Module for Libtpms {
@@ -395,8 +395,8 @@ impl Tcti for Libtpms {
             Pending::Here => {
                 self.pending = Pending::Nothing;
                 self.mailbox.clear_event();
-                let from = match &self.held {
-                    Some(held) => response_of(held),
+                let from = match &self.kept {
+                    Some(kept) => response_of(kept),
                     None => &self.response,
                 };
                 return mailbox::copy(from, response);
@@ -435,13 +435,13 @@ impl Tcti for Libtpms {
     fn finalize(&mut self) -> Result<()> {
         if self.is_inherited() {
             // The parent goes on with it.
-            std::mem::forget((self.held.take(), self.tpm.take(), self.share.take()));
+            std::mem::forget((self.kept.take(), self.tpm.take(), self.share.take()));
             return Ok(());
         }
         let Some(tpm) = self.tpm.take() else {
             return Ok(());
         };
-        self.held = None;
+        self.kept = None;
         self.mailbox.abandon();
         self.pending = Pending::Nothing;
         match self.share.take() {

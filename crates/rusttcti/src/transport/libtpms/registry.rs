@@ -18,8 +18,9 @@ use crate::sys::fork::PerGeneration;
 use crate::sys::locks::Mutex;
 
 /// The files that are open or about to be.
-static FILES: PerGeneration<Mutex<Vec<(Identity, Arc<Slot>)>>> =
-    PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
+static FILES: PerGeneration<Files> = PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
+
+type Files = Mutex<Vec<(Identity, Arc<Slot>)>>;
 
 /// The TPM of a file, and how many contexts use it. It is locked while the file is
 /// opened or closed.

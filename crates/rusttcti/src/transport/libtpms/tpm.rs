@@ -17,7 +17,7 @@ use super::mailbox::Mailbox;
 use super::registry;
 use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::locks::Mutex;
-use crate::sys::locks::exclusive::{Exclusive, Owned};
+use crate::sys::locks::exclusive::{Exclusive, KeptGuard};
 use crate::sys::threads::Thread;
 use crate::{Error, ErrorKind, Result};
 
@@ -49,7 +49,7 @@ pub(super) struct Tpm {
 }
 
 /// A TPM that one context keeps to itself between its commands.
-pub(super) type Held = Owned<Option<Core>>;
+pub(super) type KeptTpm = KeptGuard<Option<Core>>;
 
 #[derive(Default)]
 struct Queue {
@@ -128,8 +128,8 @@ impl Tpm {
 
     /// Returns the TPM, which no other context can call until this is dropped;
     /// `None` while it is busy.
-    pub(super) fn try_own(&self) -> Option<Held> {
-        attempt(|| self.core.try_own())
+    pub(super) fn try_keep(&self) -> Option<KeptTpm> {
+        attempt(|| self.core.try_keep())
     }
 
     /// Gives a command to the worker, which puts the response in the job's mailbox.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One connection: made, written and read with few system calls and a deadline.
+//! One connection, made, written and read with few system calls and a deadline.
 
 #![forbid(unsafe_code)]
 
@@ -32,7 +32,7 @@ pub(in crate::transport) enum Address {
     Unix(SocketAddrUnix),
 }
 
-/// What befell a connection.
+/// A failure of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) enum Fault {
     /// The deadline came first.
@@ -42,7 +42,7 @@ pub(in crate::transport) enum Fault {
 }
 
 impl Fault {
-    /// True where there is no connection, or none any more.
+    /// Returns whether there is no connection, or none any more.
     pub(in crate::transport) fn is_lost(self) -> bool {
         matches!(
             self,
@@ -57,7 +57,7 @@ impl Fault {
         )
     }
 
-    /// The error that says `what` could not be done, and why.
+    /// Returns the error that says `what` could not be done, and why.
     pub(in crate::transport) fn error(self, what: String) -> Error {
         match self {
             Self::TimedOut => Error::new(
@@ -78,7 +78,8 @@ impl Fault {
     }
 }
 
-/// "connection refused", without std's "(os error 111)".
+/// Returns the words of an error, such as "connection refused", without std's "(os
+/// error 111)".
 fn words(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
@@ -104,11 +105,11 @@ pub(in crate::transport) struct Stream {
     blocking: bool,
 }
 
-/// Set where the kernel has no client side of TCP Fast Open.
+/// Whether the kernel has no client side of TCP Fast Open.
 static NO_FAST_OPEN: AtomicBool = AtomicBool::new(false);
 
-/// How often is looked whether what was sent has arrived: some times at once,
-/// for it mostly takes some 20 us, then less and less often between these times.
+/// How `arrived` looks whether what was sent has arrived: so many times at once,
+/// because it mostly takes 20 us, then after pauses between these times.
 const LOOKS: u32 = 30;
 const ARRIVAL: Duration = Duration::from_micros(20);
 const LONG_ARRIVAL: Duration = Duration::from_millis(1);
@@ -117,7 +118,7 @@ const LONG_ARRIVAL: Duration = Duration::from_millis(1);
 const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
 
 impl Address {
-    /// True where a blocking socket can begin to connect without blocking: by
+    /// Returns whether a blocking socket can begin to connect without blocking: by
     /// an empty MSG_FASTOPEN, with which sendto(2) has the MSG_DONTWAIT that
     /// connect(2) lacks. It saves the poll(2) before each read. Used on
     /// loopback alone, so that no middlebox ever sees the TCP option.
@@ -125,8 +126,8 @@ impl Address {
         self.answers_at_once() && !NO_FAST_OPEN.load(Ordering::Relaxed)
     }
 
-    /// True where no answer to a connection means that the peer's backlog has
-    /// no room for it at this moment.
+    /// Returns whether an unanswered connection means that the peer's backlog is full
+    /// at this moment.
     pub(super) fn answers_at_once(&self) -> bool {
         match self {
             Self::Tcp(to) => to.ip().is_loopback(),
@@ -136,7 +137,7 @@ impl Address {
 }
 
 impl Stream {
-    /// A socket for `to`, not yet connected.
+    /// Makes a socket for `to`, not yet connected.
     pub(super) fn new(to: &Address) -> Result<Self> {
         let family = match to {
             Address::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
@@ -168,7 +169,7 @@ impl Stream {
     fn start_aside(&mut self, to: &SocketAddr) -> Result<()> {
         let flags = FAST_OPEN | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match begun(sendto(self.as_fd(), &[], flags, to).map(drop)) {
-            // Neither begun nor failed for a reason that the network has.
+            // The kernel has no Fast Open: no failure of the network.
             Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::PIPE | Errno::NOTCONN) => {
                 NO_FAST_OPEN.store(true, Ordering::Relaxed);
                 self.set_blocking(false)?;
@@ -178,7 +179,7 @@ impl Stream {
         }
     }
 
-    /// Waits for a place in a unix socket's backlog, for which there is no poll.
+    /// Waits for room in a unix socket's backlog, for which there is no poll.
     fn queue_for(&mut self, to: &SocketAddrUnix, deadline: Deadline) -> Result<()> {
         self.set_blocking(true)?;
         loop {
@@ -186,7 +187,7 @@ impl Stream {
             if left.is_zero() {
                 return Err(Fault::TimedOut);
             }
-            // Each time, or one signal after the other would put the end off.
+            // Set in each round: signals would put the end off otherwise.
             sockopt::set_socket_timeout(
                 self.as_fd(),
                 sockopt::Timeout::Send,
@@ -206,7 +207,8 @@ impl Stream {
         Ok(sockopt::socket_error(self.as_fd())??)
     }
 
-    /// No delay of small writes (Nagle's algorithm); nothing on a unix socket.
+    /// Switches the delay of small writes off (Nagle's algorithm). On a unix socket
+    /// it does nothing.
     pub(in crate::transport) fn set_nodelay(&self) {
         let _ = sockopt::set_tcp_nodelay(self.as_fd(), true);
     }
@@ -240,7 +242,7 @@ impl Stream {
             })
     }
 
-    /// The same, where nothing is sent if the first byte cannot be by
+    /// Writes `head` and `body`. Nothing is sent unless the first byte can be by
     /// `connected`.
     pub(super) fn send_once_connected(
         &self,
@@ -274,8 +276,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Lets what was not sent go when this is dropped: nor would the peer read
-    /// the end of what it does not read.
+    /// Discards what was not sent when this is dropped: a peer that does not read
+    /// would not read the end either.
     pub(super) fn discard(&self) {
         let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
     }
@@ -300,7 +302,7 @@ impl Stream {
         Ok(())
     }
 
-    /// True once there is somebody at the other end.
+    /// Returns whether the connection is established.
     pub(super) fn is_connected(&self) -> bool {
         matches!(getpeername(self.as_fd()), Ok(Some(_)))
     }
@@ -333,7 +335,7 @@ impl Stream {
         wait(self, PollFlags::IN, deadline)
     }
 
-    /// Fills `into`; false where the stream ends before.
+    /// Fills `into`. Returns false where the stream ends before.
     pub(in crate::transport) fn recv_whole(
         &self,
         into: &mut [u8],
@@ -349,7 +351,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// True where nothing has come and nobody has hung up.
+    /// Returns whether nothing has come and the peer has not hung up.
     pub(in crate::transport) fn is_quiet(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         loop {
@@ -364,8 +366,8 @@ impl Stream {
         self.as_fd().as_raw_fd()
     }
 
-    /// Ends a connection over which nothing was sent; false where the peer's
-    /// machine, which should have said at once that it knows, did not.
+    /// Ends a connection over which nothing was sent. Returns false where the peer's
+    /// machine did not acknowledge that at once.
     pub(super) fn leave(self, deadline: Deadline) -> bool {
         let _ = shutdown(self.as_fd(), Shutdown::Write);
         let left = self.arrived(deadline).is_ok();

@@ -101,13 +101,9 @@ impl Library {
         Ok(library)
     }
 
-    /// Makes a call, with an OpenSSL of its own and its callbacks served. It
-    /// fails while another thread ends the process.
+    /// Makes a call that needs no part of this value mutably.
     fn enter(&self, call: impl FnOnce(&Loaded) -> u32) -> u32 {
-        self.host.called(|| match &self.openssl {
-            Some(openssl) => openssl.enter(|| call(&self.loaded)).unwrap_or(TPM_FAIL),
-            None => call(&self.loaded),
-        })
+        enter(&self.host, self.openssl.as_ref(), || call(&self.loaded))
     }
 
     /// Returns another use of the OpenSSL context that it computes with, if any.
@@ -220,6 +216,7 @@ impl Library {
     ///
     /// # Errors
     /// libtpms's result code, where there is no response at all.
+    #[inline(always)]
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
         self.command.clear();
         if self.command.try_reserve(command.len()).is_err() {
@@ -228,10 +225,11 @@ impl Library {
         self.command.extend_from_slice(command);
         self.host.locality.set(locality);
         let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());
-        let mut response = std::mem::replace(&mut self.response, Response::NONE);
-        // SAFETY: so many bytes, for libtpms to write to.
-        let rc = self.enter(|loaded| unsafe { response.fill(loaded, bytes, length) });
-        self.response = response;
+        let response = &mut self.response;
+        let rc = enter(&self.host, self.openssl.as_ref(), || {
+            // SAFETY: so many bytes, for libtpms to write to.
+            unsafe { response.fill(&self.loaded, bytes, length) }
+        });
         if rc == 0 { Ok(()) } else { Err(rc) }
     }
 
@@ -242,10 +240,20 @@ impl Library {
     }
 }
 
-/// Where libtpms puts responses.
+/// Makes a call, with OpenSSL's context of our own if there is one, and its
+/// callbacks served. Fails while another thread ends the process.
+#[inline(always)]
+fn enter(host: &Host, openssl: Option<&ContextGuard>, call: impl FnOnce() -> u32) -> u32 {
+    host.called(|| match openssl {
+        Some(openssl) => openssl.enter(call).unwrap_or(TPM_FAIL),
+        None => call(),
+    })
+}
+
+/// A buffer that libtpms puts responses into.
 struct Response {
-    /// From malloc(3), or NULL; made, and made larger, by libtpms.
-    place: *mut c_uchar,
+    /// From malloc(3), or NULL; libtpms allocates it, and enlarges it.
+    buffer: *mut c_uchar,
     capacity: u32,
     /// 0 where there is no response.
     size: u32,
@@ -253,7 +261,7 @@ struct Response {
 
 impl Response {
     const NONE: Self = Self {
-        place: ptr::null_mut(),
+        buffer: ptr::null_mut(),
         capacity: 0,
         size: 0,
     };
@@ -265,15 +273,15 @@ impl Response {
     #[inline(always)]
     unsafe fn fill(&mut self, loaded: &Loaded, command: *mut c_uchar, length: usize) -> u32 {
         let Self {
-            place,
+            buffer,
             capacity,
             size,
         } = self;
         *size = 0;
         // SAFETY: the caller's; a buffer of `capacity` bytes as libtpms wants it.
-        let rc = unsafe { (loaded.process)(place, size, capacity, command, length as u32) };
+        let rc = unsafe { (loaded.process)(buffer, size, capacity, command, length as u32) };
         let rc = match rc {
-            0 if place.is_null() || *size > *capacity => TPM_FAIL,
+            0 if buffer.is_null() || *size > *capacity => TPM_FAIL,
             rc => rc,
         };
         if rc != 0 {
@@ -289,14 +297,14 @@ impl Response {
         }
         // SAFETY: `fill` made sure that there are so many; libtpms touches them
         // in the next command only, which takes `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.place, self.size as usize) }
+        unsafe { std::slice::from_raw_parts(self.buffer, self.size as usize) }
     }
 }
 
 impl Drop for Response {
     fn drop(&mut self) {
         // SAFETY: NULL or from malloc(3), and freed once.
-        unsafe { libc::free(self.place.cast()) };
+        unsafe { libc::free(self.buffer.cast()) };
     }
 }
 

@@ -178,7 +178,7 @@ impl ContextGuard {
 
     /// Runs `call` with our context as this thread's default; by one thread at a
     /// time. Returns `None`, without a call, while another thread ends the process.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
         /// Puts the program's context back, also when the call panics.
         struct Restore<'a>(&'a LibraryContext, RawContext);
@@ -199,18 +199,19 @@ impl ContextGuard {
 
         // Announce first, then check: `end` does so too, so one of the two always
         // sees the other.
-        self.caller.swap(this_thread(), Ordering::SeqCst);
-        let _leave = Leave(&self.caller);
-        if is_another_thread_ending() {
-            return None;
-        }
         let context = &*self.context;
         let is_known = THREAD.with(|thread| {
-            if context.maker != ptr::from_ref(thread).addr() && !thread.is_ours.get() {
+            let this = ptr::from_ref(thread).addr();
+            self.caller.swap(this, Ordering::SeqCst);
+            if context.maker != this && !thread.is_ours.get() {
                 context.is_shared.store(true, Ordering::Relaxed);
             }
             thread.is_known.replace(true)
         });
+        let _leave = Leave(&self.caller);
+        if is_another_thread_ending() {
+            return None;
+        }
         if !is_known {
             self.introduce();
         }

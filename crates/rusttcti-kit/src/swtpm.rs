@@ -15,12 +15,12 @@ use super::ports;
 #[derive(Debug)]
 pub struct Swtpm {
     child: Child,
-    place: Place,
+    address: Address,
     state: TempDir,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Address {
     /// The data port; the control port is the next one.
     Tcp(u16),
     /// The data socket; the control socket has `.ctrl` behind its name.
@@ -38,11 +38,11 @@ impl Swtpm {
         let state = TempDir::new().expect("a folder for swtpm's state");
         loop {
             // Somebody else may take a port in between: then with another one.
-            let place = Place::Tcp(ports::free());
-            if let Some(child) = start(&place, &state) {
+            let address = Address::Tcp(ports::free());
+            if let Some(child) = start(&address, &state) {
                 return Self {
                     child,
-                    place,
+                    address,
                     state,
                 };
             }
@@ -52,11 +52,11 @@ impl Swtpm {
     /// On two unix sockets.
     pub fn unix() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
-        let place = Place::Unix(state.path().join("tpm"));
-        let child = start(&place, &state).expect("swtpm listens");
+        let address = Address::Unix(state.path().join("tpm"));
+        let child = start(&address, &state).expect("swtpm listens");
         Self {
             child,
-            place,
+            address,
             state,
         }
     }
@@ -65,11 +65,11 @@ impl Swtpm {
     pub fn encrypted() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
-        let place = Place::Unix(state.path().join("tpm"));
-        let child = start(&place, &state).expect("swtpm listens");
+        let address = Address::Unix(state.path().join("tpm"));
+        let child = start(&address, &state).expect("swtpm listens");
         Self {
             child,
-            place,
+            address,
             state,
         }
     }
@@ -81,17 +81,17 @@ impl Swtpm {
 
     /// The configuration of a transport to it.
     pub fn conf(&self) -> String {
-        match &self.place {
-            Place::Tcp(port) => format!("host=localhost,port={port}"),
-            Place::Unix(path) => format!("path={}", path.display()),
+        match &self.address {
+            Address::Tcp(port) => format!("host=localhost,port={port}"),
+            Address::Unix(path) => format!("path={}", path.display()),
         }
     }
 
     /// The data port.
     pub fn port(&self) -> u16 {
-        match self.place {
-            Place::Tcp(port) => port,
-            Place::Unix(_) => panic!("this swtpm has no port"),
+        match self.address {
+            Address::Tcp(port) => port,
+            Address::Unix(_) => panic!("this swtpm has no port"),
         }
     }
 
@@ -99,22 +99,22 @@ impl Swtpm {
         self.child.id()
     }
 
-    /// Ends it; its state and its place stay.
+    /// Ends it; its state and its address stay.
     pub fn stop(&mut self) {
         self.child.kill().expect("swtpm is ours to kill");
         self.child.wait().expect("swtpm is ours to wait for");
-        if let Place::Unix(path) = &self.place {
+        if let Address::Unix(path) = &self.address {
             for path in [path.clone(), control(path)] {
                 let _ = std::fs::remove_file(path);
             }
         }
     }
 
-    /// Starts it again after [`stop`](Self::stop), at the same place.
+    /// Starts it again after [`stop`](Self::stop), at the same address.
     pub fn start(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(child) = start(&self.place, &self.state) {
+            if let Some(child) = start(&self.address, &self.state) {
                 self.child = child;
                 return;
             }
@@ -145,13 +145,13 @@ impl Drop for Swtpm {
 }
 
 /// Starts a swtpm and waits until it listens; `None` where it ended instead.
-fn start(place: &Place, state: &TempDir) -> Option<Child> {
-    let (server, ctrl) = match place {
-        Place::Tcp(port) => (
+fn start(address: &Address, state: &TempDir) -> Option<Child> {
+    let (server, ctrl) = match address {
+        Address::Tcp(port) => (
             format!("type=tcp,port={port}"),
             format!("type=tcp,port={}", port + 1),
         ),
-        Place::Unix(path) => (
+        Address::Unix(path) => (
             format!("type=unixio,path={}", path.display()),
             format!("type=unixio,path={}", control(path).display()),
         ),
@@ -174,11 +174,11 @@ fn start(place: &Place, state: &TempDir) -> Option<Child> {
         .expect("swtpm runs (Debian's package swtpm)");
     let until = Instant::now() + PATIENCE;
     loop {
-        let listens = match place {
-            Place::Tcp(port) => [*port, port + 1]
+        let listens = match address {
+            Address::Tcp(port) => [*port, port + 1]
                 .iter()
                 .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
-            Place::Unix(path) => [path.clone(), control(path)]
+            Address::Unix(path) => [path.clone(), control(path)]
                 .iter()
                 .all(|path| UnixStream::connect(path).is_ok()),
         };

@@ -15,16 +15,17 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::contract::tcti::{check_locality, inherited};
 use crate::sys::copy::copy;
 use crate::sys::deadline::Deadline;
+use crate::sys::fork::{AtomicGeneration, Generation};
 use crate::sys::locks::Mutex;
 use crate::sys::locks::exclusive::{Exclusive, Guard};
 use crate::sys::panic::{caught, guarded};
-use crate::sys::{fork, sigpipe};
+use crate::sys::sigpipe;
 use crate::wire::header::Header;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -39,7 +40,7 @@ enum State {
 /// A transport and all that stands between it and its caller.
 pub(super) struct Bridge {
     /// Which process this belongs to.
-    generation: AtomicU64,
+    generation: AtomicGeneration,
     max_size: usize,
     /// Written under `session`'s lock only; read without it by `cancel`.
     state: AtomicU8,
@@ -94,14 +95,14 @@ struct Session {
     /// gets when it comes back with an array, lest there be more by then.
     counted: Option<Vec<PollHandle>>,
     /// Why the transport cannot be used in a forked child, and in which.
-    refusal: Option<(u64, Error)>,
+    refusal: Option<(Generation, Error)>,
 }
 
 impl Bridge {
     pub(super) fn new(mut transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
         let cancels = guarded(|| Ok(transport.canceller().is_some()));
         Self {
-            generation: AtomicU64::new(fork::generation()),
+            generation: AtomicGeneration::current(),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
             session: Exclusive::new(Session {
@@ -135,10 +136,10 @@ impl Bridge {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// True in a forked child that doesn't go on with it.
+    /// Returns whether this is a forked child that doesn't go on with it.
     #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        self.generation.load(Ordering::Relaxed) != fork::current()
+        !self.generation.is_current()
     }
 
     /// Ends the command's canceller, which may be a transport's code, and panic.
@@ -209,7 +210,7 @@ impl Bridge {
         if !self.is_inherited() {
             return Ok(());
         }
-        let child = fork::current();
+        let child = Generation::current();
         if let Some((_, error)) = session.refusal.as_ref().filter(|(of, _)| *of == child) {
             return Err(error.clone());
         }
@@ -229,7 +230,7 @@ impl Bridge {
         session.kept = None;
         session.counted = None;
         self.set_state(State::Transmit);
-        self.generation.store(child, Ordering::Relaxed);
+        self.generation.set(child);
         Ok(())
     }
 
@@ -242,10 +243,7 @@ impl Bridge {
 
     #[inline]
     fn shield<T>(&self, call: impl FnOnce() -> T) -> T {
-        match self.shielded {
-            true => sigpipe::shielded(call),
-            false => call(),
-        }
+        sigpipe::shielded_if(self.shielded, call)
     }
 
     /// The session, for a call that `state` allows, and after which the poll

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a recording goes: one write(2) a packet, or the packet is left out.
+//! Writes a recording: one write(2) a packet, or the packet is left out.
 
 #![forbid(unsafe_code)]
 
@@ -9,39 +9,37 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
-use crate::sys::descriptors::above_stdio;
+use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::{above_stdio, duplicate};
+use crate::sys::poll;
 use crate::{Error, ErrorKind, Result};
-
-/// The first descriptor that is none of a program's standard streams.
-const FIRST_FD: i32 = 3;
 
 /// An open file, pipe or stream.
 #[derive(Debug)]
 pub(super) struct Output {
     fd: OwnedFd,
     name: String,
-    /// One of the program's own streams: a pipe with nobody behind it would end
-    /// the program by SIGPIPE.
+    /// Whether it is one of the program's own streams: a pipe without a reader would
+    /// end the program by SIGPIPE.
     shared: bool,
-    /// The end of a packet that was written in part: what follows can be read
-    /// only when that is there.
+    /// The rest of a packet that was written in part, to be written before any other.
     rest: Vec<u8>,
     /// How many packets were left out since one was written.
     left_out: u64,
 }
 
 impl Output {
-    /// A file to append to. It is created for its user alone.
+    /// Opens a file to append to. It is created for its user alone.
     ///
     /// # Errors
     /// Those of opening it, with its name.
     pub(super) fn append(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // A pipe by name is opened for both ways: that waits for no reader, and
-        // a reader that goes away leaves it full rather than broken.
+        // A named pipe is opened for reading, too: that waits for no reader, and
+        // a reader that leaves makes it full rather than broken.
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
         let file = OpenOptions::new()
             .append(true)
@@ -78,7 +76,7 @@ impl Output {
     }
 
     fn stream(stream: impl AsFd, name: &str) -> Result<Self> {
-        match fcntl_dupfd_cloexec(stream, FIRST_FD) {
+        match duplicate(stream) {
             Ok(fd) => Ok(Self::new(fd, name.to_owned(), true)),
             Err(errno) => Err(cannot("use", name, errno.into())),
         }
@@ -94,7 +92,7 @@ impl Output {
         }
     }
 
-    /// Writes what a recording begins with.
+    /// Writes the beginning of a recording.
     ///
     /// # Errors
     /// Those of writing, with the file's name.
@@ -141,7 +139,7 @@ impl Output {
         }
     }
 
-    /// The end of a packet that was cut off.
+    /// Writes the rest of a packet that was cut off.
     fn write_rest(&mut self) -> io::Result<()> {
         while !self.rest.is_empty() {
             let written = self.write_once(&self.rest)?;
@@ -150,7 +148,7 @@ impl Output {
         Ok(())
     }
 
-    /// One write; what it didn't take is kept for the next time.
+    /// Makes one write, and keeps what it didn't take for the next time.
     fn write_all_or_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.write_once(bytes)?;
         self.rest.extend_from_slice(&bytes[written..]);
@@ -158,7 +156,7 @@ impl Output {
     }
 
     fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.shared && self.nobody_reads()? {
+        if self.shared && self.has_no_reader()? {
             return Err(Errno::PIPE.into());
         }
         loop {
@@ -170,14 +168,11 @@ impl Output {
         }
     }
 
-    /// True for a pipe or a socket that has lost its other end.
-    fn nobody_reads(&self) -> io::Result<bool> {
+    /// Returns whether this is a pipe or a socket that has lost its other end.
+    fn has_no_reader(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
-        match poll(&mut fds, Some(&Timespec::default())) {
-            Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),
-            Err(Errno::INTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        poll::any(&mut fds, Deadline::Now)?;
+        Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
     }
 }
 

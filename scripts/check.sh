@@ -6,6 +6,8 @@
 
 start=$SECONDS
 failed=()
+# What a next build could go on from is more than half of a target folder.
+export CARGO_INCREMENTAL=0
 
 # try NAME COMMAND...: a step, after a failure of which the others follow, so that
 # one run tells all failures.
@@ -72,13 +74,14 @@ guest() {
 must setup scripts/setup.sh check
 try format cargo fmt --all --check
 try "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
-for example in own-module own-layer ftdi-module; do
-    try "format of examples/$example" cargo fmt --check --manifest-path "examples/$example/Cargo.toml"
+for example in examples/*/Cargo.toml; do
+    try "format of $(dirname "$example")" cargo fmt --check --manifest-path "$example"
 done
-try "examples/ftdi-module compiles" cargo check --quiet --manifest-path examples/ftdi-module/Cargo.toml
+try "examples/ftdi-module compiles" env CARGO_PROFILE_DEV_DEBUG=0 cargo check --quiet \
+    --manifest-path examples/ftdi-module/Cargo.toml --target-dir "$(target_folder tmp/crates)"
 try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
     scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
-    tests/device/guest-init
+    tests/device/guest-init tests/programs/commands.sh
 try clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 try "clippy, without features" cargo clippy --locked -p rusttcti --lib --no-default-features -- -D warnings
 try documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet

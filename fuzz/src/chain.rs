@@ -45,6 +45,10 @@ fn look(text: &str, read: &Result<Chain>) {
     };
     assert!(!name.is_empty() && !name.contains(':'), "{text:?}");
     let tail = match chain.conf() {
+        // A C module's options, and what stands behind them.
+        Some(conf) if text.ends_with(&format!("{name}{conf}")) && conf.starts_with(',') => {
+            format!("{name}{conf}")
+        }
         Some(conf) => format!("{name}:{conf}"),
         None => name.to_owned(),
     };
@@ -105,6 +109,10 @@ fn spelt(input: &mut Input<'_>) {
     look(&text, &read);
     if files.iter().any(String::is_empty) {
         assert!(read.is_err(), "{text:?}: file= names no file");
+        return;
+    }
+    if name == "cmd" && conf.is_empty() {
+        assert!(read.is_err(), "{text:?}: no command line");
         return;
     }
     let read = read.unwrap_or_else(|error| panic!("{text:?} is a chain: {error:?}"));

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+
+use rusttcti_kit::module;
 
 /// A transport crate with nothing wrong in it, before `with` is added.
 const TRANSPORT: &str = r#"
@@ -45,9 +46,8 @@ fn build(name: &str, with: &str) -> Option<String> {
         root.join("crates/rusttcti").display().to_string()
     );
     fs::write(folder.path().join("Cargo.toml"), manifest).expect("written");
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--offline", "--quiet", "--target-dir"])
-        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile-errors"))
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile-errors");
+    let output = module::cargo(&["build", "--offline", "--quiet"], &target)
         .current_dir(folder.path())
         .output()
         .expect("cargo runs");

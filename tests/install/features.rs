@@ -4,37 +4,34 @@
 use std::path::Path;
 use std::process::Command;
 
-use rusttcti_kit::stage::output;
+use rusttcti_kit::{module, stage::output};
 
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
+/// Says which crate a command of cargo's is about.
+fn of_the_library(command: &mut Command) -> &mut Command {
     command
-        .args(arguments)
-        .args([
-            "--manifest-path",
-            "crates/rusttcti/Cargo.toml",
-            "--offline",
-            "--locked",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    command
+        .args(["--manifest-path", "crates/rusttcti/Cargo.toml"])
+        .args(["--offline", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
 fn the_library_builds_without_pcap_and_libtpms_and_has_fewer_crates_then() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile-errors");
     for features in ["", "pcap", "libtpms"] {
-        let mut check = cargo(&["check", "--lib", "--no-default-features"]);
-        let built = check
-            .args(["--features", features, "--target-dir"])
-            .arg(&target)
+        let mut check = module::cargo(&["check", "--lib", "--no-default-features"], &target);
+        let built = of_the_library(&mut check)
+            .args(["--features", features])
             .output();
         let built = built.expect("cargo runs");
         let told = String::from_utf8_lossy(&built.stderr);
         assert!(built.status.success(), "{features}: {told}");
         assert!(!told.contains("warning"), "{features}: {told}");
     }
-    let tree = |more: &[&str]| output(cargo(&["tree", "--edges", "normal"]).args(more));
+    let tree = |more: &[&str]| {
+        let mut tree = Command::new(env!("CARGO"));
+        tree.args(["tree", "--edges", "normal"]).args(more);
+        output(of_the_library(&mut tree))
+    };
     assert!(tree(&[]).contains("pcap-file"));
     assert!(!tree(&["--no-default-features"]).contains("pcap-file"));
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use rusttcti_kit::module;
 use rusttcti_kit::stage::{make, output};
 use rusttcti_kit::swtpm::Swtpm;
 
@@ -31,16 +32,8 @@ impl Made {
         let made = new_module(name, &dir, more);
         assert!(made.status.success(), "{made:?}");
         // With the dependencies of examples/own-module, which tests/docs builds.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-module");
-        let cargo = |does: &[&str]| {
-            output(
-                Command::new(env!("CARGO"))
-                    .args(does)
-                    .arg("--target-dir")
-                    .arg(&target)
-                    .current_dir(&dir),
-            )
-        };
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crates");
+        let cargo = |does: &[&str]| output(module::cargo(does, &target).current_dir(&dir));
         cargo(&["build", "--quiet"]);
         let tested = cargo(&["test", "--quiet"]);
         assert!(

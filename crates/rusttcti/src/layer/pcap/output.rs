@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Writes a recording: one write(2) a packet, or the packet is left out.
+//! The output of a recording: one write(2) for a packet, or the packet is left out.
 
 #![forbid(unsafe_code)]
 
@@ -22,24 +22,25 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Output {
     fd: OwnedFd,
     name: String,
-    /// Whether it is one of the program's own streams: a pipe without a reader would
-    /// end the program by SIGPIPE.
+    /// Whether this is one of the program's own streams. If it is a pipe without a
+    /// reader, SIGPIPE would end the program.
     shared: bool,
-    /// The rest of a packet that was written in part, to be written before any other.
+    /// The rest of a packet that was written in part. It must be written before the
+    /// next packet, or a reader cannot read on.
     rest: Vec<u8>,
-    /// How many packets were left out since one was written.
+    /// How many packets were left out since the last one that was written.
     left_out: u64,
 }
 
 impl Output {
-    /// Opens a file to append to. It is created for its user alone.
+    /// Opens a file to append to. A new file is readable by its user only.
     ///
     /// # Errors
     /// Those of opening it, with its name.
     pub(super) fn append(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // A named pipe is opened for reading, too: that waits for no reader, and
-        // a reader that leaves makes it full rather than broken.
+        // A named pipe is opened for reading and writing: the open waits for no reader,
+        // and the pipe fills up, rather than breaks, when a reader goes away.
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
         let file = OpenOptions::new()
             .append(true)
@@ -59,18 +60,18 @@ impl Output {
         }
     }
 
-    /// This program's standard output.
+    /// Returns this program's standard output.
     ///
     /// # Errors
-    /// Where it is closed.
+    /// If it is closed.
     pub(super) fn stdout() -> Result<Self> {
         Self::stream(io::stdout(), "standard output")
     }
 
-    /// This program's standard error.
+    /// Returns this program's standard error.
     ///
     /// # Errors
-    /// Where it is closed.
+    /// If it is closed.
     pub(super) fn stderr() -> Result<Self> {
         Self::stream(io::stderr(), "standard error")
     }
@@ -109,13 +110,13 @@ impl Output {
         ))
     }
 
-    /// Writes a packet, or says in the log that packets are left out.
+    /// Writes a packet, or reports in the log that packets are left out.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         let written = self
             .write_rest()
             .and_then(|()| self.write_all_or_keep(bytes));
         match written {
-            Ok(()) => self.say_what_was_left_out(),
+            Ok(()) => self.report_left_out(),
             Err(error) => {
                 if self.left_out == 0 {
                     crate::sys::log::warning!(
@@ -128,7 +129,7 @@ impl Output {
         }
     }
 
-    fn say_what_was_left_out(&mut self) {
+    fn report_left_out(&mut self) {
         if self.left_out > 0 {
             crate::sys::log::warning!(
                 "pcap: writing to {} works again; {} packets were left out",
@@ -148,7 +149,7 @@ impl Output {
         Ok(())
     }
 
-    /// Makes one write, and keeps what it didn't take for the next time.
+    /// Writes once, and keeps the bytes that were not taken for the next call.
     fn write_all_or_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.write_once(bytes)?;
         self.rest.extend_from_slice(&bytes[written..]);
@@ -168,7 +169,7 @@ impl Output {
         }
     }
 
-    /// Returns whether this is a pipe or a socket that has lost its other end.
+    /// Returns whether the output is a pipe or a socket whose other end is closed.
     fn has_no_reader(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         poll::any(&mut fds, Deadline::Now)?;

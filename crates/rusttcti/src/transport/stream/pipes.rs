@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::ioctl_fionbio;
 
-use crate::sys::deadline::{self, Deadline};
+use crate::sys::deadline::Deadline;
+use crate::sys::poll;
 
 /// How long a write waits for room in its pipe. A [`Stream`](super::Stream) polls
 /// one descriptor, and that is the one to read from.
@@ -109,9 +110,9 @@ impl<R, W: Write + AsFd> Write for Pipes<R, W> {
         match self.writer.write(bytes) {
             Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
                 let soon = Deadline::after(Some(ROOM));
-                match deadline::wait(self.writer.as_fd(), PollFlags::OUT, soon) {
-                    Ok(()) => self.writer.write(bytes),
-                    Err(_) => Err(full),
+                match poll::one(self.writer.as_fd(), PollFlags::OUT, soon) {
+                    Ok(true) => self.writer.write(bytes),
+                    Ok(false) | Err(_) => Err(full),
                 }
             }
             written => written,

@@ -32,7 +32,8 @@
 //! - **The program's messages are its own.** [`log`] says nothing unless
 //!   tpm2-tss's variables ask for it, and keeps no descriptor.
 //!
-//! [`copy`] and [`outq`] are about the machine rather than the process.
+//! [`copy`], [`outq`], [`spi`] and [`i2c`] are about the machine rather than the
+//! process. [`timer`] and [`watch`] are descriptors for event loops.
 
 pub(crate) mod copy;
 pub(crate) mod deadline;

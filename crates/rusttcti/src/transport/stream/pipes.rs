@@ -64,8 +64,10 @@ const ROOM: Duration = Duration::from_millis(10);
 ///     }
 /// }
 ///
-/// let mut tpm = Process::start(&mut Command::new("cat"))?; // says what it hears
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])?;
+/// // A process that answers its first command with TPM_RC_SUCCESS.
+/// let script = r"head -c 12 >/dev/null; printf '\200\001\0\0\0\012\0\0\0\0'";
+/// let mut tpm = Process::start(Command::new("sh").args(["-c", script]))?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // GetRandom
 /// assert_eq!(tpm.receive(&mut [0; 4096], None)?, 10);
 /// tpm.finalize()?;
 /// # Ok::<(), rusttcti::Error>(())

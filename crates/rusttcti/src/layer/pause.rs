@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ impl Pause {
 
     /// Returns what is to be polled beside the handles of what is below.
     pub(super) fn poll_handle(&self) -> Result<PollHandle> {
-        Ok(PollHandle::readable(self.timer()?.as_fd().as_raw_fd()))
+        self.timer().map(Timer::poll_handle)
     }
 
     fn timer(&self) -> Result<&Timer> {

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::time::{
@@ -14,7 +14,7 @@ use rustix::time::{
 };
 
 use crate::sys::descriptors::OwnFd;
-use crate::{Error, Result};
+use crate::{Error, PollHandle, Result};
 
 /// The shortest time that a timer can be set to: zero would stop it.
 const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -54,6 +54,11 @@ impl Timer {
     /// Sets the timer to now.
     pub(crate) fn expire(&self) {
         self.set(Some(AT_ONCE));
+    }
+
+    /// Returns what an event loop polls.
+    pub(crate) fn poll_handle(&self) -> PollHandle {
+        PollHandle::readable(self.0.as_fd().as_raw_fd())
     }
 }
 

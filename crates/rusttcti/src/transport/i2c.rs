@@ -12,7 +12,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use tpm_tis::I2c as Registers;
 use tpm_tis::hal::i2c::{self as hal, ErrorKind as HalKind, NoAcknowledgeSource, Operation};
 
@@ -183,31 +183,18 @@ impl Link {
         })
     }
 
-    /// Makes a transfer, again where a signal came in between.
-    fn transfer(
-        &mut self,
-        mut transfer: impl FnMut(&Node) -> rustix::io::Result<()>,
-    ) -> std::result::Result<(), I2cError> {
-        loop {
-            match transfer(&self.node) {
-                Err(Errno::INTR) => {}
-                result => return result.map_err(I2cError),
-            }
-        }
-    }
-
     /// Sends what was gathered of writes that follow each other.
     fn flush(&mut self, address: u8) -> std::result::Result<(), I2cError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         if buffer.is_empty() {
             return Ok(());
         }
-        let result = self.transfer(|node| i2c::write(node.as_fd(), address, &mut buffer));
+        let result = retry_on_intr(|| i2c::write(self.node.as_fd(), address, &mut buffer));
         // It may be a secret.
         buffer.fill(0);
         buffer.clear();
         self.buffer = buffer;
-        result
+        result.map_err(I2cError)
     }
 }
 
@@ -228,7 +215,8 @@ impl hal::I2c for Link {
                 Operation::Write(bytes) => self.buffer.extend_from_slice(bytes),
                 Operation::Read(bytes) => {
                     self.flush(address)?;
-                    self.transfer(|node| i2c::read(node.as_fd(), address, bytes))?;
+                    retry_on_intr(|| i2c::read(self.node.as_fd(), address, bytes))
+                        .map_err(I2cError)?;
                 }
             }
         }

@@ -26,7 +26,6 @@ mod nonces;
 mod script;
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,8 +221,7 @@ impl Tcti for Replay {
             }
             self.event = Some(event);
         }
-        let fd = self.event.iter().map(|event| event.as_fd().as_raw_fd());
-        Ok(fd.map(PollHandle::readable).collect())
+        Ok(self.event.iter().map(Timer::poll_handle).collect())
     }
 
     /// A recording doesn't tell the locality of its commands: all are taken.

@@ -5,17 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 
 use crate::sys::descriptors::OwnFd;
+use crate::sys::timer::Timer;
 use crate::sys::watch;
 use crate::{PollHandle, Result};
 
@@ -25,7 +22,7 @@ pub(super) struct Wakeups {
     epoll: OwnFd,
     /// Readable while there is something to be done at once.
     event: OwnFd,
-    timer: OwnFd,
+    timer: Timer,
     /// The transport's descriptors that the epoll has.
     watched: Vec<RawFd>,
 }
@@ -37,27 +34,16 @@ impl Wakeups {
         let epoll = epoll.and_then(OwnFd::new).map_err(io)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let event = eventfd(0, flags).and_then(OwnFd::new).map_err(io)?;
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags);
-        let timer = timer.and_then(OwnFd::new).map_err(io)?;
-        let wakeups = Self {
+        let timer = Timer::new()?;
+        for fd in [event.as_fd(), timer.as_fd()] {
+            watch::add(epoll.as_fd(), fd.as_raw_fd(), epoll::EventFlags::IN).map_err(io)?;
+        }
+        Ok(Self {
             epoll,
             event,
             timer,
             watched: Vec::new(),
-        };
-        wakeups.add(wakeups.event.as_fd(), epoll::EventFlags::IN)?;
-        wakeups.add(wakeups.timer.as_fd(), epoll::EventFlags::IN)?;
-        Ok(wakeups)
-    }
-
-    fn add(&self, fd: BorrowedFd<'_>, flags: epoll::EventFlags) -> Result<()> {
-        let data = epoll::EventData::new_u64(0);
-        match epoll::add(&self.epoll, fd, data, flags) {
-            Err(Errno::EXIST) => epoll::modify(&self.epoll, fd, data, flags),
-            done => done,
-        }
-        .map_err(|errno| std::io::Error::from(errno).into())
+        })
     }
 
     /// Returns what to poll.
@@ -77,22 +63,7 @@ impl Wakeups {
 
     /// Has the loop woken after a pause; without one, not at all.
     pub(super) fn set_pause(&self, pause: Option<Duration>) {
-        let zero = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // A time of zero would disarm it.
-        let pause = pause.map(|pause| pause.max(Duration::from_nanos(1)));
-        let value = pause
-            .and_then(|pause| pause.try_into().ok())
-            .unwrap_or(zero);
-        let time = Itimerspec {
-            it_interval: zero,
-            it_value: value,
-        };
-        if let Err(errno) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time) {
-            crate::sys::log::debug!("rm: a timer: {errno}");
-        }
+        self.timer.set(pause);
     }
 
     /// Watches these of a transport's, and those from before no more.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::build::Sent;
-use super::bytes::{Put, Reader, first_sized};
+use super::bytes::{Put, first_sized};
 use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, fits, forged, malformed};
@@ -14,6 +14,7 @@ use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
 use super::slot::Slot;
 use crate::Error;
+use crate::wire::cursor::Cursor;
 
 /// The most sessions that are hidden from the program.
 pub(super) const HIDDEN: u32 = 3;
@@ -164,7 +165,7 @@ impl Engine {
         let first = command.handles.first().copied();
         match command.code {
             cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH => {
-                let new = Reader(&sent.parameters).sized();
+                let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }
             cc::CLEAR if first == Some(LOCKOUT) => Secret::default(),
@@ -293,9 +294,9 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
 /// many.
 pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
     const TPM_CAP_HANDLES: u32 = 1;
-    let mut reader = Reader(&command.parameters);
+    let mut reader = Cursor::new(&command.parameters, 0);
     let (capability, property, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    let asks = capability == TPM_CAP_HANDLES && property >> 24 == 0x02 && reader.is_empty();
+    let asks = capability == TPM_CAP_HANDLES && property >> 24 == 0x02 && reader.is_at_end();
     asks.then_some((property, count))
 }
 
@@ -307,7 +308,7 @@ pub(super) fn without(
     aside: &[u32],
     (first, count): (u32, u32),
 ) -> Option<Secret> {
-    let mut reader = Reader(parameters);
+    let mut reader = Cursor::new(parameters, 0);
     let more = reader.u8()?;
     let capability = reader.u32()?;
     let listed = reader.u32()?;
@@ -336,5 +337,5 @@ pub(super) fn without(
     for handle in handles {
         shown.put_u32(handle);
     }
-    reader.is_empty().then_some(shown)
+    reader.is_at_end().then_some(shown)
 }

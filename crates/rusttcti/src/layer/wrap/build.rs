@@ -4,14 +4,14 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::{Put, first_sized};
-use super::command::{Command, TPM_ST_SESSIONS, cp_hash};
+use super::command::{Command, cp_hash};
 use super::crypto::{Direction, Secret};
 use super::engine::{Engine, Flow};
 use super::protect::Plan;
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute};
 use super::slot::Slot;
-use crate::wire::header::Header;
+use crate::wire::{Header, tag};
 
 /// What is sent, and what the response is checked with.
 pub(super) struct Sent {
@@ -50,7 +50,7 @@ impl Plan {
         let mut bytes = Secret::new(Vec::with_capacity(self.length()));
         let size = Header::SIZE + 4 * command.handles.len() + 4 + area.len() + parameters.len();
         let header = Header {
-            tag: TPM_ST_SESSIONS,
+            tag: tag::SESSIONS,
             size: size as u32,
             code: rewritten.code,
         };

@@ -3,12 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::{Put, Reader};
+use super::bytes::Put;
 use super::crypto::{Hash, Secret};
-use crate::wire::{self, Header};
-
-pub(super) const TPM_ST_NO_SESSIONS: u16 = 0x8001;
-pub(super) const TPM_ST_SESSIONS: u16 = 0x8002;
+use crate::wire::cursor::Cursor;
+use crate::wire::{self, Header, tag};
 
 /// The command codes that the layer has something to say to (TPM_CC).
 pub(super) mod cc {
@@ -92,11 +90,11 @@ impl Command {
             return None;
         }
         let tagged = match header.tag {
-            TPM_ST_SESSIONS => true,
-            TPM_ST_NO_SESSIONS => false,
+            tag::SESSIONS => true,
+            tag::NO_SESSIONS => false,
             _ => return None,
         };
-        let mut reader = Reader(&bytes[Header::SIZE..]);
+        let mut reader = Cursor::new(&bytes[Header::SIZE..], 0);
         let mut handles = Vec::new();
         for _ in shape.handles {
             handles.push(reader.u32()?);
@@ -104,8 +102,8 @@ impl Command {
         let mut auths = Vec::new();
         if tagged {
             let size = reader.u32()?;
-            let mut area = Reader(reader.bytes(usize::try_from(size).ok()?)?);
-            while !area.is_empty() {
+            let mut area = Cursor::new(reader.take(usize::try_from(size).ok()?)?, 0);
+            while !area.is_at_end() {
                 auths.push(Auth {
                     handle: area.u32()?,
                     nonce: area.sized()?.to_vec(),
@@ -124,7 +122,7 @@ impl Command {
             handles,
             tagged,
             auths,
-            parameters: Secret::new(reader.0.to_vec()),
+            parameters: Secret::new(reader.rest().to_vec()),
         })
     }
 }
@@ -133,7 +131,7 @@ impl Command {
 pub(super) fn plain(code: u32, body: &[u8]) -> Secret {
     let mut bytes = Secret::new(Vec::with_capacity(Header::SIZE + body.len()));
     let header = Header {
-        tag: TPM_ST_NO_SESSIONS,
+        tag: tag::NO_SESSIONS,
         size: (Header::SIZE + body.len()) as u32,
         code,
     };
@@ -182,13 +180,13 @@ impl<'a> Response<'a> {
     pub(super) fn parse(bytes: &'a [u8], response_handle: bool, sessions: usize) -> Option<Self> {
         let header = Header::parse(bytes)?;
         let tag = match sessions {
-            0 => TPM_ST_NO_SESSIONS,
-            _ => TPM_ST_SESSIONS,
+            0 => tag::NO_SESSIONS,
+            _ => tag::SESSIONS,
         };
         if !Header::fits(bytes) || header.tag != tag || header.code != 0 {
             return None;
         }
-        let mut reader = Reader(&bytes[Header::SIZE..]);
+        let mut reader = Cursor::new(&bytes[Header::SIZE..], 0);
         let handle = match response_handle {
             true => Some(reader.u32()?),
             false => None,
@@ -196,12 +194,12 @@ impl<'a> Response<'a> {
         if sessions == 0 {
             return Some(Self {
                 handle,
-                parameters: reader.0,
+                parameters: reader.rest(),
                 auths: Vec::new(),
             });
         }
         let size = reader.u32()?;
-        let parameters = reader.bytes(usize::try_from(size).ok()?)?;
+        let parameters = reader.take(usize::try_from(size).ok()?)?;
         let mut auths = Vec::new();
         for _ in 0..sessions {
             auths.push(ResponseAuth {
@@ -210,7 +208,7 @@ impl<'a> Response<'a> {
                 hmac: reader.sized()?,
             });
         }
-        reader.is_empty().then_some(Self {
+        reader.is_at_end().then_some(Self {
             handle,
             parameters,
             auths,
@@ -240,7 +238,7 @@ impl<'a> Response<'a> {
         }
         let mut bytes = plain(0, &body);
         if tagged {
-            bytes[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+            bytes[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
         }
         bytes
     }

@@ -4,14 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::{Put, Reader};
-use super::command::{self, Response, TPM_ST_SESSIONS, cc, cp_hash, rp_hash};
+use super::bytes::Put;
+use super::command::{self, Response, cc, cp_hash, rp_hash};
 use super::crypto::{Hash, Secret, random};
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure, rc};
 use super::key::{KeySource, Pinned, SaltKey, hex};
 use super::line::Line;
 use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
+use crate::wire::cursor::Cursor;
+use crate::wire::tag;
 use crate::{Error, ErrorKind};
 
 impl Engine {
@@ -145,10 +147,10 @@ impl Engine {
                 0 => {
                     let parsed = Response::parse(&response, true, 0);
                     let started = parsed.and_then(|parsed| {
-                        let mut reader = Reader(parsed.parameters);
+                        let mut reader = Cursor::new(parsed.parameters, 0);
                         let nonce = reader.sized().filter(|nonce| nonce.len() == hash.size())?;
                         let handle = parsed.handle.filter(|handle| handle >> 24 == 0x02)?;
-                        reader.is_empty().then_some((handle, nonce))
+                        reader.is_at_end().then_some((handle, nonce))
                     });
                     let (handle, nonce_tpm) = started.ok_or_else(|| {
                         forged("the response to TPM2_StartAuthSession is not of its form")
@@ -189,7 +191,7 @@ impl Engine {
         body.extend_from_slice(&area);
         body.extend_from_slice(&parameters);
         let mut request = command::plain(cc::GET_RANDOM, &body);
-        request[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+        request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
         session.in_flight = true;
         let response = line.run(request).await?;
         let code = code_of(&response)?;

@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use super::answer;
-use super::bytes::{Put, Reader};
+use super::bytes::Put;
 use super::command::{self, Command, cc};
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
 use super::names::HandleType;
 use super::session::attribute;
 use super::theirs::{Kind, Their};
+use crate::wire::cursor::Cursor;
 use crate::wire::header::Header;
 
 impl Engine {
@@ -62,7 +63,7 @@ impl Engine {
                 self.each_index(command, |engine, index| engine.names.written(index));
             }
             cc::EVICT_CONTROL => {
-                if let Some(persistent) = Reader(&command.parameters).u32() {
+                if let Some(persistent) = Cursor::new(&command.parameters, 0).u32() {
                     self.names.forget(persistent);
                 }
             }
@@ -72,7 +73,7 @@ impl Engine {
                 }
             }
             cc::FLUSH_CONTEXT => {
-                if let Some(flushed) = Reader(&command.parameters).u32() {
+                if let Some(flushed) = Cursor::new(&command.parameters, 0).u32() {
                     self.names.forget(flushed);
                     self.theirs.forget(flushed);
                 }
@@ -106,7 +107,7 @@ impl Engine {
 
     /// Keeps the Name of an object that a command made or loaded.
     fn made(&mut self, code: u32, handle: u32, parameters: &[u8], hidden: bool) {
-        let mut reader = Reader(parameters);
+        let mut reader = Cursor::new(parameters, 0);
         let name = match code {
             cc::LOAD | cc::LOAD_EXTERNAL if !hidden => reader.sized(),
             cc::CREATE_LOADED => {
@@ -139,7 +140,7 @@ impl Engine {
             return;
         };
         self.theirs.forget(handle);
-        let nonce_tpm = Reader(parameters).sized().filter(|_| !hidden);
+        let nonce_tpm = Cursor::new(parameters, 0).sized().filter(|_| !hidden);
         if let (Some(mut their), Some(nonce_tpm)) = (asked_for(command), nonce_tpm) {
             their.nonce_tpm = nonce_tpm.to_vec();
             self.theirs.set(handle, their);
@@ -158,7 +159,7 @@ impl Engine {
         };
         // nonceTPM or timeout, then cpHashA.
         let binds = || {
-            let mut reader = Reader(&command.parameters);
+            let mut reader = Cursor::new(&command.parameters, 0);
             reader.sized();
             reader.sized().is_none_or(|digest| !digest.is_empty())
         };
@@ -191,8 +192,8 @@ impl Engine {
             return;
         };
         self.theirs.forget(handle);
-        let mut reader = Reader(parameters);
-        let (Some(head), Some(blob), true) = (reader.bytes(16), reader.sized(), reader.is_empty())
+        let mut reader = Cursor::new(parameters, 0);
+        let (Some(head), Some(blob), true) = (reader.take(16), reader.sized(), reader.is_at_end())
         else {
             return;
         };
@@ -211,8 +212,8 @@ impl Engine {
         if command.code != cc::CONTEXT_LOAD {
             return as_it_is();
         }
-        let mut reader = Reader(&command.parameters);
-        let (Some(head), Some(blob), true) = (reader.bytes(16), reader.sized(), reader.is_empty())
+        let mut reader = Cursor::new(&command.parameters, 0);
+        let (Some(head), Some(blob), true) = (reader.take(16), reader.sized(), reader.is_at_end())
         else {
             return as_it_is();
         };
@@ -244,11 +245,11 @@ impl Engine {
 
 /// The Name in a CreatePrimary response: behind outPublic, creationData,
 /// creationHash and the ticket.
-pub(super) fn primary_name<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+pub(super) fn primary_name<'a>(reader: &mut Cursor<'a>) -> Option<&'a [u8]> {
     for _ in 0..3 {
         reader.sized()?;
     }
-    reader.bytes(6)?;
+    reader.take(6)?;
     reader.sized()?;
     reader.sized()
 }
@@ -260,7 +261,7 @@ fn asked_for(command: &Command) -> Option<Their> {
     const TPM_ALG_XOR: u16 = 0x000a;
     const TPM_ALG_NULL: u16 = 0x0010;
     const TPM_ALG_CFB: u16 = 0x0043;
-    let mut reader = Reader(&command.parameters);
+    let mut reader = Cursor::new(&command.parameters, 0);
     reader.sized()?;
     reader.sized()?;
     let kind = Kind::from_id(reader.u8()?)?;

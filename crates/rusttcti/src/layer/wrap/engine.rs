@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use super::bytes::Reader;
 use super::command::{self, Command, Response, cc};
 use super::crypto::Secret;
 use super::key::SaltKey;
@@ -15,6 +14,7 @@ use super::options::Settings;
 use super::protect::Plan;
 use super::session::Session;
 use super::theirs::Theirs;
+use crate::wire::cursor::Cursor;
 use crate::wire::{self, CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
 
@@ -23,20 +23,22 @@ pub(super) const LONGEST: usize = 4096;
 
 /// Response codes of the TPM (TPM_RC) that the layer answers to.
 pub(super) mod rc {
-    pub(crate) const INITIALIZE: u32 = 0x100;
-    pub(crate) const FAILURE: u32 = 0x101;
-    pub(crate) const SEQUENCE: u32 = 0x103;
-    pub(crate) const AUTH_CONTEXT: u32 = 0x145;
-    pub(crate) const ATTRIBUTES: u32 = 0x082;
-    pub(crate) const HANDLE: u32 = 0x08b;
-    pub(crate) const AUTH_FAIL: u32 = 0x08e;
-    pub(crate) const NONCE: u32 = 0x08f;
-    pub(crate) const BAD_AUTH: u32 = 0x0a2;
-    pub(crate) const OBJECT_MEMORY: u32 = 0x902;
-    pub(crate) const SESSION_MEMORY: u32 = 0x903;
-    pub(crate) const CANCELED: u32 = 0x909;
-    pub(crate) const REFERENCE_H0: u32 = 0x910;
-    pub(crate) const REFERENCE_S0: u32 = 0x918;
+    use crate::wire::ResponseCode;
+
+    pub(crate) const INITIALIZE: u32 = ResponseCode::INITIALIZE.0;
+    pub(crate) const FAILURE: u32 = ResponseCode::FAILURE.0;
+    pub(crate) const SEQUENCE: u32 = ResponseCode::SEQUENCE.0;
+    pub(crate) const AUTH_CONTEXT: u32 = ResponseCode::AUTH_CONTEXT.0;
+    pub(crate) const ATTRIBUTES: u32 = ResponseCode::ATTRIBUTES.0;
+    pub(crate) const HANDLE: u32 = ResponseCode::HANDLE.0;
+    pub(crate) const AUTH_FAIL: u32 = ResponseCode::AUTH_FAIL.0;
+    pub(crate) const NONCE: u32 = ResponseCode::NONCE.0;
+    pub(crate) const BAD_AUTH: u32 = ResponseCode::BAD_AUTH.0;
+    pub(crate) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
+    pub(crate) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
+    pub(crate) const CANCELED: u32 = ResponseCode::CANCELED.0;
+    pub(crate) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
+    pub(crate) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
 }
 
 /// Why the steps for a command end early.
@@ -390,8 +392,8 @@ pub(super) fn is_transient_refusal(code: u32) -> bool {
 pub(super) fn fits(command: &Command, handle: u32) -> bool {
     let saved = match command.code {
         cc::CONTEXT_LOAD => {
-            let mut reader = Reader(&command.parameters);
-            reader.bytes(8).and_then(|_| reader.u32())
+            let mut reader = Cursor::new(&command.parameters, 0);
+            reader.take(8).and_then(|_| reader.u32())
         }
         _ => None,
     };

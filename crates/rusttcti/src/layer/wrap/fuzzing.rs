@@ -4,15 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::{Put, Reader};
-use super::command::{self, TPM_ST_SESSIONS, cc};
+use super::bytes::Put;
+use super::command::{self, cc};
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
 use super::key::{KeySource, name_of, null_template};
 use super::line::{Exchange, Step};
 use super::options::Settings;
 use super::session::{PASSWORD, Session};
-use crate::wire::Header;
+use crate::wire::cursor::Cursor;
+use crate::wire::{Header, tag};
 
 /// How many commands of the layer's own one of the program's may cost.
 const MOST_STEPS: usize = 200;
@@ -67,14 +68,14 @@ fn serve(
 }
 
 /// Takes bytes off the input; zeros where it has ended.
-fn take<const N: usize>(input: &mut Reader<'_>) -> [u8; N] {
+fn take<const N: usize>(input: &mut Cursor<'_>) -> [u8; N] {
     input
-        .bytes(N)
+        .take(N)
         .map_or([0; N], |bytes| bytes.try_into().expect("as many"))
 }
 
 /// A command of any code, with authorizations of any kind.
-fn command(input: &mut Reader<'_>) -> Vec<u8> {
+fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     let [kind, code, handles, auths, size] = take(input);
     let mut body = Vec::new();
     for _ in 0..handles % 4 {
@@ -100,20 +101,20 @@ fn command(input: &mut Reader<'_>) -> Vec<u8> {
         body.extend_from_slice(&area);
     }
     let size = usize::from(size) * usize::from(kind);
-    let parameters = input.bytes(size.min(input.0.len())).unwrap_or_default();
+    let parameters = input.take(size.min(input.rest().len())).unwrap_or_default();
     body.extend_from_slice(parameters);
     let mut bytes = command::plain(0x11f + u32::from(code), &body).to_vec();
     if kind & 1 != 0 {
-        bytes[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+        bytes[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     }
     bytes
 }
 
 /// A response to a command: any bytes, or one that goes far.
-fn response(sent: &[u8], input: &mut Reader<'_>) -> Vec<u8> {
+fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     let [kind, size, at, bit] = take(input);
     let any = input
-        .bytes(usize::from(size).min(input.0.len()))
+        .take(usize::from(size).min(input.rest().len()))
         .unwrap_or_default();
     let code = Header::parse(sent).map_or(0, |header| header.code);
     let mut answer = match kind % 8 {
@@ -121,7 +122,7 @@ fn response(sent: &[u8], input: &mut Reader<'_>) -> Vec<u8> {
         1 => command::plain(0, any).to_vec(),
         2 => {
             let mut tagged = command::plain(0, any).to_vec();
-            tagged[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+            tagged[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             tagged
         }
         3 => command::refusal(0x900 | u32::from(at)).to_vec(),
@@ -158,7 +159,7 @@ fn canned(code: u32) -> Vec<u8> {
             body.extend_from_slice(&parameters);
             body.extend_from_slice(&[0, 0, 1, 0, 0]);
             let mut response = command::plain(0, &body).to_vec();
-            response[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+            response[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             return response;
         }
         cc::START_AUTH_SESSION => {
@@ -196,17 +197,17 @@ const POINT: [[u8; 32]; 2] = [
 /// # Panics
 /// Where the machine breaks a promise.
 pub fn run(input: &[u8]) {
-    let mut input = Reader(input);
+    let mut input = Cursor::new(input, 0);
     let [strict] = take(&mut input);
     let mut engine = engine(strict & 1 != 0);
     for _ in 0..8 {
-        if input.is_empty() {
+        if input.is_at_end() {
             break;
         }
         let command = match take(&mut input) {
             [raw @ 0..=9] => {
-                let size = usize::from(raw).min(input.0.len());
-                input.bytes(size).unwrap_or_default().to_vec()
+                let size = usize::from(raw).min(input.rest().len());
+                input.take(size).unwrap_or_default().to_vec()
             }
             _ => command(&mut input),
         };

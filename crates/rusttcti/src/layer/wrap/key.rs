@@ -5,9 +5,10 @@
 
 use std::fmt::Write;
 
-use super::bytes::{Put, Reader};
+use super::bytes::Put;
 use super::crypto::Hash;
 use super::curve::{Curve, Salt};
+use crate::wire::cursor::Cursor;
 use crate::{Error, ErrorKind, Result};
 
 const TPM_ALG_RSA: u16 = 0x0001;
@@ -61,7 +62,7 @@ impl SaltKey {
     /// [`ErrorKind::NotSupported`] for a key that sessions cannot be salted with
     /// here, [`ErrorKind::BadValue`] for bytes that are no public area.
     pub(super) fn from_public(public: &[u8]) -> Result<Self> {
-        let mut reader = Reader(public);
+        let mut reader = Cursor::new(public, 0);
         match reader.u16() {
             Some(TPM_ALG_ECC) => {}
             Some(TPM_ALG_RSA) => {
@@ -142,7 +143,7 @@ struct EccFields<'a> {
 }
 
 impl<'a> EccFields<'a> {
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+    fn read(reader: &mut Cursor<'a>) -> Option<Self> {
         let name_alg = reader.u16()?;
         let attributes = reader.u32()?;
         let _policy = reader.sized()?;
@@ -166,7 +167,7 @@ impl<'a> EccFields<'a> {
             reader.u16()?;
         }
         let (x, y) = (reader.sized()?, reader.sized()?);
-        reader.is_empty().then_some(Self {
+        reader.is_at_end().then_some(Self {
             name_alg,
             attributes,
             key_bits,
@@ -226,9 +227,9 @@ impl Pinned {
                 return Point::from_spki(&der).map(Self::Point);
             }
         }
-        let mut reader = Reader(content);
+        let mut reader = Cursor::new(content, 0);
         let public = match reader.sized() {
-            Some(public) if reader.is_empty() => public,
+            Some(public) if reader.is_at_end() => public,
             _ => content,
         };
         match public.get(..2) {

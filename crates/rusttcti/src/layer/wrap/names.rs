@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
-use super::bytes::Reader;
 use super::crypto::Hash;
 use super::key::name_of;
+use crate::wire::cursor::Cursor;
 
 /// How many Names are kept: more than a TPM has objects and indexes in use.
 const MOST: usize = 1024;
@@ -127,10 +127,10 @@ pub(super) fn from_public_response(handle: u32, parameters: &[u8]) -> Option<(Ve
     /// TPMA_NV_WRITTEN.
     const WRITTEN: u32 = 1 << 29;
 
-    let mut reader = Reader(parameters);
+    let mut reader = Cursor::new(parameters, 0);
     let public = reader.sized()?;
     let name = reader.sized()?;
-    let mut area = Reader(public);
+    let mut area = Cursor::new(public, 0);
     match HandleType::of(handle) {
         HandleType::NvIndex => {
             if area.u32()? != handle {

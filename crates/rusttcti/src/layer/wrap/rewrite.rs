@@ -4,10 +4,11 @@
 #![forbid(unsafe_code)]
 
 use super::answer;
-use super::bytes::{Put, Reader};
+use super::bytes::Put;
 use super::command::{Command, cc};
 use super::crypto::Secret;
 use super::engine::{Engine, Flow};
+use crate::wire::cursor::Cursor;
 
 /// A command as the TPM gets it, before it is encrypted.
 pub(super) struct Rewritten {
@@ -48,10 +49,10 @@ impl Engine {
             cc::ENCRYPT_DECRYPT => {
                 // decrypt, mode and iv, then inData.
                 let parameters = &command.parameters;
-                let mut reader = Reader(parameters);
-                let head = reader.bytes(3).and_then(|_| reader.sized()).is_some();
-                let split = parameters.len() - reader.0.len();
-                if head && reader.sized().is_some() && reader.is_empty() {
+                let mut reader = Cursor::new(parameters, 0);
+                let head = reader.take(3).and_then(|_| reader.sized()).is_some();
+                let split = parameters.len() - reader.rest().len();
+                if head && reader.sized().is_some() && reader.is_at_end() {
                     let (head, data) = parameters.split_at(split);
                     let mut moved = Secret::new(Vec::with_capacity(parameters.len()));
                     moved.extend_from_slice(data);

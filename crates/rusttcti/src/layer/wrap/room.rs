@@ -3,11 +3,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::{Put, Reader};
+use super::bytes::Put;
 use super::command::{self, Response, cc};
 use super::crypto::Secret;
 use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
 use super::line::Line;
+use crate::wire::cursor::Cursor;
 use crate::wire::header::Header;
 
 /// The first handle of each range that GetCapability lists.
@@ -112,8 +113,8 @@ impl Engine {
             code => return Err(own_failure("TPM2_GetCapability", code)),
         }
         let listed = Response::parse(&response, false, 0).and_then(|parsed| {
-            let mut reader = Reader(parsed.parameters);
-            reader.bytes(5)?;
+            let mut reader = Cursor::new(parsed.parameters, 0);
+            reader.take(5)?;
             let count = reader.u32()?.min(254);
             (0..count).map(|_| reader.u32()).collect()
         });

@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::{Put, Reader};
-use super::command::{self, Response, TPM_ST_SESSIONS, cc};
+use super::bytes::Put;
+use super::command::{self, Response, cc};
 use super::crypto::Secret;
 use super::effects::primary_name;
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
@@ -13,6 +13,8 @@ use super::key::{Pinned, SaltKey, hex, name_of, null_template};
 use super::line::Line;
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
+use crate::wire::cursor::Cursor;
+use crate::wire::tag;
 use crate::{Error, ErrorKind};
 
 /// The null hierarchy.
@@ -169,7 +171,7 @@ impl Engine {
         let parsed = Response::parse(&response, false, 0);
         let public = parsed.and_then(|parsed| {
             from_public_response(handle, parsed.parameters)?;
-            Reader(parsed.parameters).sized()
+            Cursor::new(parsed.parameters, 0).sized()
         });
         let public = public.ok_or_else(|| {
             forged("the salt key's public area and its Name do not belong together")
@@ -239,20 +241,20 @@ fn create_primary() -> Secret {
     body.put_sized(&[]); // outsideInfo
     body.put_u32(0); // creationPCR
     let mut request = command::plain(cc::CREATE_PRIMARY, &body);
-    request[..2].copy_from_slice(&TPM_ST_SESSIONS.to_be_bytes());
+    request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     request
 }
 
 /// The key of a CreatePrimary response, if it is what [`null_template`] asks for
 /// and its Name is its own.
 fn primary_key(parameters: &[u8]) -> Option<SaltKey> {
-    let public = Reader(parameters).sized()?;
+    let public = Cursor::new(parameters, 0).sized()?;
     let template = null_template();
     // All but the two empty TPM2Bs of the unique.
     if !public.starts_with(template.strip_suffix(&[0; 4])?) {
         return None;
     }
     let key = SaltKey::from_public(public).ok()?;
-    let name = primary_name(&mut Reader(parameters))?;
+    let name = primary_name(&mut Cursor::new(parameters, 0))?;
     (name == name_of(key.name_alg, public)).then_some(key)
 }

@@ -6,17 +6,20 @@
 
 use super::crypto::{Direction, Hash, ParameterCipher, Secret, equal, kdfa, random};
 use crate::Result;
+use crate::wire::Handle;
 
 /// The bits of a session's attributes (TPMA_SESSION).
 pub(super) mod attribute {
-    pub(crate) const CONTINUE_SESSION: u8 = 0x01;
-    pub(crate) const DECRYPT: u8 = 0x20;
-    pub(crate) const ENCRYPT: u8 = 0x40;
-    pub(crate) const AUDIT: u8 = 0x80;
+    use crate::wire::SessionAttributes;
+
+    pub(crate) const CONTINUE_SESSION: u8 = SessionAttributes::CONTINUE_SESSION.0;
+    pub(crate) const DECRYPT: u8 = SessionAttributes::DECRYPT.0;
+    pub(crate) const ENCRYPT: u8 = SessionAttributes::ENCRYPT.0;
+    pub(crate) const AUDIT: u8 = SessionAttributes::AUDIT.0;
 }
 
 /// The authorization that stands for a password: TPM_RS_PW.
-pub(super) const PASSWORD: u32 = 0x4000_0009;
+pub(super) const PASSWORD: u32 = Handle::RS_PW.0;
 
 /// What an authorization HMAC is made of, but for its key.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::bytes::{Put, Reader};
+use super::bytes::Put;
 use super::crypto::Hash;
+use crate::wire::cursor::Cursor;
 
 /// The type of a session (TPM_SE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Their {
         let size = usize::from(u16::from_be_bytes(*size));
         let (blob, mut reader) = (
             rest.get(..rest.len().checked_sub(size)?)?,
-            Reader(&rest[rest.len() - size..]),
+            Cursor::new(&rest[rest.len() - size..], 0),
         );
         if reader.u8()? != VERSION {
             return None;
@@ -104,7 +105,7 @@ impl Their {
         let (keyless, auth_value, password, cp_hash) = (flag()?, flag()?, flag()?, flag()?);
         let nonce_tpm = reader.sized()?.to_vec();
         let shown = Some(reader.sized()?.to_vec()).filter(|shown| *shown != nonce_tpm);
-        reader.is_empty().then_some((
+        reader.is_at_end().then_some((
             blob,
             Self {
                 kind,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::epoll;
 use rustix::event::{PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::OwnFd;
@@ -32,13 +32,9 @@ impl Node {
     /// Opens a device. The error has the reason alone, not the path.
     pub(super) fn open(path: &str) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = loop {
-            match rustix::fs::open(path, flags, Mode::empty()) {
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(why(path, errno)),
-                Ok(fd) => break OwnFd::new(fd).map_err(std::io::Error::from)?,
-            }
-        };
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+            .map_err(|errno| why(path, errno))?;
+        let fd = OwnFd::new(fd).map_err(std::io::Error::from)?;
         let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
             return Err(Error::new(

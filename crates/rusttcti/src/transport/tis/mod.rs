@@ -13,7 +13,6 @@ mod conf;
 mod node;
 #[cfg(test)]
 mod tests;
-mod timer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,12 +25,12 @@ use crate::sys::deadline::Deadline;
 use crate::sys::fork::Generation;
 use crate::sys::locks::Mutex;
 use crate::sys::log;
+use crate::sys::timer::Timer;
 use crate::wire::{Command, CommandCode, DurationClass, Header};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 use clock::SystemClock;
 pub(super) use conf::{SHARE, path_and_options, share};
 pub(super) use node::{Node, Turn, is_no};
-use timer::Timer;
 
 /// The size of the largest response.
 const MOST: usize = 4096;
@@ -165,7 +164,8 @@ where
             Ok(()) => {
                 self.response.resize(MOST, 0);
                 self.awaited = true;
-                self.arm()
+                self.arm();
+                Ok(())
             }
             Err(error) => Err(self.failed("cannot send a command to the TPM at", error)),
         }
@@ -204,7 +204,8 @@ where
             match looked {
                 Ok(Some(size)) => {
                     self.ready = Some(size);
-                    return self.end();
+                    self.end();
+                    return Ok(());
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -213,7 +214,7 @@ where
             }
             let left = deadline.remaining();
             if left.is_some_and(|left| left.is_zero()) {
-                self.arm()?;
+                self.arm();
                 return Err(ErrorKind::TryAgain.into());
             }
             std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
@@ -221,13 +222,13 @@ where
     }
 
     /// Ends the time in which the chip is this context's, where it is shared.
-    fn end(&mut self) -> Result<()> {
+    fn end(&mut self) {
         self.awaited = false;
         if let Some(timer) = &self.timer {
-            timer.stop()?;
+            timer.set(None);
         }
         let Some(link) = &mut self.link else {
-            return Ok(());
+            return;
         };
         if link.turn.is_shared() {
             let released = link.tis.lock().release();
@@ -237,16 +238,12 @@ where
                 log::debug!("{}: not released: {error}", self.path);
             }
         }
-        Ok(())
     }
 
     /// Has the timer go off when it is time to look, if there is one.
-    fn arm(&mut self) -> Result<()> {
-        match (&self.timer, &self.link) {
-            (Some(timer), Some(link)) if self.awaited => {
-                timer.start(link.tis.lock().interval().min(self.pause))
-            }
-            _ => Ok(()),
+    fn arm(&self) {
+        if let (Some(timer), Some(link), true) = (&self.timer, &self.link, self.awaited) {
+            timer.set(Some(link.tis.lock().interval().min(self.pause)));
         }
     }
 
@@ -256,9 +253,7 @@ where
         if error.kind() == ErrorKind::NoConnection {
             self.link = None;
         }
-        if let Err(error) = self.end() {
-            log::debug!("{}: {}", self.path, error.report());
-        }
+        self.end();
         error
     }
 
@@ -275,9 +270,9 @@ where
         self.generation.check()?;
         if self.timer.is_none() {
             self.timer = Some(Timer::new()?);
-            self.arm()?;
+            self.arm();
         }
-        Ok(self.timer.iter().map(Timer::handle).collect())
+        Ok(self.timer.iter().map(Timer::poll_handle).collect())
     }
 
     pub(super) fn set_locality(&mut self, locality: u8) -> Result<()> {

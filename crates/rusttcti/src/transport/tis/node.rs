@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::descriptors::OwnFd;
@@ -32,13 +32,9 @@ impl Node {
     /// Opens a bus's device file; `kind` says what it should be.
     pub(in super::super) fn open(path: &str, kind: &str) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let fd = loop {
-            match rustix::fs::open(path, flags, Mode::empty()) {
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(why(path, kind, errno)),
-                Ok(fd) => break OwnFd::new(fd).map_err(std::io::Error::from)?,
-            }
-        };
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+            .map_err(|errno| why(path, kind, errno))?;
+        let fd = OwnFd::new(fd).map_err(std::io::Error::from)?;
         let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::CharacterDevice => Ok(Self(Arc::new(fd))),
@@ -146,7 +142,7 @@ impl Turn {
     /// Unlocks the file, where it is shared.
     pub(super) fn leave(&mut self) {
         if let (Some(node), true, true) = (&self.node, self.shared, self.taken) {
-            while rustix::fs::flock(node, FlockOperation::Unlock) == Err(Errno::INTR) {}
+            let _ = retry_on_intr(|| rustix::fs::flock(node, FlockOperation::Unlock));
             self.taken = false;
             self.left = Some(Instant::now());
         }

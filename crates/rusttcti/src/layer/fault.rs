@@ -18,7 +18,7 @@
 //! | `close` | the connection is lost with the response | it is lost before |
 //! | `reset` | the TPM is power-cycled afterwards | it is power-cycled before |
 //!
-//! The same options make the same faults each time: `chance=` draws from numbers
+//! Equal options make equal faults each time: `chance=` draws from numbers
 //! that depend on `seed=` alone. A message that was dropped is waited for as long
 //! as the caller's timeout says; a cancel ends the wait with an error. After
 //! `close` no command works until the program opens a new context.

@@ -5,7 +5,7 @@
 
 /// Copies a response, whose place is as long. Most are short: they go in blocks
 /// that follow each other, and not, as memcpy(3) has them, in two that overlap,
-/// which makes whoever reads them next wait for both to be in memory.
+/// which makes the next reader wait for both to be in memory.
 #[inline(never)] // where registers are its own
 pub(crate) fn copy<T>(from: &[u8], to: &mut [T], write: impl Fn(u8) -> T) {
     const SHORT: usize = 64;

@@ -154,7 +154,7 @@ impl Link {
     fn open(config: &Config) -> Result<Opened<Registers<Self>>> {
         let (path, address) = (&config.path, config.address);
         let node = Node::open(path, "i2c-dev")?;
-        // Transfers are made whoever has the address: this asks.
+        // The kernel makes transfers even where a driver has the address: this asks.
         match i2c::take_address(node.as_fd(), address) {
             Ok(()) => {}
             Err(Errno::NOTTY) => return Err(tis::is_no(path, "i2c-dev")),

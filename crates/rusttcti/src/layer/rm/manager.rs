@@ -2,10 +2,11 @@
 //! The clients of one TPM in this process, and whose turn it is.
 //!
 //! One client's task at a time is the engine's job. Each client has a connection
-//! of its own, its lane, and the commands of its job go over that. Whoever waits
-//! (in `receive`, or for a turn) takes the lane whose turn it is and brings its
-//! job forward, be it another client's: a program that has sent a command on one
-//! context and waits on another one first would wait for ever otherwise.
+//! of its own, its lane, and the commands of its job go over that. A thread that
+//! waits (in `receive`, or for a turn) takes the lane whose turn it is and brings
+//! its job forward, even if the job is another client's. Otherwise a program that
+//! has sent a command on one context and waits on another one first would wait
+//! for ever.
 
 #![forbid(unsafe_code)]
 
@@ -45,7 +46,7 @@ pub(super) struct Manager {
 pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) slots: Vec<Option<Slot>>,
-    /// Whose job the engine has.
+    /// The client whose job the engine has.
     pub(super) turn: Option<usize>,
     pub(super) queue: VecDeque<usize>,
     /// How many threads wait for a change: to wake none is a system call, too.

@@ -63,7 +63,7 @@ pub(super) struct Slot {
     /// The client's command, until its job begins.
     pub(super) command: Vec<u8>,
     pub(super) cancel: Arc<Canceller>,
-    /// Whether the client is gone: whoever has the lane ends it.
+    /// Whether the client is gone: the thread that has the lane ends it.
     pub(super) is_gone: bool,
 }
 

@@ -12,7 +12,7 @@
 //! ```text
 //! program       NV_Write, password                 data
 //! wrap          salted session, HMAC               data, encrypted
-//! bus                                    ... whoever reads or changes ...
+//! bus                                    ... an attacker reads or changes ...
 //! TPM           checks the HMAC, decrypts
 //! ```
 //!

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One context, several threads: error codes at worst.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Cancel for Gate {
 }
 
 /// A context whose receive says that it waits, then waits at the gate.
-fn gated(cancellable: bool) -> (Context<Scripted>, Arc<Gate>, std::sync::mpsc::Receiver<()>) {
+fn gated(cancellable: bool) -> (Context<Scripted>, Arc<Gate>, Receiver<()>) {
     let gate = Arc::new(Gate::default());
     let (waiting, is_waiting) = channel();
     let at = gate.clone();
@@ -63,16 +63,24 @@ fn gated(cancellable: bool) -> (Context<Scripted>, Arc<Gate>, std::sync::mpsc::R
     (context, gate, is_waiting)
 }
 
-#[test]
-fn cancel_works_while_another_thread_waits_in_receive() {
-    let (context, _gate, is_waiting) = gated(true);
-    let c = Vtable(context.as_ptr());
+/// Sends a command, and runs `meanwhile` while another thread waits for the
+/// response, which must come whole in the end.
+fn during_a_receive(c: Vtable, is_waiting: &Receiver<()>, meanwhile: impl FnOnce()) {
     assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
     thread::scope(|scope| {
         let receiver = scope.spawn(move || c.receive(-1));
         is_waiting.recv().expect("it waits");
-        assert_eq!(c.cancel(), rc::SUCCESS);
+        meanwhile();
         assert_eq!(receiver.join().unwrap(), (rc::SUCCESS, answer(28)));
+    });
+}
+
+#[test]
+fn cancel_works_while_another_thread_waits_in_receive() {
+    let (context, _gate, is_waiting) = gated(true);
+    let c = Vtable(context.as_ptr());
+    during_a_receive(c, &is_waiting, || {
+        assert_eq!(c.cancel(), rc::SUCCESS);
     });
 }
 
@@ -80,10 +88,7 @@ fn cancel_works_while_another_thread_waits_in_receive() {
 fn other_calls_during_a_receive_get_an_error_and_harm_nothing() {
     let (context, gate, is_waiting) = gated(false);
     let c = Vtable(context.as_ptr());
-    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
-    thread::scope(|scope| {
-        let receiver = scope.spawn(move || c.receive(-1));
-        is_waiting.recv().expect("it waits");
+    during_a_receive(c, &is_waiting, || {
         assert_eq!(c.transmit(&get_random(16)), rc::BAD_SEQUENCE);
         assert_eq!(c.receive(0).0, rc::BAD_SEQUENCE);
         assert_eq!(c.response_size().0, rc::BAD_SEQUENCE);
@@ -92,7 +97,6 @@ fn other_calls_during_a_receive_get_an_error_and_harm_nothing() {
         assert_eq!(c.make_sticky(&mut 1, 1), rc::BAD_SEQUENCE);
         assert_eq!(c.cancel(), rc::NOT_IMPLEMENTED);
         gate.open();
-        assert_eq!(receiver.join().unwrap(), (rc::SUCCESS, answer(28)));
     });
 }
 
@@ -100,12 +104,8 @@ fn other_calls_during_a_receive_get_an_error_and_harm_nothing() {
 fn finalize_cancels_and_outwaits_a_receive_of_another_thread() {
     let (context, _gate, is_waiting) = gated(true);
     let c = Vtable(context.as_ptr());
-    assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
-    thread::scope(|scope| {
-        let receiver = scope.spawn(move || c.receive(-1));
-        is_waiting.recv().expect("it waits");
+    during_a_receive(c, &is_waiting, || {
         c.finalize();
-        assert_eq!(receiver.join().unwrap(), (rc::SUCCESS, answer(28)));
     });
     assert_eq!(c.transmit(&get_random(16)), rc::BAD_SEQUENCE);
 }

@@ -52,20 +52,18 @@ impl Swtpm {
 
     /// Starts a swtpm on two unix sockets.
     pub fn unix() -> Self {
-        let state = TempDir::new().expect("a folder for swtpm's state");
-        let address = Address::Unix(state.path().join("tpm"));
-        let child = start(&address, &state).expect("swtpm listens");
-        Self {
-            child,
-            address,
-            state,
-        }
+        Self::unix_in(TempDir::new().expect("a folder for swtpm's state"))
     }
 
     /// Starts a swtpm on two unix sockets, with an encrypted state file.
     pub fn encrypted() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
+        Self::unix_in(state)
+    }
+
+    /// Starts a swtpm on two unix sockets, with its state in this folder.
+    fn unix_in(state: TempDir) -> Self {
         let address = Address::Unix(state.path().join("tpm"));
         let child = start(&address, &state).expect("swtpm listens");
         Self {

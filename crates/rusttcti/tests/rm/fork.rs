@@ -47,13 +47,8 @@ fn children_and_their_children_go_on_with_the_parent_s_objects() {
     let swtpm = Swtpm::tcp();
     for share in [0, 1] {
         let mut user = context(&format!("rm,fork=1,share={share}:swtpm:{}", swtpm.conf()));
-        let keys: Vec<_> = (0..6)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
-        let marks: Vec<_> = keys
-            .iter()
-            .map(|key| user.hmac(*key, b"x").expect("it works"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..6);
+        let marks = user.marks(&keys);
         let session = user.start_session(1).expect("a session");
         let worker = |user: &mut User<Context>| {
             for (key, mark) in keys.iter().zip(&marks) {

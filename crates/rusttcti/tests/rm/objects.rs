@@ -11,13 +11,8 @@ const SAVED: u32 = 0x0300_0000;
 fn twenty_objects_live_at_once_and_each_stays_itself() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms", "rm,fork=1:libtpms"] {
         let mut user = open(chain);
-        let keys: Vec<_> = (0..20)
-            .map(|n| user.create_primary(OWNER, n).expect("a key"))
-            .collect();
-        let marks: Vec<_> = keys
-            .iter()
-            .map(|key| user.hmac(*key, b"x").expect("it works"))
-            .collect();
+        let keys = user.make_keys(OWNER, 0..20);
+        let marks = user.marks(&keys);
         for (n, mark) in marks.iter().enumerate() {
             assert_eq!(
                 marks.iter().filter(|other| *other == mark).count(),
@@ -97,9 +92,7 @@ fn a_sequence_that_is_saved_and_loaded_is_a_second_one() {
         let context = user.save(first).expect("a context");
         let second = user.load(&context).expect("a copy");
         // Others push both out.
-        let keys: Vec<_> = (0..5)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..5);
         user.update(first, b"c").expect("an update");
         user.update(second, b"d").expect("an update");
         for key in &keys {
@@ -148,16 +141,9 @@ fn a_saved_session_is_refused_until_it_is_loaded_and_its_context_loads_once() {
 fn clear_ends_the_owner_s_objects_and_no_others() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms"] {
         let mut user = open(chain);
-        let owned: Vec<_> = (0..5)
-            .map(|n| user.create_primary(OWNER, n).expect("a key"))
-            .collect();
-        let others: Vec<_> = (0..5)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
-        let marks: Vec<_> = others
-            .iter()
-            .map(|key| user.hmac(*key, b"x").expect("it works"))
-            .collect();
+        let owned = user.make_keys(OWNER, 0..5);
+        let others = user.make_keys(NULL, 0..5);
+        let marks = user.marks(&others);
         user.clear().expect("the TPM is cleared");
         assert_eq!(user.handles(TRANSIENT, 99).0, others, "{chain}");
         for key in &owned {
@@ -177,9 +163,7 @@ fn clear_ends_the_owner_s_objects_and_no_others() {
 #[test]
 fn a_disabled_hierarchy_s_objects_are_gone_also_when_it_comes_back() {
     let mut user = open("rm:libtpms");
-    let owned: Vec<_> = (0..5)
-        .map(|n| user.create_primary(OWNER, n).expect("a key"))
-        .collect();
+    let owned = user.make_keys(OWNER, 0..5);
     user.hierarchy_control(OWNER, true)
         .expect("it is on already");
     for key in &owned {
@@ -197,9 +181,7 @@ fn a_disabled_hierarchy_s_objects_are_gone_also_when_it_comes_back() {
 fn a_reset_ends_everything_and_new_objects_work() {
     for chain in ["rm:libtpms", "rm,share=1:libtpms"] {
         let mut user = open(chain);
-        let keys: Vec<_> = (0..6)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..6);
         let session = user.start_session(0).expect("a session");
         rusttcti::Tcti::reset(&mut user.0).expect("a power cycle");
         for key in &keys {

@@ -11,13 +11,8 @@ use crate::tpm::{NULL, User, open};
 
 /// Makes six keys and a session, and uses them until `until` says so.
 fn work<T: Tcti>(user: &mut User<T>, from: u8, mut until: impl FnMut() -> bool) {
-    let keys: Vec<_> = (from..from + 6)
-        .map(|n| user.create_primary(NULL, n).expect("a key"))
-        .collect();
-    let marks: Vec<_> = keys
-        .iter()
-        .map(|key| user.hmac(*key, b"x").expect("it works"))
-        .collect();
+    let keys = user.make_keys(NULL, from..from + 6);
+    let marks = user.marks(&keys);
     let session = user.start_session(1).expect("a session");
     user.mark(session, from).expect("it is there");
     let digest = user.policy_digest(session).expect("a digest");
@@ -114,13 +109,8 @@ fn a_receive_that_runs_out_of_time_while_swtpm_is_stopped_loses_nothing() {
     let swtpm = Swtpm::unix();
     for share in [0, 1] {
         let mut user = open(&format!("rm,share={share}:swtpm:{}", swtpm.conf()));
-        let keys: Vec<_> = (0..5)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
-        let marks: Vec<_> = keys
-            .iter()
-            .map(|key| user.hmac(*key, b"x").expect("it works"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..5);
+        let marks = user.marks(&keys);
         for round in 0..10 {
             let at = round % keys.len();
             swtpm.pause();
@@ -159,9 +149,7 @@ fn poll_handles_wake_a_loop_whatever_the_command_waits_for() {
         "rm:libtpms".to_owned(),
     ] {
         let mut user = open(&chain);
-        let keys: Vec<_> = (0..5)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..5);
         let handles = user.0.poll_handles().expect("a handle");
         for key in keys.iter().cycle().take(40) {
             user.0
@@ -191,9 +179,7 @@ fn a_restarted_swtpm_has_nothing_of_before_and_new_objects_work() {
     for share in [0, 1] {
         let mut swtpm = Swtpm::unix();
         let mut user = open(&format!("rm,share={share}:swtpm:{}", swtpm.conf()));
-        let keys: Vec<_> = (0..6)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..6);
         let session = user.start_session(1).expect("a session");
         swtpm.stop();
         swtpm.start();
@@ -204,9 +190,7 @@ fn a_restarted_swtpm_has_nothing_of_before_and_new_objects_work() {
             assert_eq!(user.hmac(*key, b"x"), Err(0x910), "share={share}");
         }
         assert_eq!(user.policy_digest(session), Err(0x910), "share={share}");
-        let fresh: Vec<_> = (0..6)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let fresh = user.make_keys(NULL, 0..6);
         for key in &fresh {
             assert!(!keys.contains(key));
             user.hmac(*key, b"x").expect("it works");
@@ -265,9 +249,7 @@ fn a_sticky_object_outlives_its_program_and_becomes_ordinary_again() {
     for share in [0, 1] {
         let chain = format!("rm,share={share}:swtpm:{}", swtpm.conf());
         let mut user = open(&chain);
-        let keys: Vec<_> = (0..5)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..5);
         let mark = user.hmac(keys[0], b"x").expect("it works");
         let real = user.0.make_sticky(keys[0], true).expect("a real handle");
         assert!(real < 0x8000_0010, "{real:x}");

@@ -22,9 +22,7 @@ fn a_command_in_the_steady_state_allocates_nothing() {
     let mut response = [0; 4096];
     let mut count = |chain: &str| {
         let mut user = open(chain);
-        let keys: Vec<_> = (0..3)
-            .map(|n| user.create_primary(NULL, n).expect("a key"))
-            .collect();
+        let keys = user.make_keys(NULL, 0..3);
         let session = user.start_session(1).expect("a session");
         let commands: Vec<_> = keys
             .iter()
@@ -44,18 +42,22 @@ fn a_command_in_the_steady_state_allocates_nothing() {
     assert_eq!(managed, bare, "allocations in 400 commands");
 }
 
-#[test]
-fn the_tpm_runs_one_command_for_one_of_the_program_s() {
+/// A small TPM that no other program can use, and its user.
+fn alone() -> (ModelTpm, User<Rm>) {
     let tpm = ModelTpm::new(Sizes::SMALL);
     let peer = Peer {
         is_exclusive: true,
         ..Peer::default()
     };
     let below = tpm.clone().with_peer(peer);
-    let mut user = User(Rm::builder().open(below).expect("it opens"));
-    let keys: Vec<_> = (0..3)
-        .map(|n| user.create_primary(NULL, n).expect("a key"))
-        .collect();
+    let user = User(Rm::builder().open(below).expect("it opens"));
+    (tpm, user)
+}
+
+#[test]
+fn the_tpm_runs_one_command_for_one_of_the_program_s() {
+    let (tpm, mut user) = alone();
+    let keys = user.make_keys(NULL, 0..3);
     let sessions: Vec<_> = (0..3)
         .map(|_| user.start_session(1).expect("a session"))
         .collect();
@@ -77,16 +79,8 @@ fn the_tpm_runs_one_command_for_one_of_the_program_s() {
 
 #[test]
 fn six_objects_in_turn_on_three_places_take_three_commands_each() {
-    let tpm = ModelTpm::new(Sizes::SMALL);
-    let peer = Peer {
-        is_exclusive: true,
-        ..Peer::default()
-    };
-    let below = tpm.clone().with_peer(peer);
-    let mut user = User(Rm::builder().open(below).expect("it opens"));
-    let keys: Vec<_> = (0..6)
-        .map(|n| user.create_primary(NULL, n).expect("a key"))
-        .collect();
+    let (tpm, mut user) = alone();
+    let keys = user.make_keys(NULL, 0..6);
     for key in &keys {
         user.read_public(*key).expect("it is there");
     }

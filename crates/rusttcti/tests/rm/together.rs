@@ -19,9 +19,7 @@ fn contexts_of_one_process_share_the_room_and_see_only_their_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let chain = format!("rm:libtpms:{}", folder.path().join("tpm").display());
     let (mut first, mut second) = (open(&chain), open(&chain));
-    let ours: Vec<_> = (0..5)
-        .map(|n| first.create_primary(NULL, n).expect("a key"))
-        .collect();
+    let ours = first.make_keys(NULL, 0..5);
     let theirs: Vec<_> = (0..4)
         .map(|n| second.create_primary(NULL, 50 + n).expect("a key"))
         .collect();
@@ -47,19 +45,12 @@ fn one_thread_may_await_two_contexts_in_any_order() {
     let keys: Vec<Vec<_>> = users
         .iter_mut()
         .zip([0, 100])
-        .map(|(user, from)| {
-            let keys = (from..from + 4).map(|n| user.create_primary(NULL, n).expect("a key"));
-            keys.collect()
-        })
+        .map(|(user, from)| user.make_keys(NULL, from..from + 4))
         .collect();
     let marks: Vec<Vec<_>> = users
         .iter_mut()
         .zip(&keys)
-        .map(|(user, keys)| {
-            keys.iter()
-                .map(|key| user.hmac(*key, b"x").expect("it works"))
-                .collect()
-        })
+        .map(|(user, keys)| user.marks(keys))
         .collect();
     for round in 0..40 {
         for (user, keys) in users.iter_mut().zip(&keys) {
@@ -77,9 +68,7 @@ fn one_thread_may_await_two_contexts_in_any_order() {
 #[test]
 fn a_cancelled_command_is_answered_so_and_what_it_needed_stays_usable() {
     let mut user = open("rm:libtpms");
-    let keys: Vec<_> = (0..5)
-        .map(|n| user.create_primary(NULL, n).expect("a key"))
-        .collect();
+    let keys = user.make_keys(NULL, 0..5);
     // An RSA key takes long, and needs a place: something is evicted first.
     let template = [
         &[0, 1, 0, 0x0b][..],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A TPM's user: the commands that these tests send.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rusttcti::header::Header;
@@ -115,6 +116,20 @@ impl<T: Tcti> User<T> {
         .concat();
         self.authorized(0x131, &[hierarchy], PASSWORD, &parameters)
             .map(|body| first_word(&body))
+    }
+
+    /// Makes a key for each of some numbers.
+    pub fn make_keys(&mut self, hierarchy: u32, numbers: Range<u8>) -> Vec<u32> {
+        numbers
+            .map(|n| self.create_primary(hierarchy, n).expect("a key"))
+            .collect()
+    }
+
+    /// HMACs of one text by each key, which tell the keys from one another.
+    pub fn marks(&mut self, keys: &[u32]) -> Vec<Vec<u8>> {
+        keys.iter()
+            .map(|key| self.hmac(*key, b"x").expect("it works"))
+            .collect()
     }
 
     /// HMAC of a text by a key: tells one key from another.

@@ -15,6 +15,17 @@ fn used<'a>(session: &'a mut_cell::Cell, auth: &'a [u8], attributes: u8) -> Use<
     }
 }
 
+/// Runs TPM2_Create below `primary`, whose Name this is, with these sessions.
+fn create(
+    bench: &mut Bench,
+    primary: u32,
+    name: &[u8],
+    uses: &[Use<'_>],
+    parameters: &[u8],
+) -> Result<(Vec<u8>, Vec<u8>), u32> {
+    run_with(bench, 0x153, &[primary], &[name], 1, uses, parameters)
+}
+
 /// How many sessions the last command of this code had.
 fn sessions(bench: &Bench, wanted: u32) -> usize {
     let all = bench.recording.all();
@@ -51,15 +62,7 @@ fn a_weak_session_with_an_empty_password_is_taken_over_with_all_its_attributes()
         let parameters = sealed_parameters(b"object auth", SECRET, &[], 0x452);
         for _ in 0..3 {
             let uses = [used(&session, &[], attributes)];
-            let made = run_with(
-                &mut bench,
-                0x153,
-                &[primary],
-                &[&name],
-                1,
-                &uses,
-                &parameters,
-            );
+            let made = create(&mut bench, primary, &name, &uses, &parameters);
             made.expect("it is created");
         }
         assert_eq!(sessions(&bench, 0x153), 2);
@@ -100,28 +103,11 @@ fn a_weak_session_with_a_real_password_stays_and_is_audited() {
     let parameters = sealed_parameters(&[], b"data", &[], 0x452);
     for attributes in [1, 1 | ENCRYPT, 1 | DECRYPT] {
         let uses = [used(&session, b"parent", attributes)];
-        run_with(
-            &mut bench,
-            0x153,
-            &[primary],
-            &[&name],
-            1,
-            &uses,
-            &parameters,
-        )
-        .expect("it is created");
+        create(&mut bench, primary, &name, &uses, &parameters).expect("it is created");
         assert_eq!(sessions(&bench, 0x153), 2, "the layer's audits");
     }
     let uses = [used(&session, b"wrong", 1)];
-    let refused = run_with(
-        &mut bench,
-        0x153,
-        &[primary],
-        &[&name],
-        1,
-        &uses,
-        &parameters,
-    );
+    let refused = create(&mut bench, primary, &name, &uses, &parameters);
     assert!(matches!(refused, Err(0x98e | 0x9a2)), "{refused:?}");
 }
 
@@ -271,15 +257,7 @@ fn a_bound_session_passes_as_it_is() {
     for _ in 0..2 {
         // Bound to the object that it authorizes: the key has the authValue.
         let uses = [used(&session, &[], 1)];
-        let made = run_with(
-            &mut bench,
-            0x153,
-            &[primary],
-            &[&name],
-            1,
-            &uses,
-            &parameters,
-        );
+        let made = create(&mut bench, primary, &name, &uses, &parameters);
         made.expect("it is created");
         assert_eq!(sessions(&bench, 0x153), 1);
     }
@@ -298,15 +276,7 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
         (1, 1 | DECRYPT | ENCRYPT),
     ] {
         let uses = [used(&one, &[], first), used(&two, &[], second)];
-        let made = run_with(
-            &mut bench,
-            0x153,
-            &[primary],
-            &[&name],
-            1,
-            &uses,
-            &parameters,
-        );
+        let made = create(&mut bench, primary, &name, &uses, &parameters);
         made.expect("it is created");
         assert_eq!(sessions(&bench, 0x153), 2, "the second is left out");
     }
@@ -319,43 +289,16 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
         used(&two, &[], 1 | DECRYPT),
         used(&three, &[], 1 | ENCRYPT),
     ];
-    run_with(
-        &mut bench,
-        0x153,
-        &[primary],
-        &[&name],
-        1,
-        &uses,
-        &parameters,
-    )
-    .expect("created");
+    create(&mut bench, primary, &name, &uses, &parameters).expect("created");
     // One that is not in the command makes room for the layer's.
     let uses = [used(&one, &[], 1), used(&two, &[], 1 | DECRYPT)];
-    run_with(
-        &mut bench,
-        0x153,
-        &[primary],
-        &[&name],
-        1,
-        &uses,
-        &parameters,
-    )
-    .expect("created");
+    create(&mut bench, primary, &name, &uses, &parameters).expect("created");
     assert_eq!(sessions(&bench, 0x153), 2, "the second is left out");
     let random = bench.ok(&get_random(16));
     assert!(!bench.recording.has(&random[2..]));
     // And is back.
     let uses = [used(&three, &[], 1)];
-    run_with(
-        &mut bench,
-        0x153,
-        &[primary],
-        &[&name],
-        1,
-        &uses,
-        &parameters,
-    )
-    .expect("created");
+    create(&mut bench, primary, &name, &uses, &parameters).expect("created");
     assert!(!bench.recording.has(SECRET));
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti_kit::again;
@@ -134,6 +134,39 @@ fn an_exit_while_other_threads_open_and_close_tpms_is_no_crash() {
         let status = again::only!("scene_exit_among_threads")
             .env(STATE, folder.path().join("state"))
             .env("RUSTTCTI_FSYNC", "0")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("started");
+        assert_eq!(status.code(), Some(42), "{status}");
+    }
+}
+
+/// Exits while threads that used a TPM end.
+#[test]
+#[ignore = "a scene of another test"]
+fn scene_exit_with_threads() {
+    static READY: AtomicU32 = AtomicU32::new(0);
+    static GO: AtomicBool = AtomicBool::new(false);
+    for _ in 0..2 {
+        std::thread::spawn(|| {
+            let mut tpm = Libtpms::builder().open().expect("a TPM");
+            ok(&mut tpm, &get_random(16));
+            drop(tpm);
+            READY.fetch_add(1, Ordering::SeqCst);
+            while !GO.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    rusttcti_kit::proc::until("both threads", || READY.load(Ordering::SeqCst) == 2);
+    GO.store(true, Ordering::SeqCst);
+    std::process::exit(42);
+}
+
+#[test]
+fn an_exit_while_threads_that_used_a_tpm_end_is_no_crash() {
+    for _ in 0..150 {
+        let status = again::only!("scene_exit_with_threads")
             .stdout(std::process::Stdio::null())
             .status()
             .expect("started");

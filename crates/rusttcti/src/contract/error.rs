@@ -136,7 +136,7 @@ type Cause = Box<dyn StdError + Send + Sync>;
 /// assert_eq!(error.rc(), 0x000a_0008); // TSS2_TCTI_RC_NO_CONNECTION
 /// assert_eq!(error.to_string(), "the serial line is unplugged");
 ///
-/// The interrupted action goes in front; the kind and the code stay.
+/// // The interrupted action goes in front; the kind and the code stay.
 /// let error = error.context("cannot open /dev/ttyS0");
 /// assert_eq!(error.report(), "cannot open /dev/ttyS0: the serial line is unplugged");
 ///

@@ -10,34 +10,40 @@ type Work = AtomicPtr<()>;
 
 /// The functions for [`before_end`], as many as have callers.
 static BEFORE: [Work; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
-/// The function for [`at_end`].
-static LAST: Work = AtomicPtr::new(std::ptr::null_mut());
+/// The functions for [`at_end`], as many as have callers.
+static LAST: [Work; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 
 /// Calls `work` early at the end: before all that was registered with atexit(3)
 /// until now, earlier functions of this kind included. Later calls for the same
 /// function do nothing.
 pub(crate) fn before_end(work: fn()) {
-    let work = work as *mut ();
-    for slot in &BEFORE {
-        let none = std::ptr::null_mut();
-        match slot.compare_exchange(none, work, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                // SAFETY: a function without arguments. Unloading this library
-                // calls it and ends the registration, so the pointer never dangles.
-                unsafe { libc::atexit(before) };
-                return;
-            }
-            Err(known) if known == work => return,
-            Err(_) => {}
-        }
+    if enter(&BEFORE, work) {
+        // SAFETY: a function without arguments. Unloading this library calls it and
+        // ends the registration, so the pointer never dangles.
+        unsafe { libc::atexit(before) };
     }
-    debug_assert!(false, "there is room for two");
 }
 
 /// Calls `work` last of all: the program's atexit(3) functions and the destructors
-/// of its C++ objects may use a TPM until then. There is one such function.
+/// of its C++ objects may use a TPM until then. Later calls for the same function do
+/// nothing.
 pub(crate) fn at_end(work: fn()) {
-    LAST.store(work as *mut (), Ordering::Release);
+    enter(&LAST, work);
+}
+
+/// Enters a function in the first free slot. Returns false where it is there.
+fn enter(slots: &[Work], work: fn()) -> bool {
+    let work = work as *mut ();
+    for slot in slots {
+        let none = std::ptr::null_mut();
+        match slot.compare_exchange(none, work, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return true,
+            Err(known) if known == work => return false,
+            Err(_) => {}
+        }
+    }
+    debug_assert!(false, "there is room for all");
+    false
 }
 
 /// Calls the function that was registered last and has not been called. atexit(3)
@@ -49,7 +55,9 @@ extern "C" fn before() {
 }
 
 extern "C" fn last() {
-    call(LAST.load(Ordering::Acquire));
+    for slot in &LAST {
+        call(slot.load(Ordering::Acquire));
+    }
 }
 
 fn call(work: *mut ()) {

@@ -9,6 +9,7 @@
 mod callbacks;
 mod load;
 pub(crate) mod openssl;
+mod thread_end;
 
 use std::ffi::{c_int, c_uchar};
 use std::os::fd::{AsRawFd, OwnedFd};

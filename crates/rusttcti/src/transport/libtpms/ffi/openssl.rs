@@ -22,6 +22,7 @@ use std::time::Duration;
 use libloading::os::unix::{Library, RTLD_LAZY};
 
 use super::load::keep_loaded;
+use super::thread_end::{self, StopThread};
 use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::exit::before_end;
 use crate::sys::fork::{Generation, without_fork};
@@ -37,7 +38,7 @@ struct LibraryContext {
     set_default: unsafe extern "C" fn(RawContext) -> RawContext,
     random: unsafe extern "C" fn(RawContext, *mut u8, usize, c_uint) -> c_int,
     stop_thread: unsafe extern "C" fn(RawContext),
-    stop_all: unsafe extern "C" fn(),
+    stop_all: StopThread,
     free: unsafe extern "C" fn(RawContext),
     /// The thread that made it.
     maker: usize,
@@ -75,7 +76,7 @@ fn is_ending() -> bool {
     ENDER.load(Ordering::SeqCst) != 0
 }
 
-fn is_another_thread_ending() -> bool {
+pub(super) fn is_another_thread_ending() -> bool {
     let ender = ENDER.load(Ordering::SeqCst);
     ender != 0 && ender != this_thread()
 }
@@ -251,6 +252,9 @@ impl ContextGuard {
         // SAFETY: the context lives as long as `self`; one byte. Where there
         // are no random numbers, libtpms says so.
         without_fork(|| unsafe { (context.random)(context.context, &mut byte, 1, 0) });
+        if !THREAD.with(|thread| thread.is_ours.get()) {
+            thread_end::watch(context.stop_all);
+        }
         // OpenSSL is set up now, so its clean-up comes after this.
         before_end(end);
     }
@@ -304,6 +308,7 @@ fn end() {
             is_out(caller.load(Ordering::SeqCst)).then_some(())
         });
     }
+    thread_end::wait_for_the_ended(deadline);
 }
 
 impl LibraryContext {
@@ -321,6 +326,7 @@ impl LibraryContext {
             let stop_all = *library.get(b"OPENSSL_thread_stop\0").ok()?;
             let stop_thread = *library.get(b"OPENSSL_thread_stop_ex\0").ok()?;
             let free = *library.get(b"OSSL_LIB_CTX_free\0").ok()?;
+            thread_end::prepare();
             let context = new();
             (!context.is_null()).then(|| Self {
                 context,

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The end of a program's thread that used an embedded TPM.
+//!
+//! OpenSSL has a destructor (pthread_key_create(3)) that frees at a thread's end what
+//! it keeps for the thread. Its clean-up at the end of the process frees the same. A
+//! thread that ends while the process ends has it freed twice, and the program, which
+//! may know nothing of OpenSSL, crashes. So a destructor of ours has OpenSSL forget
+//! the thread: pthreads calls it first, because its key is the older one, unless the
+//! program itself set OpenSSL up before. Once the clean-up may have begun, the thread
+//! waits instead.
+
+use std::ffi::{c_uint, c_void};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::openssl::is_another_thread_ending;
+use crate::sys::deadline::{Deadline, retry_until};
+use crate::sys::exit::at_end;
+use crate::sys::fork::without_fork;
+
+/// `OPENSSL_thread_stop`.
+pub(super) type StopThread = unsafe extern "C" fn();
+
+/// How long a thread's end is put off at most while the process ends.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The key whose value for a thread is its [`StopThread`]; none where all keys of
+/// the process are taken.
+static KEY: OnceLock<Option<c_uint>> = OnceLock::new();
+
+/// How many threads have OpenSSL forget them right now.
+static STOPPING: AtomicUsize = AtomicUsize::new(0);
+/// How many threads wait for the end of the process.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Whether OpenSSL's clean-up is over, or this library is being unloaded.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+/// Makes the key. It is called before OpenSSL makes its own, where that is up to us.
+pub(super) fn prepare() {
+    KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: `key` can be written to; the destructor stays until `forget_key`.
+        let result = unsafe { libc::pthread_key_create(&raw mut key, Some(ended)) };
+        at_end(forget_key);
+        (result == 0).then_some(key)
+    });
+}
+
+/// Has OpenSSL forget this thread when it ends. It is called on a program's thread.
+pub(super) fn watch(stop_thread: StopThread) {
+    if let Some(key) = KEY.get().copied().flatten() {
+        // SAFETY: the key is there. Where there is no memory for the value, the
+        // thread ends as it did without this.
+        unsafe { libc::pthread_setspecific(key, stop_thread as *const c_void) };
+    }
+}
+
+/// Waits for threads whose end began before the end of the process was announced.
+pub(super) fn wait_for_the_ended(deadline: Deadline) {
+    retry_until(deadline, || none_in(&STOPPING));
+}
+
+fn none_in(count: &AtomicUsize) -> Option<()> {
+    (count.load(Ordering::SeqCst) == 0).then_some(())
+}
+
+/// A thread that used an embedded TPM ends.
+extern "C" fn ended(stop_thread: *mut c_void) {
+    // Announce first, then check: `end` does so too, so one of the two always sees
+    // the other.
+    let is_stopped = without_fork(|| {
+        STOPPING.fetch_add(1, Ordering::SeqCst);
+        let may_stop = !is_another_thread_ending();
+        if may_stop {
+            // SAFETY: `watch` made the pointer of a `StopThread`. libcrypto is
+            // never unloaded once it was used. The thread ends, so all that
+            // OpenSSL keeps for it may go.
+            unsafe { ptr::read((&raw const stop_thread).cast::<StopThread>())() };
+        }
+        STOPPING.fetch_sub(1, Ordering::SeqCst);
+        may_stop
+    });
+    if !is_stopped {
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        let deadline = Deadline::after(Some(LONGEST_WAIT));
+        retry_until(deadline, || IS_OVER.load(Ordering::SeqCst).then_some(()));
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs last of all at the end of the process, and when this library is unloaded:
+/// threads that end from now on must not call it.
+fn forget_key() {
+    IS_OVER.store(true, Ordering::SeqCst);
+    if let Some(key) = KEY.get().copied().flatten() {
+        // SAFETY: `prepare` made the key, and nothing uses it any more.
+        unsafe { libc::pthread_key_delete(key) };
+    }
+    let deadline = Deadline::after(Some(LONGEST_WAIT));
+    retry_until(deadline, || none_in(&STOPPING).and(none_in(&WAITING)));
+}

@@ -22,7 +22,7 @@ case "${1:-}" in
         ;;
 esac
 if [ -z "$reproduce" ]; then
-    [[ "${1:-}" =~ ^[0-9]+$ ]] || usage
+    [[ "${1:-}" =~ ^[1-9][0-9]*$ ]] || usage
     seconds=$1
     shift
 fi

@@ -111,6 +111,10 @@ fn spelt(input: &mut Input<'_>) {
         assert!(read.is_err(), "{text:?}: file= names no file");
         return;
     }
+    if name == "cmd" && conf.is_empty() {
+        assert!(read.is_err(), "{text:?}: no command line");
+        return;
+    }
     let read = read.unwrap_or_else(|error| panic!("{text:?} is a chain: {error:?}"));
     assert_eq!(read.layers().count(), files.len(), "{text:?}");
     assert_eq!(read.transport(), Some(name));

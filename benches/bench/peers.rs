@@ -38,7 +38,7 @@ pub fn open(module: &str, conf: &str) -> TctiLdr {
 /// before is as well.
 pub fn start(tcti: &mut impl Tcti) {
     let mut response = [0; 4096];
-    tcti.transmit(STARTUP).expect("sent");
+    tcti.transmit(&STARTUP).expect("sent");
     tcti.receive(&mut response, None).expect("a response");
 }
 

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use rusttcti::header::Header;
+use rusttcti::wire::CommandCode;
 use rusttcti::{__private as private, Context, Tcti};
 use rusttcti_kit::commands::command;
 use rusttcti_kit::vtable::{Vtable, rc};
@@ -98,7 +99,7 @@ impl<T: Tcti> Client<T> {
 
     /// Sends TPM2_GetRandom, or what looks like it, of so many bytes more.
     pub(crate) fn send(&mut self, more: usize) -> bool {
-        self.transmit(&command(0x17b, &vec![0x5a; more]))
+        self.transmit(&command(CommandCode::GET_RANDOM, &vec![0x5a; more]))
     }
 
     /// Receives into so many bytes; the response if there is one.

@@ -8,37 +8,38 @@ use std::cell::OnceCell;
 
 use rusttcti::header::Header;
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti_kit::commands::command;
 
 use crate::client::Client;
 use crate::input::Input;
 
 /// Commands that say and change something, short ones and long ones.
-const CODES: [u32; 24] = [
-    0x144, // Startup
-    0x145, // Shutdown
-    0x143, // SelfTest
-    0x17b, // GetRandom
-    0x17a, // GetCapability
-    0x17e, // PCR_Read
-    0x182, // PCR_Extend
-    0x13d, // PCR_Reset
-    0x176, // StartAuthSession
-    0x165, // FlushContext
-    0x131, // CreatePrimary
-    0x173, // ReadPublic
-    0x162, // ContextSave
-    0x161, // ContextLoad
-    0x12a, // NV_DefineSpace
-    0x137, // NV_Write
-    0x14e, // NV_Read
-    0x126, // Clear
-    0x129, // HierarchyChangeAuth
-    0x121, // HierarchyControl
-    0x167, // LoadExternal
-    0x17d, // Hash
-    0x181, // ReadClock
-    0x189, // PolicyGetDigest
+const CODES: [CommandCode; 24] = [
+    CommandCode::STARTUP,
+    CommandCode::SHUTDOWN,
+    CommandCode::SELF_TEST,
+    CommandCode::GET_RANDOM,
+    CommandCode::GET_CAPABILITY,
+    CommandCode::PCR_READ,
+    CommandCode::PCR_EXTEND,
+    CommandCode::PCR_RESET,
+    CommandCode::START_AUTH_SESSION,
+    CommandCode::FLUSH_CONTEXT,
+    CommandCode::CREATE_PRIMARY,
+    CommandCode::READ_PUBLIC,
+    CommandCode::CONTEXT_SAVE,
+    CommandCode::CONTEXT_LOAD,
+    CommandCode::NV_DEFINE_SPACE,
+    CommandCode::NV_WRITE,
+    CommandCode::NV_READ,
+    CommandCode::CLEAR,
+    CommandCode::HIERARCHY_CHANGE_AUTH,
+    CommandCode::HIERARCHY_CONTROL,
+    CommandCode::LOAD_EXTERNAL,
+    CommandCode::HASH,
+    CommandCode::READ_CLOCK,
+    CommandCode::POLICY_GET_DIGEST,
 ];
 
 thread_local! {
@@ -67,7 +68,7 @@ pub(crate) fn run(input: &[u8]) {
     while client.is_waiting() {
         client.receive(4096, -1);
     }
-    let sent = client.transmit(&command(0x17b, &[0, 8]));
+    let sent = client.transmit(&command(CommandCode::GET_RANDOM, &[0, 8]));
     assert!(sent, "{}", crate::client::last_error());
     let response = client.receive(4096, -1).expect("an answer");
     assert!(Header::fits(&response));
@@ -89,7 +90,7 @@ fn step(client: &mut Client<Libtpms>, input: &mut Input<'_>) {
         }
         8 => {
             let (tag, code) = (input.number::<2>() as u16, input.number::<4>() as u32);
-            client.transmit(&tagged(tag, code, input.string()));
+            client.transmit(&tagged(tag, CommandCode(code), input.string()));
         }
         9..12 => {
             client.receive(4096, -1);
@@ -109,12 +110,12 @@ fn step(client: &mut Client<Libtpms>, input: &mut Input<'_>) {
         // More than a TPM takes.
         _ => {
             let size = usize::from(input.byte()) << 5;
-            client.transmit(&tagged(0x8001, 0x17d, &vec![0x5d; size]));
+            client.transmit(&tagged(0x8001, CommandCode::HASH, &vec![0x5d; size]));
         }
     }
 }
 
-fn tagged(tag: u16, code: u32, body: &[u8]) -> Vec<u8> {
+fn tagged(tag: u16, code: CommandCode, body: &[u8]) -> Vec<u8> {
     let mut bytes = command(code, body);
     bytes[..2].copy_from_slice(&tag.to_be_bytes());
     bytes

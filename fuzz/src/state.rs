@@ -17,6 +17,7 @@ use rusttcti::ErrorKind;
 use rusttcti::fuzzing::State;
 use rusttcti::header::Header;
 use rusttcti::transport::libtpms::{Libtpms, Startup};
+use rusttcti::wire::CommandCode;
 use rusttcti_kit::commands::command;
 use tempfile::TempDir;
 
@@ -176,7 +177,7 @@ fn open(valid: &Valid, bytes: &[u8], is_readable: bool) {
         Ok(tpm) => {
             assert!(is_readable, "opened what cannot be read");
             let mut client = Client::new(tpm);
-            assert!(client.transmit(&command(0x17b, &[0, 8])));
+            assert!(client.transmit(&command(CommandCode::GET_RANDOM, &[0, 8])));
             let response = client.receive(4096, -1).expect("an answer");
             assert!(Header::fits(&response));
             drop(client);

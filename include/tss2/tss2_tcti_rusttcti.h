@@ -14,8 +14,8 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * What this module is: its name, description, configuration and Init function.
- * Tss2_TctiLdr asks for it.
+ * Returns this module's name, description, configuration and Init function.
+ * Tss2_TctiLdr calls it.
  */
 const TSS2_TCTI_INFO *Tss2_Tcti_Info(void);
 
@@ -24,13 +24,13 @@ const TSS2_TCTI_INFO *Tss2_Tcti_Info(void);
  * `{ LAYER [ "," key "=" value ]* ":" } TRANSPORT [ ":" CONF ]`.
  *
  * With a NULL `tctiContext`, `*size` becomes the size that a context needs.
- * Otherwise `tctiContext` is memory of `*size` bytes, aligned as by malloc().
- * `conf` is the chain; NULL or an empty one is the system's TPM device.
+ * Otherwise `tctiContext` is memory of `*size` bytes, aligned as by malloc(). `conf`
+ * is the chain; NULL or an empty string is the system's TPM device.
  *
  * Returns TSS2_RC_SUCCESS, or TSS2_TCTI_RC_BAD_REFERENCE (`size` is NULL),
- * TSS2_TCTI_RC_BAD_VALUE (`*size` is too small; the chain has a mistake), or
- * what opening the transport failed with; then nothing was written to
- * `tctiContext`, and Tss2_Tcti_Rusttcti_LastError() tells why.
+ * TSS2_TCTI_RC_BAD_VALUE (`*size` is too small; the chain has a mistake), or the error
+ * of opening the transport. On an error nothing was written to `tctiContext`, and
+ * Tss2_Tcti_Rusttcti_LastError() returns the reason.
  */
 TSS2_RC Tss2_Tcti_Rusttcti_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                 size_t *size,
@@ -49,7 +49,7 @@ TSS2_RC Tss2_Tcti_Rusttcti_Device_Init(TSS2_TCTI_CONTEXT *tctiContext,
 /**
  * Initialises a context of the transport `swtpm`. `conf` is
  * `host=HOST,port=PORT` or `path=PATH`; NULL is localhost, port 2321.
- * `persistent=1` in addition keeps the connection, and other processes out.
+ * `persistent=1` keeps the connection open, which shuts other processes out.
  *
  * Otherwise as Tss2_Tcti_Rusttcti_Init().
  */
@@ -89,7 +89,7 @@ TSS2_RC Tss2_Tcti_Rusttcti_Libtpms_Init(TSS2_TCTI_CONTEXT *tctiContext,
 
 /**
  * Initialises a context of the transport `spidev`, a TPM on an SPI bus.
- * `conf` is `PATH,speed=HZ,share=1`, each of which may be left out; NULL is
+ * `conf` is `PATH,speed=HZ,share=1`, in which each part may be left out; NULL is
  * /dev/spidev0.1.
  *
  * Otherwise as Tss2_Tcti_Rusttcti_Init().
@@ -100,7 +100,8 @@ TSS2_RC Tss2_Tcti_Rusttcti_Spidev_Init(TSS2_TCTI_CONTEXT *tctiContext,
 
 /**
  * Initialises a context of the transport `i2c`, a TPM on an I2C bus.
- * `conf` is `PATH,address=NUMBER,share=1`, all but the path may be left out.
+ * `conf` is `PATH,address=NUMBER,share=1`, in which all but the path may be left
+ * out.
  *
  * Otherwise as Tss2_Tcti_Rusttcti_Init().
  */
@@ -119,20 +120,20 @@ TSS2_RC Tss2_Tcti_Rusttcti_Null_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                      const char *conf);
 
 /**
- * Power-cycles the TPM behind a context of this module: what is permanent
- * stays, all else is lost.
+ * Power-cycles the TPM behind a context of this module: permanent state stays, all
+ * else is lost.
  *
- * Returns TSS2_RC_SUCCESS; TSS2_TCTI_RC_NOT_IMPLEMENTED where the transport
- * has no power over its TPM; TSS2_TCTI_RC_BAD_SEQUENCE while a response is
- * awaited; TSS2_TCTI_RC_BAD_CONTEXT for a context of another module, as the
- * one around ours that Tss2_TctiLdr_Initialize() makes is.
+ * Returns TSS2_RC_SUCCESS; TSS2_TCTI_RC_NOT_IMPLEMENTED if the transport does not
+ * control its TPM's power; TSS2_TCTI_RC_BAD_SEQUENCE while a response is awaited;
+ * TSS2_TCTI_RC_BAD_CONTEXT for a context of another module, such as the one that
+ * Tss2_TctiLdr_Initialize() makes around ours.
  */
 TSS2_RC Tss2_Tcti_Rusttcti_Reset(TSS2_TCTI_CONTEXT *tctiContext);
 
 /**
- * What this thread's last failed call of this module failed with, as a
- * sentence in UTF-8; empty if none has failed. Never NULL. The text stays
- * until the thread's next failure.
+ * Returns the error of this thread's last failed call of this module, as a sentence in
+ * UTF-8; empty if no call has failed. Never NULL. The text is valid until the thread's
+ * next failure.
  */
 const char *Tss2_Tcti_Rusttcti_LastError(void);
 

@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus};
 use std::ptr;
 use std::time::Duration;
 
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti, TctiLdr};
 use rusttcti_kit::again;
 use rusttcti_kit::commands::{command, get_random};
@@ -52,7 +53,7 @@ fn use_and_close(mut tcti: impl Tcti) {
         assert!(!has_sigpipe());
     };
     gone(tcti.transmit(&get_random(4)).expect_err("nobody reads"));
-    tcti.transmit(&command(0x143, &[1; 8]))
+    tcti.transmit(&command(CommandCode::SELF_TEST, &[1; 8]))
         .expect("this one is taken");
     assert!(!has_sigpipe());
     let canceller = tcti.canceller().expect("it has one");

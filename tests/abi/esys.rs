@@ -5,6 +5,7 @@ use std::process::Command;
 use std::ptr;
 
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Error, ErrorKind, Esys, OwnedEsys};
 use tss_esapi_sys::*;
 
@@ -76,7 +77,7 @@ fn the_first_command_just_works_and_a_startup_says_that_it_was_done() {
         // ESYS takes the TPM's answer, that it was started before, for success.
         assert_eq!(Esys_Startup(esys.as_ptr(), SU_CLEAR), 0);
     }
-    let startup = rusttcti_kit::commands::command(0x144, &SU_CLEAR.to_be_bytes());
+    let startup = rusttcti_kit::commands::command(CommandCode::STARTUP, &SU_CLEAR.to_be_bytes());
     let c = rusttcti_kit::vtable::Vtable(tcti.as_ptr());
     assert_eq!(c.transmit(&startup), 0);
     assert_eq!(

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use rusttcti::wire::CommandCode;
 use rusttcti_kit::again;
 use rusttcti_kit::chains::Chains;
 use rusttcti_kit::commands::{get_random, response_code};
@@ -43,7 +44,12 @@ fn define_counter(context: &Opened) {
 }
 
 fn counter(context: &Opened) -> u64 {
-    let read = authorized(0x14e, &[NV_INDEX, NV_INDEX], 1, &[0, 8, 0, 0]);
+    let read = authorized(
+        CommandCode::NV_READ,
+        &[NV_INDEX, NV_INDEX],
+        1,
+        &[0, 8, 0, 0],
+    );
     let response = context.ok(&read);
     u64::from_be_bytes(response[16..24].try_into().expect("eight bytes"))
 }
@@ -66,7 +72,7 @@ fn scene_all_is_closed() {
     }
     drop(context);
     assert!(module.open(&chain).works(), "a new context");
-    assert_eq!(proc::children(), []);
+    assert_eq!(proc::children(), [0_i32; 0]);
     assert_eq!(proc::threads(), 2);
 }
 

@@ -4,6 +4,7 @@
 
 use std::os::fd::AsRawFd;
 
+use rusttcti::wire::CommandCode;
 use rusttcti_kit::again;
 use rusttcti_kit::chains::{Chains, SHELL_TPM};
 use rusttcti_kit::commands::get_random;
@@ -99,7 +100,7 @@ fn scene_few_descriptors() {
         refused + failed > 0 && refused + failed < 16,
         "{chain}: {refused} refused, {failed} failed; {before:?}"
     );
-    assert_eq!(proc::children(), []);
+    assert_eq!(proc::children(), [0_i32; 0]);
     assert!(module.open(&chain).works());
 }
 
@@ -123,7 +124,10 @@ fn scene_no_threads() {
     for _ in 0..2 {
         context.ok(&get_random(10));
         let key = context.ok(&create_primary_ecc());
-        context.ok(&rusttcti_kit::commands::command(0x165, &key[10..14]));
+        context.ok(&rusttcti_kit::commands::command(
+            CommandCode::FLUSH_CONTEXT,
+            &key[10..14],
+        ));
     }
     assert_eq!(proc::threads(), 2, "the test program's own");
     let Err((code, text)) = module.try_open(SHELL_TPM) else {

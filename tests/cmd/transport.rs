@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::cmd::Cmd;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Error, ErrorKind, Module, Tcti};
 use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::poll::polls;
@@ -216,7 +217,10 @@ fn a_command_that_reads_nothing_fails_in_time_and_without_a_signal() {
     let mut cmd = start("sleep 1000");
     let begun = Instant::now();
     let error = (0..100)
-        .find_map(|_| cmd.transmit(&command(0x17b, &[0; 4000])).err())
+        .find_map(|_| {
+            cmd.transmit(&command(CommandCode::GET_RANDOM, &[0; 4000]))
+                .err()
+        })
         .expect("a pipe has no room for this");
     assert_eq!(error.kind(), ErrorKind::IoError, "{error}");
     assert!(error.to_string().contains("sleep 1000"), "{error}");

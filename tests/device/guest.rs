@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::device::Device;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Error, ErrorKind, Module, PollHandle, Tcti};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::signals;
@@ -50,13 +51,16 @@ fn create_rsa(unique: u8) -> Vec<u8> {
     parameters.extend(template);
     parameters.extend([0, 0, 0, 0, 0, 0]);
     const OWNER: u32 = 0x4000_0001;
-    authorized(0x131, &[OWNER], 1, &parameters)
+    authorized(CommandCode::CREATE_PRIMARY, &[OWNER], 1, &parameters)
 }
 
 /// Removes the object that a response of TPM2_CreatePrimary names.
 fn flush(device: &mut Device, response: &[u8]) {
     assert_eq!(response_code(response), 0, "{response:02x?}");
-    ok(device, &command(0x165, &response[10..14]));
+    ok(
+        device,
+        &command(CommandCode::FLUSH_CONTEXT, &response[10..14]),
+    );
 }
 
 fn shows_input(handle: PollHandle, within: Duration) -> bool {
@@ -84,7 +88,10 @@ fn commands_and_responses_of_every_size_pass() {
         // TPM2_GetCapability of all commands: a response of over a kilobyte.
         let response = ok(
             &mut device,
-            &command(0x17a, &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0]),
+            &command(
+                CommandCode::GET_CAPABILITY,
+                &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0],
+            ),
         );
         assert!(response.len() > 400, "{path}: {}", response.len());
     }
@@ -204,7 +211,7 @@ fn a_command_too_large_for_the_kernel_is_refused_and_the_next_one_passes() {
     for path in PATHS {
         let mut device = open(path);
         let error = device
-            .transmit(&command(0x17b, &[0; 20_000]))
+            .transmit(&command(CommandCode::GET_RANDOM, &[0; 20_000]))
             .expect_err("too large");
         assert_eq!(error.kind(), ErrorKind::BadValue, "{error}");
         assert!(error.to_string().contains(path), "{error}");

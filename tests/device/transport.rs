@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::device::Device;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Error, ErrorKind, Module, PollHandle, Tcti};
 use rusttcti_kit::again;
 use rusttcti_kit::commands::get_random;
@@ -165,7 +166,10 @@ fn a_device_that_takes_nothing_fails_a_command_in_time() {
     let error = (0..1000)
         .find_map(|_| {
             device
-                .transmit(&rusttcti_kit::commands::command(0x17b, &[0; 4000]))
+                .transmit(&rusttcti_kit::commands::command(
+                    CommandCode::GET_RANDOM,
+                    &[0; 4000],
+                ))
                 .err()
         })
         .expect("it cannot take four megabytes");

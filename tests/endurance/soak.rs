@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use rusttcti::wire::CommandCode;
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::loaded::{Loaded, Opened};
 use rusttcti_kit::mssim::Simulator;
@@ -108,7 +109,7 @@ fn repeat(rounds: u64, way: &str, chain: &str, before: &mut Vec<u8>) {
         use_once(&context, before);
         if has_thread && number % 10 == 0 {
             // TPM2_SelfTest, which runs on a thread of its own.
-            context.ok(&command(0x143, &[0]));
+            context.ok(&command(CommandCode::SELF_TEST, &[0]));
         }
     };
     match way {
@@ -265,7 +266,7 @@ fn device_leaves_nothing_behind() {
         });
         let soaked = std::panic::catch_unwind(|| soak("device", &format!("device:{path}")));
         // Any other command ends the device.
-        std::fs::write(&path, command(0, &[])).expect("written");
+        std::fs::write(&path, command(CommandCode(0), &[])).expect("written");
         if let Err(panic) = soaked {
             std::panic::resume_unwind(panic);
         }

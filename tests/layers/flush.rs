@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusttcti::layer::flush::Flush;
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::proc::printed;
@@ -33,7 +34,7 @@ fn create(folder: &Path, tcti: &str) -> Output {
 /// The handles of transient objects.
 fn transient(tcti: &mut dyn Tcti) -> usize {
     let words = [1_u32, 0x8000_0000, 254].map(u32::to_be_bytes).concat();
-    let response = ok(tcti, &command(0x17a, &words));
+    let response = ok(tcti, &command(CommandCode::GET_CAPABILITY, &words));
     (response.len() - 19) / 4
 }
 

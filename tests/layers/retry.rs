@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::layer::retry::Retry;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Cancel, Context, Error, ErrorKind, Result, Tcti};
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::scripted::{Log, Scripted, answer, put};
@@ -187,7 +188,7 @@ fn a_command_that_cannot_be_sent_again_has_failed() {
 /// TPM answers with TPM_RC_RETRY.
 fn create() -> Vec<u8> {
     let primary = create_primary_ecc();
-    authorized(0x153, &[0x8000_0000], 1, &primary[27..])
+    authorized(CommandCode::CREATE, &[0x8000_0000], 1, &primary[27..])
 }
 
 #[test]

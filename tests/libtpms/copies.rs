@@ -128,7 +128,7 @@ fn a_copy_that_is_not_started_draws_fresh_numbers_after_its_startup() {
     let drawn = || {
         let tpm = Libtpms::builder().state(&*state).startup(Startup::None);
         let mut tpm = tpm.open().expect("a TPM");
-        ok(&mut tpm, STARTUP);
+        ok(&mut tpm, &STARTUP);
         random(&mut tpm)
     };
     assert_ne!(drawn(), drawn());

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::commands::{command, response_code};
 use rusttcti_kit::long::{LONG, Long, flush, provisioned};
@@ -52,17 +53,21 @@ fn run(tpm: &mut Libtpms, long: &Long) -> (Duration, Duration, bool) {
     assert!(
         tpm.canceller().is_some(),
         "{}: transmit ran it itself",
-        long.name
+        long.name()
     );
     let (looking, found) = timed(|| look(tpm));
     let early = found.is_none();
     let response = found.unwrap_or_else(|| {
-        assert!(polls(tpm, MINUTE), "{}: the handle never fired", long.name);
+        assert!(
+            polls(tpm, MINUTE),
+            "{}: the handle never fired",
+            long.name()
+        );
         look(tpm).expect("the handle said so")
     });
     let code = response_code(&response);
-    assert_eq!(code, 0, "{}: response code 0x{code:x}", long.name);
-    assert!(!polls(tpm, Duration::ZERO), "{}: it was taken", long.name);
+    assert_eq!(code, 0, "{}: response code 0x{code:x}", long.name());
+    assert!(!polls(tpm, Duration::ZERO), "{}: it was taken", long.name());
     flush(tpm);
     (sending, looking, early)
 }
@@ -81,13 +86,21 @@ fn each_long_command_leaves_its_caller_free_and_its_response_is_polled_for() {
             early += usize::from(too_early);
             runs += 1;
         }
-        assert!(sending < PROMPT, "{}: transmit took {sending:?}", long.name);
-        assert!(looking < PROMPT, "{}: receive took {looking:?}", long.name);
+        assert!(
+            sending < PROMPT,
+            "{}: transmit took {sending:?}",
+            long.name()
+        );
+        assert!(
+            looking < PROMPT,
+            "{}: receive took {looking:?}",
+            long.name()
+        );
         // Others may be done before one can look.
         assert!(
             early > 0 || !long.is_search(),
             "{}: its response was there at once, {runs} times",
-            long.name
+            long.name()
         );
     }
     assert!(Alarms::count() > 100, "hardly a storm");
@@ -98,12 +111,13 @@ fn these_are_all_the_commands_that_transmit_does_not_run_itself() {
     let mut tpm = provisioned();
     // TPM2_GetCapability: up to 256 commands from the first one on.
     let capability = [0, 0, 0, 2, 0, 0, 1, 0x1f, 0, 0, 1, 0];
-    let response = ok(&mut tpm, &command(0x17a, &capability));
+    let response = ok(&mut tpm, &command(CommandCode::GET_CAPABILITY, &capability));
     let codes = response[19..].chunks_exact(4);
-    let codes: Vec<u32> = codes
-        .map(|attributes| u32::from_be_bytes(attributes.try_into().expect("four")) & 0xffff)
+    let codes: Vec<CommandCode> = codes
+        .map(|attributes| u32::from_be_bytes(attributes.try_into().expect("four")))
+        .map(|attributes| CommandCode(attributes & 0xffff))
         .collect();
-    assert!(codes.len() > 90, "{codes:x?}");
+    assert!(codes.len() > 90, "{codes:?}");
     let mut found = BTreeSet::new();
     for code in codes {
         tpm.transmit(&command(code, &[])).expect("sent");
@@ -117,7 +131,7 @@ fn these_are_all_the_commands_that_transmit_does_not_run_itself() {
     let known = LONG
         .iter()
         .map(|long| long.code)
-        .filter(|code| *code != 0x176);
+        .filter(|code| *code != CommandCode::START_AUTH_SESSION);
     assert_eq!(found, known.collect());
 }
 
@@ -139,14 +153,14 @@ fn another_thread_cancels_a_search_from_a_seed_and_harms_no_other() {
             match response_code(&response[..size]) {
                 CANCELED => canceled += 1,
                 0 => flush(&mut tpm), // found before it heard
-                other => panic!("{}: response code 0x{other:x}", long.name),
+                other => panic!("{}: response code 0x{other:x}", long.name()),
             }
             other.join().expect("no panic");
         }
         // The keys of the others are not made from a seed, so that libtpms leaves
         // the search to OpenSSL, which it cannot interrupt.
-        if long.name == "CreatePrimary" {
-            assert!(canceled >= 5, "{}: {canceled} of 6", long.name);
+        if long.name() == "CreatePrimary" {
+            assert!(canceled >= 5, "{}: {canceled} of 6", long.name());
         }
     }
 }

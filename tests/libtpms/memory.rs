@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::again;
 use rusttcti_kit::commands::{command, get_random, response_code};
@@ -91,7 +92,10 @@ fn short_and_long_commands_of_a_context_take_turns() {
         ok(&mut tpm, &get_random(16));
         ok(&mut tpm, &create_primary_ecc());
         ok(&mut tpm, &get_random(16));
-        ok(&mut tpm, &command(0x165, &[0x80, 0, 0, 0])); // TPM2_FlushContext
+        ok(
+            &mut tpm,
+            &command(CommandCode::FLUSH_CONTEXT, &[0x80, 0, 0, 0]),
+        ); // TPM2_FlushContext
         ok(&mut tpm, &pcr_extend(DEBUG_PCR, 1));
     }
 }
@@ -125,7 +129,7 @@ fn localities_are_felt_by_the_tpm() {
 /// TPM2_ReadClock: the milliseconds since the TPM was powered on, and how often
 /// that was.
 fn clock(tpm: &mut Libtpms) -> (u64, u32) {
-    let response = ok(tpm, &command(0x181, &[]));
+    let response = ok(tpm, &command(CommandCode::READ_CLOCK, &[]));
     let time = response[10..18].try_into().expect("8 bytes");
     let resets = response[26..30].try_into().expect("4 bytes");
     (u64::from_be_bytes(time), u32::from_be_bytes(resets))
@@ -156,7 +160,7 @@ fn each_tpm_has_its_own_time() {
 fn nobody_is_physically_present() {
     let mut tpm = new();
     // TPM2_PP_Commands by the platform, with no commands to add or to take out.
-    let pp_commands = authorized(0x12d, &[0x4000_000c], 1, &[0; 8]);
+    let pp_commands = authorized(CommandCode::PP_COMMANDS, &[0x4000_000c], 1, &[0; 8]);
     let response = call(&mut tpm, &pp_commands).expect("a response");
     assert_eq!(response_code(&response), 0x990, "TPM_RC_PP, of session 1");
 }

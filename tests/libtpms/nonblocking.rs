@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Context, ErrorKind, Tcti};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::poll::polls;
@@ -22,7 +23,7 @@ fn new() -> Libtpms {
 
 /// TPM2_SelfTest of everything.
 fn self_test() -> Vec<u8> {
-    command(0x143, &[1])
+    command(CommandCode::SELF_TEST, &[1])
 }
 
 fn receive(tpm: &mut Libtpms) -> Vec<u8> {
@@ -58,7 +59,7 @@ fn transmit_of_a_long_command_returns_at_once_and_the_response_follows() {
 
 /// Flushes the object that was loaded last, if any.
 fn flush(tpm: &mut Libtpms) {
-    let _ = call(tpm, &command(0x165, &[0x80, 0, 0, 0])).expect("a response");
+    let _ = call(tpm, &command(CommandCode::FLUSH_CONTEXT, &[0x80, 0, 0, 0])).expect("a response");
 }
 
 #[test]
@@ -161,7 +162,8 @@ fn a_second_command_waits_for_the_first_ones_response_to_be_received() {
 #[test]
 fn a_command_longer_than_any_is_the_tpms_to_refuse() {
     let mut tpm = new();
-    let response = call(&mut tpm, &command(0x17b, &[0; 9000])).expect("a response");
+    let response =
+        call(&mut tpm, &command(CommandCode::GET_RANDOM, &[0; 9000])).expect("a response");
     assert_eq!(response_code(&response), 0x142, "TPM_RC_COMMAND_SIZE");
     ok(&mut tpm, &get_random(8));
 }

@@ -9,6 +9,7 @@ use std::process::Output;
 use libloading::os::unix::Library;
 use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::{CommandBuilder, CommandCode, capability, property};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::proc::printed;
 use rusttcti_kit::tpm::{DEBUG_PCR, call, create_primary_ecc, ok, pcr_extend};
@@ -119,15 +120,15 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
         // libtpms computes these without its context of OpenSSL.
         get_random(1),
         get_random(48),
-        command(0x17a, &[0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127]), // GetCapability: properties
-        command(0x17a, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 127]), // ... algorithms
-        command(0x17a, &[0, 0, 0, 2, 0, 0, 1, 0x1f, 0, 0, 0, 127]), // ... commands
-        command(0x17a, &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 127]), // ... curves
-        command(0x17e, &[0, 0, 0, 1, 0, 0x0b, 3, 7, 0, 0]),      // PCR_Read
-        command(0x181, &[]),                                     // ReadClock
+        CommandBuilder::get_capability(capability::TPM_PROPERTIES, property::FIXED, 127).build(),
+        CommandBuilder::get_capability(capability::ALGS, 0, 127).build(),
+        CommandBuilder::get_capability(capability::COMMANDS, 0, 127).build(),
+        CommandBuilder::get_capability(capability::ECC_CURVES, 0, 127).build(),
+        command(CommandCode::PCR_READ, &[0, 0, 0, 1, 0, 0x0b, 3, 7, 0, 0]),
+        command(CommandCode::READ_CLOCK, &[]),
         // These need it: the first one encrypts.
-        command(0x162, &[0x80, 0, 0, 0]), // ContextSave
-        command(0x146, &[0, 2, 1, 2]),    // StirRandom
+        command(CommandCode::CONTEXT_SAVE, &[0x80, 0, 0, 0]),
+        command(CommandCode::STIR_RANDOM, &[0, 2, 1, 2]),
         pcr_extend(DEBUG_PCR, 1),
     ];
     for _ in 0..100 {
@@ -136,7 +137,7 @@ fn short_commands_work_whatever_became_of_the_programs_openssl() {
         }
     }
     // Nor is the TPM in failure mode.
-    let tested = call(&mut tpm, &command(0x17c, &[])).expect("a response"); // GetTestResult
+    let tested = call(&mut tpm, &command(CommandCode::GET_TEST_RESULT, &[])).expect("a response"); // GetTestResult
     assert_eq!(response_code(&tested), 0);
     assert_eq!(tested[tested.len() - 4..], [0, 0, 0, 0], "TPM_RC_SUCCESS");
     tpm.finalize().expect("closed");

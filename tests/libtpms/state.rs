@@ -80,7 +80,7 @@ fn names_in(path: &Path) -> Vec<String> {
 fn the_first_command_just_works_and_a_second_startup_is_refused() {
     let mut tpm = rusttcti::open("libtpms").expect("a TPM");
     assert_eq!(ok(&mut tpm, &get_random(16)).len(), 28);
-    let response = call(&mut tpm, STARTUP).expect("a response");
+    let response = call(&mut tpm, &STARTUP).expect("a response");
     assert_eq!(response_code(&response), 0x100, "TPM_RC_INITIALIZE");
 }
 
@@ -92,7 +92,7 @@ fn a_tpm_that_is_not_to_be_started_waits_for_startup() {
         .expect("a TPM");
     let response = call(&mut tpm, &get_random(16)).expect("a response");
     assert_eq!(response_code(&response), 0x100, "TPM_RC_INITIALIZE");
-    ok(&mut tpm, STARTUP);
+    ok(&mut tpm, &STARTUP);
     ok(&mut tpm, &get_random(16));
 }
 

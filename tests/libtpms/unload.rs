@@ -10,6 +10,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use libloading::os::unix::Library;
+use rusttcti::wire::CommandCode;
 use rusttcti_kit::again;
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::tpm::create_primary_rsa;
@@ -46,7 +47,7 @@ fn with_context(init: Init, chain: &str, then: impl FnOnce(Vtable)) {
 /// Runs a command inline, and one on the TPM's worker.
 fn use_once(c: Vtable) {
     // The key is flushed, or the state file would keep it.
-    let flush = command(0x165, &[0x80, 0, 0, 0]);
+    let flush = command(CommandCode::FLUSH_CONTEXT, &[0x80, 0, 0, 0]);
     for command in [get_random(16), create_primary_rsa(2048), flush] {
         assert_eq!(c.transmit(&command), rc::SUCCESS);
         // Waits for the worker, on this thread, which lives on.

@@ -19,7 +19,7 @@ fn exchange(tcti: Vtable, command: &[u8], response: &mut [u8]) {
 fn context(chain: &str) -> Context<Box<dyn Tcti>> {
     let context = Context::new(open(chain).expect("the peer is there"));
     // What is done once is done now.
-    exchange(Vtable(context.as_ptr()), STARTUP, &mut [0; 4096]);
+    exchange(Vtable(context.as_ptr()), &STARTUP, &mut [0; 4096]);
     context
 }
 

@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::mssim::Mssim as Transport;
+use rusttcti::wire::{CommandBuilder, CommandCode, Handle};
 use rusttcti::{Context, ErrorKind, Module, Tcti};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::mssim::{Event, Simulator};
 use rusttcti_kit::vtable::{Vtable, rc};
 
-const STARTUP_CLEAR: u32 = 0x144;
 const LONG: Duration = Duration::from_secs(30);
 
 fn open(conf: &str) -> Context<Transport> {
@@ -25,7 +25,7 @@ fn execute(tcti: Vtable, command: &[u8]) -> Vec<u8> {
 
 fn start_up(tcti: Vtable) {
     assert_eq!(
-        response_code(&execute(tcti, &command(STARTUP_CLEAR, &[0, 0]))),
+        response_code(&execute(tcti, &rusttcti_kit::tpm::STARTUP)),
         0
     );
 }
@@ -96,7 +96,7 @@ fn all_configurations_of_tpm2_tss_s_mssim_are_understood() {
 
 /// TPM2_Startup of a TPM that may be started already.
 fn start_up_again(tcti: Vtable) {
-    let code = response_code(&execute(tcti, &command(STARTUP_CLEAR, &[0, 0])));
+    let code = response_code(&execute(tcti, &rusttcti_kit::tpm::STARTUP));
     assert!([0, NOT_STARTED].contains(&code), "{code:x}");
 }
 
@@ -177,25 +177,26 @@ fn the_locality_is_in_each_command() {
 
 /// TPM2_CreatePrimary of an RSA key: the search takes a while.
 fn create_primary_rsa() -> Vec<u8> {
-    let mut command = vec![0x80, 0x02, 0, 0, 0, 0, 0, 0, 0x01, 0x31, 0x40, 0, 0, 0x0b];
-    // The null hierarchy would do as well as the endorsement one; no password.
-    command.extend_from_slice(&[0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0]);
     // No secret, and a template with a unique field of this moment's.
     let mut unique = [0; 256];
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     unique[..16].copy_from_slice(&now.as_nanos().to_be_bytes());
-    command.extend_from_slice(&[0, 4, 0, 0, 0, 0]);
     let mut template = vec![0, 0x01, 0, 0x0b, 0, 0x03, 0x00, 0x72, 0, 0];
     template.extend_from_slice(&[0, 0x06, 0, 128, 0, 0x43, 0, 0x10, 0x08, 0, 0, 0, 0, 0, 1, 0]);
     template.extend_from_slice(&unique);
-    command.extend_from_slice(&(template.len() as u16).to_be_bytes());
-    command.extend_from_slice(&template);
-    command.extend_from_slice(&[0, 0, 0, 0, 0, 0]);
-    let size = (command.len() as u32).to_be_bytes();
-    command[2..6].copy_from_slice(&size);
-    command
+    CommandBuilder::new(CommandCode::CREATE_PRIMARY)
+        // The null hierarchy would do as well.
+        .handle(Handle::ENDORSEMENT)
+        .empty_password()
+        .sized(&[0; 4])
+        .and_then(|builder| builder.sized(&template))
+        .expect("short buffers")
+        // No data from outside, and no PCRs.
+        .u16(0)
+        .u32(0)
+        .build()
 }
 
 #[test]
@@ -237,7 +238,10 @@ const NOT_STARTED: u32 = 0x100;
 
 fn flush(tcti: Vtable, response: &[u8]) {
     assert_eq!(
-        response_code(&execute(tcti, &command(0x165, &response[10..14]))),
+        response_code(&execute(
+            tcti,
+            &command(CommandCode::FLUSH_CONTEXT, &response[10..14])
+        )),
         0
     );
 }
@@ -284,14 +288,14 @@ fn a_simulator_that_lost_its_power_is_told_and_given_it_again() {
     for simulator in [Simulator::tcp(), Simulator::unix()] {
         let mut tcti = Transport::init(Some(&simulator.conf())).expect("it is there");
         let mut response = [0; 4096];
-        tcti.transmit(rusttcti_kit::tpm::STARTUP).expect("sent");
+        tcti.transmit(&rusttcti_kit::tpm::STARTUP).expect("sent");
         tcti.receive(&mut response, None).expect("received");
         simulator.lose_power();
         tcti.transmit(&get_random(1)).expect("sent");
         let error = tcti.receive(&mut response, None).expect_err("no power");
         assert_eq!(error.kind(), ErrorKind::MalformedResponse);
         assert!(error.to_string().contains("has no power"), "{error}");
-        let code = rusttcti_kit::tpm::call(&mut tcti, rusttcti_kit::tpm::STARTUP).expect("power");
+        let code = rusttcti_kit::tpm::call(&mut tcti, &rusttcti_kit::tpm::STARTUP).expect("power");
         assert_eq!(response_code(&code), 0);
     }
 }
@@ -306,7 +310,7 @@ fn a_reset_is_a_power_cycle() {
             let size = tcti.receive(&mut response, None).expect("received");
             response_code(&response[..size])
         };
-        assert_eq!(call(&mut tcti, rusttcti_kit::tpm::STARTUP), 0);
+        assert_eq!(call(&mut tcti, &rusttcti_kit::tpm::STARTUP), 0);
         simulator.events();
         tcti.reset().expect("it has power over it");
         assert_eq!(
@@ -314,7 +318,7 @@ fn a_reset_is_a_power_cycle() {
             [Event::PowerOff, Event::PowerOn, Event::NvOn]
         );
         assert_eq!(call(&mut tcti, &get_random(1)), NOT_STARTED);
-        assert_eq!(call(&mut tcti, rusttcti_kit::tpm::STARTUP), 0);
+        assert_eq!(call(&mut tcti, &rusttcti_kit::tpm::STARTUP), 0);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rusttcti::transport::swtpm::Swtpm as Transport;
+use rusttcti::wire::{CommandBuilder, CommandCode, Handle};
 use rusttcti::{Context, ErrorKind, Module, Tcti};
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::swtpm::Swtpm;
@@ -234,10 +235,10 @@ fn a_stopped_swtpm_keeps_no_timeout_waiting() {
 
 /// The response code of a TPM2_PCR_Reset of PCR 20, which localities 2 and 4 may do.
 fn reset_pcr_20(tcti: Vtable) -> u32 {
-    let mut command = vec![0x80, 0x02, 0, 0, 0, 0, 0, 0, 0x01, 0x3d, 0, 0, 0, 20];
-    // An empty password.
-    command.extend_from_slice(&[0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0]);
-    command[5] = command.len() as u8;
+    let command = CommandBuilder::new(CommandCode::PCR_RESET)
+        .handle(Handle(20))
+        .empty_password()
+        .build();
     assert_eq!(tcti.transmit(&command), rc::SUCCESS);
     let (code, response) = tcti.receive(-1);
     assert_eq!(code, rc::SUCCESS);
@@ -297,7 +298,7 @@ fn a_reset_is_a_power_cycle() {
         tcti.reset().expect("it has power over it");
         // TPM_RC_INITIALIZE, until it is started.
         assert_eq!(call(&get_random(1), &mut tcti), 0x100, "{conf}");
-        assert_eq!(call(rusttcti_kit::tpm::STARTUP, &mut tcti), 0, "{conf}");
+        assert_eq!(call(&rusttcti_kit::tpm::STARTUP, &mut tcti), 0, "{conf}");
         assert_eq!(call(&get_random(1), &mut tcti), 0, "{conf}");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Tcti, open};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::hostile::{Act, RESPONSE, Way, gate};
@@ -33,7 +34,7 @@ fn hash(who: u32) -> Vec<u8> {
     let mut parameters = vec![0, 4];
     parameters.extend_from_slice(&who.to_be_bytes());
     parameters.extend_from_slice(&[0, 0x0b, 0x40, 0, 0, 0x07]);
-    command(0x17d, &parameters)
+    command(CommandCode::HASH, &parameters)
 }
 
 #[test]

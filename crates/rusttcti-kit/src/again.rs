@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A part of a test in a process of its own: the test program runs itself again.
+//! Runs a part of a test in a separate process: the test program starts itself again.
 
 use std::process::{Command, Output};
 
 pub use crate::{only, with_own_mounts};
 
-/// Returns a command that runs this test program again, set to run nothing but
-/// the ignored test `$name` of the module that calls the macro.
+/// Returns a command that starts this test program again, to run only the ignored test
+/// `$name` of the calling module.
 #[macro_export]
 macro_rules! only {
     ($name:expr $(,)?) => {
@@ -14,9 +14,9 @@ macro_rules! only {
     };
 }
 
-/// Returns a command as [`only!`](crate::only) does, in a mount namespace of its
-/// own: the part may mount what it likes, also where the caller is not root, and
-/// its mounts are gone with it.
+/// Returns a command as [`only!`](crate::only) does, in a separate mount namespace. The
+/// part may mount file systems there, even if the caller is not root; the mounts end
+/// with the process.
 #[macro_export]
 macro_rules! with_own_mounts {
     ($name:expr $(,)?) => {
@@ -24,8 +24,8 @@ macro_rules! with_own_mounts {
     };
 }
 
-/// Returns this test program's command line for the test `name` in `module`, a
-/// path as `module_path!()` gives it.
+/// Returns this test program's command line for the test `name` in `module`, a path as
+/// from `module_path!()`.
 pub fn command(module: &str, name: &str, ignored: bool) -> Command {
     let test = match module.split_once("::") {
         Some((_crate, module)) => format!("{module}::{name}"),
@@ -42,7 +42,7 @@ pub fn command(module: &str, name: &str, ignored: bool) -> Command {
     command
 }
 
-/// Runs such a part to its end. It must have been there, and have passed.
+/// Runs such a part to its end, and asserts that it existed and passed.
 pub fn played(part: &mut Command) -> Output {
     let output = part.output().expect("this program runs");
     let told = String::from_utf8_lossy(&output.stdout);
@@ -56,7 +56,7 @@ pub fn played(part: &mut Command) -> Output {
     output
 }
 
-/// Returns `again` in a mount namespace of its own.
+/// Returns `again` in a new mount namespace.
 pub fn in_mount_namespace(again: Command) -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An allocator that counts, and that can refuse memory to workers of embedded
-//! TPMs, for tests of calls that allocate nothing or find no memory.
+//! A counting allocator, which can also refuse memory to the workers of embedded TPMs.
+//! It is for tests of calls that must not allocate, or that run out of memory.
 //!
 //! A test program installs it once:
 //!
@@ -13,18 +13,18 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The system's allocator, with a counter for each thread and one for all.
+/// The system's allocator, with a counter for each thread and one for all threads.
 pub struct Counting;
 
 thread_local! {
-    // Const and without a destructor: reading it never allocates.
+    // It is const and has no destructor, so reading it never allocates.
     static HERE: Cell<u64> = const { Cell::new(0) };
 }
 static EVERYWHERE: AtomicU64 = AtomicU64::new(0);
 /// Whether workers of embedded TPMs get no memory.
 static NOTHING_FOR_WORKERS: AtomicBool = AtomicBool::new(false);
 
-/// Refuses all memory to the threads named "rusttcti", or gives it again.
+/// Refuses all memory to the threads named "rusttcti", or allows it again.
 pub fn refuse_to_workers(refuse: bool) {
     NOTHING_FOR_WORKERS.store(refuse, Ordering::SeqCst);
 }
@@ -44,14 +44,14 @@ fn count() {
     EVERYWHERE.fetch_add(1, Ordering::Relaxed);
 }
 
-// SAFETY: each function is the system allocator's own; counting allocates nothing.
+// SAFETY: each function calls the system allocator; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_refused() {
             return std::ptr::null_mut();
         }
         count();
-        // SAFETY: the caller's contract is the same.
+        // SAFETY: the caller has the same contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -60,7 +60,7 @@ unsafe impl GlobalAlloc for Counting {
             return std::ptr::null_mut();
         }
         count();
-        // SAFETY: the caller's contract is the same.
+        // SAFETY: the caller has the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -69,17 +69,17 @@ unsafe impl GlobalAlloc for Counting {
             return std::ptr::null_mut();
         }
         count();
-        // SAFETY: the caller's contract is the same.
+        // SAFETY: the caller has the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the same.
+        // SAFETY: the caller has the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// How many allocations (growing ones included) this thread makes in `run`.
+/// Returns how many allocations this thread makes in `run`, including those that grow.
 pub fn on_this_thread(run: impl FnOnce()) -> u64 {
     assert_installed();
     let before = HERE.with(Cell::get);
@@ -87,8 +87,8 @@ pub fn on_this_thread(run: impl FnOnce()) -> u64 {
     HERE.with(Cell::get) - before
 }
 
-/// How many allocations all threads of this process make during `run`: for a
-/// test that is alone in its process, as under cargo-nextest.
+/// Returns how many allocations all threads of this process make during `run`. The test
+/// must be alone in its process, as under cargo-nextest.
 pub fn on_all_threads(run: impl FnOnce()) -> u64 {
     assert_installed();
     let before = EVERYWHERE.load(Ordering::Relaxed);
@@ -96,7 +96,8 @@ pub fn on_all_threads(run: impl FnOnce()) -> u64 {
     EVERYWHERE.load(Ordering::Relaxed) - before
 }
 
-/// A count of zero means nothing where nobody counts.
+/// Panics if the counting allocator is not installed: a count of zero would mean
+/// nothing then.
 fn assert_installed() {
     let before = HERE.with(Cell::get);
     drop(std::hint::black_box(Box::new(1)));

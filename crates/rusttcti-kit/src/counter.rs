@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Processes that count in a TPM's state file, to be killed while they do.
+//! Processes that increment a counter in a TPM's state file, and are killed meanwhile.
 //!
-//! A test program with these has a test `process::other_roles`, which calls [`role`].
+//! A test program that uses them has a test `process::other_roles`, which calls
+//! [`role`].
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -9,21 +10,23 @@ use std::process::{Child, ChildStderr, Stdio};
 use std::time::Duration;
 
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 
 use super::again;
 use super::commands::response_code;
 use super::tpm::*;
 
-/// Says to a test program, started anew, what it is to do instead of testing.
+/// The variable that gives a restarted test program its role instead of testing.
 const ROLE: &str = "RUSTTCTI_TEST_ROLE";
 
+/// Opens the embedded TPM of a state file.
 pub fn open(path: &Path) -> Libtpms {
     let tpm = Libtpms::builder().path(path).open();
     tpm.unwrap_or_else(|error| panic!("{}", error.report()))
 }
 
-/// A state file whose TPM has a counter at 1.
+/// Makes a state file whose TPM has a counter at 1.
 pub fn provision(path: &Path) {
     let mut tpm = open(path);
     ok(&mut tpm, &nv_define_counter());
@@ -31,18 +34,20 @@ pub fn provision(path: &Path) {
     tpm.finalize().expect("suspended");
 }
 
-/// This program once more, in another role. Killed when it is dropped.
+/// This program, started again in another role. It is killed when this is dropped.
 pub struct Other {
+    /// The process.
     pub child: Child,
     lines: BufReader<ChildStderr>,
 }
 
 impl Other {
+    /// Starts this program in `role`, on the state file `path`.
     pub fn start(role: &str, path: &Path) -> Self {
         let mut child = again::command("", "process::other_roles", false)
             .env(ROLE, format!("{role}:{}", path.display()))
             .env("RUST_BACKTRACE", "0")
-            // A kill, other than a power loss, takes no written page with it.
+            // A kill, unlike a power loss, loses no written page.
             .env("RUSTTCTI_FSYNC", "0")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -52,7 +57,7 @@ impl Other {
         Self { child, lines }
     }
 
-    /// The next number that it tells; `None` where it ended.
+    /// Returns the next number that the process reports; `None` if the process ended.
     pub fn number(&mut self) -> Option<u64> {
         let mut said = String::new();
         loop {
@@ -61,7 +66,7 @@ impl Other {
                 assert!(!said.contains("panicked"), "{said}");
                 return None;
             }
-            // A line cut short by a kill was not told.
+            // A line that a kill cut short does not count as reported.
             match line.strip_prefix("ACK ").and_then(|n| n.strip_suffix('\n')) {
                 Some(number) => return Some(number.parse().expect("a number")),
                 None => said.push_str(&line),
@@ -69,6 +74,7 @@ impl Other {
         }
     }
 
+    /// Kills the process, and waits until it has ended.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited for");
@@ -82,20 +88,20 @@ impl Drop for Other {
     }
 }
 
-/// The role that this program was started in, and the state file.
+/// Returns the role that this program was started in, and the state file.
 pub fn role() -> Option<(String, PathBuf)> {
     let role = std::env::var(ROLE).ok()?;
     let (role, path) = role.split_once(':').expect("a role and a path");
     Some((role.to_owned(), PathBuf::from(path)))
 }
 
-/// One write, so that a line is told whole or not at all.
+/// Reports a number in one write, so that its line is reported whole or not at all.
 pub fn tell(number: u64) {
     let line = format!("ACK {number}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("told");
 }
 
-/// Increments the counter for ever and tells each value that was answered.
+/// Increments the counter for ever, and reports each value that the TPM returned.
 pub fn count(path: &Path) {
     let mut tpm = open(path);
     tell(nv_read_counter(&mut tpm));
@@ -112,19 +118,25 @@ pub fn count(path: &Path) {
     }
 }
 
-/// The counter; `None` where the disk is full, or read-only.
+/// Reads the counter; returns `None` if the disk is full or read-only.
 fn nv_read_counter_quietly(tpm: &mut Libtpms) -> Option<u64> {
-    let read = authorized(0x14e, &[NV_INDEX, NV_INDEX], 1, &[0, 8, 0, 0]);
+    let read = authorized(
+        CommandCode::NV_READ,
+        &[NV_INDEX, NV_INDEX],
+        1,
+        &[0, 8, 0, 0],
+    );
     let response = call(tpm, &read).ok()?;
     Some(u64::from_be_bytes(
         response[16..24].try_into().expect("eight bytes"),
     ))
 }
 
-/// Numbers that look random, the same in each run.
+/// A generator of numbers that look random and are equal in each run.
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// Returns a number from 0 to below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
             .0
@@ -134,8 +146,8 @@ impl Dice {
     }
 }
 
-/// Kills a counting process in `rounds` moments. `during` comes at some moment
-/// while it counts, `after` when it is dead.
+/// Kills a counting process at `rounds` random moments. `during` runs at a random
+/// moment while it counts, `after` when it is dead.
 pub fn kill_rounds(
     path: &Path,
     rounds: usize,

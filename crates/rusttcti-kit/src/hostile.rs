@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A peer that answers commands as a test tells it to, in the protocol of
-//! swtpm or of the simulator.
+//! A peer that answers commands as a test specifies, in the protocol of swtpm or of the
+//! simulator.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -14,15 +14,18 @@ use super::commands::get_random;
 use super::peer::{Conn, Handler, Pair};
 use super::vtable::{Vtable, rc};
 
-/// A way to reach a peer.
+/// A protocol and a socket type to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
+    /// The transport's name.
     pub transport: &'static str,
+    /// Whether the peer listens on TCP ports, rather than unix sockets.
     pub tcp: bool,
+    /// Whether the transport keeps its connection (`persistent=1`).
     pub persistent: bool,
 }
 
-/// All there are.
+/// Returns all ways.
 pub fn ways() -> Vec<Way> {
     let mut ways = Vec::new();
     for tcp in [true, false] {
@@ -37,29 +40,29 @@ pub fn ways() -> Vec<Way> {
     ways
 }
 
-/// What is done with one command.
+/// The reaction of a peer to one command.
 pub enum Act {
-    /// The right response.
+    /// Sends the right response.
     Answer,
-    /// These bytes, and the connection stays.
+    /// Sends these bytes, and keeps the connection.
     Say(Vec<u8>),
-    /// These, one by one.
+    /// Sends these bytes one by one, with this pause between them.
     SaySlowly(Vec<u8>, Duration),
-    /// These, and a FIN.
+    /// Sends these bytes, then a FIN.
     SayAndClose(Vec<u8>),
-    /// A RST.
+    /// Sends a RST.
     Reset,
-    /// The first bytes; the rest when the test says so, or none if it never does.
+    /// Sends the first bytes, then the rest when the test allows it, or never.
     SayInTwo(Vec<u8>, Receiver<()>, Vec<u8>),
-    /// Nothing, until the client closes, which is told.
+    /// Sends nothing until the client closes, and reports that.
     Silence(Sender<()>),
 }
 
-/// The response that [`Act::Answer`] gives.
+/// The response of [`Act::Answer`].
 pub const RESPONSE: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0xab, 0xcd];
 
 impl Way {
-    /// A response as the protocol has it.
+    /// Returns a response as this protocol frames it.
     pub fn frame(self, response: &[u8]) -> Vec<u8> {
         match self.transport {
             "mssim" => {
@@ -72,7 +75,7 @@ impl Way {
         }
     }
 
-    /// The first bytes of a response that claims to have `size` bytes.
+    /// Returns the first bytes of a response that claims a length of `size` bytes.
     pub fn claim(self, size: u32) -> Vec<u8> {
         let mut claim = match self.transport {
             "mssim" => size.to_be_bytes().to_vec(),
@@ -84,7 +87,8 @@ impl Way {
         claim
     }
 
-    /// A peer that does `acts`, one for each command, and then answers.
+    /// Starts a peer that performs `acts`, one for each command, and then answers
+    /// normally.
     pub fn peer(self, acts: Vec<Act>) -> Pair {
         let acts = Arc::new(Mutex::new(VecDeque::from(acts)));
         let main: Handler = Box::new(move |mut conn| self.serve(&mut conn, &acts));
@@ -130,22 +134,24 @@ impl Way {
         }
     }
 
-    /// A context on `peer`.
+    /// Opens a context on `peer`.
     pub fn open(self, peer: &Pair) -> Context<Box<dyn Tcti>> {
         Context::new(self.transport(peer))
     }
 
+    /// Opens the transport to `peer`.
     pub fn transport(self, peer: &Pair) -> Box<dyn Tcti> {
         open(&self.chain(peer)).expect("the peer is there")
     }
 
+    /// Returns the chain of the transport to `peer`.
     pub fn chain(self, peer: &Pair) -> String {
         let persistent = if self.persistent { ",persistent=1" } else { "" };
         format!("{}:{}{persistent}", self.transport, peer.conf())
     }
 }
 
-/// Answers whatever the control or platform channel is asked for with success.
+/// Answers every request on the control or platform channel with success.
 pub fn consent(mut conn: Conn) {
     let mut request = [0; 64];
     while let Ok(1..) = conn.read(&mut request) {
@@ -155,17 +161,17 @@ pub fn consent(mut conn: Conn) {
     }
 }
 
-/// Where a silent peer tells that its client closed.
+/// Returns the channel on which a silent peer reports that its client closed.
 pub fn gate_of_silence() -> (Sender<()>, Receiver<()>) {
     channel()
 }
 
-/// Something that a test lets happen later.
+/// Returns a channel by which a test allows an event to happen later.
 pub fn gate() -> (Sender<()>, Receiver<()>) {
     channel()
 }
 
-/// Runs `test` in all ways at once.
+/// Runs `test` in all ways in parallel.
 pub fn in_all_ways(test: impl Fn(Way) + Sync) {
     std::thread::scope(|scope| {
         for way in ways() {
@@ -183,7 +189,7 @@ pub fn send(tcti: Vtable) {
     assert_eq!(tcti.transmit(&get_random(2)), rc::SUCCESS);
 }
 
-/// A command is sent and answered.
+/// Asserts that a command is sent and answered.
 pub fn assert_works(way: Way, tcti: Vtable) {
     send(tcti);
     assert_eq!(

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The conformance kit and the test peers of rusttcti.
 
-// What these make are processes and files: no default value is expected to.
+// The `new` functions here start processes and make files, so `Default` would mislead.
 #![allow(clippy::new_without_default)]
+#![deny(missing_docs)]
 
 pub mod again;
 pub mod alloc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module as a C program has it: loaded at run time, with contexts in
-//! memory of the caller's own.
+//! The module as a C program uses it: loaded at run time, with contexts in the caller's
+//! own memory.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -15,7 +15,7 @@ use super::vtable::{Vtable, rc};
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut size_t, *const c_char) -> u32;
 type LastError = unsafe extern "C" fn() -> *const c_char;
 
-/// The loaded module; unloaded with this value.
+/// The loaded module; dropping it unloads the module.
 pub struct Loaded {
     init: Init,
     last_error: LastError,
@@ -23,6 +23,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Loads the module.
     pub fn new() -> Self {
         // SAFETY: our own module, whose functions have these signatures.
         unsafe {
@@ -37,16 +38,16 @@ impl Loaded {
         }
     }
 
-    /// A context of this chain, or what came of it.
+    /// Opens a context of this chain, or returns the response code and the last error.
     pub fn try_open(&self, chain: &str) -> Result<Opened, (u32, String)> {
         let chain = CString::new(chain).expect("no NUL");
         let mut size = 0;
-        // SAFETY: a size, and NULL for "how large".
+        // SAFETY: a size, and NULL to ask for it.
         let asked = unsafe { (self.init)(ptr::null_mut(), &mut size, ptr::null()) };
         assert_eq!(asked, rc::SUCCESS);
         let mut memory = vec![0_u64; (size as usize).div_ceil(8)];
         let context = memory.as_mut_ptr().cast();
-        // SAFETY: memory as large as it wants.
+        // SAFETY: the memory has the size that the module asked for.
         match unsafe { (self.init)(context, &mut size, chain.as_ptr()) } {
             rc::SUCCESS => Ok(Opened {
                 _memory: memory,
@@ -56,14 +57,15 @@ impl Loaded {
         }
     }
 
+    /// Opens a context of this chain; panics if that fails.
     pub fn open(&self, chain: &str) -> Opened {
         self.try_open(chain)
             .unwrap_or_else(|(code, text)| panic!("{chain}: 0x{code:x}, {text}"))
     }
 
-    /// What this thread's last failure was.
+    /// Returns this thread's last failure.
     pub fn last_error(&self) -> String {
-        // SAFETY: NULL or a C string, until this thread's next failure.
+        // SAFETY: NULL or a C string, valid until this thread's next failure.
         unsafe {
             let text = (self.last_error)();
             if text.is_null() {
@@ -74,8 +76,9 @@ impl Loaded {
     }
 }
 
-/// A context, finalized with this value.
+/// An open context, finalized when this is dropped.
 pub struct Opened {
+    /// The context's functions.
     pub c: Vtable,
     _memory: Vec<u64>,
 }
@@ -87,7 +90,7 @@ impl Drop for Opened {
 }
 
 impl Opened {
-    /// One command: the TCTI's code, and the response where that is success.
+    /// Runs one command; returns the TCTI's code, and the response if that is success.
     pub fn call(&self, command: &[u8]) -> (u32, Vec<u8>) {
         match self.c.transmit(command) {
             rc::SUCCESS => self.c.receive(60_000),
@@ -95,7 +98,7 @@ impl Opened {
         }
     }
 
-    /// The same, where both codes are to be success.
+    /// Runs one command, and asserts that both codes are success.
     pub fn ok(&self, command: &[u8]) -> Vec<u8> {
         let (code, response) = self.call(command);
         assert_eq!(code, rc::SUCCESS, "{command:02x?}");
@@ -103,7 +106,7 @@ impl Opened {
         response
     }
 
-    /// True where it brings random bytes.
+    /// Returns whether the TPM returns random bytes.
     pub fn works(&self) -> bool {
         let (code, response) = self.call(&get_random(10));
         code == rc::SUCCESS && response.len() == 22

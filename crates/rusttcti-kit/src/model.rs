@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bridge's table once more, as a model: what any sequence of calls on a
-//! context must be answered with, whatever its transport does. The property
-//! tests and the fuzzer make up the sequences.
+//! A model of the bridge's state table. It returns the expected answer to any sequence
+//! of calls on a context, whatever the transport does. The property tests and the
+//! fuzzer generate the sequences.
 
 mod calls;
 
@@ -14,69 +14,94 @@ use rusttcti::{Cancel, Context, Error, PollHandle, Result};
 use super::scripted::{Scripted, answer, put};
 use super::vtable::{Vtable, rc};
 
-/// What a caller may do.
+/// A call that a caller may make.
 #[derive(Clone, Debug)]
 pub enum Call {
+    /// A `transmit` of this command.
     Transmit(Command),
+    /// A `receive`.
     Receive {
+        /// The capacity of the buffer in bytes; `None` is a NULL buffer.
         capacity: Option<usize>,
+        /// The timeout in milliseconds.
         timeout: i32,
+        /// Whether the size is a NULL pointer.
         null_size: bool,
     },
+    /// A `cancel`.
     Cancel,
+    /// A `setLocality` of this locality.
     SetLocality(u8),
+    /// A `getPollHandles`.
     PollHandles {
-        /// `None` is a NULL array.
+        /// The places of the array; `None` is a NULL array.
         places: Option<usize>,
+        /// Whether the number is a NULL pointer.
         null_count: bool,
     },
+    /// A `makeSticky`.
     MakeSticky {
+        /// The handle; `None` is a NULL pointer.
         handle: Option<u32>,
+        /// The value of `sticky`.
         sticky: u8,
     },
+    /// A `finalize`.
     Finalize,
-    /// Any call, on a context that is NULL.
+    /// Any call on a NULL context.
     OnNull(Which),
-    /// Any call, while the magic has other bits than it was made with.
+    /// Any call while bits of the magic are changed by this mask.
     OnOtherMagic(Which, u64),
 }
 
 /// A function of the vtable.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
+    /// `transmit`.
     Transmit,
+    /// `receive`.
     Receive,
+    /// `cancel`.
     Cancel,
+    /// `setLocality`.
     SetLocality,
+    /// `getPollHandles`.
     PollHandles,
+    /// `makeSticky`.
     MakeSticky,
+    /// `finalize`.
     Finalize,
 }
 
+/// A command that a caller may send.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// With a body of so many bytes.
+    /// A command with a body of this many bytes.
     Good(usize),
+    /// A NULL pointer.
     Null,
+    /// A command of this many bytes, fewer than a header has.
     Short(usize),
-    /// What the header says, of a command of 12 bytes.
+    /// A command of 12 bytes whose header states this size.
     Lying(u32),
 }
 
-/// What the transport does when it is asked next.
+/// The transport's behaviour at its next call.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// With a response of so many bytes.
+    /// Succeeds, with a response of this many bytes.
     Works(usize),
+    /// Fails with this response code.
     Fails(u32),
-    /// With so many bytes whose header says something else.
+    /// Returns this many bytes, whose header states another size.
     Lies(usize),
-    /// With more bytes than it was given room for.
+    /// Returns a length greater than the buffer's.
     Overclaims,
+    /// Panics.
     Panics,
 }
 
-/// The size of the handles' list of a transport that has none.
+/// The size of the poll handles' list of a transport that has none.
 pub const NO_HANDLES: usize = usize::MAX;
 
 type Script = Arc<Mutex<VecDeque<Behaviour>>>;
@@ -90,11 +115,11 @@ fn next(script: &Script) -> Behaviour {
 }
 
 fn panics<T>() -> T {
-    // As a panic does, without the message on standard error.
+    // It unwinds as a panic does, without the message on standard error.
     std::panic::resume_unwind(Box::new("as the model says"))
 }
 
-/// What a call without a response makes of the next behaviour.
+/// Applies the next behaviour to a call without a response.
 fn simple(script: &Script) -> Result<()> {
     match next(script) {
         Behaviour::Fails(code) => Err(Error::from_rc(code)),
@@ -160,21 +185,21 @@ enum State {
     Final,
 }
 
-/// The table of the design, read once more.
+/// The state table of the design, implemented a second time.
 struct Model {
     state: State,
     kept: Option<usize>,
     script: VecDeque<Behaviour>,
     max_size: usize,
     handles: usize,
-    /// The caller was told how many handles there are, and may fetch them.
+    /// Whether the caller was told the number of handles, and may fetch them.
     counted: bool,
 }
 
 #[derive(Debug, PartialEq)]
 struct Expected {
     code: u32,
-    /// What the size or number or handle becomes, where that is told.
+    /// The value that the size, number or handle is set to, if it is set.
     size: Option<usize>,
 }
 
@@ -197,7 +222,7 @@ impl Model {
 
     fn expect(&mut self, call: &Call) -> Expected {
         let before = self.state;
-        // What any other call does to a context may change its handles.
+        // Any other call may change the context's handles.
         if !matches!(call, Call::PollHandles { .. } | Call::Cancel) {
             let reaches = match call {
                 Call::Transmit(_) | Call::SetLocality(_) | Call::MakeSticky { .. } => {
@@ -253,7 +278,7 @@ impl Model {
                 code(rc::BAD_VALUE)
             }
             (Call::Transmit(_), State::Transmit) => {
-                // A new command: of one before, nothing is left.
+                // A new command discards the response of the command before.
                 self.kept = None;
                 let sent = self.simple();
                 if sent == rc::SUCCESS {
@@ -289,7 +314,7 @@ impl Model {
         if self.handles == NO_HANDLES {
             return code(rc::NOT_IMPLEMENTED);
         }
-        // Those that were counted are fetched without asking again.
+        // Handles that were counted are returned without asking the transport again.
         let fetched = places.is_some() && std::mem::take(&mut self.counted);
         if !fetched {
             self.counted = false;
@@ -315,7 +340,7 @@ impl Model {
                 Behaviour::Works(size) if size <= self.max_size => self.kept = Some(size),
                 Behaviour::Fails(failure) => {
                     let base = failure & 0xffff;
-                    // Layer 0 is the TPM's own codes.
+                    // Layer 0 holds the TPM's own codes.
                     if failure & 0x00ff_0000 == 0 || ![5, 6, 9, 11].contains(&base) {
                         self.state = State::Transmit;
                     }
@@ -348,11 +373,11 @@ impl Model {
     }
 }
 
-/// Makes these calls on a context over a transport that behaves so, and
-/// compares each answer with the model's.
+/// Makes these calls on a context over a transport with these behaviours, and compares
+/// each answer with the model's.
 ///
 /// # Panics
-/// If any differs.
+/// If an answer differs.
 pub fn check(calls: &[Call], behaviours: &[Behaviour], max_size: usize, handles: usize) {
     let script: Script = Arc::new(Mutex::new(behaviours.to_vec().into()));
     let transport = scripted(&script, max_size, handles);

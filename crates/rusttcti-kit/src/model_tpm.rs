@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A model of a TPM's rooms: bytes in, bytes out, and nothing of cryptography.
+//! A model of a TPM's memory for objects and sessions: bytes in, bytes out, without
+//! cryptography.
 //!
-//! It has places for objects and sessions, counts contexts, and refuses as the
-//! specification (and its reference implementation) does, with capacities that a
-//! test chooses. What an object or a session is shows in its answers: ReadPublic
-//! of an object returns its seed, and a sequence's digest is its data.
+//! It has a number of places for objects and sessions, counts contexts, and refuses as
+//! the specification (and its reference implementation) does, with capacities that a
+//! test chooses. Its answers identify an object or session: ReadPublic of an object
+//! returns its seed, and a sequence's digest is its data.
 //!
-//! | command | what it does here |
+//! | command | effect here |
 //! | --- | --- |
 //! | CreatePrimary | makes an object of the hierarchy, whose seed is the last byte of the template |
 //! | ReadPublic | returns the seed |
@@ -34,14 +35,14 @@ pub struct ModelTpm {
     rooms: Arc<Mutex<Rooms>>,
     peer: Peer,
     response: Option<Vec<u8>>,
-    /// Whether each response keeps its caller waiting once.
+    /// Whether the first `receive` of each response times out.
     is_slow: bool,
     waited: bool,
     commands: Arc<Mutex<Vec<u32>>>,
 }
 
 impl ModelTpm {
-    /// Makes a TPM that was started.
+    /// Returns a TPM after TPM2_Startup.
     pub fn new(sizes: Sizes) -> Self {
         Self {
             rooms: Arc::new(Mutex::new(Rooms::new(sizes))),
@@ -53,19 +54,19 @@ impl ModelTpm {
         }
     }
 
-    /// Says what the layer rm is told of it.
+    /// Sets the facts about the TPM that the layer rm is told.
     pub fn with_peer(mut self, peer: Peer) -> Self {
         self.peer = peer;
         self
     }
 
-    /// Has each `receive` fail with TRY_AGAIN once.
+    /// Makes the first `receive` of each response fail with TRY_AGAIN.
     pub fn slow(mut self) -> Self {
         self.is_slow = true;
         self
     }
 
-    /// Restarts the TPM: everything volatile is gone, and Startup is done.
+    /// Restarts the TPM: all volatile state is lost, and Startup is done.
     pub fn restart(&self) {
         self.with(Rooms::restart);
     }

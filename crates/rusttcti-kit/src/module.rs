@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C module, built as it is shipped, under the name that tctildr looks for.
+//! The C module, built as it is shipped, under the name that tctildr searches for.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A folder with `libtss2-tcti-rusttcti.so.0` in it, for LD_LIBRARY_PATH.
+/// Returns a folder with `libtss2-tcti-rusttcti.so.0` in it, for LD_LIBRARY_PATH.
 ///
-/// `make check` builds it once and names it in RUSTTCTI_MODULE_DIR; a plain
-/// `cargo test` has make build it here.
+/// `make check` builds it once and names it in RUSTTCTI_MODULE_DIR; with a plain `cargo
+/// test`, this function runs make.
 pub fn dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| match std::env::var_os("RUSTTCTI_MODULE_DIR") {
@@ -20,23 +20,23 @@ pub fn dir() -> &'static Path {
     })
 }
 
-/// The module's file.
+/// Returns the path of the module's file.
 pub fn file() -> PathBuf {
     dir().join("libtss2-tcti-rusttcti.so.0")
 }
 
-/// The library that examples/own-module makes.
+/// Returns the library of examples/own-module.
 pub fn own() -> PathBuf {
     example("own-module", "libbridge.so")
 }
 
-/// The library that examples/own-layer makes.
+/// Returns the library of examples/own-layer.
 pub fn own_layer() -> PathBuf {
     example("own-layer", "libredo.so")
 }
 
-/// The library that a crate in examples/ makes, with the versions of our own
-/// Cargo.lock. One test at a time makes it.
+/// Builds a crate in examples/ with the versions of our own Cargo.lock, and returns its
+/// library. One test at a time builds it.
 fn example(name: &str, library: &str) -> PathBuf {
     let root = root();
     let folder = root.join("examples").join(name);
@@ -62,7 +62,7 @@ pub fn cargo(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// A program that finds the module by its name.
+/// Returns a command for a program that finds the module by its name.
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env("LD_LIBRARY_PATH", dir());
@@ -78,13 +78,13 @@ pub fn program(name: &str) -> Command {
     command
 }
 
-/// The folder of this repository.
+/// Returns the folder of this repository.
 pub fn root() -> &'static Path {
     let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
     kit.ancestors().nth(2).expect("the kit lies in crates/")
 }
 
-/// A folder for what tests build, below cargo's target folder.
+/// Returns a folder for files that tests build, in cargo's target folder.
 pub fn scratch() -> PathBuf {
     let program = std::env::current_exe().expect("this program");
     let mut folders = program.ancestors();
@@ -92,11 +92,11 @@ pub fn scratch() -> PathBuf {
     target.expect("a program that cargo built").join("tmp")
 }
 
-/// Builds the module where make does, and links to it by its soname.
+/// Builds the module as make does, and links to it by its soname.
 fn build() -> PathBuf {
     let dir = scratch().join("module");
     std::fs::create_dir_all(&dir).expect("a folder");
-    // One test at a time: each is a process.
+    // Each test is a process; one at a time builds.
     let lock = File::create(dir.join("lock")).expect("a lock");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");
     let target = scratch()

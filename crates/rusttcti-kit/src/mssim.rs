@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A server that speaks the protocol of Microsoft's TPM simulator over a TPM of
-//! libtpms, as the simulator does it: one client at a time on each channel, an
-//! answer in three writes with Nagle's algorithm on, no answer but an empty
-//! one without power, no NV memory until it is switched on with power, a cancel
-//! that stays until it is taken back, a deaf ear for signals without power, and
-//! the end of the connection for what it doesn't know.
+//! libtpms, and behaves as the simulator does. It serves one client at a time on each
+//! channel, and answers in three writes with Nagle's algorithm on. Without power, it
+//! answers commands with an empty response and ignores signals. NV memory is
+//! unavailable until it is switched on while powered. A cancel lasts until it is
+//! withdrawn. An unknown request ends the connection.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -18,24 +18,31 @@ use super::peer::{Conn, Pair, Place};
 use super::tpm::{STARTUP, ok};
 use super::tpmlib::Tpm;
 
-/// The longest command that the simulator takes.
+/// The size of the longest command that the simulator takes.
 const MAX_BUFFER: usize = 1 << 20;
 
-/// What the server was asked for.
+/// A request that the server received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The signal that switches power on.
     PowerOn,
+    /// The signal that switches power off.
     PowerOff,
+    /// The signal that switches NV memory on.
     NvOn,
+    /// The signal that requests a cancel.
     CancelOn,
+    /// The signal that withdraws a cancel.
     CancelOff,
     /// A command, in this locality.
     Command(u8),
+    /// The end of the session on the command channel.
     CommandSessionEnd,
+    /// The end of the session on the platform channel.
     PlatformSessionEnd,
 }
 
-/// A running simulator, gone with this value.
+/// A running simulator, stopped when this is dropped.
 pub struct Simulator {
     pair: Option<Pair>,
     state: Arc<State>,
@@ -51,6 +58,7 @@ struct State {
 }
 
 impl Simulator {
+    /// Starts a simulator on two neighbouring TCP ports.
     pub fn tcp() -> Self {
         let state = State::new();
         let pair = Pair::tcp(commands(&state), platform(&state));
@@ -58,6 +66,7 @@ impl Simulator {
         Self { pair, state }
     }
 
+    /// Starts a simulator on two unix sockets.
     pub fn unix() -> Self {
         let state = State::new();
         let pair = Pair::unix(commands(&state), platform(&state));
@@ -65,25 +74,26 @@ impl Simulator {
         Self { pair, state }
     }
 
-    /// One whose TPM has had its TPM2_Startup.
+    /// Starts a simulator whose TPM has had its TPM2_Startup.
     pub fn started() -> Self {
         let simulator = Self::tcp();
         simulator.start();
         simulator
     }
 
-    /// TPM2_Startup, by our own transport.
+    /// Sends TPM2_Startup through rusttcti's own transport.
     pub fn start(&self) {
         let chain = format!("mssim:{}", self.conf());
         let mut tcti = rusttcti::open(&chain).expect("a simulator");
-        ok(&mut *tcti, STARTUP);
+        ok(&mut *tcti, &STARTUP);
     }
 
+    /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         self.pair.as_ref().expect("it runs").conf()
     }
 
-    /// Ends all connections and the TPM's power, and is there again.
+    /// Ends all connections and the TPM's power, and starts again.
     pub fn restart(&mut self) {
         let pair = self.pair.take().expect("it runs");
         let Place::Tcp(_) = pair.place else {
@@ -100,13 +110,13 @@ impl Simulator {
         ));
     }
 
-    /// Takes the power away, and the NV memory with it, behind the client's back.
+    /// Switches power and NV memory off without the client's knowledge.
     pub fn lose_power(&self) {
         self.state.power_off();
         self.state.nv.store(false, Ordering::SeqCst);
     }
 
-    /// What has happened since the last call of this.
+    /// Returns the requests since the last call of this function.
     pub fn events(&self) -> Vec<Event> {
         std::mem::take(&mut self.state.events.lock().unwrap())
     }
@@ -136,7 +146,7 @@ impl State {
         self.cancel.store(false, Ordering::SeqCst);
     }
 
-    /// Does what a signal says: without power, none but the one that gives it.
+    /// Carries a signal out; without power, only the one that switches it on.
     fn signal(&self, signal: Signal) {
         let powered = self.powered.load(Ordering::SeqCst);
         match signal {
@@ -161,11 +171,11 @@ impl State {
             return Vec::new();
         }
         if !self.nv.load(Ordering::SeqCst) {
-            // A real one gives it where it would write.
+            // A real simulator returns it where it would write NV memory.
             return ResponseBuilder::new(ResponseCode::NV_UNAVAILABLE).build();
         }
         if self.cancel.load(Ordering::SeqCst) {
-            // A real one finds out in the middle.
+            // A real simulator notices the cancel in the middle of the command.
             return ResponseBuilder::new(ResponseCode::CANCELED).build();
         }
         self.locality.store(locality, Ordering::SeqCst);
@@ -173,7 +183,7 @@ impl State {
     }
 }
 
-/// Reads one request; `None` where the client closed, or what it sent is none.
+/// Reads one request; `None` if the client closed, or sent no valid request.
 fn request<'a>(conn: &mut Conn, bytes: &'a mut Vec<u8>) -> Option<Request<'a>> {
     bytes.clear();
     while let Decoded::Needs(size) = Request::decode(bytes, MAX_BUFFER).ok()? {

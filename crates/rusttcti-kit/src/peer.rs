@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server with two channels, as swtpm and the simulator have them, that does
-//! what a test tells it to.
+//! A server with two channels, like swtpm and the simulator, that behaves as a test
+//! specifies.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,17 +17,20 @@ use tempfile::TempDir;
 
 use super::ports;
 
-/// The largest command that a peer reads.
+/// The size of the largest command that a peer reads.
 const LARGEST: usize = 1 << 20;
 
 /// A connection that a client made.
 #[derive(Debug)]
 pub enum Conn {
+    /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection of a unix socket.
     Unix(UnixStream),
 }
 
 impl Conn {
+    /// Returns a second handle of the connection.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
@@ -42,7 +45,7 @@ impl Conn {
         };
     }
 
-    /// Reads one TPM command; `None` where the client closed instead.
+    /// Reads one TPM command; `None` if the client closed instead.
     pub fn command(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         while let Decoded::Needs(size) = raw::decode(&bytes, LARGEST).ok()? {
@@ -51,19 +54,19 @@ impl Conn {
         Some(bytes)
     }
 
-    /// Reads until there are so many bytes; `None` where the client closed instead.
+    /// Reads until `bytes` holds `size` bytes; `None` if the client closed instead.
     pub fn read_on(&mut self, bytes: &mut Vec<u8>, size: usize) -> Option<()> {
         let have = bytes.len();
         bytes.resize(size, 0);
         self.read_exact(&mut bytes[have..]).ok()
     }
 
-    /// Writes, if the client is still there.
+    /// Writes, and returns whether the client is still there.
     pub fn say(&mut self, bytes: &[u8]) -> bool {
         self.write_all(bytes).is_ok()
     }
 
-    /// Writes byte by byte, each a packet of its own.
+    /// Writes byte by byte, each as a separate packet.
     pub fn say_slowly(&mut self, bytes: &[u8], pause: Duration) -> bool {
         if let Self::Tcp(stream) = self {
             stream.set_nodelay(true).unwrap();
@@ -74,13 +77,13 @@ impl Conn {
         })
     }
 
-    /// Waits until the client closes, whatever it sends until then.
+    /// Waits until the client closes, and ignores all bytes until then.
     pub fn wait_for_close(&mut self) {
         let mut buffer = [0; 4096];
         while matches!(self.read(&mut buffer), Ok(1..)) {}
     }
 
-    /// Sees to it that the close will be a RST rather than a FIN, on TCP.
+    /// Makes the later close send a RST rather than a FIN, on TCP.
     pub fn reset(&self) {
         rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).unwrap();
     }
@@ -107,7 +110,7 @@ impl Read for Conn {
 impl Write for Conn {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            // std asks for no SIGPIPE.
+            // The standard library writes without SIGPIPE.
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
         }
@@ -118,17 +121,17 @@ impl Write for Conn {
     }
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// The main channel's port; the other channel's is the next one.
     Tcp(u16),
-    /// The main channel's socket; the other's has `.ctrl` behind its name.
+    /// The main channel's socket; the other channel's name has `.ctrl` appended.
     Unix(PathBuf),
 }
 
 impl Place {
-    /// The configuration of a transport to it.
+    /// Returns the configuration of a transport to this server.
     pub fn conf(&self) -> String {
         match self {
             Self::Tcp(port) => format!("host=127.0.0.1,port={port}"),
@@ -160,28 +163,29 @@ impl AsFd for Listener {
     }
 }
 
-/// What is done with each connection, one after the other.
+/// The function that serves each connection, one after the other.
 pub type Handler = Box<dyn FnMut(Conn) + Send>;
 
-/// A server on two channels, gone with this value.
+/// A server on two channels, stopped when this is dropped.
 pub struct Pair {
+    /// The server's address.
     pub place: Place,
     open: Arc<Mutex<Vec<Weak<Conn>>>>,
-    /// Closing it ends the threads.
+    /// The stop signal: closing it ends the threads.
     stop: Option<UnixStream>,
     threads: Vec<JoinHandle<()>>,
     _folder: Option<TempDir>,
 }
 
 impl Pair {
-    /// On two neighbouring TCP ports.
+    /// Starts a server on two neighbouring TCP ports.
     pub fn tcp(main: Handler, other: Handler) -> Self {
         let listeners = ports::neighbours();
         let place = Place::Tcp(ports::port(&listeners[0]));
         Self::serve(place, listeners.map(Listener::Tcp), [main, other], None)
     }
 
-    /// On two unix sockets.
+    /// Starts a server on two unix sockets.
     pub fn unix(main: Handler, other: Handler) -> Self {
         let folder = TempDir::new().expect("a folder for sockets");
         let place = Place::Unix(folder.path().join("tpm"));
@@ -190,7 +194,7 @@ impl Pair {
         pair
     }
 
-    /// At a place where one was before.
+    /// Starts a server at the place of an earlier one.
     pub fn at(place: &Place, main: Handler, other: Handler) -> Self {
         let listeners = match place {
             Place::Tcp(port) => [*port, port + 1]
@@ -232,6 +236,7 @@ impl Pair {
         }
     }
 
+    /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         self.place.conf()
     }
@@ -258,8 +263,8 @@ fn serve(
         let Ok(conn) = listener.accept() else {
             continue;
         };
-        // A copy for the end of this server. It goes with the handler, so that
-        // the client sees the connection close when the handler is done.
+        // The server keeps a copy to end the connection. The copy goes with the
+        // handler, so the client sees the connection close when the handler returns.
         let copy = Arc::new(conn.try_clone().expect("a descriptor"));
         open.lock().unwrap().push(Arc::downgrade(&copy));
         handler(conn);

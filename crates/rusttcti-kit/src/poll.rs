@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A transport's poll handle, polled.
+//! Polls a transport's poll handle.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::Tcti;
 
-/// True where the poll handle is readable within `wait`.
+/// Returns whether the poll handle becomes readable within `wait`.
 pub fn polls(tpm: &mut dyn Tcti, wait: Duration) -> bool {
     let handles = tpm.poll_handles().expect("poll handles");
     assert_eq!(handles.len(), 1);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What /proc tells of processes: who is there, and what they have open.
+//! Reads processes, threads and descriptors from /proc.
 
 use std::time::{Duration, Instant};
 
-/// Waits until something is so, and panics where it does not become so.
+/// Waits until a condition holds, and panics if it does not hold in time.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !so() {
@@ -21,12 +21,13 @@ fn numbers(folder: &str) -> Vec<i32> {
     numbers
 }
 
-/// The descriptors that this process has open, except the one that tells it.
+/// Returns the descriptors that this process has open, except the one used to list
+/// them.
 pub fn fds() -> Vec<i32> {
     fds_of(std::process::id() as i32)
 }
 
-/// The same of another process, whose own are all told.
+/// Returns all descriptors that another process has open.
 pub fn fds_of(pid: i32) -> Vec<i32> {
     let folder = format!("/proc/{pid}/fd");
     let mut fds = numbers(&folder);
@@ -37,12 +38,12 @@ pub fn fds_of(pid: i32) -> Vec<i32> {
     fds
 }
 
-/// How many threads this process has.
+/// Returns how many threads this process has.
 pub fn threads() -> usize {
     numbers("/proc/self/task").len()
 }
 
-/// The fields of /proc/PID/stat from the state on: state, parent, group, ...
+/// Returns the fields of /proc/PID/stat from the state on: state, parent, group, ...
 fn stat(pid: i32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = text.rsplit_once(") ")?;
@@ -58,22 +59,22 @@ fn with_field(field: usize, value: i32, zombies: bool) -> Vec<i32> {
     pids
 }
 
-/// The children of this process, zombies included.
+/// Returns the children of this process, zombies included.
 pub fn children() -> Vec<i32> {
     children_of(std::process::id() as i32)
 }
 
-/// The children of a process, zombies included.
+/// Returns the children of a process, zombies included.
 pub fn children_of(pid: i32) -> Vec<i32> {
     with_field(1, pid, true)
 }
 
-/// The processes of a group that still run.
+/// Returns the running processes of a group.
 pub fn group(group: i32) -> Vec<i32> {
     with_field(2, group, false)
 }
 
-/// What a program printed, once it ended well.
+/// Returns the output of a program, after asserting that it succeeded.
 pub fn printed(output: std::process::Output) -> String {
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A character device that is not the kernel's TPM driver: a pseudo terminal,
-//! set to pass every byte as it is. What a test writes on one side, a program
-//! that opened `path()` reads on the other.
+//! A character device that is not the kernel's TPM driver: a pseudo terminal in raw
+//! mode. A program that opened `path()` reads the bytes that a test writes to the other
+//! side.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -11,16 +11,19 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rusttcti::header::Header;
 
+/// A pseudo terminal in raw mode.
 pub struct Pty {
+    /// The test's side.
     pub master: File,
-    /// Held open so that the master always has a peer.
+    /// The slave side, held open so that the master always has a peer.
     _slave: File,
     path: String,
 }
 
 impl Pty {
+    /// Opens a pseudo terminal.
     pub fn new() -> Self {
-        // SAFETY: plain calls on a descriptor of our own.
+        // SAFETY: plain calls on a descriptor that this function owns.
         let (master, path) = unsafe {
             let fd = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
             assert!(fd >= 0, "posix_openpt: {}", std::io::Error::last_os_error());
@@ -57,11 +60,12 @@ impl Pty {
         }
     }
 
+    /// Returns the path of the program's side.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The next whole command that was written to the device.
+    /// Reads the next whole command that was written to the device.
     pub fn command(&mut self) -> Vec<u8> {
         let mut command = vec![0; Header::SIZE];
         self.master.read_exact(&mut command).expect("a header");
@@ -73,6 +77,7 @@ impl Pty {
         command
     }
 
+    /// Writes bytes for the program to read.
     pub fn answer(&mut self, bytes: &[u8]) {
         self.master.write_all(bytes).expect("it is taken");
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server in swtpm's protocol over an embedded TPM: bare commands and responses
-//! on the data channel, success for whatever the control channel is asked.
+//! A server in swtpm's protocol over an embedded TPM. The data channel carries bare
+//! commands and responses; the control channel answers every request with success.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,13 +10,13 @@ use super::hostile::consent;
 use super::peer::{Conn, Pair};
 use super::tpm::call;
 
-/// A running server, gone with this value.
+/// A running server, stopped when this is dropped.
 pub struct RawServer {
     pair: Pair,
 }
 
 impl RawServer {
-    /// Starts one on two neighbouring TCP ports, with a new TPM of libtpms.
+    /// Starts a server on two neighbouring TCP ports, with a new TPM of libtpms.
     ///
     /// # Errors
     /// Those of opening the embedded TPM.
@@ -27,7 +27,7 @@ impl RawServer {
         Ok(Self { pair })
     }
 
-    /// Returns the configuration of a transport to it.
+    /// Returns the configuration of a transport to this server.
     pub fn conf(&self) -> String {
         self.pair.conf()
     }

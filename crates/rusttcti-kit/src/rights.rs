@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Threads with fewer rights than their process.
+//! Threads with fewer privileges than their process.
 
-/// Gives up all rights that root has, on the calling thread alone.
+/// Drops all privileges of root, on the calling thread alone.
 pub fn become_nobody_on_this_thread() {
     const NOBODY: libc::uid_t = 65534;
     // SAFETY: these are the system calls, which change one thread; glibc's
@@ -22,15 +22,15 @@ pub fn become_nobody_on_this_thread() {
     }
 }
 
-/// Lets a system call fail with EPERM, on the calling thread and those that it
-/// starts from now on.
+/// Makes a system call fail with EPERM, on the calling thread and on threads that it
+/// starts later.
 pub fn refuse_system_call_on_this_thread(number: libc::c_long) {
-    // The number is first in what a filter looks at (struct seccomp_data).
+    // The number is the first field of a filter's input (struct seccomp_data).
     let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     let verdict = (libc::BPF_RET | libc::BPF_K) as u16;
     let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    // SAFETY: these two make a struct from numbers.
+    // SAFETY: these two build a struct from numbers.
     let mut filter = unsafe {
         [
             libc::BPF_STMT(load, 0),

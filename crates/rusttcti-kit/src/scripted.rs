@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A transport that does what a test says, and tells what was asked of it.
+//! A transport that behaves as a test specifies, and records its calls.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,21 +12,32 @@ type Transmit = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
 type Receive = Box<dyn FnMut(&mut [u8], Option<Duration>) -> Result<usize> + Send>;
 type Simple<A, R> = Box<dyn FnMut(A) -> Result<R> + Send>;
 
-/// By default it takes every command and answers each with [`answer`].
+/// A scripted transport. By default it takes every command and answers each with
+/// [`answer`].
 pub struct Scripted {
+    /// The function that `transmit` calls.
     pub transmit: Transmit,
+    /// The function that `receive` calls.
     pub receive: Receive,
+    /// The canceller of each command.
     pub canceller: Option<Arc<dyn Cancel>>,
+    /// The function that `poll_handles` calls.
     pub poll_handles: Simple<(), Vec<PollHandle>>,
+    /// The function that `set_locality` calls.
     pub set_locality: Simple<u8, ()>,
+    /// The function that `make_sticky` calls.
     pub make_sticky: Simple<(u32, bool), u32>,
+    /// The function that `reset` calls.
     pub reset: Simple<(), ()>,
+    /// The function that `finalize` calls.
     pub finalize: Simple<(), ()>,
+    /// The log of the calls.
     pub log: Log,
+    /// The value that logs the transport's drop.
     pub dropped: Dropped,
 }
 
-/// Logs that it was dropped.
+/// A value that logs its drop.
 pub struct Dropped(Log);
 
 impl Drop for Dropped {
@@ -35,25 +46,28 @@ impl Drop for Dropped {
     }
 }
 
-/// The names of the methods that were called, and "drop".
+/// The log of called methods' names, and "drop".
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<&'static str>>>);
 
 impl Log {
+    /// Appends a call.
     pub fn add(&self, call: &'static str) {
         self.0.lock().unwrap().push(call);
     }
 
+    /// Returns the calls so far.
     pub fn calls(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().clone()
     }
 
+    /// Returns how often `call` was made.
     pub fn count(&self, call: &str) -> usize {
         self.calls().iter().filter(|made| **made == call).count()
     }
 }
 
-/// A well-formed response of `size` bytes: success, and a pattern.
+/// Returns a well-formed response of `size` bytes: success, and a pattern.
 pub fn answer(size: usize) -> Vec<u8> {
     let mut response = Header {
         tag: 0x8001,
@@ -66,7 +80,7 @@ pub fn answer(size: usize) -> Vec<u8> {
     response
 }
 
-/// `bytes` in `response`, as a transport's receive puts them there.
+/// Copies `bytes` to `response`, as a transport's receive does.
 pub fn put(response: &mut [u8], bytes: &[u8]) -> Result<usize> {
     let length = bytes.len();
     response

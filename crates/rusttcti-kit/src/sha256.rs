@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! SHA-256 (FIPS 180-4), so that a TPM's answers are checked by code that is
-//! none of the TPM's. Its constants are computed, not copied.
+//! SHA-256 (FIPS 180-4), so that a TPM's answers are checked by code from outside the
+//! TPM. Its constants are computed, not copied.
 
-/// The first 32 bits of the fractional part of a number's `root`-th root, for
-/// the first 64 primes.
+/// Returns the first 32 bits of the fractional parts of the `root`-th roots of the
+/// first 64 primes.
 fn constants(root: u32) -> [u32; 64] {
     let mut primes = (2_u128..).filter(|n| (2..*n).all(|d| n % d != 0));
     std::array::from_fn(|_| {
-        // The whole root of n * 2^(32 * root), by halving.
+        // The integer root of n * 2^(32 * root), by bisection.
         let n = primes.next().expect("there are more") << (32 * root);
         let (mut low, mut high) = (0_u128, 1 << 40);
         while high - low > 1 {
@@ -22,7 +22,7 @@ fn constants(root: u32) -> [u32; 64] {
     })
 }
 
-/// The digest of these bytes.
+/// Returns the digest of these bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     static TABLES: std::sync::OnceLock<([u32; 64], [u32; 64])> = std::sync::OnceLock::new();
     let (k, h0) = TABLES.get_or_init(|| (constants(3), constants(2)));

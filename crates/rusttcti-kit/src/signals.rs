@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals that interrupt every system call that waits.
+//! Signals that interrupt every blocking system call.
 
 use std::mem;
 use std::ptr;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Scope;
 use std::time::Duration;
 
-/// Ends the storm when it goes.
+/// A running storm of signals, ended when this is dropped.
 pub struct Storm<'a>(&'a AtomicBool);
 
 impl Drop for Storm<'_> {
@@ -16,8 +16,8 @@ impl Drop for Storm<'_> {
     }
 }
 
-/// Sends SIGUSR1, handled without SA_RESTART, to the calling thread every 50
-/// microseconds or so, until the value returned goes.
+/// Sends SIGUSR1, handled without SA_RESTART, to the calling thread about every 50
+/// microseconds, until the returned value is dropped.
 pub fn storm_on_this_thread<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     done: &'env AtomicBool,
@@ -35,8 +35,8 @@ pub fn storm_on_this_thread<'scope, 'env>(
     };
     scope.spawn(move || {
         while !done.load(Ordering::Relaxed) {
-            // SAFETY: the scope ends only after the thread that it was made on
-            // has left it, so that the target lives.
+            // SAFETY: the scope ends only after the thread that made it has left it, so
+            // the target thread is alive.
             unsafe { libc::pthread_kill(target as libc::pthread_t, libc::SIGUSR1) };
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -44,13 +44,14 @@ pub fn storm_on_this_thread<'scope, 'env>(
     Storm(done)
 }
 
-/// SIGALRM to the calling thread a thousand times a second, handled without
-/// SA_RESTART, until this goes.
+/// A timer that sends SIGALRM, handled without SA_RESTART, to the calling thread a
+/// thousand times a second, until this is dropped.
 pub struct Alarms(libc::timer_t);
 
 static ALARMS: AtomicUsize = AtomicUsize::new(0);
 
 impl Alarms {
+    /// Starts the timer for the calling thread.
     pub fn on_this_thread() -> Self {
         extern "C" fn count(_: libc::c_int) {
             ALARMS.fetch_add(1, Ordering::Relaxed);
@@ -64,8 +65,8 @@ impl Alarms {
             it_value: millisecond,
         };
         let mut timer = ptr::null_mut();
-        // SAFETY: a handler that uses an atomic; structs of zeros are valid,
-        // and the timer is one once it was made.
+        // SAFETY: the handler uses only an atomic; zeroed structs are valid, and the
+        // timer is valid once it was made.
         unsafe {
             let mut action: libc::sigaction = mem::zeroed();
             action.sa_sigaction = count as *const () as usize;
@@ -83,7 +84,7 @@ impl Alarms {
         Self(timer)
     }
 
-    /// How many came so far.
+    /// Returns how many signals have come so far.
     pub fn count() -> usize {
         ALARMS.load(Ordering::Relaxed)
     }
@@ -91,7 +92,7 @@ impl Alarms {
 
 impl Drop for Alarms {
     fn drop(&mut self) {
-        // SAFETY: a timer that was made, and is deleted once.
+        // SAFETY: the timer was made, and is deleted once.
         unsafe { libc::timer_delete(self.0) };
     }
 }

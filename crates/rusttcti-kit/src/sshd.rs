@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A real sshd on 127.0.0.1, with keys and a configuration of its own.
+//! A real sshd on 127.0.0.1, with its own keys and configuration.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -9,16 +9,17 @@ use tempfile::TempDir;
 
 use super::proc;
 
-/// A running sshd, which lets the user in who started it, ended with this value.
+/// A running sshd that accepts the user that started it; stopped when this is dropped.
 pub struct Sshd {
     child: Child,
     port: u16,
     folder: TempDir,
-    /// Where sshd wants an empty folder when root runs it, if it was not there.
+    /// The empty folder that sshd needs when root runs it, if this value made it.
     made: Option<&'static Path>,
 }
 
 impl Sshd {
+    /// Starts a sshd, and waits until it listens.
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
         for key in ["host", "user"] {
@@ -64,7 +65,7 @@ impl Sshd {
         }
     }
 
-    /// A command line that runs `command` on the other side.
+    /// Returns a command line that runs `command` through ssh.
     pub fn ssh(&self, command: &str) -> String {
         format!(
             "ssh -F none -i '{path}/user' -p {port} -o BatchMode=yes -o LogLevel=ERROR \
@@ -77,7 +78,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        // A connection has a process of its own, which ends with the client.
+        // Each connection has a process, which ends with its client.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(made) = self.made {

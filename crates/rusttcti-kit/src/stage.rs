@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module as `make install` leaves it, in a folder of the test's own.
+//! The module as `make install` installs it, in a folder of the test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A DESTDIR, gone when the value is dropped.
+/// A DESTDIR, removed when this is dropped.
 pub struct Stage(tempfile::TempDir);
 
 impl Stage {
@@ -20,7 +20,7 @@ impl Stage {
         stage
     }
 
-    /// Makes a target of the Makefile with this DESTDIR.
+    /// Runs a target of the Makefile with this DESTDIR.
     pub fn make(&self, target: &str, variables: &[&str]) {
         let module = super::module::file();
         output(
@@ -31,16 +31,17 @@ impl Stage {
         );
     }
 
+    /// Returns the DESTDIR's path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// The folder of the libraries, as [`Stage::new`] puts it.
+    /// Returns the folder of the libraries, as [`Stage::new`] installs them.
     pub fn lib(&self) -> PathBuf {
         self.path().join("usr/lib")
     }
 
-    /// What pkg-config says of the staged module, as arguments for a compiler.
+    /// Returns pkg-config's flags for the staged module, as arguments for a compiler.
     pub fn pkg_config(&self, what: &str) -> Vec<String> {
         let flags = output(
             Command::new("pkg-config")
@@ -54,13 +55,14 @@ impl Stage {
     }
 }
 
-/// make, for this target of the Makefile.
+/// Returns a make command for this target of the Makefile.
 pub fn make(target: &str) -> Command {
     let mut command = Command::new("make");
     command
         .args(["--no-print-directory", target])
         .current_dir(super::module::root())
-        // What a `make check` around the tests has set is not meant for this one.
+        // Variables that a `make check` around the tests has set are not meant for this
+        // make.
         .env_remove("MAKEFLAGS")
         .env_remove("MFLAGS")
         .env_remove("MAKELEVEL")
@@ -69,8 +71,8 @@ pub fn make(target: &str) -> Command {
     command
 }
 
-/// Runs a program to its end and returns what it printed; panics with all that
-/// it said if it fails.
+/// Runs a program to its end and returns its standard output; panics with all its
+/// output if it fails.
 pub fn output(command: &mut Command) -> String {
     let output = command
         .output()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The system calls of a part of a test, as strace sees them.
+//! The system calls of a part of a test, as strace records them.
 
 use std::process::Command;
 
-/// Says to strace that the part to be counted begins or ends here.
+/// Marks, for strace, the beginning or the end of the part to be counted.
 pub fn mark() {
     let _ = std::fs::metadata("/rusttcti-mark");
 }
@@ -38,8 +38,8 @@ pub fn calls(program: &Command, environment: &[(&str, &str)]) -> Vec<String> {
         .take_while(|line| !line.contains("/rusttcti-mark"))
         .filter_map(|line| line.strip_prefix(thread)?.strip_prefix(' '))
         .filter(|line| !line.trim_start().starts_with("<..."))
-        // Where debug assertions are on, std looks before each close whether
-        // the descriptor is open.
+        // With debug assertions, std checks before each close that the descriptor is
+        // open.
         .filter(|line| !(cfg!(debug_assertions) && line.contains("F_GETFD")))
         .filter_map(|line| Some(line.trim_start().split_once('(')?.0.to_owned()))
         .collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A live swtpm of a test's own, on ports or sockets of its own.
+//! A real swtpm for one test, on its own ports or sockets.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -11,34 +11,35 @@ use tempfile::TempDir;
 
 use super::ports;
 
-/// A running swtpm, ended with this value. Its TPM is started (Startup CLEAR).
+/// A running swtpm, stopped when this is dropped. Its TPM is started (Startup CLEAR).
 #[derive(Debug)]
 pub struct Swtpm {
     child: Child,
-    place: Place,
+    place: Address,
     state: TempDir,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Address {
     /// The data port; the control port is the next one.
     Tcp(u16),
-    /// The data socket; the control socket has `.ctrl` behind its name.
+    /// The data socket; the control socket's name has `.ctrl` appended.
     Unix(PathBuf),
 }
 
-/// The key of the state file, in its folder, if it has one.
+/// The file of the state file's key, in its folder, if the state is encrypted.
 const KEY: &str = "key";
-/// How long a swtpm may take to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit for a swtpm to listen.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Swtpm {
-    /// On two neighbouring TCP ports of 127.0.0.1.
+    /// Starts a swtpm on two neighbouring TCP ports of 127.0.0.1.
     pub fn tcp() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         loop {
-            // Somebody else may take a port in between: then with another one.
-            let place = Place::Tcp(ports::free());
+            // If another process takes a port in between, the next round tries another
+            // one.
+            let place = Address::Tcp(ports::free());
             if let Some(child) = start(&place, &state) {
                 return Self {
                     child,
@@ -49,10 +50,10 @@ impl Swtpm {
         }
     }
 
-    /// On two unix sockets.
+    /// Starts a swtpm on two unix sockets.
     pub fn unix() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
-        let place = Place::Unix(state.path().join("tpm"));
+        let place = Address::Unix(state.path().join("tpm"));
         let child = start(&place, &state).expect("swtpm listens");
         Self {
             child,
@@ -61,11 +62,11 @@ impl Swtpm {
         }
     }
 
-    /// On two unix sockets, with a state file that is encrypted.
+    /// Starts a swtpm on two unix sockets, with an encrypted state file.
     pub fn encrypted() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
-        let place = Place::Unix(state.path().join("tpm"));
+        let place = Address::Unix(state.path().join("tpm"));
         let child = start(&place, &state).expect("swtpm listens");
         Self {
             child,
@@ -74,45 +75,46 @@ impl Swtpm {
         }
     }
 
-    /// Its own state file.
+    /// Returns the path of its state file.
     pub fn state_file(&self) -> PathBuf {
         self.state.path().join("tpm2-00.permall")
     }
 
-    /// The configuration of a transport to it.
+    /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
         match &self.place {
-            Place::Tcp(port) => format!("host=localhost,port={port}"),
-            Place::Unix(path) => format!("path={}", path.display()),
+            Address::Tcp(port) => format!("host=localhost,port={port}"),
+            Address::Unix(path) => format!("path={}", path.display()),
         }
     }
 
-    /// The data port.
+    /// Returns the data port.
     pub fn port(&self) -> u16 {
         match self.place {
-            Place::Tcp(port) => port,
-            Place::Unix(_) => panic!("this swtpm has no port"),
+            Address::Tcp(port) => port,
+            Address::Unix(_) => panic!("this swtpm has no port"),
         }
     }
 
+    /// Returns the id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it; its state and its place stay.
+    /// Stops it; its state and its address are kept.
     pub fn stop(&mut self) {
         self.child.kill().expect("swtpm is ours to kill");
         self.child.wait().expect("swtpm is ours to wait for");
-        if let Place::Unix(path) = &self.place {
+        if let Address::Unix(path) = &self.place {
             for path in [path.clone(), control(path)] {
                 let _ = std::fs::remove_file(path);
             }
         }
     }
 
-    /// Starts it again after [`stop`](Self::stop), at the same place.
+    /// Starts it again after [`stop`](Self::stop), at the same address.
     pub fn start(&mut self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LISTEN_TIMEOUT;
         loop {
             if let Some(child) = start(&self.place, &self.state) {
                 self.child = child;
@@ -122,11 +124,12 @@ impl Swtpm {
         }
     }
 
-    /// Keeps it from doing anything, until [`resume`](Self::resume).
+    /// Suspends it until [`resume`](Self::resume).
     pub fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
+    /// Lets it go on after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
@@ -144,14 +147,14 @@ impl Drop for Swtpm {
     }
 }
 
-/// Starts a swtpm and waits until it listens; `None` where it ended instead.
-fn start(place: &Place, state: &TempDir) -> Option<Child> {
+/// Starts a swtpm and waits until it listens; returns `None` if it ended instead.
+fn start(place: &Address, state: &TempDir) -> Option<Child> {
     let (server, ctrl) = match place {
-        Place::Tcp(port) => (
+        Address::Tcp(port) => (
             format!("type=tcp,port={port}"),
             format!("type=tcp,port={}", port + 1),
         ),
-        Place::Unix(path) => (
+        Address::Unix(path) => (
             format!("type=unixio,path={}", path.display()),
             format!("type=unixio,path={}", control(path).display()),
         ),
@@ -172,13 +175,13 @@ fn start(place: &Place, state: &TempDir) -> Option<Child> {
         .stderr(Stdio::null())
         .spawn()
         .expect("swtpm runs (Debian's package swtpm)");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LISTEN_TIMEOUT;
     loop {
         let listens = match place {
-            Place::Tcp(port) => [*port, port + 1]
+            Address::Tcp(port) => [*port, port + 1]
                 .iter()
                 .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
-            Place::Unix(path) => [path.clone(), control(path)]
+            Address::Unix(path) => [path.clone(), control(path)]
                 .iter()
                 .all(|path| UnixStream::connect(path).is_ok()),
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM of libtpms for test peers: a copy of the library of its own, with its
-//! memory kept in this process.
+//! A TPM of libtpms for test peers: a separate copy of the library, with the TPM's
+//! state in this process's memory.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,24 +15,25 @@ use std::time::Duration;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-/// Sanitizers refuse it.
+/// The flag RTLD_DEEPBIND of dlopen, which sanitizers refuse.
 const RTLD_DEEPBIND: c_int = if cfg!(sanitized) { 0 } else { 8 };
-/// TPM_RETRY: there is no such state yet.
+/// TPM_RETRY: no such state exists yet.
 const RETRY: u32 = 0x800;
 const TPM_2: c_int = 1;
 
 /// One TPM.
 pub struct Tpm {
     library: Library,
-    /// Open, so that the next copy has another name: the loader tells by it.
+    /// The file of the copy. It stays open so that the next copy has another name, by
+    /// which the loader distinguishes them.
     _file: File,
     world: World,
-    /// libtpms is used by one thread at a time, but for its cancel.
+    /// The lock for libtpms, which one thread at a time may use, except for cancel.
     busy: Mutex<()>,
     running: AtomicBool,
 }
 
-/// What the library's callbacks see, on the thread that is in a call of it.
+/// The state that the library's callbacks use, on the thread that is in a call of it.
 #[derive(Clone)]
 struct World {
     memory: Arc<Mutex<HashMap<CString, Vec<u8>>>>,
@@ -69,8 +70,8 @@ unsafe extern "C" fn load(
     _: u32,
     name: *const c_char,
 ) -> u32 {
-    // SAFETY: libtpms gives a name and two places for what it is to have, which
-    // it frees as what malloc() gave.
+    // SAFETY: libtpms gives a name, and two places for the result, which it frees with
+    // free().
     unsafe {
         let world = world();
         let memory = world.memory.lock().unwrap();
@@ -118,7 +119,7 @@ unsafe extern "C" fn presence(value: *mut c_uchar, _: u32) -> u32 {
 }
 
 impl Tpm {
-    /// A TPM without power; `locality` is that of each command.
+    /// Makes a TPM without power; `locality` is the locality of each command.
     pub fn new(locality: Arc<AtomicU8>) -> Self {
         let (library, file) = private_copy();
         let tpm = Self {
@@ -157,7 +158,7 @@ impl Tpm {
     /// # Safety
     /// The function is of this type.
     unsafe fn function<F: Copy>(&self, name: &str) -> F {
-        // SAFETY: passed on to the caller.
+        // SAFETY: this function has the same contract.
         *unsafe { self.library.get::<F>(name.as_bytes()) }.expect(name)
     }
 
@@ -167,6 +168,7 @@ impl Tpm {
         call()
     }
 
+    /// Switches the TPM's power on.
     pub fn power_on(&self) {
         self.enter(|| {
             // SAFETY: as tpm_library.h declares it.
@@ -176,6 +178,7 @@ impl Tpm {
         });
     }
 
+    /// Switches the TPM's power off.
     pub fn power_off(&self) {
         self.enter(|| {
             // SAFETY: as tpm_library.h declares it.
@@ -185,6 +188,7 @@ impl Tpm {
         });
     }
 
+    /// Runs a command, and returns its response.
     pub fn process(&self, command: &[u8]) -> Vec<u8> {
         type Process =
             unsafe extern "C" fn(*mut *mut u8, *mut u32, *mut u32, *const u8, u32) -> u32;
@@ -211,8 +215,8 @@ impl Tpm {
         })
     }
 
-    /// Ends the command under way, if there is one: libtpms forgets a cancel
-    /// that comes while a command is only just beginning.
+    /// Cancels the command under way, if there is one: libtpms forgets a cancel that
+    /// comes while a command is only just beginning.
     pub fn cancel(&self) {
         // SAFETY: as tpm_library.h declares it.
         let cancel =
@@ -221,14 +225,14 @@ impl Tpm {
             if !self.running.load(Ordering::SeqCst) {
                 return;
             }
-            // SAFETY: it may be called from any thread.
+            // SAFETY: any thread may call it.
             unsafe { cancel() };
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-/// libtpms loaded once more: it holds one TPM for each time it is loaded.
+/// Loads libtpms once more: each loaded copy holds one TPM.
 fn private_copy() -> (Library, File) {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     let bytes = BYTES.get_or_init(bytes);
@@ -236,15 +240,15 @@ fn private_copy() -> (Library, File) {
     let mut file = File::from(file);
     file.write_all(bytes).expect("memory");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // SAFETY: libtpms has no initialisers that do anything.
+    // SAFETY: libtpms's initialisers have no effect.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND) };
     (library.expect("the copy loads"), file)
 }
 
-/// The library's file. The loader finds it, before there is a copy, which
-/// would answer to the same name.
+/// Returns the bytes of the library's file. The loader finds it, before a copy exists,
+/// which would have the same name.
 fn bytes() -> Vec<u8> {
-    // SAFETY: as before.
+    // SAFETY: libtpms's initialisers have no effect.
     let _library = unsafe { Library::open(Some("libtpms.so.0"), RTLD_NOW | RTLD_LOCAL) }
         .expect("libtpms.so.0 (Debian's package libtpms0)");
     let maps = std::fs::read_to_string("/proc/self/maps").expect("the mappings");

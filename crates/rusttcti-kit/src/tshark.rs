@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Recordings, as Wireshark's own dissectors read them.
+//! Recordings, as Wireshark's dissectors read them.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,19 +8,23 @@ use std::time::Duration;
 /// One packet of a recording.
 #[derive(Debug)]
 pub struct Packet {
-    /// Since 1970.
+    /// The time since 1970.
     pub time: Duration,
+    /// The sender's IP address.
     pub from: String,
+    /// The receiver's IP address.
     pub to: String,
+    /// The sender's TCP port.
     pub from_port: u16,
+    /// The receiver's TCP port.
     pub to_port: u16,
     /// The bytes that TCP carries.
     pub payload: Vec<u8>,
-    /// What the TPM dissector says of it.
+    /// The TPM dissector's summary.
     pub info: String,
 }
 
-/// The packets of a pcapng file. Panics where tshark finds anything wrong with it.
+/// Returns the packets of a pcapng file. Panics if tshark finds a fault in it.
 pub fn read(path: &Path) -> Vec<Packet> {
     let fields = [
         "frame.time_epoch",
@@ -32,7 +36,7 @@ pub fn read(path: &Path) -> Vec<Packet> {
         "_ws.col.Info",
     ];
     let mut command = Command::new("tshark");
-    // The dissector of TPM 2.0 hides TCP's payload unless that is asked for.
+    // The dissector of TPM 2.0 hides TCP's payload unless it is asked for.
     command.args(["-n", "-T", "fields"]).arg("-r").arg(path);
     for field in fields {
         command.args(["-e", field]);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A thread that works a TPM hard through C's functions, and checks each answer
-//! to be the one to its own command.
+//! A thread that loads a TPM heavily through C's functions, and checks that each answer
+//! belongs to its own command.
 
+use rusttcti::wire::CommandCode;
 use std::time::{Duration, Instant};
 
 use super::commands::{command, get_random, response_code};
@@ -9,17 +10,19 @@ use super::sha256::sha256;
 use super::tpm::{create_primary_ecc, create_primary_rsa};
 use super::vtable::{Vtable, rc};
 
-/// No answer takes longer, however loaded the machine is.
+/// The time limit of an answer, on any busy machine.
 const LONGEST: Duration = Duration::from_secs(60);
-/// TPM_RC_CANCELED, and that there is no room for another key at the moment.
+/// TPM_RC_CANCELED.
 const CANCELED: u32 = 0x909;
+/// TPM_RC_OBJECT_MEMORY: no memory for another key at the moment.
 const OBJECT_MEMORY: u32 = 0x902;
 
-/// Numbers that look random, the same in each run.
+/// A generator of numbers that look random and are equal in each run.
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// Returns a number from 0 to below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
             .0
@@ -29,18 +32,23 @@ impl Dice {
     }
 }
 
-/// What was done.
+/// The counts of a worker's commands and their results.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// How many commands were sent.
     pub commands: u64,
+    /// How many keys were made.
     pub keys: u64,
+    /// How many commands were cancelled.
     pub cancelled: u64,
     /// How often a timeout ran out before the answer came.
     pub early: u64,
+    /// The longest time until an answer.
     pub slowest: Duration,
 }
 
 impl Tally {
+    /// Adds another worker's counts.
     pub fn add(&mut self, other: &Self) {
         self.commands += other.commands;
         self.keys += other.keys;
@@ -50,22 +58,26 @@ impl Tally {
     }
 }
 
-/// One of several who work at the same time.
+/// One of several workers that run at the same time.
 #[derive(Debug)]
 pub struct Worker {
-    /// Stands in all that is sent.
+    /// The worker's number, which is part of all that it sends.
     number: u64,
     sent: u64,
+    /// The source of its random choices.
     pub dice: Dice,
+    /// Its counts so far.
     pub tally: Tally,
-    /// Of how many commands one is the making of an ECC key, or of an RSA key.
+    /// One in how many commands makes an ECC key.
     pub ecc: u64,
+    /// One in how many commands makes an RSA key.
     pub rsa: u64,
-    /// The transport can cancel.
+    /// Whether the transport can cancel.
     pub cancels: bool,
 }
 
 impl Worker {
+    /// Returns a worker with this number.
     pub fn new(number: u64) -> Self {
         Self {
             number,
@@ -78,7 +90,7 @@ impl Worker {
         }
     }
 
-    /// Sends one command, whichever the dice say, and checks the answer.
+    /// Sends one random command, and checks the answer.
     pub fn work(&mut self, c: Vtable) {
         if self.dice.below(self.rsa) == 0 {
             self.make_key(c, &create_primary_rsa(2048), self.cancels);
@@ -94,7 +106,7 @@ impl Worker {
         }
     }
 
-    /// TPM2_Hash of what nobody else sends.
+    /// Runs TPM2_Hash of data that no other worker sends.
     fn hash(&mut self, c: Vtable) {
         self.sent += 1;
         let length = self.dice.below(900) as usize;
@@ -103,7 +115,7 @@ impl Worker {
         let size = (data.len() as u16).to_be_bytes();
         // SHA-256, in the hierarchy TPM_RH_NULL.
         let parameters = [&size[..], &data, &[0, 0x0b, 0x40, 0, 0, 7]].concat();
-        let response = self.exchange(c, &command(0x17d, &parameters), false);
+        let response = self.exchange(c, &command(CommandCode::HASH, &parameters), false);
         assert_eq!(response_code(&response), 0);
         assert_eq!(response[10..12], [0, 32]);
         assert_eq!(response[12..44], sha256(&data), "another one's answer");
@@ -116,7 +128,7 @@ impl Worker {
                 self.tally.keys += 1;
                 let handle = &response[10..14];
                 assert_eq!(handle[0], 0x80, "a transient object's handle");
-                let flushed = self.exchange(c, &command(0x165, handle), false);
+                let flushed = self.exchange(c, &command(CommandCode::FLUSH_CONTEXT, handle), false);
                 assert_eq!(response_code(&flushed), 0);
             }
             CANCELED if cancel => self.tally.cancelled += 1,
@@ -124,7 +136,7 @@ impl Worker {
         }
     }
 
-    /// A command and its answer, waited for in one of several ways.
+    /// Runs a command, and waits for its answer in one of several ways.
     pub fn exchange(&mut self, c: Vtable, command: &[u8], cancel: bool) -> Vec<u8> {
         let begun = Instant::now();
         assert_eq!(c.transmit(command), rc::SUCCESS);

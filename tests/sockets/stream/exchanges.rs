@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use rusttcti::wire::CommandCode;
 use rusttcti::{Context, ErrorKind, Pipes, Stream, Tcti, TctiExt};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::poll::polls;
@@ -35,7 +36,7 @@ fn a_tpm_answers_over_each_kind_of_stream() {
             );
         }
         // The longest command and the longest response of a TPM pass whole.
-        let long = command(0x143, &[0; 4086]);
+        let long = command(CommandCode::SELF_TEST, &[0; 4086]);
         assert_eq!(context.execute(&long, SOON).expect(kind).len(), 10);
         drop(context);
         if kind != "tty" {
@@ -127,7 +128,8 @@ fn signals_change_neither_timeouts_nor_responses() {
             let _storm = signals::storm_on_this_thread(scope, &done);
             let silent = Duration::from_millis(100);
             let (mut later, began) = (peer, Instant::now());
-            tpm.transmit(&command(0x143, &[0; 4086])).expect(kind);
+            tpm.transmit(&command(CommandCode::SELF_TEST, &[0; 4086]))
+                .expect(kind);
             let error = tpm
                 .receive(&mut [0; 4096], Some(silent))
                 .expect_err("silence");

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Holds a TCTI module, in C or in Rust, against the kit's checks:
-//! `tcti-check -T NAME:CONF`.
+//! Runs the kit's checks on a TCTI module, in C or in Rust: `tcti-check -T NAME:CONF`.
 
 use std::process::ExitCode;
 
@@ -85,7 +84,7 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, String> {
     })
 }
 
-/// A TPM for the time of the checks, at the other end of a socket.
+/// A TPM at the other end of a socket, for the duration of the checks.
 enum Peer {
     Swtpm(Swtpm),
     Simulator(Simulator),
@@ -112,11 +111,11 @@ impl Peer {
     }
 }
 
-/// CONF with a place for the peer's address.
+/// Returns CONF with a placeholder for the peer's address.
 fn template(name: &str, conf: Option<&str>) -> String {
     match conf {
         Some(conf) if conf.contains("{}") => conf.to_owned(),
-        // A chain: the transport's own CONF is behind its last colon.
+        // In a chain, the transport's own CONF follows the last colon.
         Some(conf) if name == "rusttcti" => format!("{}:{{}}", conf.trim_end_matches(':')),
         Some(conf) if !conf.is_empty() => format!("{conf},{{}}"),
         _ => "{}".to_owned(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A check in a process of its own, by fork(2): what it opens, blocks or breaks
-//! is gone with it.
+//! Runs a check in a separate process, by fork(2): the descriptors, locks and faults of
+//! the check end with it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,15 +12,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Check, Outcome, Subject, Trouble};
 
-/// How long a check may take. Each knows shorter limits of its own.
+/// The time limit of a check. Each check has shorter limits of its own.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a check in a child.
 pub(super) fn run(check: &Check, subject: &Subject) -> Outcome {
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
-    // SAFETY: the child runs the check and leaves by _exit. It has one thread;
-    // what another thread of this process may hold locked (of glibc's own locks
-    // fork takes care) is nothing that a check touches.
+    // SAFETY: the child runs the check and leaves by _exit. It has one thread. fork
+    // handles glibc's own locks; a check uses no other lock that a thread of this
+    // process may hold.
     let pid = unsafe { libc::fork() };
     assert_ne!(pid, -1, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
@@ -39,10 +39,10 @@ pub(super) fn run(check: &Check, subject: &Subject) -> Outcome {
     parse(&said, status)
 }
 
-/// The child's part.
+/// Runs the check in the child.
 fn in_child(check: &Check, subject: &Subject, writer: OwnedFd) -> ! {
-    // The outcome tells of a panic, and once is enough. What a module prints as it
-    // breaks does not belong into the table.
+    // The outcome already reports a panic. A module's output as it fails does not
+    // belong in the table.
     std::panic::set_hook(Box::new(|_| {}));
     if let Ok(null) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stderr(&null);
@@ -55,7 +55,7 @@ fn in_child(check: &Check, subject: &Subject, writer: OwnedFd) -> ! {
         Err(panic) => format!("F{}", message(&*panic)),
     };
     let written = File::from(writer).write_all(said.as_bytes());
-    // SAFETY: ends the process at once: what it inherited is the parent's.
+    // SAFETY: ends the process at once: all that it inherited belongs to the parent.
     unsafe { libc::_exit(i32::from(written.is_err())) }
 }
 
@@ -67,7 +67,7 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "a panic".to_owned())
 }
 
-/// Reads to the end; `None` where that does not come in time.
+/// Reads to the end; returns `None` if the end does not come in time.
 fn read_until(reader: OwnedFd, deadline: Instant) -> Option<String> {
     let mut file = File::from(reader);
     let mut said = Vec::new();

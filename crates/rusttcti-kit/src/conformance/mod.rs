@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Holds a TCTI, in C or in Rust, against the promises of the TCTI specification
-//! and of careful callers.
+//! Tests a TCTI, in C or in Rust, against the promises of the TCTI specification and
+//! the needs of careful callers.
 //!
-//! Each check has a name and a sentence. It runs in a child process of its own,
-//! so that a crash or a hang is that check's failure and no other's. Its outcome
-//! is pass, fail with what was seen, or not applicable with the reason.
+//! Each check has a name and a sentence. It runs in a separate child process, so that a
+//! crash or a hang fails that check only. Its outcome is pass, fail with the
+//! observation, or not applicable with the reason.
 //!
 //! ```no_run
 //! use rusttcti_kit::{Subject, check};
@@ -15,8 +15,8 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! In the tests of a transport, [`conformance!`](macro@crate::conformance) makes a test
-//! of all checks:
+//! In the tests of a transport, [`conformance!`](macro@crate::conformance) makes a test that
+//! runs all checks:
 //!
 //! ```
 //! rusttcti_kit::conformance!(|| rusttcti::open("libtpms"));
@@ -33,16 +33,16 @@ pub use subject::Subject;
 
 use subject::Opened;
 
-/// What keeps a check from passing.
+/// The reason that a check does not pass.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The promise is broken; what was seen.
+    /// A broken promise, with the observation.
     Broken(String),
-    /// The promise does not concern this TCTI; why.
+    /// A promise that does not concern this TCTI, with the reason.
     NotApplicable(String),
 }
 
-/// What a check comes to.
+/// The result of a check.
 pub(crate) type Verdict = Result<(), Trouble>;
 
 /// One promise.
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Check {
     }
 }
 
-/// Returns every check there is, in the order in which they run.
+/// Returns all checks, in the order in which they run.
 pub fn checks() -> Vec<Check> {
     checks::all()
 }
@@ -71,7 +71,7 @@ pub fn check(subject: &Subject) -> Report {
     check_only(subject, &[])
 }
 
-/// Runs the checks whose name holds one of `words`; all where there are none.
+/// Runs the checks whose name contains one of `words`; all checks if there are none.
 pub fn check_only(subject: &Subject, words: &[&str]) -> Report {
     let wanted = |check: &Check| words.is_empty() || words.iter().any(|w| check.name.contains(w));
     let rows = checks().into_iter().filter(wanted).map(|check| Row {

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the checks came to: a table for people, JSON for programs.
+//! The results of the checks: a table for people, JSON for programs.
 
 use std::fmt;
 
 use super::Check;
 
-/// What one check came to.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The promise is kept.
     Pass,
-    /// The promise is broken; what was seen.
+    /// The promise is broken; the text is the observation.
     Fail(String),
-    /// The promise does not concern this TCTI; why.
+    /// The promise does not concern this TCTI; the text is the reason.
     NotApplicable(String),
 }
 
-/// A check and what it came to.
+/// A check and its outcome.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The check.
     pub check: Check,
-    /// What it came to.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What all checks came to.
+/// The outcomes of all checks.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The TCTI, as it was named.
@@ -40,7 +40,7 @@ impl Report {
         self.count("pass") > 0 && self.count("fail") == 0
     }
 
-    /// Returns how many checks came to `word`: pass, fail or n/a.
+    /// Returns how many checks have the outcome `word`: pass, fail or n/a.
     pub fn count(&self, word: &str) -> usize {
         let words = self.rows.iter().map(|row| row.outcome.word());
         words.filter(|found| *found == word).count()
@@ -77,7 +77,8 @@ impl Outcome {
         }
     }
 
-    /// Returns what was seen, or why the check does not apply; empty for a pass.
+    /// Returns the observation, or the reason why the check does not apply; empty for a
+    /// pass.
     pub fn detail(&self) -> &str {
         match self {
             Self::Pass => "",

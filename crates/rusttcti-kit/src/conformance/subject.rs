@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TCTI that is checked: a module that is loaded by name, or a transport in
-//! Rust behind the bridge.
+//! The TCTI under test: a module that is loaded by name, or a transport in Rust behind
+//! the bridge.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -18,11 +18,11 @@ pub(crate) type Init =
 
 type Open = dyn Fn() -> Result<Box<dyn Tcti>>;
 
-/// The TCTI that is checked.
+/// The TCTI under test.
 pub struct Subject {
     name: String,
     source: Source,
-    /// The configuration that reaches a peer of the checks' own; `{}` stands for
+    /// The configuration that reaches a peer made by the checks; `{}` stands for
     /// `host=HOST,port=PORT`.
     pub(crate) peer_conf: Option<String>,
 }
@@ -45,7 +45,7 @@ impl Subject {
     /// `libtss2-tcti-NAME.so.0`.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] where there is no such module, or it has no
+    /// [`ErrorKind::BadValue`] if there is no such module, or it has no
     /// `Tss2_Tcti_Info`.
     pub fn module(name_conf: &str) -> Result<Self> {
         let (name, conf) = match name_conf.split_once(':') {
@@ -57,7 +57,7 @@ impl Subject {
             format!("libtss2-tcti-{name}.so.0"),
             format!("libtss2-tcti-{name}.so"),
         ];
-        // SAFETY: a TCTI module, whose constructors are its author's business.
+        // SAFETY: a TCTI module, whose constructors are its author's responsibility.
         let library = files
             .iter()
             .find_map(|file| unsafe { Library::new(file) }.ok());
@@ -74,7 +74,7 @@ impl Subject {
                 .map_err(|error| Error::new(ErrorKind::BadValue, error))?;
             get()
         };
-        // SAFETY: a static of the module's, or NULL.
+        // SAFETY: a static of the module, or NULL.
         let init = unsafe { info.as_ref() }.and_then(|info| info.init);
         let init = init.ok_or_else(|| {
             Error::new(
@@ -95,8 +95,8 @@ impl Subject {
         })
     }
 
-    /// Takes a transport, or a whole chain, in Rust: `open` makes it anew for
-    /// each context.
+    /// Takes a transport, or a whole chain, in Rust; `open` makes a new one for each
+    /// context.
     pub fn transport<T: Tcti + 'static>(open: impl Fn() -> Result<T> + 'static) -> Self {
         Self {
             name: std::any::type_name::<T>().to_owned(),
@@ -105,21 +105,20 @@ impl Subject {
         }
     }
 
-    /// Lets the checks of hostile peers run: `conf` is the module's configuration
-    /// to reach a peer that speaks swtpm's protocol, with `{}` for
-    /// `host=HOST,port=PORT`.
+    /// Enables the checks with hostile peers. `conf` is the module's configuration for
+    /// a peer that speaks swtpm's protocol, with `{}` for `host=HOST,port=PORT`.
     #[must_use]
     pub fn with_peers(mut self, conf: &str) -> Self {
         self.peer_conf = Some(conf.to_owned());
         self
     }
 
-    /// Returns the name by which it was given.
+    /// Returns the name that it was given by.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The module; a check of Init functions concerns no other subject.
+    /// Returns the module; the checks of Init functions apply to no other subject.
     pub(crate) fn as_module(&self) -> std::result::Result<&Module, Trouble> {
         match &self.source {
             Source::Module(module) => Ok(module),
@@ -147,7 +146,7 @@ impl Subject {
 }
 
 impl Module {
-    /// Opens a context from `conf`, in memory as malloc gives it.
+    /// Opens a context from `conf`, in memory aligned as by malloc.
     pub(crate) fn open(&self, conf: Option<&CStr>) -> std::result::Result<Opened, u32> {
         let mut size: size_t = 0;
         // SAFETY: a NULL context asks for the size.
@@ -172,9 +171,9 @@ impl Module {
     }
 }
 
-/// An open context, finalized with this value.
+/// An open context, finalized when this is dropped.
 pub(crate) struct Opened {
-    /// The context as C sees it.
+    /// The context as C uses it.
     pub(crate) c: Vtable,
     /// The memory of a module's context.
     _memory: Vec<u128>,
@@ -194,7 +193,7 @@ impl Opened {
         }
     }
 
-    /// Finalizes the context now; its memory stays.
+    /// Finalizes the context now; its memory is kept.
     pub(crate) fn finalize(&mut self) {
         self.finalized = true;
         self.c.finalize();

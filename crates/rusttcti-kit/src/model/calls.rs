@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The calls of the model, made through a context's functions.
+//! Makes the model's calls through a context's functions.
 
+use rusttcti::wire::CommandCode;
 use tss_esapi_sys::{TSS2_TCTI_POLL_HANDLE, size_t};
 
 use super::{Call, Command, Expected, Which, code};
@@ -14,7 +15,7 @@ pub(super) fn make(c: Vtable, call: &Call) -> Expected {
     match call {
         Call::Transmit(Command::Good(0)) => code(c.transmit(&get_random(16))),
         Call::Transmit(Command::Good(size)) => {
-            code(c.transmit(&command(0x17b, &vec![0x5a; *size])))
+            code(c.transmit(&command(CommandCode::GET_RANDOM, &vec![0x5a; *size])))
         }
         Call::Transmit(Command::Null) => code(c.transmit_raw(12, std::ptr::null())),
         Call::Transmit(Command::Short(length)) => code(c.transmit(&get_random(16)[..*length])),
@@ -69,8 +70,8 @@ pub(super) fn make(c: Vtable, call: &Call) -> Expected {
         Call::OnNull(which) => code(on_null(c, *which)),
         Call::OnOtherMagic(which, bits) => {
             let magic = c.0.cast::<u64>();
-            // SAFETY: the magic is the first member of a context, which its
-            // owner keeps for as long as this runs, and this thread alone uses.
+            // SAFETY: the magic is the first member of a context, which its owner keeps
+            // during this call, and which only this thread uses.
             let before = unsafe { magic.read() };
             // SAFETY: as before.
             unsafe { magic.write(before ^ bits) };
@@ -94,7 +95,7 @@ pub(super) fn make(c: Vtable, call: &Call) -> Expected {
 }
 
 fn receive(c: Vtable, capacity: Option<usize>, timeout: i32) -> Expected {
-    // Canaries stand behind what the caller says it has.
+    // Canaries follow the capacity that the caller states.
     let given = capacity.unwrap_or(0);
     let mut buffer = vec![CANARY; given + 64];
     let pointer = match capacity {
@@ -129,7 +130,7 @@ fn poll(c: Vtable, places: Option<usize>) -> Expected {
         let code = c.poll_handles_raw(std::ptr::null_mut(), &mut count);
         return told(code, count);
     };
-    // One more than the caller says, as a canary.
+    // One place more than the caller states, as a canary.
     let mut array = blank(places + 1);
     let code = c.poll_handles_raw(array.as_mut_ptr(), &mut count);
     let written = if code == rc::SUCCESS {
@@ -160,8 +161,8 @@ fn on_null(c: Vtable, which: Which) -> u32 {
     let null = std::ptr::null_mut();
     let (command, mut response) = (get_random(16), [0; 64]);
     let mut size = response.len() as size_t;
-    // SAFETY: all pointers but the context's are to what they should be to, and
-    // a NULL context is what these functions have an answer for.
+    // SAFETY: all pointers except the context's are valid, and these functions have a
+    // defined answer for a NULL context.
     unsafe {
         match which {
             Which::Transmit => v1.transmit.unwrap()(null, 12, command.as_ptr()),

@@ -10,7 +10,7 @@ use super::rooms::{Object, Rooms};
 
 type Answer = Result<Vec<u8>, Rc>;
 
-/// RC_HANDLE and RC_VALUE for the first parameter.
+/// The codes RC_HANDLE and RC_VALUE for the first parameter.
 const HANDLE_P1: Rc = Rc(0x1cb);
 
 /// Answers a command.
@@ -69,7 +69,7 @@ fn execute(rooms: &mut Rooms, command: &CommandView<'_>) -> Answer {
     let handle = |handle: u32| Ok(ok().handle(Handle(handle)).build());
     match command.code() {
         Cc::CREATE_PRIMARY => {
-            // Behind inSensitive, the last byte of the template's "unique".
+            // The seed follows inSensitive: the last byte of the template's "unique".
             let seed = parameters
                 .get(parameters.len().wrapping_sub(7))
                 .copied()
@@ -105,7 +105,7 @@ fn execute(rooms: &mut Rooms, command: &CommandView<'_>) -> Answer {
             Ok(ok().bytes(&data).build())
         }
         Cc::START_AUTH_SESSION => {
-            // Behind nonceCaller and an empty salt: the type.
+            // The type follows nonceCaller and an empty salt.
             let size = parameters.get(1).copied().unwrap_or(0) as usize;
             let is_policy = parameters.get(2 + size + 2).copied() == Some(1);
             handle(rooms.add_session(is_policy)?)

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The places of a model TPM, and the rules for contexts.
+//! The memory of a model TPM for objects and sessions, and the rules for contexts.
 
 use rusttcti::wire::ResponseCode as Rc;
 
-/// How much a model TPM has room for.
+/// The capacities of a model TPM.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// How many objects it has room for.
+    /// How many objects may be loaded.
     pub objects: usize,
     /// How many sessions may be loaded.
     pub sessions: usize,
     /// How many sessions may be active.
     pub active: usize,
-    /// How far the counts of saved sessions may be apart.
+    /// How far the counts of saved sessions may differ.
     pub gap: u64,
 }
 
 impl Sizes {
-    /// A common TPM's, but for a gap that is soon there.
+    /// The capacities of a common TPM, except for a gap that is reached soon.
     pub const SMALL: Self = Self {
         objects: 3,
         sessions: 3,
         active: 64,
         gap: 0xff,
     };
-    /// More than any test needs.
+    /// Capacities beyond the need of any test.
     pub const UNLIMITED: Self = Self {
         objects: 4096,
         sessions: 4096,
@@ -37,7 +37,7 @@ impl Sizes {
 pub(super) struct Object {
     pub(super) hierarchy: u32,
     pub(super) seed: u8,
-    /// What a sequence has collected; `None` for a key.
+    /// The data that a sequence has collected; `None` for a key.
     pub(super) data: Option<Vec<u8>>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Rooms {
     pub(super) objects: Vec<Option<Object>>,
     pub(super) sessions: Vec<Option<Session>>,
     counter: u64,
-    /// Changed when the contexts of a hierarchy end.
+    /// The epoch of each hierarchy, which changes when the hierarchy's contexts end.
     epochs: Vec<(u32, u32)>,
     pub(super) disabled: Vec<u32>,
     pub(super) resets: u32,
@@ -185,13 +185,13 @@ impl Rooms {
             .min()
     }
 
-    /// Whether the count has come as far from the oldest saved session as it may.
+    /// Returns whether the count is as far from the oldest saved session as it may be.
     fn is_gap_full(&self) -> bool {
         self.oldest()
             .is_some_and(|oldest| self.counter - oldest >= self.sizes.gap)
     }
 
-    /// Saves an object or a session: a TPMS_CONTEXT.
+    /// Saves an object or a session, and returns a TPMS_CONTEXT.
     pub(super) fn save(&mut self, handle: u32) -> Result<Vec<u8>, Rc> {
         if let Some(object) = self.object(handle).cloned() {
             let (kind, data) = match &object.data {
@@ -221,7 +221,7 @@ impl Rooms {
         Ok(context(counter, handle, 0x4000_0007, &inside))
     }
 
-    /// Loads what `save` returned.
+    /// Loads a context that `save` returned.
     pub(super) fn load(&mut self, context: &[u8]) -> Result<u32, Rc> {
         const INTEGRITY_P1: Rc = Rc(0x1df);
         const HANDLE_P1: Rc = Rc(0x1cb);
@@ -270,7 +270,7 @@ impl Rooms {
         if loaded >= sizes.sessions {
             return Some(Err(Rc::SESSION_MEMORY));
         }
-        // The last place is for the oldest one.
+        // The last place is reserved for the oldest session.
         if full && loaded + 1 == sizes.sessions && oldest != Some(order) {
             return Some(Err(Rc::CONTEXT_GAP));
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A character device in user space: the part of CUSE's protocol
-//! (linux/fuse.h) that a device needs which has ioctls and nothing else.
+//! A character device in user space: the part of CUSE's protocol (linux/fuse.h) for a
+//! device with ioctls only.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,30 +15,30 @@ const FUSE_INTERRUPT: u32 = 36;
 const FUSE_IOCTL: u32 = 39;
 /// Flag of CUSE_INIT: ioctls may read and write any memory of their caller.
 const UNRESTRICTED_IOCTL: u32 = 1;
-/// Flag of an answer to FUSE_IOCTL: call again, with these places of memory.
+/// Flag of an answer to FUSE_IOCTL: call again, with these memory areas.
 const IOCTL_RETRY: u32 = 4;
 const HEADER: usize = 40;
 const BUFFER: usize = 256 * 1024;
 
-/// A place in the memory of the ioctl's caller.
+/// A memory area of the ioctl's caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) address: u64,
     pub(super) length: usize,
 }
 
-/// What a device does at an ioctl.
+/// A device's answer to an ioctl.
 pub(super) enum Answer {
-    /// It needs what is in these places, and room in those.
+    /// A request for the bytes of the areas `read`, and for space in the areas `write`.
     Again { read: Vec<Place>, write: Vec<Place> },
-    /// It is done, with a result and what is to be written.
+    /// The result, with the bytes to write.
     Done(i32, Vec<u8>),
 }
 
 /// A device with ioctls.
 pub(super) trait Device {
-    /// Answers an ioctl. `data` is what was asked for by the answer before: all
-    /// places one after the other, and nothing at first.
+    /// Answers an ioctl. `data` holds the bytes that the answer before asked for: all
+    /// areas in order, and none at first.
     fn ioctl(&mut self, number: u32, argument: u64, data: &[u8]) -> Answer;
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Cuse {
     buffer: Vec<u8>,
 }
 
-/// A request of the kernel's: its opcode, its number, and how long it is.
+/// A request of the kernel: its opcode, its number, and its length.
 struct Request {
     opcode: u32,
     unique: u64,
@@ -75,7 +75,8 @@ impl Cuse {
         if request.opcode != CUSE_INIT {
             return Err(io::Error::other("CUSE does not begin with CUSE_INIT"));
         }
-        // The version that the kernel has, flags, sizes, a device number of its choice.
+        // The kernel's version, flags, sizes, and a device number that the kernel
+        // chooses.
         let (major, minor) = (
             u32_at(&cuse.buffer, HEADER),
             u32_at(&cuse.buffer, HEADER + 4),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! i2c-dev's ioctls over a chip's I2C face.
+//! Translates i2c-dev's ioctls for a chip's I2C interface.
 
 use tpm_tis::model::{I2cFace, I2cFault};
 
@@ -8,7 +8,7 @@ use super::cuse::{Answer, Device, Place};
 const I2C_SLAVE: u32 = 0x0703;
 const I2C_RDWR: u32 = 0x0707;
 const I2C_M_RD: u16 = 1;
-/// The address of another chip, which a kernel driver has.
+/// The address of another chip, which a kernel driver holds.
 const TAKEN: u64 = 0x50;
 /// The sizes of `struct i2c_rdwr_ioctl_data` and `struct i2c_msg` with pointers of 64 bits.
 const MESSAGES: usize = 16;
@@ -34,7 +34,7 @@ impl I2cDev {
         };
         let count = u32::from_ne_bytes(fields[8..12].try_into().expect("four"));
         if count != 1 {
-            // A repeated start, which this chip refuses.
+            // This is a repeated start, which the chip refuses.
             return Answer::Done(-libc::EREMOTEIO, vec![]);
         }
         let message = Place {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A simulated TIS chip on SPI or I2C with a TPM of libtpms behind it, and as a
-//! device file: /dev/spidevN.N and /dev/i2c-N by CUSE, where the kernel has it,
-//! so that programs use it by spidev's and i2c-dev's own calls.
+//! A simulated TIS chip on SPI or I2C with a TPM of libtpms. It can be a device file as
+//! well: /dev/spidevN.N and /dev/i2c-N by CUSE, if the kernel has it, so that programs
+//! use it through spidev's and i2c-dev's ioctls.
 //!
-//! The chip is [`tpm_tis::model`], with the faults that it has.
+//! The chip is [`tpm_tis::model`], with that model's faults.
 
 mod cuse;
 mod i2c;
@@ -21,7 +21,7 @@ pub use tpm_tis::model::{Chip, Counts, Faults, Level, Traits};
 
 use cuse::Cuse;
 
-/// Returns a chip with a new TPM of libtpms, in this computer's time.
+/// Returns a chip with a new TPM of libtpms, which runs in real time.
 ///
 /// # Errors
 /// Those of libtpms.
@@ -42,13 +42,13 @@ pub fn over_libtpms(traits: Traits, faults: Faults) -> rusttcti::Result<Chip> {
     };
     let chip = Chip::in_real_time(execute, traits, faults);
     if let Some(canceller) = canceller {
-        // A command that is done already has nothing to cancel.
+        // A command that has ended already needs no cancel.
         chip.on_cancel(Box::new(move || drop(canceller.cancel())));
     }
     Ok(chip)
 }
 
-/// A device file with a chip behind it, until this is dropped.
+/// A device file with a chip behind it, removed when this is dropped.
 #[derive(Debug)]
 pub struct DeviceFile {
     path: String,
@@ -57,18 +57,18 @@ pub struct DeviceFile {
 }
 
 impl DeviceFile {
-    /// Makes /dev/`name` a spidev with the chip's SPI face.
+    /// Makes /dev/`name` a spidev with the chip's SPI interface.
     ///
     /// # Errors
-    /// The system's, where it has no CUSE (`modprobe cuse`, root).
+    /// Those of the system, if it has no CUSE (`modprobe cuse`, root).
     pub fn spidev(name: &str, chip: &Chip) -> io::Result<Self> {
         Self::serve(name, spidev::Spidev::new(chip.spi()))
     }
 
-    /// Makes /dev/`name` an i2c-dev with the chip's I2C face.
+    /// Makes /dev/`name` an i2c-dev with the chip's I2C interface.
     ///
     /// # Errors
-    /// As [`spidev`](Self::spidev).
+    /// Those of [`spidev`](Self::spidev).
     pub fn i2c(name: &str, chip: &Chip) -> io::Result<Self> {
         Self::serve(name, i2c::I2cDev::new(chip.i2c()))
     }
@@ -92,7 +92,7 @@ impl DeviceFile {
         &self.path
     }
 
-    /// Waits until the file is there, or is gone.
+    /// Waits until the file exists, or does not.
     fn wait(&self, there: bool) -> io::Result<()> {
         for _ in 0..5000 {
             if std::path::Path::new(&self.path).exists() == there {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! spidev's ioctls over a chip's SPI face, chip select as Linux drives it.
+//! Translates spidev's ioctls for a chip's SPI interface, with chip select as Linux
+//! drives it.
 
 use tpm_tis::model::SpiFace;
 
@@ -8,7 +9,7 @@ use super::cuse::{Answer, Device, Place};
 /// SPI_IOC_WR_MODE and SPI_IOC_MESSAGE(1), on processors with the usual layout.
 const WRITE_MODE: u32 = 0x4001_6b01;
 const MESSAGE: u32 = 0x4020_6b00;
-/// The size of a segment, and where its fields are.
+/// The size of a segment, and the offsets of its fields.
 const SEGMENT: usize = 32;
 
 pub(super) struct Spidev {
@@ -56,7 +57,7 @@ impl Spidev {
         }
         self.select(true);
         let read: Vec<u8> = bytes.iter().map(|byte| self.face.exchange(*byte)).collect();
-        // Of the last segment: 1 keeps chip select.
+        // This field of the last segment: 1 keeps chip select asserted.
         if fields[27] == 0 {
             self.select(false);
         }

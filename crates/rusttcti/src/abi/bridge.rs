@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The state machine between a C caller and a [`Tcti`]: the only one there is.
+//! The state machine between a C caller and a [`Tcti`]. Every C call passes through it.
 //!
 //! | state | transmit | receive | cancel | set_locality | finalize |
 //! | --- | --- | --- | --- | --- | --- |
@@ -8,8 +8,8 @@
 //! | final | BAD_SEQUENCE, all of them | | | | nothing |
 //!
 //! In a forked child, the first call asks the transport whether it can go on
-//! ([`Tcti::after_fork`]): the state is transmit then, whatever the parent's is.
-//! Where it cannot, every call fails so, and nothing reaches the transport.
+//! ([`Tcti::after_fork`]). If it can, the state is transmit, whatever the parent's
+//! state is. If it cannot, every call fails, and no call reaches the transport.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +28,7 @@ use crate::sys::{fork, sigpipe};
 use crate::wire::header::Header;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
-/// What a context may do next.
+/// The call that a context accepts next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Transmit,
@@ -36,38 +36,40 @@ enum State {
     Final,
 }
 
-/// A transport and all that stands between it and its caller.
+/// A transport with its state, locks and buffers, between the transport and its C
+/// caller.
 pub(super) struct Bridge {
-    /// Which process this belongs to.
+    /// The process generation that this bridge belongs to.
     generation: AtomicU64,
     max_size: usize,
-    /// Written under `session`'s lock only; read without it by `cancel`.
+    /// The current [`State`]. It is written under `session`'s lock only; `cancel` reads
+    /// it without the lock.
     state: AtomicU8,
     session: Exclusive<Session>,
-    /// Beside the session, because a cancel comes while `receive` holds that.
-    /// Held during a cancel, and taken by `transmit`, so that no cancel meant
-    /// for one command meets the next.
+    /// The canceller of the command under way. It stands outside the session because
+    /// `receive` holds the session's lock while a cancel comes. `cancel` holds this
+    /// lock, and `transmit` takes it, so no cancel for one command reaches the next.
     canceller: Mutex<Option<Arc<dyn Cancel>>>,
-    /// There may be one in there. Written and read in `transmit` only, so that
-    /// a command which cannot be cancelled pays for no lock.
+    /// Set while `canceller` may hold a value. Only `transmit` touches it, so commands
+    /// that cannot be cancelled never take the lock.
     cancellable: AtomicBool,
-    /// The transport cancels commands. One that gave no canceller is over, and
-    /// its cancel comes too late.
+    /// Whether the transport can cancel commands. If it can and a command has no
+    /// canceller, that command is over: its cancel comes too late and does nothing.
     cancels: bool,
-    /// SIGPIPE is kept from the transport's calls: it is somebody else's, and
-    /// may write to pipes.
+    /// Whether the bridge blocks SIGPIPE during the transport's calls: the transport is
+    /// third-party code, and may write to pipes.
     shielded: bool,
-    /// What calls failed with, where that is kept. It is not in memory that C
-    /// frees, which would leave the error's own behind.
+    /// The errors of calls, if the owner asked to keep them. `None` in a context whose
+    /// memory C frees: C does not drop the errors, so their memory would leak.
     failure: Option<Failure>,
 }
 
-/// What a context's calls failed with.
+/// The last error of a context's calls.
 #[derive(Default)]
 struct Failure {
-    /// The last failure that there was.
+    /// The error of the last call that failed.
     last: Mutex<Option<Error>>,
-    /// Whether the last call of all was that one.
+    /// Whether the most recent call is the one that failed.
     is_recent: AtomicBool,
 }
 
@@ -76,7 +78,7 @@ impl Failure {
     fn keep(&self, error: &Error) {
         let before = self.last.lock().replace(error.clone());
         self.is_recent.store(true, Ordering::Relaxed);
-        // Its cause may be of any type, and panic.
+        // The error's cause may be of any type, and its drop may panic.
         let _ = guarded(|| {
             drop(before);
             Ok(())
@@ -86,14 +88,15 @@ impl Failure {
 
 struct Session {
     transport: Option<Box<dyn Tcti>>,
-    /// `max_size` bytes, for the transport to receive into.
+    /// The receive buffer of `max_size` bytes, which the transport writes to.
     response: Vec<u8>,
-    /// The length of a response that is in there and not yet with the caller.
+    /// The length of a response that is in the buffer and not yet with the caller.
     kept: Option<usize>,
-    /// The poll handles that the caller was told the number of: those that it
-    /// gets when it comes back with an array, lest there be more by then.
+    /// The poll handles whose number the caller was told. The caller gets exactly these
+    /// when it calls again with an array: the transport may have more by then.
     counted: Option<Vec<PollHandle>>,
-    /// Why the transport cannot be used in a forked child, and in which.
+    /// The reason why the transport cannot be used in a forked child, and that child's
+    /// generation.
     refusal: Option<(u64, Error)>,
 }
 
@@ -135,13 +138,13 @@ impl Bridge {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// True in a forked child that doesn't go on with it.
+    /// Returns whether this is a forked child that does not go on with the transport.
     #[inline]
     pub(super) fn is_inherited(&self) -> bool {
         self.generation.load(Ordering::Relaxed) != fork::current()
     }
 
-    /// Ends the command's canceller, which may be a transport's code, and panic.
+    /// Drops the command's canceller. The drop may run a transport's code, and panic.
     fn drop_canceller(&self) -> Result<()> {
         let canceller = self.canceller.lock().take();
         guarded(|| {
@@ -150,12 +153,12 @@ impl Bridge {
         })
     }
 
-    /// Keeps the errors of the calls to come. The bridge must be dropped then.
+    /// Keeps the errors of later calls. The bridge must then be dropped.
     pub(super) fn keep_failures(&mut self) {
         self.failure = Some(Failure::default());
     }
 
-    /// Keeps what a call came to.
+    /// Records the result of a call.
     #[inline]
     pub(super) fn keep(&self, result: &Result<()>) {
         if let Some(failure) = &self.failure {
@@ -167,8 +170,8 @@ impl Bridge {
         }
     }
 
-    /// Returns the error of the last call that failed. In a forked child there is
-    /// none: another thread of the parent's may have left it locked.
+    /// Returns the error of the last call that failed. A forked child gets `None`:
+    /// another thread of the parent may have left the lock held.
     pub(super) fn last_error(&self) -> Option<Error> {
         match (self.is_inherited(), &self.failure) {
             (false, Some(failure)) => failure.last.lock().clone(),
@@ -176,7 +179,7 @@ impl Bridge {
         }
     }
 
-    /// Returns the error of the last call, if that one failed.
+    /// Returns the error of the most recent call, if that call failed.
     pub(super) fn recent_error(&self) -> Option<Error> {
         let failure = self.failure.as_ref()?;
         match failure.is_recent.load(Ordering::Relaxed) {
@@ -185,8 +188,8 @@ impl Bridge {
         }
     }
 
-    /// Fails in a forked child that cannot go on with the transport: the
-    /// connection and the TPM are the parent's then.
+    /// Fails in a forked child that cannot go on with the transport: the connection and
+    /// the TPM belong to the parent.
     #[inline]
     pub(super) fn check_process(&self) -> Result<()> {
         match self.is_inherited() {
@@ -195,12 +198,12 @@ impl Bridge {
         }
     }
 
-    /// Has the transport connected anew for this forked child, once.
+    /// Lets the transport connect anew for this forked child, once.
     #[cold]
     fn enter_child(&self) -> Result<()> {
         let Some(mut session) = self.session.try_lock() else {
-            // Another thread of the child's is here before, or one of the parent's
-            // was in a call, which left it half done.
+            // Either another thread of the child is already here, or a thread of the
+            // parent was in a call at the fork and left it half done.
             return match self.is_inherited() {
                 true => Err(inherited()),
                 false => Err(busy()),
@@ -223,7 +226,7 @@ impl Bridge {
             session.refusal = Some((child, error.clone()));
             return Err(error);
         }
-        // The parent's: its drop could reach the parent's peer.
+        // The canceller is the parent's: its drop could reach the parent's peer.
         std::mem::forget(canceller.take());
         self.cancellable.store(false, Ordering::Relaxed);
         session.kept = None;
@@ -233,8 +236,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// Makes a call of the transport's, with what it may do to a program kept
-    /// from it.
+    /// Runs a call of the transport, and keeps panics and SIGPIPE from the program.
     #[inline]
     fn guarded<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
         self.shield(|| guarded(call))
@@ -248,8 +250,8 @@ impl Bridge {
         }
     }
 
-    /// The session, for a call that `state` allows, and after which the poll
-    /// handles may be others.
+    /// Returns the session for a call that `state` allows. The poll handles may change
+    /// after that call.
     #[inline]
     fn enter(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         let mut session = self.look(allowed)?;
@@ -259,7 +261,7 @@ impl Bridge {
         Ok(session)
     }
 
-    /// The session, for a call that `state` allows.
+    /// Returns the session for a call that `state` allows.
     #[inline]
     fn look(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
         self.check_process()?;
@@ -273,7 +275,7 @@ impl Bridge {
         Err(bad_sequence(state))
     }
 
-    /// `command` is `None` for a NULL pointer.
+    /// Sends a command; `command` is `None` for a NULL pointer.
     pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
         let mut session = self.enter(|state| state == State::Transmit)?;
         let Some(command) = command else {
@@ -285,12 +287,12 @@ impl Bridge {
         crate::sys::log::trace_bytes!("transmit", command);
         if self.cancellable.load(Ordering::Relaxed) {
             self.cancellable.store(false, Ordering::Relaxed);
-            // Waits for a cancel of the command before, if one is under way.
+            // Waits until a cancel of the previous command, if one runs, has ended.
             self.drop_canceller()?;
         }
         session.kept = None;
         let transport = session.transport()?;
-        // Taken apart at once: a whole Result is slow to move.
+        // The result is taken apart at once: a whole `Result` is slow to move.
         let (mut canceller, mut failure) = (None, None);
         self.shield(|| {
             caught(|| match transport.transmit(command) {
@@ -309,9 +311,9 @@ impl Bridge {
         Ok(())
     }
 
-    /// `size` is what the caller's buffer holds, and becomes what the response
-    /// has or needs; `None` is a NULL pointer each. Of `response`, as much is
-    /// needed as a response can have, and no more.
+    /// Receives the response. `size` is the capacity of the caller's buffer; it becomes
+    /// the length that the response has or needs. `size` and `response` are `None` for
+    /// NULL pointers. `response` need not be longer than the largest response.
     pub(super) fn receive(
         &self,
         size: Option<&mut usize>,
@@ -369,8 +371,8 @@ impl Bridge {
         }
     }
 
-    /// The descriptors to poll, in the transport's order, for an array with so
-    /// many places; `None` only counts them.
+    /// Returns the descriptors to poll, in the transport's order, for an array of
+    /// `places` entries; with `None`, only counts them.
     pub(super) fn poll_handles(
         &self,
         number_is_null: bool,
@@ -414,9 +416,9 @@ impl Bridge {
         self.guarded(|| transport.reset())
     }
 
-    /// Ends the transport. A call of another thread that is under way is
-    /// cancelled, where that can be done, and waited for. In a forked child the
-    /// transport is left alone, without a trace to its parent's.
+    /// Ends the transport. If another thread is in a call, it is cancelled if possible,
+    /// and waited for. In a forked child the transport is left untouched, so the
+    /// parent's peer notices nothing.
     pub(super) fn finalize(&self) -> Result<()> {
         let Some(mut transport) = self.take() else {
             return Ok(());
@@ -429,8 +431,8 @@ impl Bridge {
         finalized.and(dropped)
     }
 
-    /// Takes the transport out and goes to final; `None` where that was done
-    /// before, or where it is another process's.
+    /// Takes the transport out and goes to the state final. Returns `None` if the
+    /// transport was taken before, or belongs to another process.
     pub(super) fn take(&self) -> Option<Box<dyn Tcti>> {
         if self.is_inherited() {
             return None;
@@ -438,7 +440,8 @@ impl Bridge {
         let mut session = match self.session.try_lock() {
             Some(session) => session,
             None => {
-                // It may wait for ever otherwise. Its own failure is no matter.
+                // Without the cancel this could wait for ever. A failed cancel changes
+                // nothing.
                 let _ = self.cancel();
                 self.session.lock()
             }
@@ -446,7 +449,8 @@ impl Bridge {
         self.set_state(State::Final);
         let _ = self.drop_canceller();
         session.kept = None;
-        // C frees the context's memory and nothing in it: no heap may be left.
+        // C frees the context's memory without dropping its fields, so no heap memory
+        // may remain.
         session.response = Vec::new();
         session.transport.take()
     }
@@ -460,7 +464,7 @@ impl Session {
         }
     }
 
-    /// The length of a well-formed response from the transport.
+    /// Returns the length of a well-formed response from the transport.
     fn receive(&mut self, timeout: Option<Duration>) -> Result<usize> {
         let Self {
             transport: Some(transport),
@@ -476,13 +480,13 @@ impl Session {
             let (mut length, mut failure) = (0, None);
             caught(|| match transport.receive(response, left) {
                 Ok(received) => length = received,
-                // It asks the error for its causes, whose code is anybody's.
+                // This asks the error for its causes, which may run third-party code.
                 Err(error) => failure = Some((error.is_interruption(), error)),
             })?;
             let Some((interrupted, error)) = failure else {
                 break length;
             };
-            // A signal is no reason to come back before the time is up.
+            // A signal must not end the wait before the time is up.
             if interrupted {
                 left = deadline.remaining();
             }
@@ -501,7 +505,7 @@ impl Session {
     }
 }
 
-/// The timeout of the C interface: milliseconds, -1 for ever.
+/// Converts a timeout of the C interface: milliseconds, -1 for ever.
 #[inline]
 fn duration(timeout: i32) -> Result<Option<Duration>> {
     match timeout {
@@ -512,7 +516,7 @@ fn duration(timeout: i32) -> Result<Option<Duration>> {
     }
 }
 
-// What follows is out of the way of commands that go well.
+// The code below is kept away from the path of commands that succeed.
 
 #[cold]
 fn bad_command(command: &[u8]) -> Error {

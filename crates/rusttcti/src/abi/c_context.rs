@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C struct: a vtable in front, a [`Bridge`] behind it. Each function here
-//! checks its pointers, calls the bridge and answers with a response code.
+//! The C struct: a vtable in front, a [`Bridge`] behind it. Each function here checks
+//! its pointers, calls the bridge and returns a response code.
 
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
@@ -20,33 +20,34 @@ use crate::sys::panic::{caught, guarded};
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind, Magic, Result, Tcti};
 
-/// What a `TSS2_TCTI_CONTEXT *` of ours points to. All state is inside, so that
-/// a context that was finalized still answers as such until its memory goes.
+/// The struct behind a `TSS2_TCTI_CONTEXT *` of ours. All state is inside it, so a
+/// finalized context still answers as a finalized one until its memory is freed.
 #[repr(C)]
 pub(super) struct CContext {
     common: TSS2_TCTI_CONTEXT_COMMON_V2,
-    /// The magic once more, where nobody else writes.
+    /// A second copy of the magic, outside the part that C may write.
     magic: u64,
-    /// Which copy of this library made it: two modules in one process may have
-    /// the same magic, but what lies behind it is each one's own.
+    /// The copy of this library that made the context. Two modules in one process may
+    /// share a magic, but each knows only the layout of its own contexts.
     maker: *const KnownMagics,
     bridge: Bridge,
 }
 
-/// What a context is made with beside its transport.
+/// The parameters of a context, beside its transport.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub magic: Magic,
     /// The size of the largest response in bytes.
     pub max_size: usize,
-    /// Keep SIGPIPE from the transport's calls, and the numbers of the standard
-    /// streams from what it opens: it is not one of this crate's own.
+    /// Whether to block SIGPIPE during the transport's calls, and to keep its
+    /// descriptors off the numbers of the standard streams. Set for transports from
+    /// outside this crate.
     pub shielded: bool,
 }
 
 impl Settings {
-    /// What [`Module`](crate::Module) has by default.
+    /// The defaults of [`Module`](crate::Module).
     pub const DEFAULT: Self = Self {
         magic: Magic::new(b"RUSTTCTI"),
         max_size: 4096,
@@ -87,15 +88,15 @@ impl CContext {
         &self.bridge
     }
 
-    /// Keeps the errors of the calls to come; to be dropped, not freed, then.
+    /// Keeps the errors of later calls. The context must then be dropped, not freed.
     pub(super) fn keeping_failures(mut self) -> Self {
         self.bridge.keep_failures();
         self
     }
 }
 
-/// The magics that contexts were made with, so that a foreign struct is told by
-/// its first eight bytes: what lies behind those is then not even looked at.
+/// The magics of all contexts made so far. A foreign struct is recognised by its first
+/// eight bytes, so nothing behind them is read.
 struct KnownMagics {
     places: [AtomicU64; 64],
     used: AtomicUsize,
@@ -115,12 +116,12 @@ impl KnownMagics {
         let _adding = ADDING.lock();
         let used = KNOWN.used.load(Ordering::Relaxed);
         if Self::has(magic) {
-            return; // another thread was faster: a place counted but not filled is 0
+            return; // another thread registered it; a place counted but not yet filled is 0
         }
         if let Some(place) = KNOWN.places.get(used) {
             place.store(magic, Ordering::Relaxed);
         }
-        // One more than there are places says that some magics are not listed.
+        // A count above the number of places means that some magics are not listed.
         KNOWN
             .used
             .store((used + 1).min(KNOWN.places.len() + 1), Ordering::Release);
@@ -128,7 +129,7 @@ impl KnownMagics {
 
     #[inline]
     fn has(magic: u64) -> bool {
-        // Most programs have contexts of one magic.
+        // Most programs have contexts of one magic only.
         (magic != 0 && KNOWN.places[0].load(Ordering::Relaxed) == magic) || Self::lists(magic)
     }
 
@@ -144,12 +145,13 @@ impl KnownMagics {
     }
 }
 
-/// The c_context behind a pointer that C gave; `None` for a pointer that [`refused`]
-/// says why.
+/// Returns the c_context behind a pointer that C gave; `None` for a pointer that
+/// [`refused`] gives the reason for.
 ///
 /// # Safety
-/// `context` is NULL, or points to at least a `TSS2_TCTI_CONTEXT_COMMON_V1`; if
-/// it begins with a magic of this library's it is a context that this library
+/// `context` is NULL, or points to at least a `TSS2_TCTI_CONTEXT_COMMON_V1`. If it
+/// begins with a magic of this library, this library initialised it and its memory is
+/// still there.
 /// initialised and whose memory is still there.
 #[inline]
 unsafe fn c_context<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Option<&'a CContext> {
@@ -157,19 +159,21 @@ unsafe fn c_context<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Option<&'a CContext>
     if c_context.is_null() || !c_context.is_aligned() {
         return None;
     }
-    // SAFETY: not NULL, aligned, and by the contract above long enough for its
-    // public part. The magic is read without a reference, since C may write it.
+    // SAFETY: the pointer is not NULL, is aligned, and by the contract above reaches
+    // over the public part. The magic is read without a reference, since C may write
+    // it.
     let magic = unsafe { (&raw const (*c_context).common.v1.magic).read() };
     if !KnownMagics::has(magic) {
         return None;
     }
-    // SAFETY: a context with a known magic is one of a copy of this library, and
-    // reaches as far as here; only what this copy made is looked at as a whole.
+    // SAFETY: a context with a known magic comes from a copy of this library, so it
+    // reaches at least to `maker`. Only a context that this copy made is read as a
+    // whole.
     if unsafe { (&raw const (*c_context).maker).read() } != &raw const KNOWN {
         return None;
     }
-    // SAFETY: by the contract above a known magic means a whole c_context of ours.
-    // No reference to `common`, the part that C may write, is ever used here.
+    // SAFETY: by the contract above a known magic means a whole c_context of ours. No
+    // reference to `common`, which C may write, is used here.
     let c_context = unsafe { &*c_context };
     (magic == c_context.magic).then_some(c_context)
 }
@@ -185,10 +189,10 @@ fn refused(context: *mut TSS2_TCTI_CONTEXT) -> Error {
     )
 }
 
-/// Runs one call on the bridge behind `context`, and answers.
+/// Runs one call on the bridge behind `context`, and returns its response code.
 ///
 /// # Safety
-/// As for [`c_context`].
+/// The contract of [`c_context`].
 #[inline]
 unsafe fn call(
     what: &'static str,
@@ -196,7 +200,7 @@ unsafe fn call(
     run: impl FnOnce(&Bridge) -> Result<()>,
 ) -> TSS2_RC {
     let answered = caught(|| {
-        // SAFETY: passed on to the caller.
+        // SAFETY: this function has the same contract as `c_context`.
         let result = match unsafe { c_context(context) } {
             Some(c_context) => {
                 let result = run(&c_context.bridge);
@@ -224,7 +228,7 @@ unsafe extern "C" fn transmit(
             let command = (!command.is_null()).then(|| match isize::try_from(size) {
                 // SAFETY: the C interface's contract: `size` readable bytes.
                 Ok(_) => slice::from_raw_parts(command, size as usize),
-                // Nothing has that many bytes; no bytes are no command either.
+                // No buffer has that many bytes; an empty command is refused as well.
                 Err(_) => &[],
             });
             bridge.transmit(command)
@@ -245,13 +249,13 @@ unsafe extern "C" fn receive(
             let mut given = size.as_ref().map(|size| *size as usize);
             let response = (!response.is_null()).then(|| {
                 let capacity = given.unwrap_or(0).min(bridge.max_size());
-                // SAFETY: the C interface's contract: `*size` writable bytes,
-                // of which no more are claimed than a response can fill.
+                // SAFETY: the C interface's contract: `*size` writable bytes, of which
+                // at most the length of the largest response is claimed.
                 slice::from_raw_parts_mut(response.cast::<MaybeUninit<u8>>(), capacity)
             });
             let result = bridge.receive(given.as_mut(), response, timeout);
             if let Some(needed) = given {
-                // SAFETY: `given` is there only if `size` is not NULL.
+                // SAFETY: `given` has a value only if `size` is not NULL.
                 *size = needed as size_t;
             }
             result
@@ -280,12 +284,12 @@ unsafe extern "C" fn get_poll_handles(
     // SAFETY: the C interface's contract: a context of ours or a foreign one.
     unsafe {
         call("getPollHandles", context, |bridge| {
-            // SAFETY: a size_t by the C interface's contract, where there is an
-            // array for it to be the size of.
+            // SAFETY: by the C interface's contract `num_handles` points to a size_t
+            // that was set, if there is an array of that size.
             let counts = !handles.is_null() && !num_handles.is_null();
             let places = counts.then(|| *num_handles as usize);
             let found = bridge.poll_handles(num_handles.is_null(), places)?;
-            // SAFETY: not NULL, as the bridge made sure.
+            // SAFETY: not NULL, as the bridge checked.
             num_handles.write(found.len() as size_t);
             let Some(places) = places else {
                 return Ok(());
@@ -300,7 +304,7 @@ unsafe extern "C" fn get_poll_handles(
                 ));
             }
             for (at, handle) in found.iter().enumerate() {
-                // SAFETY: the array has `places` places, and `at` is below that.
+                // SAFETY: the array has `places` places, and `at` is smaller.
                 handles.add(at).write(TSS2_TCTI_POLL_HANDLE {
                     fd: handle.fd,
                     events: handle.events,
@@ -335,16 +339,16 @@ unsafe extern "C" fn make_sticky(
     }
 }
 
-/// `Tss2_Tcti_Rusttcti_Reset`.
+/// Power-cycles the TPM: `Tss2_Tcti_Rusttcti_Reset`.
 ///
 /// # Safety
-/// As for `c_context`.
+/// The contract of `c_context`.
 pub unsafe fn reset(context: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
-    // SAFETY: passed on to the caller.
+    // SAFETY: this function has the same contract as `call`.
     unsafe { call("Reset", context, Bridge::reset) }
 }
 
-/// The whole of an `Init` function: `open` makes the transport.
+/// Runs a whole `Init` function; `open` makes the transport.
 ///
 /// # Safety
 /// `context` is NULL or memory of `*size` bytes; `size` is NULL or a size;
@@ -367,7 +371,7 @@ pub unsafe fn init(
             unsafe { *size = needed as size_t };
             return Ok(());
         }
-        // SAFETY: as before.
+        // SAFETY: not NULL, as above.
         let given = unsafe { *size };
         if (given as usize) < needed {
             return Err(Error::new(
@@ -392,17 +396,17 @@ pub unsafe fn init(
             false => open(conf)?,
         };
         let c_context = CContext::new(transport, settings);
-        // SAFETY: aligned, and as large as a c_context, as was just checked.
+        // SAFETY: the place is aligned and large enough, as was just checked.
         unsafe { place.write(c_context) };
         Ok(())
     });
     answer(what, result)
 }
 
-/// A configuration string; `None` for NULL.
+/// Returns a configuration string; `None` for NULL.
 ///
 /// # Safety
-/// `conf` is NULL or a C string that stays as it is for `'a`.
+/// `conf` is NULL or a C string that does not change during `'a`.
 unsafe fn text<'a>(conf: *const c_char) -> Result<Option<&'a str>> {
     if conf.is_null() {
         return Ok(None);

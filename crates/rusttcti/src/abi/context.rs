@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A Rust transport as a C context, inside one's own process.
+//! A Rust transport as a C context, inside the Rust program's own process.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,8 +30,8 @@ use crate::{Cancel, Error, Magic, PollHandle, Result, Tcti};
 /// # assert!(null.is_some());
 /// ```
 ///
-/// It is a [`Tcti`] as well, whose methods call what C would call, with all the
-/// bridge's checks between: so a transport is tested as programs will use it.
+/// It is a [`Tcti`] as well. Its methods call the functions that C would call, with all
+/// the bridge's checks, so a test uses the transport as programs will.
 ///
 /// ```
 /// use rusttcti::{Context, ErrorKind, Tcti};
@@ -42,40 +42,41 @@ use crate::{Cancel, Error, Magic, PollHandle, Result, Tcti};
 /// assert_eq!(early.kind(), ErrorKind::BadSequence);
 /// ```
 pub struct Context<T: Tcti + 'static = Box<dyn Tcti>> {
-    /// Owned, from a `Box`; a pointer, because C has copies of it.
+    /// The context, owned, from a `Box`. It is a raw pointer because C holds copies of
+    /// it.
     c_context: NonNull<CContext>,
-    /// The same as a caller sees it.
+    /// The context, as a C caller uses it.
     native: Native,
     transport: PhantomData<T>,
 }
 
 // SAFETY: the transport is Send, and the c_context's functions lock.
 unsafe impl<T: Tcti> Send for Context<T> {}
-// SAFETY: `&Context` gives nothing but the pointer, whose functions lock, and a
-// canceller, which may be used beside them.
+// SAFETY: `&Context` exposes only the pointer, whose functions lock, and a canceller,
+// which may run beside them.
 unsafe impl<T: Tcti> Sync for Context<T> {}
 
 impl<T: Tcti> Context<T> {
-    /// A context of this transport, with [`Module`](crate::Module)'s default
+    /// Returns a context of this transport, with [`Module`](crate::Module)'s default
     /// magic and 4096 bytes for the largest response.
     pub fn new(tcti: T) -> Self {
         ContextBuilder::default().build(tcti)
     }
 
-    /// The context for C: valid until this value is dropped, of which the
-    /// pointer knows nothing. [`esys`](Self::esys) does. C may finalize it, but
-    /// not free it, as `Tss2_TctiLdr_Finalize` does.
+    /// Returns the context for C. It is valid until this value is dropped, which the
+    /// pointer's type does not enforce; [`esys`](Self::esys) enforces it. C may
+    /// finalize the context, but not free it, as `Tss2_TctiLdr_Finalize` does.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
         self.c_context.as_ptr().cast()
     }
 
-    /// Returns the error of the last call on this context that failed, from
-    /// whichever language it was made: the very error that the transport failed
-    /// with, its causes included, or that of one of the bridge's checks. `None`
-    /// where no call has failed, and after fork(2) in the child.
+    /// Returns the error of the last call on this context that failed, made from Rust
+    /// or from C. It is the transport's own error with its causes, or that of one of
+    /// the bridge's checks. `None` if no call has failed, and after fork(2) in the
+    /// child.
     ///
-    /// C code in between, as ESYS is, passes only the error's response code on;
-    /// [`Esys::check`](crate::Esys::check) puts the two together.
+    /// C code in between, such as ESYS, passes only the error's response code on;
+    /// [`Esys::check`](crate::Esys::check) returns the error that belongs to the code.
     ///
     /// ```
     /// use rusttcti::{Context, ErrorKind, Tcti};
@@ -91,11 +92,11 @@ impl<T: Tcti> Context<T> {
         self.bridge().last_error()
     }
 
-    /// The transport, back from use: as it is, not finalized. `None` where C
-    /// finalized the context, or after fork(2) in the child.
+    /// Returns the transport as it is, not finalized. `None` if C finalized the
+    /// context, or after fork(2) in the child.
     pub fn into_inner(self) -> Option<T> {
         let transport = self.bridge().take()?;
-        // SAFETY: `build` boxed a T, and nothing but that box was taken out.
+        // SAFETY: `build` boxed a T, and no other value was put in its place.
         Some(*unsafe { Box::from_raw(Box::into_raw(transport).cast::<T>()) })
     }
 }
@@ -106,8 +107,8 @@ impl<T: Tcti> Context<T> {
         unsafe { self.c_context.as_ref() }.bridge()
     }
 
-    /// The context as a caller sees it; not in a forked child, where a thread of
-    /// the parent's may have left it locked.
+    /// Returns the context as a C caller uses it. Fails in a forked child, in which the
+    /// context may be locked by a thread of the parent.
     fn native(&mut self) -> Result<&mut Native> {
         self.bridge().check_process()?;
         Ok(&mut self.native)
@@ -123,7 +124,8 @@ impl<T: Tcti> Tcti for Context<T> {
         self.native()?.receive(response, timeout)
     }
 
-    /// It is there also where the transport has none, and says so.
+    /// Returns a canceller even if the transport has none; its `cancel` then fails with
+    /// that reason.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         match self.bridge().is_inherited() {
             true => None,
@@ -149,14 +151,14 @@ impl<T: Tcti> Tcti for Context<T> {
         result
     }
 
-    /// Ends the transport, which [`into_inner`](Self::into_inner) does not give
-    /// back then. It has ended also where this fails.
+    /// Finalizes the transport, which [`into_inner`](Self::into_inner) then no longer
+    /// returns. The transport has ended even if this fails.
     fn finalize(&mut self) -> Result<()> {
         self.native()?.finalize()
     }
 }
 
-// Not derived, which would ask the transport for it.
+// Not derived: that would need `T: Debug`.
 impl<T: Tcti> fmt::Debug for Context<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Context").field(&self.c_context).finish()
@@ -164,7 +166,7 @@ impl<T: Tcti> fmt::Debug for Context<T> {
 }
 
 impl Context {
-    /// A context with a magic or a size of one's own.
+    /// Returns a builder for a context with another magic or size.
     pub fn builder() -> ContextBuilder {
         ContextBuilder::default()
     }
@@ -173,20 +175,20 @@ impl Context {
 impl<T: Tcti> Drop for Context<T> {
     fn drop(&mut self) {
         if !self.bridge().is_inherited() {
-            // A canceller may be kept for longer.
+            // A canceller may outlive this value.
             self.native.forget();
         }
         // SAFETY: from `Box::into_raw` in `build`, and given back only here.
         let c_context = unsafe { Box::from_raw(self.c_context.as_ptr()) };
         super::last_error::answer("finalize", c_context.bridge().finalize());
         if c_context.bridge().is_inherited() {
-            // The parent's transport: dropping it here might reach its peer.
+            // The transport is the parent's: dropping it here might reach its peer.
             std::mem::forget(c_context);
         }
     }
 }
 
-/// What a [`Context`] can be given.
+/// The parameters of a [`Context`].
 ///
 /// ```
 /// use rusttcti::{Context, Magic};
@@ -206,25 +208,25 @@ impl Default for ContextBuilder {
 }
 
 impl ContextBuilder {
-    /// The magic value of the context.
+    /// Sets the magic value of the context.
     pub fn magic(mut self, magic: Magic) -> Self {
         self.0.magic = magic;
         self
     }
 
-    /// The size of the largest response in bytes.
+    /// Sets the size of the largest response in bytes.
     pub fn max_size(mut self, max_size: usize) -> Self {
         self.0.max_size = max_size;
         self
     }
 
-    /// The context of this transport.
+    /// Makes the context of this transport.
     pub fn build<T: Tcti>(self, tcti: T) -> Context<T> {
         let c_context = Box::new(CContext::new(Box::new(tcti), self.0).keeping_failures());
         // SAFETY: a Box is never NULL.
         let c_context = unsafe { NonNull::new_unchecked(Box::into_raw(c_context)) };
-        // SAFETY: a context of ours, whose cancellers are cut off before it goes.
-        // Its functions lock, so that C may use it beside.
+        // SAFETY: the context is ours, and its cancellers are cut off before it is
+        // dropped. Its functions lock, so C may use it at the same time.
         let native = unsafe { Native::new(c_context.as_ptr().cast()) };
         Context {
             c_context,

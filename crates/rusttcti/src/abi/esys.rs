@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! ESYS over a context of one's own process.
+//! ESYS over a context in the program's own process.
 //!
-//! All that calls ESYS is generic, and so compiled in the program that uses it:
-//! the module itself does not link to ESYS.
+//! All functions that call ESYS are generic, so they are compiled in the program that
+//! uses them: the module itself does not link to ESYS.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -28,7 +28,7 @@ use crate::{Result, Tcti};
 /// let (none, mut random) = (ESYS_TR_NONE, ptr::null_mut());
 /// // SAFETY: ESYS's context, and a place for a buffer that it allocates.
 /// let code = unsafe { Esys_GetRandom(esys.as_ptr(), none, none, none, 16, &mut random) };
-/// esys.check(code)?; // what the transport failed with, its causes included
+/// esys.check(code)?; // the transport's own error, with its causes
 /// // SAFETY: it is there, and freed once.
 /// unsafe {
 ///     assert_eq!((*random).size, 16);
@@ -37,7 +37,7 @@ use crate::{Result, Tcti};
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 ///
-/// The transport cannot go first:
+/// The transport cannot be dropped first:
 ///
 /// ```compile_fail,E0505
 /// # use rusttcti::Context;
@@ -49,13 +49,13 @@ use crate::{Result, Tcti};
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 ///
-/// A value that holds both, for a struct or for another thread, is made by
-/// [`Context::into_esys`].
+/// [`Context::into_esys`] makes a value that holds both, for a struct or for another
+/// thread.
 ///
-/// Have one at a time over a context. A second one works for as long as their
-/// calls never overlap, on threads or between an `_Async` call and its `_Finish`:
-/// the later one then fails with `TSS2_TCTI_RC_BAD_SEQUENCE`, after which ESYS
-/// does not let it go on. The first is not disturbed.
+/// Use one `Esys` at a time over a context. A second one works only while their calls
+/// do not overlap, on threads or between an `_Async` call and its `_Finish`. If they
+/// do, the later call fails with `TSS2_TCTI_RC_BAD_SEQUENCE`, and its ESYS context
+/// cannot be used any more; the first is not affected.
 pub struct Esys<'a, T: Tcti + 'static = Box<dyn Tcti>> {
     context: *mut ESYS_CONTEXT,
     tcti: &'a Context<T>,
@@ -90,20 +90,20 @@ pub struct Esys<'a, T: Tcti + 'static = Box<dyn Tcti>> {
 /// ```
 pub struct OwnedEsys<T: Tcti + 'static = Box<dyn Tcti>> {
     context: *mut ESYS_CONTEXT,
-    /// Goes after ESYS's context: fields are dropped after the value itself is.
+    /// Dropped after ESYS's context: fields are dropped after the value's own `drop`.
     tcti: Context<T>,
 }
 
-// SAFETY: ESYS keeps all state in its context and none of a thread; its calls
-// take the pointer, which one thread at a time has. The transport is Send.
+// SAFETY: ESYS keeps all state in its context and no state for a thread. Its calls take
+// the pointer, which one thread at a time has. The transport is Send.
 unsafe impl<T: Tcti> Send for OwnedEsys<T> {}
 
 impl<T: Tcti> Context<T> {
-    /// Returns ESYS over this transport, for as long as the value is kept. The
-    /// program then needs libtss2-esys, as any that calls ESYS does.
+    /// Returns ESYS over this transport, which it borrows. The program must link to
+    /// libtss2-esys, as every caller of ESYS does.
     ///
     /// # Errors
-    /// What `Esys_Initialize` fails with.
+    /// Those of `Esys_Initialize`.
     pub fn esys(&self) -> Result<Esys<'_, T>> {
         Ok(Esys {
             context: initialize(self)?,
@@ -111,11 +111,11 @@ impl<T: Tcti> Context<T> {
         })
     }
 
-    /// Returns ESYS over this transport, and the transport with it. The program
-    /// then needs libtss2-esys, as any that calls ESYS does.
+    /// Returns ESYS over this transport, together with the transport. The program must
+    /// link to libtss2-esys, as every caller of ESYS does.
     ///
     /// # Errors
-    /// What `Esys_Initialize` fails with; the transport is finalized then.
+    /// Those of `Esys_Initialize`; the transport is finalized then.
     pub fn into_esys(self) -> Result<OwnedEsys<T>> {
         Ok(OwnedEsys {
             context: initialize(&self)?,
@@ -123,7 +123,7 @@ impl<T: Tcti> Context<T> {
         })
     }
 
-    /// Returns what an ESYS call over this context came to.
+    /// Returns the result of an ESYS call over this context.
     fn check(&self, rc: u32) -> Result<()> {
         match self.bridge().recent_error() {
             _ if rc == 0 => Ok(()),
@@ -133,11 +133,11 @@ impl<T: Tcti> Context<T> {
     }
 }
 
-/// Makes ESYS's context over a transport that outlives it.
+/// Makes an ESYS context over a transport that outlives it.
 fn initialize<T: Tcti>(tcti: &Context<T>) -> Result<*mut ESYS_CONTEXT> {
     let mut context = ptr::null_mut();
-    // SAFETY: a place, and a context that the caller keeps for as long as the
-    // pointer is used; the ABI version is ESYS's own choice.
+    // SAFETY: a place for the pointer, and a context that the caller keeps as long as
+    // the pointer is used; ESYS chooses the ABI version.
     catch(None, || unsafe {
         Esys_Initialize(&mut context, tcti.as_ptr(), ptr::null_mut())
     })
@@ -151,13 +151,13 @@ impl<T: Tcti> Esys<'_, T> {
         self.context
     }
 
-    /// Turns the response code of an ESYS call into a result, right after that
+    /// Turns the response code of an ESYS call into a result. Call it right after that
     /// call.
     ///
     /// # Errors
-    /// Where the transport below failed, its own [`Error`](crate::Error), with the
-    /// sentence and the causes. Where the TPM or ESYS did, an error of this code,
-    /// with tss2-rc's words for it.
+    /// If the transport below failed: its own [`Error`](crate::Error), with the
+    /// sentence and the causes. If the TPM or ESYS failed: an error of this code, with
+    /// the text of tss2-rc.
     pub fn check(&self, rc: u32) -> Result<()> {
         self.tcti.check(rc)
     }
@@ -169,8 +169,7 @@ impl<T: Tcti> OwnedEsys<T> {
         self.context
     }
 
-    /// Turns the response code of an ESYS call into a result, as [`Esys::check`]
-    /// does.
+    /// Turns the response code of an ESYS call into a result, like [`Esys::check`].
     ///
     /// # Errors
     /// Those of [`Esys::check`].
@@ -183,17 +182,17 @@ impl<T: Tcti> OwnedEsys<T> {
         &self.tcti
     }
 
-    /// Ends ESYS, and returns the transport's context, still open.
+    /// Ends ESYS, and returns the transport's context, which is still open.
     pub fn into_context(self) -> Context<T> {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: made by `initialize`, and used no more: `this` is not dropped.
+        // SAFETY: made by `initialize`, and not used again: `this` is not dropped.
         unsafe { Esys_Finalize(&mut this.context) };
-        // SAFETY: read once; `this`, which has it too, is not dropped.
+        // SAFETY: read once; `this`, which also holds it, is not dropped.
         unsafe { ptr::read(&this.tcti) }
     }
 }
 
-// Not derived, which would ask the transport for it.
+// Not derived: that would need `T: Debug`.
 impl<T: Tcti> fmt::Debug for Esys<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Esys").field(&self.context).finish()

@@ -19,7 +19,7 @@ pub struct Info(TSS2_TCTI_INFO);
 unsafe impl Sync for Info {}
 
 impl Info {
-    /// What `Tss2_Tcti_Info` returns.
+    /// Returns the pointer that `Tss2_Tcti_Info` returns.
     pub const fn as_ptr(&'static self) -> *const TSS2_TCTI_INFO {
         &raw const self.0
     }
@@ -40,7 +40,7 @@ impl Info {
     }
 }
 
-/// The info of a module whose Init function is `init`.
+/// Returns the info of a module whose Init function is `init`.
 #[doc(hidden)]
 pub const fn info<M: Module>(init: TSS2_TCTI_INIT_FUNC) -> Info {
     const {
@@ -52,7 +52,7 @@ pub const fn info<M: Module>(init: TSS2_TCTI_INIT_FUNC) -> Info {
     Info::new(M::NAME, M::DESCRIPTION, M::CONFIG_HELP, init)
 }
 
-/// The whole of an exported module's Init function.
+/// Runs the whole Init function of an exported module.
 ///
 /// # Safety
 /// The C interface's contract: `context` is NULL or memory of `*size` bytes;
@@ -63,20 +63,21 @@ pub unsafe fn init<M: Module>(
     size: *mut size_t,
     conf: *const c_char,
 ) -> TSS2_RC {
-    // SAFETY: passed on to the caller.
+    // SAFETY: this function has the same contract.
     unsafe { init_with::<M>(true, context, size, conf) }
 }
 
-/// The same of one of this crate's own transports, which raise no SIGPIPE.
+/// Runs the Init function of one of this crate's own transports, which raise no
+/// SIGPIPE.
 ///
 /// # Safety
-/// As for [`init`].
+/// The contract of [`init`].
 pub unsafe fn init_own<M: Module>(
     context: *mut TSS2_TCTI_CONTEXT,
     size: *mut size_t,
     conf: *const c_char,
 ) -> TSS2_RC {
-    // SAFETY: passed on to the caller.
+    // SAFETY: this function has the same contract.
     unsafe { init_with::<M>(false, context, size, conf) }
 }
 
@@ -92,7 +93,7 @@ unsafe fn init_with<M: Module>(
         max_size: M::MAX_SIZE,
         shielded,
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: this function has the same contract.
     unsafe {
         c_context::init(what, context, size, conf, settings, |conf| {
             let module = M::init(conf)?;
@@ -101,25 +102,25 @@ unsafe fn init_with<M: Module>(
     }
 }
 
-/// Makes a crate of `crate-type = ["cdylib"]` a TCTI module: exports
-/// `Tss2_Tcti_Info` and the Init function named, for one [`Module`]; and
-/// `Tss2_Tcti_Rusttcti_LastError`, by which [`TctiLdr`](crate::TctiLdr) and C
-/// programs get the words of a failure.
+/// Makes a crate of `crate-type = ["cdylib"]` a TCTI module. It exports
+/// `Tss2_Tcti_Info` and the named Init function, for one [`Module`]. It also exports
+/// `Tss2_Tcti_Rusttcti_LastError`, from which [`TctiLdr`](crate::TctiLdr) and C
+/// programs read the text of a failure.
 ///
-/// The file that cargo builds, installed as `libtss2-tcti-NAME.so.0`, is found
-/// by `-T NAME:CONF`. `make new-module NAME=foo`, in this crate's repository,
-/// makes such a crate. The soname that distributions want in it is one line of
-/// the crate's build.rs:
+/// Install the file that cargo builds as `libtss2-tcti-NAME.so.0`: then `-T NAME:CONF`
+/// finds it. `make new-module NAME=foo`, in this crate's repository, creates such a
+/// crate. Distributions expect a soname in the file; one line of the crate's build.rs
+/// sets it:
 ///
 /// ```
 /// println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtss2-tcti-NAME.so.0");
 /// ```
 ///
-/// Cargo hands that line on to the libraries that depend on the crate, and two
-/// crates with `export!` in one program don't link ("duplicate symbol:
-/// `Tss2_Tcti_Info`"). So let the module be a crate of its own, a cdylib that
-/// nothing depends on. A crate that is a library too puts both behind a feature
-/// that is off for its dependents, and is built by `cargo build --features module`:
+/// Cargo passes that line on to the libraries that depend on the crate, and two crates
+/// with `export!` do not link into one program ("duplicate symbol: `Tss2_Tcti_Info`").
+/// So make the module a separate crate, a cdylib on which no crate depends. A crate
+/// that is a library as well puts both behind a feature that is off for its dependents;
+/// build its module with `cargo build --features module`:
 ///
 /// ```toml
 /// [lib]
@@ -134,10 +135,10 @@ unsafe fn init_with<M: Module>(
 /// rusttcti::export!(MyTransport, Tss2_Tcti_MyTransport_Init);
 /// ```
 ///
-/// A panic is caught where it unwinds: leave the profile's `panic` at `"unwind"`.
-/// With `"abort"` it ends the program that loaded the module.
+/// A panic is caught only if it unwinds: leave the profile's `panic` at `"unwind"`.
+/// With `"abort"` a panic ends the program that loaded the module.
 ///
-/// The whole of it, behind a transport:
+/// A whole module, after its transport:
 ///
 /// ```
 /// # use std::{ffi::CStr, time::Duration};
@@ -171,11 +172,11 @@ macro_rules! export {
             size: *mut $crate::__private::size_t,
             conf: *const ::core::ffi::c_char,
         ) -> $crate::__private::TSS2_RC {
-            // SAFETY: the caller's contract is the same.
+            // SAFETY: the caller has the same contract.
             unsafe { $crate::__private::init::<$module>(context, size, conf) }
         }
 
-        /// What this TCTI is (see `TSS2_TCTI_INFO_FUNC`).
+        /// Returns the description of this TCTI (see `TSS2_TCTI_INFO_FUNC`).
         #[unsafe(no_mangle)]
         #[allow(non_snake_case)]
         pub extern "C" fn Tss2_Tcti_Info() -> *const $crate::__private::TSS2_TCTI_INFO {
@@ -184,8 +185,8 @@ macro_rules! export {
             INFO.as_ptr()
         }
 
-        /// What this thread's last failed call of this module failed with, as a
-        /// sentence; empty if none has failed.
+        /// Returns the error of this thread's last failed call of this module, as a
+        /// sentence; empty if no call has failed.
         #[unsafe(no_mangle)]
         #[allow(non_snake_case)]
         pub extern "C" fn Tss2_Tcti_Rusttcti_LastError() -> *const ::core::ffi::c_char {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Errors kept across the native boundary, where only a number passes.
+//! Keeps errors across the C boundary, which only a number crosses.
 //!
-//! The text of a thread's last failure stays in a fixed place for C to read.
-//! The [`Error`] itself goes to the Rust caller that is waiting for it further
-//! up the same stack, if there is one: [`catch`] puts out a place for it.
-//! Nothing here needs a destructor when a thread ends, which would keep the
-//! library from being unloaded.
+//! The text of a thread's last failure is kept in a fixed place, for C to read. The
+//! [`Error`] itself goes to the Rust caller that waits for it further up the same
+//! stack, if there is one: [`catch`] provides a place for it. No thread-local here
+//! needs a destructor, which would keep the library from being unloaded.
 
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
@@ -17,7 +16,7 @@ use crate::sys::log;
 use crate::sys::panic::guarded;
 use crate::{Error, ErrorKind};
 
-/// The longest text that is kept, in bytes, the closing NUL included.
+/// The length of the longest text that is kept, in bytes, with the closing NUL.
 const CAPACITY: usize = 2048;
 
 thread_local! {
@@ -25,16 +24,16 @@ thread_local! {
     static PLACE: Cell<*mut Option<Error>> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// Keeps `error` as this thread's last failure, with the words it has.
+/// Records `error` and its text as this thread's last failure.
 fn record(error: &Error, text: &str) {
     keep(text);
     let place = PLACE.get();
     if !place.is_null() {
-        // SAFETY: `catch` keeps the pointer in PLACE only while the option it
-        // points to lives, further up this thread's stack, where it is not
-        // touched until `catch` goes on.
+        // SAFETY: `catch` keeps the pointer in PLACE only while the option lives. The
+        // option is further up this thread's stack and is not touched until `catch`
+        // goes on.
         let before = unsafe { place.replace(Some(error.clone())) };
-        // Its cause may be of any type, and panic.
+        // The error's cause may be of any type, and its drop may panic.
         let _ = guarded(|| {
             drop(before);
             Ok(())
@@ -42,7 +41,7 @@ fn record(error: &Error, text: &str) {
     }
 }
 
-/// The words of an error, which may come from a transport's own type, and panic.
+/// Returns the text of an error. It may come from a transport's own type, and panic.
 fn words(error: &Error) -> Cow<'static, str> {
     match error.message_without_allocation() {
         Some(text) => text.into(),
@@ -52,34 +51,34 @@ fn words(error: &Error) -> Cow<'static, str> {
     }
 }
 
-/// Copies `text` to this thread's place, cut to what fits, at a character's end.
+/// Copies `text` to this thread's place, cut at a character's end to fit.
 fn keep(text: &str) {
     let mut end = text.len().min(CAPACITY - 1);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     TEXT.with(|place| {
-        // SAFETY: the cell is this thread's alone and no reference to it is
-        // kept beyond this closure; C's pointer is read by C, between calls.
+        // SAFETY: only this thread uses the cell, and no reference to it outlives this
+        // closure. C reads through its pointer between calls.
         let place = unsafe { &mut *place.get() };
         for (to, from) in place.iter_mut().zip(text.as_bytes()[..end].iter()) {
-            // A NUL within would cut the text short for C.
+            // A NUL inside would cut the text short for C.
             *to = if *from == 0 { b'?' } else { *from };
         }
         place[end] = 0;
     });
 }
 
-/// This thread's last failure as a C string; empty where there was none. Valid
-/// until the thread's next failure.
+/// Returns this thread's last failure as a C string; empty if there was none. It is
+/// valid until the thread's next failure.
 #[doc(hidden)]
 pub fn last_text() -> *const c_char {
     TEXT.with(|place| place.get().cast::<c_char>().cast_const())
 }
 
-/// Makes a call through C and turns its response code into a result: where one
-/// of our own contexts was what failed, into the very error that it failed with;
-/// where it was one of another rusttcti module, into that one's words.
+/// Makes a call through C and turns its response code into a result. If one of our own
+/// contexts failed, the result is the very error that it failed with; if another
+/// rusttcti module failed, an error with that module's text.
 pub(super) fn catch(peer: Option<&Peer>, call: impl FnOnce() -> u32) -> Result<(), Error> {
     match caught(call) {
         (0, _) => Ok(()),
@@ -88,8 +87,8 @@ pub(super) fn catch(peer: Option<&Peer>, call: impl FnOnce() -> u32) -> Result<(
     }
 }
 
-/// The same for a call that C gives no answer to: what one of our own contexts
-/// failed with in it.
+/// Makes a call that returns no code to C, and returns the error of one of our own
+/// contexts that failed in it.
 pub(super) fn catch_silent(call: impl FnOnce()) -> Result<(), Error> {
     match caught(call) {
         ((), Some(error)) => Err(error),
@@ -97,9 +96,9 @@ pub(super) fn catch_silent(call: impl FnOnce()) -> Result<(), Error> {
     }
 }
 
-/// Makes a call, and says what this thread's last failure in it was.
+/// Makes a call, and returns its result with this thread's last failure in it.
 fn caught<T>(call: impl FnOnce() -> T) -> (T, Option<Error>) {
-    /// Puts the outer place back, also when the call panics.
+    /// Restores the outer place, also when the call panics.
     struct Restore(*mut Option<Error>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -114,14 +113,14 @@ fn caught<T>(call: impl FnOnce() -> T) -> (T, Option<Error>) {
     (answer, caught)
 }
 
-/// Returns the error of a response code that none of our contexts failed with,
-/// with tss2-rc's words for it.
+/// Returns the error for a response code that did not come from our contexts, with the
+/// text of tss2-rc.
 pub(super) fn of_code(rc: u32) -> Error {
     foreign(None, rc)
 }
 
-/// The failure of somebody else's code, in its own words or tss2-rc's where it
-/// is more than a turn of the protocol.
+/// Returns the error of third-party code, with that code's own text or the text of
+/// tss2-rc, unless the code is part of the protocol, such as TRY_AGAIN.
 fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
     let error = Error::from_rc(rc);
     if matches!(
@@ -137,7 +136,7 @@ fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
     }
 }
 
-/// The response code of `result`, its error kept and logged.
+/// Returns the response code of `result`, after its error was kept and logged.
 #[inline]
 pub(super) fn answer(what: &'static str, result: Result<(), Error>) -> u32 {
     match result {
@@ -152,7 +151,7 @@ fn failure(what: &'static str, error: Error) -> u32 {
     let text = words(&error);
     record(&error, &text);
     let level = match error.kind() {
-        // Part of the protocol, and expected by its callers.
+        // These are part of the protocol, and callers expect them.
         ErrorKind::TryAgain | ErrorKind::InsufficientBuffer | ErrorKind::NotImplemented => {
             log::Level::Debug
         }
@@ -165,7 +164,7 @@ fn failure(what: &'static str, error: Error) -> u32 {
         };
         log::write(level, &place, format_args!("{what}: {text}"));
     }
-    // Dropping the last of it drops its cause, of any type.
+    // The last drop of the error drops its cause, of any type.
     let _ = guarded(|| {
         drop(error);
         Ok(())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! C modules, found and loaded by tpm2-tss's TCTI loader.
+//! Finds and loads C modules with tpm2-tss's TCTI loader.
 
 use std::ffi::CString;
 use std::ptr;
@@ -15,7 +15,7 @@ use crate::chain::LoadModule;
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind, Result, Tcti};
 
-/// What a module says of itself (`TSS2_TCTI_INFO`).
+/// A module's description of itself (`TSS2_TCTI_INFO`).
 ///
 /// ```no_run
 /// let info: rusttcti::TctiInfo = rusttcti::TctiLdr::info("swtpm")?;
@@ -30,9 +30,9 @@ pub struct TctiInfo {
     pub version: u32,
     /// The module's name.
     pub name: String,
-    /// What it is, in a line.
+    /// The description, in one line.
     pub description: String,
-    /// What its configuration may be.
+    /// The syntax of its configuration.
     pub config_help: String,
 }
 
@@ -56,7 +56,7 @@ pub struct TctiInfo {
 #[derive(Debug)]
 pub struct TctiLdr {
     native: Native,
-    /// The loader's context, null once it is closed.
+    /// The loader's context; null once it is closed.
     context: *mut TSS2_TCTI_CONTEXT,
     tctildr: Tctildr,
     name: String,
@@ -64,25 +64,26 @@ pub struct TctiLdr {
 }
 
 // SAFETY: the context is used through `native`, which is Send, and the loader's
-// own finalize has no thread of its own.
+// finalize depends on no thread.
 unsafe impl Send for TctiLdr {}
-// SAFETY: `&TctiLdr` gives the strings, the pointer, and cancellers, which lock.
+// SAFETY: `&TctiLdr` exposes the strings, the pointer, and cancellers, which lock.
 unsafe impl Sync for TctiLdr {}
 
 impl TctiLdr {
     /// Loads the module `name` (`swtpm`, `libtss2-tcti-swtpm.so.0`, …) with its
-    /// configuration. An empty name is the loader's own choice.
+    /// configuration. For an empty name, the loader chooses.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for a NUL in a string; what the loader and the
-    /// module's own Init function fail with.
+    /// [`ErrorKind::BadValue`] for a NUL in a string; those of the loader and of the
+    /// module's Init function.
     pub fn new(name: &str, conf: Option<&str>) -> Result<Self> {
         let c_name = c_string(name)?;
         let c_conf = conf.map(c_string).transpose()?;
         let tctildr = Tctildr::load()?;
         let peer = Peer::of_module(name);
         let mut context = ptr::null_mut();
-        // SAFETY: C strings (or NULL) that live through the call, and a place.
+        // SAFETY: C strings (or NULL) that live during the call, and a place for the
+        // pointer.
         catch(peer.as_ref(), || unsafe {
             (tctildr.initialize_ex)(
                 if name.is_empty() {
@@ -100,7 +101,7 @@ impl TctiLdr {
                 None => format!("cannot load the TCTI \"{name}\""),
             })
         })?;
-        // SAFETY: the loader just made it, and it stays until it is finalized.
+        // SAFETY: the loader just made it, and it is valid until it is finalized.
         let native = unsafe { Native::from_raw(context) }?.with_peer(peer);
         Ok(Self {
             native,
@@ -111,11 +112,11 @@ impl TctiLdr {
         })
     }
 
-    /// Loads what `name:conf` names. Without a colon there is no configuration;
-    /// everything behind the first one is it, more colons included.
+    /// Loads the module of `name:conf`. Without a colon there is no configuration; the
+    /// text after the first colon is the configuration, with any further colons.
     ///
     /// # Errors
-    /// As for [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn parse(name_conf: &str) -> Result<Self> {
         match name_conf.split_once(':') {
             Some((name, conf)) => Self::new(name, Some(conf)),
@@ -123,17 +124,17 @@ impl TctiLdr {
         }
     }
 
-    /// The name it was loaded by.
+    /// Returns the name that it was loaded by.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The configuration it was given.
+    /// Returns the configuration that it was loaded with.
     pub fn conf(&self) -> Option<&str> {
         self.conf.as_deref()
     }
 
-    /// Both, as `name:conf`; the name alone where there is no configuration.
+    /// Returns both, as `name:conf`; the name alone if there is no configuration.
     pub fn name_conf(&self) -> String {
         match &self.conf {
             Some(conf) => format!("{}:{conf}", self.name),
@@ -141,27 +142,27 @@ impl TctiLdr {
         }
     }
 
-    /// True where the loader finds a module of this name.
+    /// Returns whether the loader finds a module of this name.
     pub fn is_available(name: &str) -> bool {
         Self::info(name).is_ok()
     }
 
-    /// What the module of this name says of itself.
+    /// Returns the description of the module of this name.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for a NUL in the name; what the loader fails
-    /// with where there is no such module.
+    /// [`ErrorKind::BadValue`] for a NUL in the name; the loader's error if there is no
+    /// such module.
     pub fn info(name: &str) -> Result<TctiInfo> {
         let c_name = c_string(name)?;
         let tctildr = Tctildr::load()?;
         let mut info: *mut TSS2_TCTI_INFO = ptr::null_mut();
-        // SAFETY: a C string that lives through the call, and a place.
+        // SAFETY: a C string that lives during the call, and a place for the pointer.
         catch(None, || unsafe {
             (tctildr.get_info)(c_name.as_ptr(), &mut info)
         })
         .map_err(|error| error.context(format!("there is no TCTI \"{name}\"")))?;
-        // SAFETY: the loader just made it, with C strings of its own (or NULL)
-        // that are copied before it is given back.
+        // SAFETY: the loader just made it. Its C strings (or NULL) are copied before it
+        // is freed.
         unsafe {
             let found = TctiInfo {
                 version: (*info).version,
@@ -174,14 +175,15 @@ impl TctiLdr {
         }
     }
 
-    /// The context itself, for C: valid until this value is dropped.
+    /// Returns the context for C: valid until this value is dropped.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
         self.context
     }
 
     fn close(&mut self) {
         if !self.context.is_null() {
-            // The loader's finalize calls the module's; ours would be a second.
+            // The loader's finalize calls the module's; a call of our own would be a
+            // second one.
             self.native.forget();
             // SAFETY: the loader made it; it sets the pointer to NULL.
             sigpipe::shielded(|| unsafe { (self.tctildr.finalize)(&mut self.context) });
@@ -190,8 +192,8 @@ impl TctiLdr {
     }
 }
 
-/// Loads C modules for a chain, which a C program may use: without SIGPIPE,
-/// whatever the module does.
+/// Loads C modules for a chain. A C program may use the chain, so SIGPIPE is blocked
+/// during the modules' calls.
 pub(crate) struct Loader;
 
 impl LoadModule for Loader {

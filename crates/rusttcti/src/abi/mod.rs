@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! All that faces C: the one place where pointers are believed and panics end.
+//! The C boundary: raw pointers are validated and panics stopped here, nowhere else.
 
 mod bridge;
 mod c_context;
@@ -18,8 +18,8 @@ pub(crate) use loader::Loader;
 pub use loader::{TctiInfo, TctiLdr};
 pub use native::Native;
 
-/// What [`export!`](crate::export) expands to, and what rusttcti's own module is
-/// made of; not for use by hand.
+/// The parts that [`export!`](crate::export) expands to, and that rusttcti's own module
+/// uses; they are not meant for direct use.
 #[doc(hidden)]
 pub mod __private {
     pub use super::c_context::{Settings, init as init_context, reset};

@@ -15,12 +15,12 @@ use super::words::Peer;
 use crate::sys::sigpipe;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
-/// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`]. Dropping it does
-/// nothing to the context, whose end is its owner's, or [`finalize`](Tcti::finalize)'s.
+/// A `TSS2_TCTI_CONTEXT` that C code made, as a [`Tcti`]. Dropping it leaves the
+/// context as it is: its owner ends it, or [`finalize`](Tcti::finalize).
 ///
-/// The functions of a C context are used as the macros of tss2_tcti.h use them:
-/// one that is missing is [`ErrorKind::NotImplemented`], one that the context's
-/// version doesn't have yet [`ErrorKind::AbiMismatch`].
+/// It calls the functions of a C context as the macros of tss2_tcti.h do: a missing
+/// function is [`ErrorKind::NotImplemented`], and a function that the context's version
+/// lacks is [`ErrorKind::AbiMismatch`].
 ///
 /// ```
 /// use rusttcti::{Context, ErrorKind, Native, Tcti};
@@ -39,35 +39,34 @@ use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 #[derive(Debug)]
 pub struct Native {
     shared: Arc<Shared>,
-    /// Whom to ask for words when a call fails.
+    /// The rusttcti module to ask for the text of a failure, if it is one.
     peer: Option<Peer>,
-    /// SIGPIPE is kept from its calls.
+    /// Whether SIGPIPE is blocked during its calls.
     shielded: bool,
 }
 
-/// The context, until it is finalized; shared with the cancellers.
+/// The context, null once finalized; shared with the cancellers.
 #[derive(Debug)]
 struct Shared(Mutex<Pointer>);
 
 #[derive(Clone, Copy, Debug)]
 struct Pointer(*mut TSS2_TCTI_CONTEXT_COMMON_V1);
 
-// SAFETY: `from_raw`'s contract allows the use from any thread, and those of
-// its functions that may not run at once need `&mut Native`.
+// SAFETY: `from_raw`'s contract allows the use from any thread, and the functions that
+// must not run at once need `&mut Native`.
 unsafe impl Send for Pointer {}
 
 impl Native {
-    /// Takes the use of a context.
+    /// Wraps a context.
     ///
     /// # Errors
-    /// [`ErrorKind::BadReference`] for NULL; [`ErrorKind::AbiMismatch`] for a
-    /// version that is none.
+    /// [`ErrorKind::BadReference`] for NULL; [`ErrorKind::AbiMismatch`] for version 0.
     ///
     /// # Safety
-    /// `context` is NULL or a context that an Init function made, stays valid
-    /// as long as the value returned (and its cancellers) are used, is used by
-    /// nobody else meanwhile, and may be used from any one thread at a time; its
-    /// `cancel` also while another thread is in its `receive`.
+    /// `context` is NULL or a context that an Init function made. It stays valid as
+    /// long as the returned value and its cancellers are used, and no other code uses
+    /// it meanwhile. It may be used from any one thread at a time; its `cancel` also
+    /// while another thread is in its `receive`.
     pub unsafe fn from_raw(context: *mut TSS2_TCTI_CONTEXT) -> Result<Self> {
         let context = context.cast::<TSS2_TCTI_CONTEXT_COMMON_V1>();
         if context.is_null() {
@@ -83,14 +82,14 @@ impl Native {
                 "the TCTI context has no version",
             ));
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: not NULL, and otherwise the same contract.
         Ok(unsafe { Self::new(context) })
     }
 
-    /// The same of a context that is one for certain.
+    /// Wraps a context that is known to be valid.
     ///
     /// # Safety
-    /// As for [`from_raw`](Self::from_raw), and it is not NULL.
+    /// The contract of [`from_raw`](Self::from_raw), and `context` is not NULL.
     pub(super) unsafe fn new(context: *mut TSS2_TCTI_CONTEXT_COMMON_V1) -> Self {
         Self {
             shared: Arc::new(Shared(Mutex::new(Pointer(context)))),
@@ -99,29 +98,29 @@ impl Native {
         }
     }
 
-    /// Lets go of the context, which its owner is about to finalize: waits for a
-    /// cancel under way, and lets no call follow.
+    /// Gives up the context, which its owner is about to finalize: waits for a cancel
+    /// under way, and allows no further call.
     pub(super) fn forget(&mut self) {
         self.shared.0.lock().0 = std::ptr::null_mut();
     }
 
-    /// The same, of a module that has words for its failures.
+    /// Adds the rusttcti module whose text describes failures.
     pub(super) fn with_peer(self, peer: Option<Peer>) -> Self {
         Self { peer, ..self }
     }
 
-    /// Keeps SIGPIPE from the calls to come: the module may write to a pipe which
-    /// nobody reads, in a program that the signal would end.
+    /// Blocks SIGPIPE during later calls. The module may write to a pipe without a
+    /// reader, and the signal would end the program.
     pub(super) fn shield(&mut self) {
         self.shielded = true;
     }
 
-    /// Makes a call, and says of its failure what can be said.
+    /// Makes a call, and returns its failure with the best available text.
     fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
         catch(self.peer.as_ref(), || self.guard(call))
     }
 
-    /// Makes a call with SIGPIPE kept from it, where that is wanted.
+    /// Makes a call, with SIGPIPE blocked if `shielded` is set.
     fn guard<T>(&self, call: impl FnOnce() -> T) -> T {
         match self.shielded {
             true => sigpipe::shielded(call),
@@ -133,7 +132,7 @@ impl Native {
         self.shared.0.lock().0
     }
 
-    /// The functions of the context.
+    /// Returns the functions of the context.
     fn vtable(&self) -> Result<TSS2_TCTI_CONTEXT_COMMON_V1> {
         let context = self.pointer();
         if context.is_null() {
@@ -146,17 +145,18 @@ impl Native {
         Ok(unsafe { *context })
     }
 
-    /// The magic value, as a number; 0 once finalized.
+    /// Returns the magic value as a number; 0 once finalized.
     pub fn magic_number(&self) -> u64 {
         self.vtable().map_or(0, |vtable| vtable.magic)
     }
 
-    /// The magic value, as the eight bytes that make the number, first to last.
+    /// Returns the magic value as the eight bytes of the number, the most significant
+    /// first.
     pub fn magic(&self) -> [u8; 8] {
         self.magic_number().to_be_bytes()
     }
 
-    /// The version of the interface (1 or 2); 0 once finalized.
+    /// Returns the version of the interface (1 or 2); 0 once finalized.
     pub fn version(&self) -> u32 {
         self.vtable().map_or(0, |vtable| vtable.version)
     }
@@ -177,7 +177,7 @@ fn beyond(size: usize, given: usize) -> Error {
     )
 }
 
-/// A timeout in milliseconds, as C has it: -1 for ever, a part of one counts as one.
+/// Converts a timeout to milliseconds for C: -1 for ever, fractions rounded up.
 fn milliseconds(timeout: Option<Duration>) -> i32 {
     match timeout {
         None => -1,
@@ -193,7 +193,7 @@ impl Tcti for Native {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         let transmit = self.vtable()?.transmit.ok_or_else(|| missing("transmit"))?;
         let context = self.pointer().cast();
-        // SAFETY: `from_raw`'s contract; a slice is what its length says.
+        // SAFETY: `from_raw`'s contract; a slice's pointer and length belong together.
         self.call(|| unsafe { transmit(context, command.len() as size_t, command.as_ptr()) })
     }
 
@@ -201,7 +201,7 @@ impl Tcti for Native {
         let receive = self.vtable()?.receive.ok_or_else(|| missing("receive"))?;
         let context = self.pointer().cast();
         let mut size = response.len() as size_t;
-        // SAFETY: `from_raw`'s contract; a slice is what its length says.
+        // SAFETY: `from_raw`'s contract; a slice's pointer and length belong together.
         self.call(|| unsafe {
             receive(
                 context,
@@ -277,16 +277,16 @@ impl Tcti for Native {
         Ok(handle)
     }
 
-    /// Calls the context's finalize; its memory stays its owner's.
+    /// Calls the context's finalize; the owner keeps its memory.
     ///
     /// # Errors
-    /// What a transport in Rust behind it failed with. A C module cannot tell.
+    /// The error of a Rust transport behind it. A C module cannot return one.
     fn finalize(&mut self) -> Result<()> {
         let vtable = match self.vtable() {
             Ok(vtable) => vtable,
             Err(_) => return Ok(()),
         };
-        // Waits for a cancel under way, and lets none follow.
+        // Waits for a cancel under way, and allows no further one.
         let context = std::mem::replace(&mut *self.shared.0.lock(), Pointer(std::ptr::null_mut()));
         match vtable.finalize {
             None => Ok(()),

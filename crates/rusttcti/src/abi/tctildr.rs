@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! tpm2-tss's TCTI loader, libtss2-tctildr.so.0. It is loaded when a C module is
-//! wanted by name, and not linked: chains without one never need it, and a
-//! program that loads this library starts the sooner.
+//! tpm2-tss's TCTI loader, libtss2-tctildr.so.0. It is not linked but loaded when a
+//! chain names a C module: other chains never need it, and programs that use this
+//! library start faster.
 
 use std::ffi::c_char;
 
@@ -18,7 +18,7 @@ type Finalize = unsafe extern "C" fn(*mut *mut TSS2_TCTI_CONTEXT);
 type GetInfo = unsafe extern "C" fn(*const c_char, *mut *mut TSS2_TCTI_INFO) -> TSS2_RC;
 type FreeInfo = unsafe extern "C" fn(*mut *mut TSS2_TCTI_INFO);
 
-/// The loader's functions, which stay as long as this value.
+/// The loader's functions, which are valid as long as this value.
 #[derive(Debug)]
 pub(super) struct Tctildr {
     pub(super) initialize_ex: InitializeEx,
@@ -29,7 +29,7 @@ pub(super) struct Tctildr {
 }
 
 impl Tctildr {
-    /// Loads it; a program that has it loaded shares it.
+    /// Loads the library, or shares the copy that the program has loaded.
     pub(super) fn load() -> Result<Self> {
         let missing = |error: libloading::Error| {
             Error::with_source(
@@ -40,7 +40,7 @@ impl Tctildr {
                 error,
             )
         };
-        // SAFETY: tpm2-tss's library, whose constructors do nothing and whose
+        // SAFETY: tpm2-tss's library, whose constructors have no effect and whose
         // functions have these signatures (tss2_tctildr.h).
         unsafe {
             let library = Library::new(FILE).map_err(missing)?;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Words for failures of other people's code: a response code in tss2-rc's
-//! vocabulary, and the last error of a rusttcti module that is not this copy of
-//! the library.
+//! Texts for failures of third-party code: the text of tss2-rc for a response code, and
+//! the last error of a rusttcti module that is another copy of this library.
 
 use std::ffi::{CStr, c_char};
 
@@ -10,11 +9,12 @@ use libloading::os::unix::Library;
 type Decode = unsafe extern "C" fn(u32) -> *const c_char;
 type LastError = unsafe extern "C" fn() -> *const c_char;
 
-/// What libtss2-rc calls a response code; `None` where that library is missing.
+/// Returns the text of libtss2-rc for a response code; `None` if that library is
+/// missing.
 pub(super) fn of_code(rc: u32) -> Option<String> {
-    // SAFETY: libtss2-rc's constructors and destructors do nothing but its own
-    // bookkeeping; the function has this signature (tss2_rc.h), and its text is
-    // copied before the library goes.
+    // SAFETY: libtss2-rc's constructors and destructors only manage its own state. The
+    // function has this signature (tss2_rc.h), and its text is copied before the
+    // library is unloaded.
     unsafe {
         let library = Library::new("libtss2-rc.so.0").ok()?;
         let decode = library.get::<Decode>(b"Tss2_RC_Decode\0").ok()?;
@@ -22,12 +22,12 @@ pub(super) fn of_code(rc: u32) -> Option<String> {
     }
 }
 
-/// A loaded rusttcti module, for its words on why a call failed.
+/// A loaded rusttcti module, which is asked for the reason of a failed call.
 #[derive(Debug)]
 pub(super) struct Peer(Library);
 
 impl Peer {
-    /// The module that tctildr loads for `name`, if it is a rusttcti one. It
+    /// Returns the module that tctildr loads for `name`, if it is a rusttcti module. It
     /// stays loaded as long as this value, through an Init that fails.
     pub(super) fn of_module(name: &str) -> Option<Self> {
         [
@@ -37,16 +37,17 @@ impl Peer {
         ]
         .into_iter()
         .find_map(|file| {
-            // SAFETY: it is about to be loaded by tctildr all the same.
+            // SAFETY: tctildr is about to load it as well.
             unsafe { Library::new(file) }.ok()
         })
         .map(Self)
         .filter(|peer| peer.text().is_some())
     }
 
-    /// What its last call on this thread failed with.
+    /// Returns the error of its last call on this thread.
     pub(super) fn text(&self) -> Option<String> {
-        // SAFETY: the function's name is this project's own, with this signature.
+        // SAFETY: the function's name is this project's own, and its signature is
+        // fixed.
         unsafe {
             owned(self
                 .0
@@ -56,10 +57,10 @@ impl Peer {
     }
 }
 
-/// A copy of a C string.
+/// Copies a C string.
 ///
 /// # Safety
-/// NULL, or a C string.
+/// `text` is NULL or a C string.
 pub(super) unsafe fn owned(text: *const c_char) -> Option<String> {
     // SAFETY: by the contract above.
     (!text.is_null()).then(|| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! C modules as parts of a chain, by their names.
+//! C modules as parts of a chain, by name.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use super::grammar::Named;
 use super::suggest::suggestion;
 use crate::{Error, ErrorKind, Result, Tcti};
 
-/// Loads C modules: the C boundary's part, which stands above the chain.
+/// Loads C modules. The C boundary implements it, which stands above the chain.
 pub(crate) trait LoadModule: Sync {
     /// Loads the module `name` with its CONF.
     fn load(&self, name: &str, conf: Option<&str>) -> Result<Box<dyn Tcti>>;
@@ -18,16 +18,16 @@ pub(crate) trait LoadModule: Sync {
     fn is_available(&self, name: &str) -> bool;
 }
 
-/// How many modules may lie within each other, each opened by the chain in the
-/// CONF of the one before: all of them use one thread's stack.
+/// The largest number of modules nested in each other, each opened by the chain in the
+/// CONF of the one before. All of them use one thread's stack.
 const MOST_NESTED: usize = 8;
 
 thread_local! {
-    /// How many modules this thread is opening, each within the one before.
+    /// How many modules this thread is opening, each inside the one before.
     static NESTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Opens a module, which may come back to open a chain.
+/// Opens a module, whose CONF may open a chain again.
 fn nested<T>(open: impl FnOnce() -> Result<T>) -> Result<T> {
     struct Leave;
     impl Drop for Leave {
@@ -47,8 +47,8 @@ fn nested<T>(open: impl FnOnce() -> Result<T>) -> Result<T> {
     open()
 }
 
-/// Opens the C module that the chain names; `known` are the names of all
-/// transports and layers, for the error that an unknown name is answered with.
+/// Opens the C module that the chain names. `known` holds the names of all transports
+/// and layers, for the error about an unknown name.
 pub(super) fn open(
     loader: &dyn LoadModule,
     named: Named<'_>,
@@ -58,8 +58,8 @@ pub(super) fn open(
     match nested(|| loader.load(name, named.conf)) {
         Ok(tcti) => Ok(tcti),
         Err(error) if loader.is_available(name) => Err(error),
-        // The loader's own failures have codes of the TCTI layer, but for the
-        // one for a library that it found and that has no such function.
+        // The loader's own failures have codes of the TCTI layer, except the one for a
+        // library that it found but that lacks the Info function.
         Err(error) if error.rc() >> 16 != 10 => Err(Error::new(
             ErrorKind::BadValue,
             format!("the library \"{name}\" is no TCTI module: it exports no Tss2_Tcti_Info"),
@@ -74,7 +74,7 @@ pub(super) struct Known {
     pub(super) layers: Vec<String>,
 }
 
-/// The error for a name that nothing has.
+/// Returns the error for a name that no transport, layer or module has.
 fn unknown(named: Named<'_>, known: &Known) -> Error {
     let all = known.transports.iter().chain(&known.layers);
     let all: Vec<&str> = all.map(|name| &**name).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Reads chains, with layers and transports of a program's own.
+//! Reads chains that may hold a program's own layers and transports.
 
 #![forbid(unsafe_code)]
 
@@ -17,8 +17,8 @@ use crate::{Error, ErrorKind, Result, Tcti};
 type NewLayer = dyn Fn(&mut Options, Box<dyn Tcti>) -> Result<Box<dyn Tcti>> + Send + Sync;
 type NewTransport = dyn Fn(Option<&str>) -> Result<Box<dyn Tcti>> + Send + Sync;
 
-/// The layers and transports that a program's chains may name: rusttcti's, and
-/// the program's own.
+/// The layers and transports that a program's chains may name: those of rusttcti, and
+/// those that the program adds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,14 +58,14 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Returns rusttcti's layers and transports alone.
+    /// Returns the layers and transports of rusttcti alone.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a layer `name`: `open` takes its options and what is below it. An
-    /// option that it leaves is an error that names it. A layer of rusttcti's of
-    /// that name is hidden.
+    /// Adds a layer `name`: `open` takes its options and the `Tcti` below it. An option
+    /// that it does not take is an error that names the option. The layer hides a layer
+    /// of rusttcti with that name.
     #[must_use]
     pub fn layer<T, F>(mut self, name: &str, open: F) -> Self
     where
@@ -79,8 +79,8 @@ impl Chains {
         self
     }
 
-    /// Adds a transport `name`: `open` takes its CONF, `None` where the chain has
-    /// no colon behind the name. A transport of rusttcti's of that name is hidden.
+    /// Adds a transport `name`: `open` takes its CONF, `None` if the chain has no colon
+    /// after the name. The transport hides a transport of rusttcti with that name.
     #[must_use]
     pub fn transport<T, F>(mut self, name: &str, open: F) -> Self
     where
@@ -102,11 +102,11 @@ impl Chains {
         self.parse(chain)?.open()
     }
 
-    /// Reads a chain, and opens nothing. The options of a program's own layers are
-    /// read when the chain is opened.
+    /// Parses a chain, without opening anything. The options of a program's own layers
+    /// are read when the chain is opened.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for a chain that cannot be read.
+    /// [`ErrorKind::BadValue`] for a chain that cannot be parsed.
     pub fn parse(&self, chain: &str) -> Result<Chain> {
         let is_layer = |name: &str| self.own_layer(name).is_some() || find(LAYERS, name).is_some();
         let parts = Parts::split(chain, is_layer)?;
@@ -166,7 +166,7 @@ impl Chains {
         }
         let owned = conf.map(str::to_owned);
         if own.is_none() && name == "help" {
-            return Err(help::shown());
+            return Err(help::print());
         }
         if let Some((_, open)) = own {
             let open = open.clone();
@@ -189,7 +189,7 @@ impl Chains {
         }
     }
 
-    /// The names of all transports and of all layers.
+    /// Returns the names of all transports and layers.
     fn known(&self) -> Known {
         let own = self.transports.iter().map(|(name, _)| name.clone());
         let transports = own.chain(names_of(TRANSPORTS)).collect();
@@ -199,7 +199,7 @@ impl Chains {
     }
 }
 
-/// Reads the chain without a transport: the system's TPM device.
+/// Parses the chain without a transport: the system's TPM device.
 fn system_device(chain: &str) -> Result<OpenTransport> {
     let open = parsed::<Device>(None)?;
     let layers = chain.trim_end_matches(':').to_owned();

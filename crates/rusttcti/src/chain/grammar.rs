@@ -6,15 +6,15 @@
 use crate::config::Options;
 use crate::{Error, ErrorKind, Result};
 
-/// The most layers that a chain may have: each takes some of the stack of the
-/// thread that uses it.
+/// The largest number of layers in a chain: each takes some stack of the calling
+/// thread.
 const MOST_LAYERS: usize = 64;
 
 /// A chain, split at its colons.
 pub(super) struct Parts<'a> {
     /// The layers, from the outermost inwards.
     pub(super) layers: Vec<(&'a str, Options)>,
-    /// The transport; none where the chain ends before.
+    /// The transport; `None` if the chain ends before it.
     pub(super) transport: Option<Named<'a>>,
 }
 
@@ -22,15 +22,15 @@ pub(super) struct Parts<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
     pub(super) name: &'a str,
-    /// What stands behind its colon; or its options, from their first comma on,
-    /// and the rest of the chain: a module that is a layer reads them there.
+    /// The text after the colon. If the name has options, the text from their first
+    /// comma on, with the rest of the chain: a module that is a layer reads both there.
     pub(super) conf: Option<&'a str>,
     /// Whether `conf` begins with options.
     pub(super) has_options: bool,
 }
 
 impl<'a> Parts<'a> {
-    /// Splits a chain; `is_layer` tells which names are layers'.
+    /// Splits a chain; `is_layer` tells whether a name is a layer's.
     pub(super) fn split(chain: &'a str, is_layer: impl Fn(&str) -> bool) -> Result<Self> {
         let mut layers = Vec::new();
         let mut rest = chain;

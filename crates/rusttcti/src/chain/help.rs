@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a chain may say: in a line, for programs that ask the module for it, and
-//! in full, for a user who opens the chain `help`.
+//! The help on chains: one line, for programs that ask the module, and the full text,
+//! for a user that opens the chain `help`.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,7 @@ use crate::config::setting::{Setting, Text};
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind};
 
-/// What a chain may be (`TSS2_TCTI_INFO.config_help`).
+/// The syntax of a chain (`TSS2_TCTI_INFO.config_help`).
 #[doc(hidden)]
 pub const HELP: &std::ffi::CStr = HELP_TEXT.as_c_str();
 
@@ -41,7 +41,7 @@ impl Text {
 
 /// Prints every transport and layer with its options and defaults to standard
 /// error, and returns the error that the chain `help` fails with.
-pub(super) fn shown() -> Error {
+pub(super) fn print() -> Error {
     let text = full();
     // A program's standard error may be closed, or a pipe without a reader.
     let _ = sigpipe::shielded(|| std::io::stderr().write_all(text.as_bytes()));
@@ -51,7 +51,7 @@ pub(super) fn shown() -> Error {
     )
 }
 
-/// Everything that a chain may say.
+/// Returns the help on all transports and layers.
 fn full() -> String {
     let mut text = "A chain is [LAYER[,KEY=VALUE...]:]... [TRANSPORT[:CONF]]; without a \
                     transport it is the system's TPM device.\n\nTransports:\n"
@@ -67,7 +67,7 @@ fn full() -> String {
     text + "\nThe manual page tss2-tcti-rusttcti(7) explains each.\n"
 }
 
-/// A transport or layer with its settings, a line each.
+/// Formats a transport or layer with its settings, one line each.
 fn heading(name: &str, separator: &str, settings: &[Setting], keys: bool) -> String {
     let mut text = match settings {
         [only] if !keys => format!("  {name}{separator}{}\n", only.value),

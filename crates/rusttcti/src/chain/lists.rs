@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The one list of the transports that there are, and the one of the layers.
+//! The list of all transports, and the list of all layers.
 
 #![forbid(unsafe_code)]
 
@@ -11,15 +11,15 @@ use crate::transport::{cmd, device, i2c, mssim, null, replay, spidev, swtpm};
 #[cfg(feature = "libtpms")]
 use crate::transport::{libtpms, libtpms_copy};
 
-/// Reads a transport's CONF.
+/// Parses a transport's CONF.
 type ParseTransport = fn(Option<&str>) -> Result<OpenTransport>;
-/// Reads a layer's options.
+/// Parses a layer's options.
 type ParseLayer = fn(&mut Options) -> Result<OpenLayer>;
 
 /// A transport or a layer.
 pub(crate) struct Entry<Parse: 'static> {
     pub(crate) name: &'static str,
-    /// What its CONF, or its options, can say.
+    /// The settings of its CONF or its options.
     pub(crate) settings: &'static [Setting],
     pub(super) parse: Parse,
 }

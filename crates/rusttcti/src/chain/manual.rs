@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The manual page says what the sources say. `make man` makes it so.
+//! Tests that the manual page agrees with the sources; `make man` updates it.
 
 #![forbid(unsafe_code)]
 
@@ -22,19 +22,19 @@ fn read(page: &str) -> String {
     std::fs::read_to_string(path(page)).expect("a page")
 }
 
-/// Each transport and layer, in the order of the page, with what it can be told.
+/// Returns each transport and layer, in the order of the page, with its settings.
 fn entries() -> Vec<(&'static str, &'static [Setting])> {
     let transports = TRANSPORTS.iter().map(|entry| (entry.name, entry.settings));
     let layers = LAYERS.iter().map(|entry| (entry.name, entry.settings));
     transports.chain(layers).collect()
 }
 
-/// Words as man(7) wants them within a line.
+/// Escapes text for a line of man(7).
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-")
 }
 
-/// Sentences, each from the start of a line, in lines that are not too long.
+/// Formats sentences for man(7): each starts a line, and long lines are wrapped.
 fn sentences(text: &str) -> String {
     let mut lines = String::new();
     let mut line = String::new();
@@ -46,7 +46,7 @@ fn sentences(text: &str) -> String {
             line.clear();
         }
         if line.is_empty() {
-            // A dot or an apostrophe there would be taken for a macro.
+            // A dot or an apostrophe at the start of a line would be taken for a macro.
             line += if word.starts_with(['.', '\'']) {
                 "\\&"
             } else {
@@ -79,8 +79,8 @@ fn rendered(settings: &[Setting]) -> String {
     page
 }
 
-/// The page with the version and the options that the sources say.
-fn made(page: &str, text: &str) -> String {
+/// Returns the page with the version and the options of the sources.
+fn updated(page: &str, text: &str) -> String {
     let mut made = String::new();
     let mut lines = text.lines();
     let mut left = match page.ends_with(".7") {
@@ -117,7 +117,7 @@ fn made(page: &str, text: &str) -> String {
 #[test]
 fn the_manual_pages_are_what_the_sources_say() {
     for page in PAGES {
-        let wanted = made(page, &read(page));
+        let wanted = updated(page, &read(page));
         if std::env::var_os("RUSTTCTI_UPDATE_MAN").is_some() {
             std::fs::write(path(page), &wanted).expect("the page can be written");
         }
@@ -139,14 +139,14 @@ fn refusal(chain: &str) -> String {
     }
 }
 
-/// For each transport and layer that has keys: its keys, and a chain with `text`
-/// in the place of its configuration.
+/// Returns, for each transport and layer that has keys, the keys and a chain with
+/// `text` in place of its configuration.
 fn keyed(text: &str) -> Vec<(Vec<&'static str>, String)> {
     let keyed = |(_, settings): &(_, &[Setting])| settings.iter().any(|s| !s.key.is_empty());
     let chain = |(name, settings): (&str, &[Setting])| {
         let keys = setting::keys(settings);
         let is_transport = TRANSPORTS.iter().any(|entry| entry.name == name);
-        // One whose configuration begins with a path has its keys behind that.
+        // A configuration that begins with a path has its keys after the path.
         let has_path = settings.iter().any(|setting| setting.key.is_empty());
         match (is_transport, has_path) {
             (true, true) => (keys, format!("{name}:PATH,{text}")),
@@ -173,7 +173,7 @@ fn every_key_that_is_documented_is_taken_and_no_other() {
         .collect();
     for key in every {
         for (keys, chain) in keyed(&format!("{key}=")) {
-            // None may be empty.
+            // No list of keys may be empty.
             let told = refusal(&chain);
             assert_eq!(
                 !told.contains("has no option"),

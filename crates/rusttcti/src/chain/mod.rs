@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! From a chain (`LAYER,key=value:...:TRANSPORT:CONF`) to a boxed [`Tcti`].
+//! Opens the boxed [`Tcti`] of a chain (`LAYER,key=value:...:TRANSPORT:CONF`).
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ mod chains;
 mod grammar;
 mod help;
 mod lists;
-// The manual has the layers of the module, which is built with all features.
+// The manual documents the module's layers, and the module is built with all features.
 #[cfg(all(test, feature = "wrap"))]
 mod manual;
 mod suggest;
@@ -29,11 +29,11 @@ use crate::{Error, Result, Tcti};
 /// ```
 ///
 /// The transports and their CONFs are those of [`transport`](crate::transport), the
-/// layers and their options those of [`layer`](crate::layer).
-/// CONF is verbatim, in the syntax of tpm2-tss's module of the same name. No
-/// transport at all is the system's TPM device. A name that is neither a layer
-/// nor a transport of this crate is loaded as a C module, through tctildr. In a
-/// layer's option a backslash escapes `,` `:` and `\`.
+/// layers and their options those of [`layer`](crate::layer). CONF is verbatim, in the
+/// syntax of tpm2-tss's module of the same name. A chain without a transport uses the
+/// system's TPM device. A name that is neither a layer nor a transport of this crate is
+/// loaded as a C module, through tctildr. In a layer's option a backslash escapes `,`
+/// `:` and `\`.
 ///
 /// ```no_run
 /// let mut tcti = rusttcti::open("pcap,file=/tmp/tpm.pcapng:swtpm:port=2321")?;
@@ -42,13 +42,13 @@ use crate::{Error, Result, Tcti};
 ///
 /// # Errors
 /// [`ErrorKind::BadValue`](crate::ErrorKind::BadValue) for a chain that cannot be
-/// read or has more than 64 layers, or a name that nothing has; whatever opening
-/// the transport fails with.
+/// parsed or has more than 64 layers, or for an unknown name; the error of opening the
+/// transport.
 pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
     chain.parse::<Chain>()?.open()
 }
 
-/// A chain that was read, to the last of its options, and not opened.
+/// A parsed chain, with all its options checked, that is not opened yet.
 ///
 /// ```
 /// use rusttcti::{Chain, Tcti};
@@ -63,22 +63,22 @@ pub fn open(chain: &str) -> Result<Box<dyn Tcti>> {
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 ///
-/// [`Chains`] reads chains with layers and transports of a program's own.
+/// [`Chains`] parses chains with a program's own layers and transports.
 pub struct Chain {
     pub(super) text: String,
     pub(super) layers: Vec<Layer>,
-    /// None is the system's TPM device.
+    /// The transport; `None` is the system's TPM device.
     pub(super) transport: Option<Transport>,
     pub(super) open_transport: crate::config::OpenTransport,
 }
 
-/// A layer whose options were read.
+/// A layer whose options were parsed.
 pub(super) struct Layer {
     pub(super) name: String,
     pub(super) open: crate::config::OpenLayer,
 }
 
-/// What the chain says of its transport.
+/// The transport of a chain, as it is written there.
 pub(super) struct Transport {
     pub(super) name: String,
     pub(super) conf: Option<String>,
@@ -88,8 +88,8 @@ impl Chain {
     /// Opens the transport, and puts the layers on it, the innermost first.
     ///
     /// # Errors
-    /// What opening the transport or a layer fails with; what was opened before
-    /// is closed again.
+    /// Those of opening the transport or a layer; the parts that are open by then are
+    /// closed.
     pub fn open(&self) -> Result<Box<dyn Tcti>> {
         let mut tcti = (self.open_transport)()?;
         for layer in self.layers.iter().rev() {
@@ -103,7 +103,7 @@ impl Chain {
         self.layers.iter().map(|layer| &*layer.name)
     }
 
-    /// Returns the transport's name; `None` where the chain names none.
+    /// Returns the transport's name; `None` if the chain has none.
     pub fn transport(&self) -> Option<&str> {
         Some(&self.transport.as_ref()?.name)
     }
@@ -123,7 +123,7 @@ impl FromStr for Chain {
 }
 
 impl fmt::Display for Chain {
-    /// The chain as it was written.
+    /// Writes the chain as it was given.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The likely meaning of a name that nothing has.
+//! Suggestions for an unknown name.
 
 #![forbid(unsafe_code)]
 
-/// Returns a sentence that says what the user probably meant by `name:conf`;
-/// `known` are the names of all transports and layers.
+/// Returns a sentence with the likely meaning of `name:conf`; `known` holds the names
+/// of all transports and layers.
 pub(super) fn suggestion(name: &str, conf: Option<&str>, known: &[&str]) -> Option<String> {
     if name.contains('/') {
         return Some(match name.starts_with("/dev/") {
@@ -39,8 +39,8 @@ pub(super) fn suggestion(name: &str, conf: Option<&str>, known: &[&str]) -> Opti
     })
 }
 
-/// The names that are spelt almost like `name`, the nearest alone; those that
-/// contain it where none is.
+/// Returns the names that are spelt almost like `name`, only the nearest; if there is
+/// none, those that contain it.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
     let wanted = name.trim().to_lowercase();
     let distances = known.iter().map(|known| (distance(&wanted, known), *known));
@@ -58,8 +58,8 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// How many letters must be changed, added, taken out or swapped with their
-/// neighbour to make one word of the other.
+/// Returns how many letters must be changed, added, removed or swapped with their
+/// neighbour to turn one word into the other.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     if one.len().abs_diff(other.len()) > 2 {

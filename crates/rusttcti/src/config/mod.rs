@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What users configure: `key=value` strings, the options of layers, and the
+//! The users' configuration: `key=value` strings, the options of layers, and the
 //! settings that help, messages and the manual page are made from.
 
 #![forbid(unsafe_code)]

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! From a configuration that was read to an open transport or layer: mistakes
-//! are told before anything is opened.
+//! The way from a parsed configuration to an open transport or layer: mistakes are
+//! reported before anything is opened.
 
 #![forbid(unsafe_code)]
 
 use crate::{Module, Result, Tcti};
 
-/// Opens a transport whose configuration was read.
+/// Opens a transport whose configuration was parsed.
 pub(crate) type OpenTransport = Box<dyn Fn() -> Result<Box<dyn Tcti>> + Send + Sync>;
-/// Puts a layer whose options were read on what is below it.
+/// Puts a layer whose options were parsed onto the `Tcti` below it.
 pub(crate) type OpenLayer = Box<dyn Fn(Box<dyn Tcti>) -> Result<Box<dyn Tcti>> + Send + Sync>;
 
-/// A transport whose CONF is read before it is opened.
+/// A transport whose CONF is parsed before it is opened.
 pub(crate) trait Configured: Module {
-    /// What CONF says.
+    /// The parsed CONF.
     type Config: Send + Sync + 'static;
 
-    /// Reads CONF, and opens nothing.
+    /// Parses CONF, without opening anything.
     fn parse(conf: Option<&str>) -> Result<Self::Config>;
 
-    /// Opens what was read.
+    /// Opens the transport that `config` describes.
     fn open(config: &Self::Config) -> Result<Self>;
 }
 
-/// Reads the CONF of `T`, for a chain to open it later.
+/// Parses the CONF of `T`, for a chain to open it later.
 pub(crate) fn parsed<T: Configured>(conf: Option<&str>) -> Result<OpenTransport> {
     let config = T::parse(conf)?;
     Ok(Box::new(move || Ok(Box::new(T::open(&config)?))))

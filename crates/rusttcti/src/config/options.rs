@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A layer's options, as a chain spells them.
+//! A layer's options, as a chain writes them.
 
 #![forbid(unsafe_code)]
 
 use super::pairs;
 use crate::{Error, ErrorKind, Result};
 
-/// The options of one layer, as in `NAME,key=value,key:CHAIN`. Each may be taken
-/// once; what is left over is the user's mistake, which the chain reports.
+/// The options of one layer, as in `NAME,key=value,key:CHAIN`. Each may be taken once;
+/// an option that is left over is the user's mistake, and the chain reports it.
 ///
 /// ```
 /// use rusttcti::Options;
@@ -22,14 +22,14 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     layer: String,
-    /// A key without a value has none.
+    /// The options not taken yet; a key without a value has `None`.
     given: Vec<(String, Option<String>)>,
     known: Vec<&'static str>,
 }
 
 impl Options {
-    /// Returns the options and the rest of the chain in the CONF of a module that
-    /// is a layer: `,key=value:CHAIN`, or CHAIN alone.
+    /// Splits the CONF of a module that is a layer (`,key=value:CHAIN`, or CHAIN alone)
+    /// into the options and the rest of the chain.
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`] for options that cannot be read.
@@ -40,8 +40,8 @@ impl Options {
         }
     }
 
-    /// Reads `,key=value,key:REST` (what follows a layer's name) up to the colon
-    /// or the end, and returns the options and REST.
+    /// Parses `,key=value,key:REST` (the text after a layer's name) up to the colon or
+    /// the end, and returns the options and REST.
     pub(crate) fn parse<'a>(layer: &str, text: &'a str) -> Result<(Self, &'a str)> {
         let (fields, rest) = fields(layer, text)?;
         let mut given: Vec<(String, Option<String>)> = Vec::new();
@@ -69,13 +69,13 @@ impl Options {
         Ok((options, rest))
     }
 
-    /// Returns what was given and not taken, in order: each key with its value,
-    /// if it has one.
+    /// Returns the options that were given and not taken, in order: each key with its
+    /// value, if it has one.
     pub fn given(&self) -> &[(String, Option<String>)] {
         &self.given
     }
 
-    /// Takes the value of `key` out, if it was given as `key=value`.
+    /// Takes the value of `key`, if it was given as `key=value`.
     pub fn take(&mut self, key: &'static str) -> Option<String> {
         self.known.push(key);
         let at = self
@@ -85,7 +85,7 @@ impl Options {
         self.given.remove(at).1
     }
 
-    /// Takes `key` out, if it was given without a value.
+    /// Takes `key`, if it was given without a value, and returns whether it was.
     pub fn take_flag(&mut self, key: &'static str) -> bool {
         self.known.push(key);
         let at = self
@@ -95,11 +95,11 @@ impl Options {
         at.map(|at| self.given.remove(at)).is_some()
     }
 
-    /// Takes the value of `key` out as a number from `least` to `most`;
-    /// `default` where the key was not given.
+    /// Takes the value of `key` as a number from `least` to `most`; returns `default`
+    /// if the key was not given.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for what is no such number.
+    /// [`ErrorKind::BadValue`] for any other value.
     pub fn take_number(
         &mut self,
         key: &'static str,
@@ -115,16 +115,16 @@ impl Options {
         }
     }
 
-    /// Returns the error for a value that `key` cannot have; `allowed` says which
-    /// it can.
+    /// Returns the error for a value that `key` cannot have; `allowed` describes the
+    /// values that it can have.
     pub fn bad_value(&self, key: &str, value: &str, allowed: &str) -> Error {
         pairs::bad_value(&format!("the layer {}", self.layer), key, value, allowed)
     }
 
-    /// Checks that nothing was given that the layer does not know.
+    /// Checks that no option is left that the layer does not know.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`], which names the key and those that there are.
+    /// [`ErrorKind::BadValue`], which names the key and the keys that exist.
     pub fn finish(&self) -> Result<()> {
         let Some((key, value)) = self.given.first() else {
             return Ok(());
@@ -149,7 +149,7 @@ impl Options {
     }
 }
 
-/// Returns the fields between commas, and what is behind the colon that ends them.
+/// Returns the fields between commas, and the text after the colon that ends them.
 fn fields<'a>(layer: &str, text: &'a str) -> Result<(Vec<String>, &'a str)> {
     let mut fields = Vec::new();
     let mut field: Option<String> = None;
@@ -201,7 +201,7 @@ mod tests {
         Ok((options.given, rest.to_owned()))
     }
 
-    /// What a layer with the option `file` says of this.
+    /// Returns the message of a layer with the option `file` for this text.
     fn message(text: &str) -> String {
         let read = Options::parse("layer", text).and_then(|(mut options, _)| {
             options.take("file");

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `key=value` strings, as tpm2-tss's transports and our layers take them.
+//! Parses `key=value` strings, as tpm2-tss's transports and our layers take them.
 
 #![forbid(unsafe_code)]
 
 use crate::{Error, ErrorKind, Result};
 
-/// The pairs of `key=value,key=value` (tpm2-tss's syntax: no escapes), in order.
-/// An empty string has none.
+/// Returns the pairs of `key=value,key=value` (tpm2-tss's syntax: no escapes), in
+/// order. An empty string has none.
 ///
 /// # Errors
 /// [`ErrorKind::BadValue`] where a pair has no `=` or no key.
@@ -26,8 +26,8 @@ pub(crate) fn pairs(conf: &str) -> Result<Vec<(&str, &str)>> {
         .collect()
 }
 
-/// What a key that `who` does not have is answered with.
-pub(crate) fn unknown_key(who: &str, key: &str, allowed: &[&str]) -> Error {
+/// Returns the error for a key that `owner` does not have.
+pub(crate) fn unknown_key(owner: &str, key: &str, allowed: &[&str]) -> Error {
     let allowed = if allowed.is_empty() {
         "none".to_owned()
     } else {
@@ -35,23 +35,23 @@ pub(crate) fn unknown_key(who: &str, key: &str, allowed: &[&str]) -> Error {
     };
     Error::new(
         ErrorKind::BadValue,
-        format!("{who} has no option \"{key}\" (its options: {allowed})"),
+        format!("{owner} has no option \"{key}\" (its options: {allowed})"),
     )
 }
 
-/// What a value that `key` of `who` can't have is answered with.
-pub(crate) fn bad_value(who: &str, key: &str, value: &str, allowed: &str) -> Error {
+/// Returns the error for a value that `key` of `owner` cannot have.
+pub(crate) fn bad_value(owner: &str, key: &str, value: &str, allowed: &str) -> Error {
     Error::new(
         ErrorKind::BadValue,
-        format!("{who}: {key}={value} is not allowed ({key} is {allowed})"),
+        format!("{owner}: {key}={value} is not allowed ({key} is {allowed})"),
     )
 }
 
-/// A TCP port: 1 to 65535.
-pub(crate) fn port(who: &str, value: &str) -> Result<u16> {
+/// Parses a TCP port: 1 to 65535.
+pub(crate) fn port(owner: &str, value: &str) -> Result<u16> {
     match value.parse() {
         Ok(port) if port != 0 => Ok(port),
-        _ => Err(bad_value(who, "port", value, "a number from 1 to 65535")),
+        _ => Err(bad_value(owner, "port", value, "a number from 1 to 65535")),
     }
 }
 

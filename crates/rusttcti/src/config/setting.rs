@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What users can configure, said once: config_help is composed from it, the
-//! messages for unknown keys list it, and the manual page's options are made
-//! from it (`make man`).
+//! The settings, each stated once: config_help is composed from them, the messages for
+//! unknown keys list them, and the manual page's options are made from them (`make
+//! man`).
 
 #![forbid(unsafe_code)]
 
@@ -10,32 +10,32 @@ use std::ffi::CStr;
 /// A part of a configuration that a user may set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
-    /// As in `key=value`; empty where the configuration is the value alone.
+    /// The key, as in `key=value`; empty if the configuration is the value alone.
     pub(crate) key: &'static str,
-    /// What stands for the value where it is explained, as in `PORT`; empty where
-    /// the key stands alone.
+    /// The placeholder for the value in explanations, as in `PORT`; empty if the key
+    /// stands alone.
     pub(crate) value: &'static str,
-    /// What holds where it isn't set; empty for nothing.
+    /// The default; empty if there is none.
     pub(crate) default: &'static str,
-    /// What it is, with units and range, in sentences: for the manual page.
+    /// The description with units and range, in sentences, for the manual page.
     #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) text: &'static str,
 }
 
-/// The keys that there are; a value without a key has none.
+/// Returns the keys of settings; a value without a key has none.
 pub(crate) fn keys(settings: &[Setting]) -> Vec<&'static str> {
     let keys = settings.iter().map(|setting| setting.key);
     keys.filter(|key| !key.is_empty()).collect()
 }
 
-/// A text that is put together at compile time.
+/// A text that is composed at compile time.
 pub(crate) struct Text {
     bytes: [u8; Self::CAPACITY],
     len: usize,
 }
 
 impl Text {
-    /// With a NUL at the end. More does not compile.
+    /// The capacity in bytes, with a NUL at the end. A longer text does not compile.
     const CAPACITY: usize = 4096;
 
     pub(crate) const fn new(text: &str) -> Self {
@@ -57,7 +57,7 @@ impl Text {
         self
     }
 
-    /// What can be set, in a line: `host=HOST (default localhost), …`.
+    /// Appends the settings, in one line: `host=HOST (default localhost), …`.
     pub(crate) const fn and_settings(mut self, settings: &[Setting]) -> Self {
         let mut at = 0;
         while at < settings.len() {
@@ -86,7 +86,7 @@ impl Text {
     }
 }
 
-/// The config_help of a transport.
+/// Returns the config_help of a transport.
 pub(crate) const fn help(settings: &[Setting]) -> Text {
     Text::new("").and_settings(settings)
 }

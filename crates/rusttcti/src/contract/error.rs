@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What can go wrong: a kind, a sentence and a cause, and the TSS2_RC that says it to C.
+//! The failures of a TCTI: a kind, a sentence, a cause, and the TSS2_RC for C.
 
 #![forbid(unsafe_code)]
 
@@ -27,8 +27,8 @@ const LAYER_MASK: u32 = 0x00ff_0000;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal $c_name:literal, $text:literal;)*) => {
-        /// What sort of failure an [`Error`] is, after the base codes of the
-        /// TSS 2.0 Overview and Common Structures specification, section 3.2.
+        /// The kind of an [`Error`], after the base codes of the TSS 2.0 Overview and
+        /// Common Structures specification, section 3.2.
         ///
         /// ```
         /// use rusttcti::{Error, ErrorKind};
@@ -43,7 +43,7 @@ macro_rules! kinds {
         pub enum ErrorKind { $($(#[$doc])* $name,)* }
 
         impl ErrorKind {
-            /// Every kind, in the order of the base codes.
+            /// All kinds, in the order of the base codes.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
             /// Returns the name of the kind's response code in C, as in
@@ -52,12 +52,13 @@ macro_rules! kinds {
                 match self { $(Self::$name => concat!("TSS2_TCTI_RC_", $c_name),)* }
             }
 
-            /// The base code (`TSS2_BASE_RC_*`) of this kind.
+            /// Returns the base code (`TSS2_BASE_RC_*`) of this kind.
             const fn base_code(self) -> u32 {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// The kind of a base code; what has none here is a [`ErrorKind::GeneralFailure`].
+            /// Returns the kind of a base code; [`ErrorKind::GeneralFailure`] for a
+            /// code without a kind here.
             const fn from_base_code(code: u32) -> Self {
                 match code { $($code => Self::$name,)* _ => Self::GeneralFailure }
             }
@@ -70,23 +71,23 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Anything that no other kind names; also what a panic becomes.
+    /// A failure without a more specific kind; also the kind of a caught panic.
     GeneralFailure = 1 "GENERAL_FAILURE", "general failure";
     /// The transport has no such function.
     NotImplemented = 2 "NOT_IMPLEMENTED", "not implemented by this transport";
-    /// The context is not one of this library, or not one of this process.
+    /// The context belongs to another library or to another process.
     BadContext = 3 "BAD_CONTEXT", "bad context";
-    /// The caller's and the module's ABI versions don't fit.
+    /// The ABI versions of the caller and the module are incompatible.
     AbiMismatch = 4 "ABI_MISMATCH", "ABI mismatch";
-    /// A pointer that must not be NULL is.
+    /// A pointer is NULL that must not be.
     BadReference = 5 "BAD_REFERENCE", "bad reference";
-    /// The caller's buffer is too small; nothing is lost.
+    /// The caller's buffer is too small; no data is lost.
     InsufficientBuffer = 6 "INSUFFICIENT_BUFFER", "insufficient buffer";
     /// The function cannot be called in the context's present state.
     BadSequence = 7 "BAD_SEQUENCE", "bad sequence";
     /// There is no connection to the TPM, or it was lost.
     NoConnection = 8 "NO_CONNECTION", "no connection to the TPM";
-    /// Nothing is there yet; call again, nothing is lost.
+    /// No response has come yet; call again, no data is lost.
     TryAgain = 9 "TRY_AGAIN", "try again";
     /// Reading or writing failed.
     IoError = 10 "IO_ERROR", "I/O error";
@@ -103,11 +104,11 @@ kinds! {
 }
 
 impl ErrorKind {
-    /// Returns whether a command stays under way after `receive` failed so: its
-    /// response is still awaited, `receive` may be called again, and no command
-    /// can be sent. After any other kind the command counts as failed.
+    /// Returns whether a command stays under way after `receive` failed with this kind:
+    /// its response is still awaited, `receive` may be called again, and no command can
+    /// be sent. After any other kind the command counts as failed.
     ///
-    /// The one place that decides it, for the bridge, for layers and for tests.
+    /// The bridge, the layers and the tests all decide by this function.
     pub const fn leaves_command_pending(self) -> bool {
         matches!(
             self,
@@ -124,8 +125,8 @@ impl fmt::Display for ErrorKind {
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// A TCTI failure: its [`ErrorKind`], a sentence that says what happened, and
-/// what caused it. It is one pointer wide and cheap to clone.
+/// A TCTI failure: its [`ErrorKind`], a sentence that describes it, and its cause. It
+/// is one pointer wide and cheap to clone.
 ///
 /// ```
 /// use rusttcti::{Error, ErrorKind};
@@ -135,7 +136,7 @@ type Cause = Box<dyn StdError + Send + Sync>;
 /// assert_eq!(error.rc(), 0x000a_0008); // TSS2_TCTI_RC_NO_CONNECTION
 /// assert_eq!(error.to_string(), "the serial line is unplugged");
 ///
-/// // What was being done goes in front; the kind and the code stay.
+/// The interrupted action goes in front; the kind and the code stay.
 /// let error = error.context("cannot open /dev/ttyS0");
 /// assert_eq!(error.report(), "cannot open /dev/ttyS0: the serial line is unplugged");
 ///
@@ -154,9 +155,10 @@ pub struct Error(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// A kind and nothing else: no allocation, for what is no news (TRY_AGAIN).
+    /// A kind alone, without allocation, for failures that are part of normal use
+    /// (TRY_AGAIN).
     Kind(ErrorKind),
-    /// A response code and nothing else.
+    /// A response code alone.
     Rc(u32),
     Full(Arc<Full>),
 }
@@ -166,14 +168,14 @@ struct Full {
     rc: u32,
     message: Option<String>,
     source: Option<Cause>,
-    /// Where in the sources it was made.
+    /// The place in the sources that made the error.
     location: &'static Location<'static>,
 }
 
 impl Error {
-    /// An error of `kind` because of `cause`, which is a sentence or another
-    /// error. It prints as the cause does, and the cause is its
-    /// [`source`](StdError::source), from where it can be downcast.
+    /// Returns an error of `kind` because of `cause`, which is a sentence or another
+    /// error. It prints as the cause does. The cause is its
+    /// [`source`](StdError::source), and can be downcast from there.
     #[track_caller]
     pub fn new(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
         Self(Repr::Full(Arc::new(Full {
@@ -185,7 +187,7 @@ impl Error {
         })))
     }
 
-    /// An error of `kind`, with a sentence of its own and what caused it.
+    /// Returns an error of `kind`, with its own sentence and its cause.
     #[track_caller]
     pub fn with_source(
         kind: ErrorKind,
@@ -201,8 +203,8 @@ impl Error {
         })))
     }
 
-    /// An error that passes the `TSS2_RC` of another part of the stack on,
-    /// unchanged. 0 (success) is no error and becomes a general failure.
+    /// Returns an error that passes the `TSS2_RC` of another part of the stack on,
+    /// unchanged. 0 (success) is no error code and becomes a general failure.
     pub fn from_rc(rc: u32) -> Self {
         if rc == 0 {
             return Self::new(
@@ -213,7 +215,8 @@ impl Error {
         Self(Repr::Rc(rc))
     }
 
-    /// The same, with a sentence that says what was being done.
+    /// Returns an error of a foreign `TSS2_RC`, with a sentence about the action that
+    /// failed.
     #[track_caller]
     pub fn from_rc_with(rc: u32, message: impl Into<String>) -> Self {
         if rc == 0 {
@@ -229,7 +232,7 @@ impl Error {
         })))
     }
 
-    /// This error as the cause of one that says what was being done: the kind
+    /// Returns an error that names the action, with this error as its cause. The kind
     /// and the response code stay.
     #[track_caller]
     pub fn context(self, message: impl Into<String>) -> Self {
@@ -244,7 +247,7 @@ impl Error {
         })))
     }
 
-    /// What sort of failure this is.
+    /// Returns the kind of this failure.
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
             Repr::Kind(kind) => *kind,
@@ -253,7 +256,7 @@ impl Error {
         }
     }
 
-    /// The `TSS2_RC` that a C caller gets: never 0.
+    /// Returns the `TSS2_RC` for a C caller: never 0.
     pub fn rc(&self) -> u32 {
         match &self.0 {
             Repr::Kind(kind) => tcti_rc(*kind),
@@ -262,8 +265,8 @@ impl Error {
         }
     }
 
-    /// Returns where in the sources the error was made, the innermost cause's
-    /// place; `None` for one that is its kind or its code and nothing more.
+    /// Returns the place in the sources that made the innermost cause; `None` for an
+    /// error that is a kind or a code alone.
     pub(crate) fn location(&self) -> Option<&'static Location<'static>> {
         match &self.0 {
             Repr::Full(full) => Some(full.location),
@@ -271,7 +274,7 @@ impl Error {
         }
     }
 
-    /// What this error was made from, if anything.
+    /// Returns the cause that this error was made from, if there is one.
     pub fn get_ref(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &self.0 {
             Repr::Full(full) => full.source.as_deref(),
@@ -279,8 +282,8 @@ impl Error {
         }
     }
 
-    /// True where a signal came in between, and no time ran out: said by the
-    /// I/O error, whatever a layer put in front of it.
+    /// Returns whether a signal interrupted the call, before the time ran out. The I/O
+    /// error tells, whatever context a layer put in front of it.
     pub(crate) fn is_interruption(&self) -> bool {
         if self.kind() != ErrorKind::TryAgain {
             return false;
@@ -296,7 +299,7 @@ impl Error {
         false
     }
 
-    /// The whole text of an error that is its kind and nothing more.
+    /// Returns the whole text of an error that is a kind alone.
     pub(crate) fn message_without_allocation(&self) -> Option<&'static str> {
         match &self.0 {
             Repr::Kind(kind) => Some(kind.text()),
@@ -305,8 +308,8 @@ impl Error {
         }
     }
 
-    /// Returns the sentence and those of all its causes in one line: what
-    /// `Tss2_Tcti_Rusttcti_LastError` and the log say.
+    /// Returns the sentence and those of all causes in one line, as
+    /// `Tss2_Tcti_Rusttcti_LastError` and the log show them.
     pub fn report(&self) -> String {
         let mut text = self.to_string();
         for cause in self.causes() {
@@ -316,14 +319,15 @@ impl Error {
         text
     }
 
-    /// The sentences of the causes, without those that were told before.
+    /// Returns the sentences of the causes, without those that an earlier sentence
+    /// contains.
     fn causes(&self) -> Vec<String> {
         let mut told = self.to_string();
         let mut causes = Vec::new();
         let mut source = self.source();
         while let Some(cause) = source {
             let sentence = cause.to_string();
-            if !says(&told, &sentence) {
+            if !contains_cause(&told, &sentence) {
                 told.push_str(&sentence);
                 causes.push(sentence);
             }
@@ -333,20 +337,20 @@ impl Error {
     }
 }
 
-/// True where `text` tells `cause` already, as an error does that has its
-/// cause's words in its own sentence, be it without the number of an I/O error.
-fn says(text: &str, cause: &str) -> bool {
+/// Returns whether `text` already contains `cause`, also without the number of an I/O
+/// error.
+fn contains_cause(text: &str, cause: &str) -> bool {
     let words = cause.split(" (os error ").next().unwrap_or(cause);
     text.to_lowercase().contains(&words.to_lowercase())
 }
 
-/// The TCTI layer's response code of a kind.
+/// Returns the TCTI layer's response code of a kind.
 const fn tcti_rc(kind: ErrorKind) -> u32 {
     TCTI_LAYER | kind.base_code()
 }
 
-/// The kind that fits a response code best. Codes of the TPM itself (layer 0)
-/// and of its resource managers say nothing about the transport.
+/// Returns the kind that fits a response code best. Codes of the TPM itself (layer 0)
+/// and of its resource managers describe no failure of the transport.
 fn kind_of_rc(rc: u32) -> ErrorKind {
     if rc & LAYER_MASK == 0 {
         return ErrorKind::GeneralFailure;
@@ -355,16 +359,16 @@ fn kind_of_rc(rc: u32) -> ErrorKind {
 }
 
 impl From<ErrorKind> for Error {
-    /// An error that is its kind and nothing more; it allocates nothing.
+    /// Returns an error that is a kind alone; it allocates no memory.
     fn from(kind: ErrorKind) -> Self {
         Self(Repr::Kind(kind))
     }
 }
 
 impl From<io::Error> for Error {
-    /// The nearest kind, the I/O error as the source. Running out of time
-    /// (`WouldBlock`, a reader's own `TimedOut`) is [`ErrorKind::TryAgain`], and
-    /// so is `Interrupted`; the system's ETIMEDOUT is a peer that is gone.
+    /// Returns an error of the nearest kind, with the I/O error as its source. A
+    /// timeout (`WouldBlock`, a reader's own `TimedOut`) is [`ErrorKind::TryAgain`],
+    /// and so is `Interrupted`; the system's ETIMEDOUT means that the peer is gone.
     #[track_caller]
     fn from(error: io::Error) -> Self {
         let kind = match error.kind() {
@@ -372,8 +376,8 @@ impl From<io::Error> for Error {
             io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
                 return ErrorKind::TryAgain.into();
             }
-            // What `read_exact` says of a peer that is gone: of a buffer, and
-            // nothing of the peer.
+            // `read_exact` returns this if the peer is gone, with a text that names a
+            // buffer, not the peer.
             io::ErrorKind::UnexpectedEof if error.get_ref().is_none() => {
                 let gone = "the other end closed the connection";
                 return Self::with_source(ErrorKind::NoConnection, gone, error);
@@ -415,8 +419,8 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
-    /// The sentence and, below it, the causes that it does not tell itself: what
-    /// a `main` that returns an error prints. `{:#?}` shows the parts.
+    /// Writes the sentence and, below it, the causes that the sentence does not
+    /// contain: a `main` that returns an error prints this. `{:#?}` shows the parts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
             return f

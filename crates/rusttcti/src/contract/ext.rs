@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What every `Tcti` can do, made of its methods.
+//! Extension methods of every `Tcti`.
 
 #![forbid(unsafe_code)]
 
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, ErrorKind, Result, Tcti};
 
-/// The size of a response that nearly every TPM keeps to, in bytes, and the
-/// largest that is asked for.
+/// The size of the first buffer for a response, in bytes: enough for nearly every TPM.
 const SIZE: usize = 4096;
+/// The size of the largest buffer that `execute` asks with, in bytes.
 const LARGEST: usize = 1 << 16;
 
-/// What every [`Tcti`] can do, made of its methods.
+/// Extension methods of every [`Tcti`].
 ///
 /// ```
 /// use rusttcti::TctiExt;
@@ -25,15 +25,15 @@ const LARGEST: usize = 1 << 16;
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub trait TctiExt: Tcti {
-    /// Sends a command, waits for its response, and returns it: as many bytes as
-    /// the response has. `timeout` is as in [`receive`](Tcti::receive), and
-    /// counts from the moment that the command was sent.
+    /// Sends a command, waits for its response, and returns it, as long as the response
+    /// is. `timeout` is as in [`receive`](Tcti::receive), and counts from the moment
+    /// that the command was sent.
     ///
     /// # Errors
-    /// What [`transmit`](Tcti::transmit) and [`receive`](Tcti::receive) fail
-    /// with. After [`ErrorKind::TryAgain`], which says that the time ran out, the
-    /// command is still under way: `receive` brings its response later, and no
-    /// other command can be sent before.
+    /// Those of [`transmit`](Tcti::transmit) and [`receive`](Tcti::receive). After
+    /// [`ErrorKind::TryAgain`], which means that the time ran out, the command is still
+    /// under way: `receive` returns its response later, and no other command can be
+    /// sent before.
     fn execute(&mut self, command: &[u8], timeout: Option<Duration>) -> Result<Vec<u8>> {
         self.transmit(command)?;
         let began = Instant::now();
@@ -47,7 +47,7 @@ pub trait TctiExt: Tcti {
                 }
                 Ok(length) => return Err(beyond(length, response.len())),
                 Err(error) => match error.kind() {
-                    // Nothing is lost: it is asked for again.
+                    // No data is lost: the response is asked for again.
                     ErrorKind::InsufficientBuffer if response.len() < LARGEST => {
                         response.resize(2 * response.len(), 0);
                     }

@@ -5,8 +5,8 @@
 
 use crate::{Error, ErrorKind, Result};
 
-/// The magic value of a TCTI: up to eight bytes that tell its contexts from
-/// those of others.
+/// The magic value of a TCTI: up to eight bytes that distinguish its contexts from
+/// others.
 ///
 /// ```
 /// use rusttcti::Magic;
@@ -24,7 +24,7 @@ pub struct Magic {
 }
 
 impl Magic {
-    /// The magic of these bytes.
+    /// Returns the magic of these bytes.
     ///
     /// # Panics
     /// If they are more than eight: at compile time for a constant.
@@ -35,7 +35,7 @@ impl Magic {
         }
     }
 
-    /// The magic of these bytes; `None` if they are more than eight.
+    /// Returns the magic of these bytes; `None` if there are more than eight.
     pub const fn try_new(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > 8 {
             return None;
@@ -52,12 +52,12 @@ impl Magic {
         Some(magic)
     }
 
-    /// The bytes, as many as were given.
+    /// Returns the bytes that were given.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// The bytes read as one big-endian number, as the C struct holds it.
+    /// Returns the bytes as one big-endian number, as the C struct holds it.
     pub const fn number(self) -> u64 {
         let mut number = 0;
         let mut at = 0;
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Magic {
     }
 }
 
-/// The magic of eight bytes or fewer, where they are not known before run time.
+/// Makes the magic of at most eight bytes that are known only at run time.
 impl TryFrom<&[u8]> for Magic {
     type Error = Error;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What transports, layers and their callers agree on.
+//! The contract between transports, layers and their callers.
 
 #![forbid(unsafe_code)]
 

@@ -7,8 +7,8 @@ use std::ffi::CStr;
 
 use crate::{Magic, Result, Tcti};
 
-/// A transport that is opened from a configuration string, and can be a module
-/// of its own (see [`export!`](crate::export)).
+/// A transport that is opened from a configuration string, and can be a module by
+/// itself (see [`export!`](crate::export)).
 ///
 /// ```
 /// use std::ffi::CStr;
@@ -51,25 +51,24 @@ use crate::{Magic, Result, Tcti};
 pub trait Module: Tcti + Sized + 'static {
     /// The name that users give, as in `-T NAME:CONF`.
     const NAME: &'static CStr;
-    /// What it is, in a line.
+    /// The description, in one line.
     const DESCRIPTION: &'static CStr;
-    /// What CONF may be, in a line: users and programs read it.
+    /// The syntax of CONF, in one line, which users and programs read.
     const CONFIG_HELP: &'static CStr;
     /// The magic value of its contexts.
     const MAGIC: Magic = Magic::new(b"RUSTTCTI");
-    /// The size of the largest response in bytes: how long the buffer of
-    /// [`receive`](Tcti::receive) is, which each context has from the beginning.
-    /// TPMs mostly have 4096; fewer than a header's 10 don't compile.
+    /// The size of the largest response in bytes. Each context has a buffer of this
+    /// length for [`receive`](Tcti::receive). Most TPMs have 4096. A size below a
+    /// header's 10 bytes does not compile.
     const MAX_SIZE: usize = 4096;
 
-    /// Opens the transport, once for each context; a caller who only asks for
-    /// the context's size opens nothing. `conf` is what stands behind the name's
-    /// colon, colons and commas included; `None` where there is no colon, and
-    /// where tpm2-tss's loader finds nothing behind it. How it is written is the
-    /// module's own choice.
+    /// Opens the transport, once for each context. A caller that only asks for the
+    /// context's size opens no transport. `conf` is the text after the colon behind the
+    /// name, colons and commas included. It is `None` if there is no colon, or if
+    /// tpm2-tss's loader finds no text after it. The module defines the syntax.
     ///
     /// # Errors
-    /// Any; no context is made then. The log puts NAME in front of the
-    /// sentence: let it name the value and the remedy, and not the module.
+    /// Any; no context is made then. The log puts NAME in front of the sentence, so the
+    /// sentence names the value and the remedy, not the module.
     fn init(conf: Option<&str>) -> Result<Self>;
 }

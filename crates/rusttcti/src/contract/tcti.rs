@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The trait that every transport and every layer is.
+//! The trait of every transport and every layer.
 
 #![forbid(unsafe_code)]
 
@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::{Error, ErrorKind, Result};
 
-/// A way to a TPM: it carries commands there and responses back. Every transport
-/// and every layer is one.
+/// A connection to a TPM, which carries commands and responses. Every transport and
+/// every layer is one.
 ///
-/// Two methods are required. The others have defaults, which ask what is
+/// Two methods are required. The others have defaults, which ask the `Tcti`
 /// [`below`](Self::below).
 ///
 /// # A transport
 ///
-/// [`Stream`](crate::Stream) is a whole transport over a byte stream. A type of
-/// your own around it has a name and a configuration ([`Module`](crate::Module)),
-/// and changes what it likes:
+/// [`Stream`](crate::Stream) is a whole transport over a byte stream. Your own type
+/// around it adds a name and a configuration ([`Module`](crate::Module)), and changes
+/// any method:
 ///
 /// ```
 /// use std::net::TcpStream;
@@ -49,37 +49,37 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # What the bridge does
 ///
-/// The bridge shows a `Tcti` to C (see [`Context`](crate::Context)). It checks
-/// every argument and every sequence of calls, keeps responses that did not fit,
-/// and catches panics. A transport repeats none of that:
+/// The bridge exports a `Tcti` to C (see [`Context`](crate::Context)). It checks every
+/// argument and every sequence of calls, keeps responses that did not fit, and catches
+/// panics. A transport need not repeat this:
 ///
 /// - `transmit` gets a whole, well-formed command.
 /// - `receive` is called only between a `transmit` that succeeded and the response.
 /// - No two calls run at once. They may come from one thread after another.
-/// - In a forked child no call is made, nor is the value dropped, unless
+/// - In a forked child the bridge makes no call and does not drop the value, unless
 ///   [`after_fork`](Self::after_fork) succeeded there.
 ///
-/// # What a transport sees to
+/// # The duties of a transport
 ///
-/// - **Timeouts.** `transmit` never waits for the response. `receive` keeps what
-///   has come when its time runs out.
-/// - **Failures.** After one that ends the command, no late byte of its response
-///   may be taken for the next.
-/// - **Descriptors.** A forked child inherits them. One that must not stay open
-///   there is closed in the child by other means (std's are closed on exec).
-/// - **SIGPIPE.** It ends C programs. The bridge keeps it from the calls that it
-///   makes, but not from threads of the transport's own. Those block all signals,
-///   or write to sockets only, by std's `write` and `write_all`, which raise none.
+/// - **Timeouts.** `transmit` never waits for the response. `receive` keeps the bytes
+///   that have come when its time runs out.
+/// - **Failures.** After an error that ends the command, no late byte of its response
+///   may be taken for the next response.
+/// - **Descriptors.** A forked child inherits them. The standard library's are closed
+///   on exec; a descriptor that must not stay open in a child without exec has to be
+///   closed there by other means.
+/// - **SIGPIPE.** It ends C programs. The bridge blocks it during the calls that it
+///   makes, but not in the transport's own threads. Those block all signals, or write
+///   only to sockets, with std's `write` and `write_all`, which raise no SIGPIPE.
 /// - **Threads.** None is left when the value is dropped: the module's code may be
 ///   unloaded then.
 pub trait Tcti: Send {
-    /// Sends one whole command, of whatever length the caller's is. It may wait a
-    /// few seconds for its peer to take the bytes, but not for the response: the
-    /// caller has no timeout here. After a signal (EINTR) it goes on, as
-    /// `write_all` does.
+    /// Sends one whole command, of the length that the caller gave. It may wait a few
+    /// seconds until its peer takes the bytes, but not for the response: the caller has
+    /// no timeout here. After a signal (EINTR) it goes on, as `write_all` does.
     ///
     /// # Errors
-    /// Any; the context then stays as it was, and another command may be sent.
+    /// Any; the context's state does not change then, and another command may be sent.
     fn transmit(&mut self, command: &[u8]) -> Result<()>;
 
     /// Receives the response to the command sent last, and returns its length
@@ -87,45 +87,45 @@ pub trait Tcti: Send {
     ///
     /// `response` is as long as the largest response
     /// ([`MAX_SIZE`](crate::Module::MAX_SIZE)). `timeout` is as in the standard
-    /// library: `None` waits for ever, `Some(Duration::ZERO)` only looks.
+    /// library: `None` waits for ever, `Some(Duration::ZERO)` does not wait.
     ///
-    /// A transport that can only wait may do so whatever the timeout. Programs that
-    /// send a command and wait for its end, as tpm2-tools do, notice nothing; one
-    /// with an event loop stands still meanwhile.
+    /// A transport that can only block may ignore the timeout. Programs that send a
+    /// command and wait for its end, as tpm2-tools do, notice no difference; an event
+    /// loop stands still meanwhile.
     ///
     /// # Errors
-    /// - [`ErrorKind::TryAgain`] when the time runs out first. What has come of the
-    ///   response is kept here, and `receive` will be called again. Without a
-    ///   timeout it is the wrong answer: programs call again at once, for ever.
-    /// - An error made from one of std's of the kind `Interrupted`, with or without
-    ///   [context](crate::Error::context): a signal came in between. The bridge
-    ///   calls again at once, with the time that is left.
+    /// - [`ErrorKind::TryAgain`] when the time runs out first. The transport keeps the
+    ///   bytes that have come, and `receive` will be called again. Do not return it if
+    ///   there is no timeout: programs would call again at once, for ever.
+    /// - An error made from a std error of the kind `Interrupted`, with or without
+    ///   [context](crate::Error::context): a signal came in between. The bridge calls
+    ///   again at once, with the remaining time.
     /// - [`BadValue`](ErrorKind::BadValue), [`BadReference`](ErrorKind::BadReference)
     ///   and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer): the caller is
-    ///   expected to ask again otherwise. The response stays awaited, and no command
-    ///   can be sent. A command that failed has another kind: std's `InvalidInput`,
-    ///   such as EINVAL, would become `BadValue`, and is to be given one.
-    /// - Any other: the command failed, and the next call is a `transmit`. Bytes of
-    ///   its response that come late are drained by the transport, or lost with the
-    ///   connection. [`ErrorKind::leaves_command_pending`] tells the two apart.
+    ///   expected to call again with other arguments. The response stays awaited, and
+    ///   no command can be sent. Give a failed command another kind: std's
+    ///   `InvalidInput`, such as EINVAL, would become `BadValue`.
+    /// - Any other: the command failed, and the next call is a `transmit`. The
+    ///   transport drains bytes of the response that come late, or closes the
+    ///   connection. [`ErrorKind::leaves_command_pending`] tells the two cases apart.
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize>;
 
-    /// Returns what this layer stands on; `None`, the default, for a transport.
+    /// Returns the `Tcti` below this layer; `None`, the default, for a transport.
     ///
-    /// A layer is `transmit`, `receive`, `below`, and what it changes: each
-    /// optional method that it doesn't have asks what is below.
+    /// A layer implements `transmit`, `receive`, `below`, and the methods that it
+    /// changes. Each optional method that it lacks asks the `Tcti` below.
     fn below(&mut self) -> Option<&mut dyn Tcti> {
         None
     }
 
-    /// Returns a handle that cancels the command under way, from any thread,
-    /// also while another one waits in [`receive`](Self::receive). The bridge asks
-    /// for it after each `transmit`. The default asks what is [`below`](Self::below);
-    /// `None` where commands cannot be cancelled.
+    /// Returns a handle that cancels the command under way, from any thread, also while
+    /// another thread waits in [`receive`](Self::receive). The bridge asks for it after
+    /// each `transmit`. The default asks the `Tcti` [`below`](Self::below); `None`
+    /// means that commands cannot be cancelled.
     ///
-    /// A transport that gives one before the first `transmit`, and none after a
-    /// later one, has executed that command already: to cancel it then does
-    /// nothing, and is no failure.
+    /// A transport may return a canceller before the first `transmit` and `None` after
+    /// a later one. The bridge then takes that command as already executed: to cancel
+    /// it does nothing, and is no failure.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         self.below()?.canceller()
     }
@@ -135,8 +135,8 @@ pub trait Tcti: Send {
     /// time, also before the first command.
     ///
     /// # Errors
-    /// [`ErrorKind::NotImplemented`] where there are none to give: by default
-    /// where nothing is [`below`](Self::below).
+    /// [`ErrorKind::NotImplemented`] if the transport has none; by default if there is
+    /// no `Tcti` [`below`](Self::below).
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         match self.below() {
             Some(below) => below.poll_handles(),
@@ -144,15 +144,14 @@ pub trait Tcti: Send {
         }
     }
 
-    /// Sets the locality of the commands to come: 0 to 4, or 32 to 255
-    /// (extended localities). The bridge lets no other value through, and none
-    /// while a response is awaited; nor does it call
-    /// [`make_sticky`](Self::make_sticky) or [`reset`](Self::reset) then.
+    /// Sets the locality of later commands: 0 to 4, or 32 to 255 (extended localities).
+    /// The bridge passes no other value. While a response is awaited, it calls neither
+    /// this nor [`make_sticky`](Self::make_sticky) nor [`reset`](Self::reset).
     ///
     /// # Errors
-    /// [`ErrorKind::NotImplemented`] by default where nothing is
-    /// [`below`](Self::below); [`ErrorKind::BadValue`] for a locality that this
-    /// TPM cannot have.
+    /// [`ErrorKind::NotImplemented`] by default if there is no `Tcti`
+    /// [`below`](Self::below); [`ErrorKind::BadValue`] for a locality that this TPM
+    /// cannot have.
     fn set_locality(&mut self, locality: u8) -> Result<()> {
         match self.below() {
             Some(below) => below.set_locality(locality),
@@ -160,12 +159,12 @@ pub trait Tcti: Send {
         }
     }
 
-    /// Makes an object outlive its client's connection to a resource manager
-    /// (`sticky`) or not, and returns the handle that it has then.
+    /// Makes an object outlive its client's connection to a resource manager (`sticky`)
+    /// or not, and returns the object's new handle.
     ///
     /// # Errors
-    /// [`ErrorKind::NotImplemented`] where there is no resource manager: by
-    /// default where nothing is [`below`](Self::below).
+    /// [`ErrorKind::NotImplemented`] if there is no resource manager; by default if
+    /// there is no `Tcti` [`below`](Self::below).
     fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
         match self.below() {
             Some(below) => below.make_sticky(handle, sticky),
@@ -173,14 +172,14 @@ pub trait Tcti: Send {
         }
     }
 
-    /// Power-cycles the TPM: permanent state stays, all else is lost. The C
-    /// interface has no such call: rusttcti's own module has a function for it,
-    /// `Tss2_Tcti_Rusttcti_Reset`; those that [`export!`](crate::export) makes
+    /// Power-cycles the TPM: permanent state stays, all else is lost. The C interface
+    /// has no such call. rusttcti's own module has the function
+    /// `Tss2_Tcti_Rusttcti_Reset` for it; modules made by [`export!`](crate::export)
     /// have none.
     ///
     /// # Errors
-    /// [`ErrorKind::NotImplemented`] where the TPM's power is not ours: by
-    /// default where nothing is [`below`](Self::below).
+    /// [`ErrorKind::NotImplemented`] if the transport does not control the TPM's power;
+    /// by default if there is no `Tcti` [`below`](Self::below).
     fn reset(&mut self) -> Result<()> {
         match self.below() {
             Some(below) => below.reset(),
@@ -188,13 +187,13 @@ pub trait Tcti: Send {
         }
     }
 
-    /// Makes this value usable in a forked child, by a connection of its own to
-    /// the same TPM. The bridge calls it at most once in each child, before any
-    /// other method. The parent's connection must stay as it is.
+    /// Makes this value usable in a forked child, with a new connection to the same
+    /// TPM. The bridge calls it at most once in each child, before any other method.
+    /// The parent's connection must not change.
     ///
     /// # Errors
-    /// [`ErrorKind::BadContext`] where the child cannot use what its parent
-    /// opened: by default where nothing is [`below`](Self::below).
+    /// [`ErrorKind::BadContext`] if the child cannot use the transport that its parent
+    /// opened; by default if there is no `Tcti` [`below`](Self::below).
     fn after_fork(&mut self) -> Result<()> {
         match self.below() {
             Some(below) => below.after_fork(),
@@ -202,20 +201,20 @@ pub trait Tcti: Send {
         }
     }
 
-    /// Returns what is known of the TPM at the other end, for the layer `rm`.
-    /// Not a part of the contract.
+    /// Returns the known facts about the TPM, for the layer `rm`. It is not part of the
+    /// contract.
     #[doc(hidden)]
     fn peer(&mut self) -> Option<Peer> {
         self.below()?.peer()
     }
 
-    /// Ends the connection. Called once, last; dropping follows, also after a
-    /// failure. A response may still be awaited. When the value is dropped a
-    /// module may be unloaded, its code included: no thread of the transport's
-    /// may be left by then. The default ends what is [`below`](Self::below).
+    /// Ends the connection. It is called once, as the last call; the value is dropped
+    /// next, also after a failure. A response may still be awaited. After the drop a
+    /// module may be unloaded with its code, so no thread of the transport may be left.
+    /// The default finalizes the `Tcti` [`below`](Self::below).
     ///
     /// # Errors
-    /// Any. C cannot be told (`finalize` returns nothing there); the log is.
+    /// Any. C's `finalize` returns nothing, so the error goes to the log.
     fn finalize(&mut self) -> Result<()> {
         match self.below() {
             Some(below) => below.finalize(),
@@ -224,7 +223,7 @@ pub trait Tcti: Send {
     }
 }
 
-/// Says that a forked child cannot use what its parent opened.
+/// Returns the error that a forked child cannot use the parent's transport.
 #[cold]
 pub(crate) fn inherited() -> Error {
     Error::new(
@@ -234,16 +233,16 @@ pub(crate) fn inherited() -> Error {
     )
 }
 
-/// What is known of the TPM that it reaches.
+/// The known facts about the TPM that a transport reaches.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// A name that all contexts of this process on one TPM have, and no other.
+    /// The name that all contexts of this process on one TPM share, and no other has.
     pub identity: Option<String>,
     /// Whether no other program uses this TPM at the same time.
     pub is_exclusive: bool,
-    /// Whether it is the kernel's resource manager, with its three objects and
-    /// three sessions.
+    /// Whether the connection goes to the kernel's resource manager, which holds three
+    /// objects and three sessions.
     pub is_kernel_manager: bool,
 }
 
@@ -277,12 +276,12 @@ pub(crate) fn check_locality(locality: u8) -> Result<()> {
 /// // In `Tcti`, of an `Arc<Control>`: fn canceller(&mut self) { Some(self.control.clone()) }
 /// ```
 pub trait Cancel: Send + Sync {
-    /// Asks the TPM to give the command up. [`Tcti::receive`] then brings
-    /// the TPM's answer, `TPM_RC_CANCELED` or the command's own result. The
-    /// bridge sees to it that no `cancel` runs during a `transmit`.
+    /// Asks the TPM to give the command up. [`Tcti::receive`] then returns the TPM's
+    /// response: `TPM_RC_CANCELED` or the command's own result. The bridge runs no
+    /// `cancel` during a `transmit`.
     ///
     /// # Errors
-    /// Any; the command goes on.
+    /// Any; the command goes on then.
     fn cancel(&self) -> Result<()>;
 }
 
@@ -302,14 +301,14 @@ pub trait Cancel: Send + Sync {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollHandle {
-    /// The file descriptor; it stays the transport's own.
+    /// The file descriptor; the transport still owns it.
     pub fd: RawFd,
     /// The events of poll(2) to wait for.
     pub events: i16,
 }
 
 impl PollHandle {
-    /// A descriptor to be polled until it is readable (`POLLIN`).
+    /// Returns a handle to be polled until it is readable (`POLLIN`).
     pub fn readable(fd: RawFd) -> Self {
         Self {
             fd,

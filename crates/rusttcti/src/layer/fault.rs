@@ -73,10 +73,11 @@ impl Plan {
 /// use rusttcti::Tcti;
 /// use rusttcti::layer::fault::Fault;
 /// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let tpm = Libtpms::builder().open()?;
 /// let mut tpm = Fault::new(tpm, "on=GetRandom,nth=1,rc=0x922")?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?;
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
 /// assert_eq!(tpm.receive(&mut response, None)?, 10);
 /// assert_eq!(response[6..10], [0, 0, 0x09, 0x22]); // TPM_RC_RETRY

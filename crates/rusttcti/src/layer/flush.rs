@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Makes room in a TPM that has no resource manager: `flush:CHILD`.
+//! Flushes left-over objects and sessions from a TPM without a resource manager:
+//! `flush:CHILD`.
 //!
-//! A program that counts on /dev/tpmrm0 leaves objects and sessions loaded, and
-//! the kernel's resource manager flushes them when the program closes it. This
-//! layer does so for a bare TPM: it flushes all transient objects and all loaded
-//! sessions when it is closed, and when it is opened, for those that were left
-//! by a program that never closed it. Contexts that were saved stay good.
+//! A program written for /dev/tpmrm0 leaves objects and sessions loaded, and the
+//! kernel's resource manager flushes them when the program closes it. This layer does
+//! so for a TPM without one: it flushes all transient objects and all loaded sessions
+//! when it is closed. It does so when it is opened as well, for those that a program
+//! left without closing. Saved contexts stay valid.
 //!
-//! It is for a TPM that one program at a time uses: what others have loaded
-//! meanwhile goes as well. Of several contexts in one process, only the first
+//! Use it for a TPM that one program at a time uses: it flushes objects that other
+//! programs have loaded as well. Of several contexts in one process, only the first
 //! flushes when it is opened, and only the last when it is closed.
 
 #![forbid(unsafe_code)]
@@ -22,24 +23,24 @@ use crate::sys::fork;
 use crate::wire::{CapabilityView, CommandBuilder, CommandView, Handle, ResponseView, capability};
 use crate::{Result, Tcti};
 
-/// Its options: none.
+/// The options: none.
 pub(crate) const SETTINGS: &[Setting] = &[];
 
-/// Where lists of what is loaded begin: of transient objects, and of sessions.
+/// The first handles of the lists of loaded objects: transient objects, and sessions.
 const RANGES: [Handle; 2] = [Handle::TRANSIENT_FIRST, Handle::LOADED_SESSION_FIRST];
-/// How long one of our own commands may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of one command of the layer's own.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many are open in this process, below which process that is: a child
-/// begins with none.
+/// How many are open in this process, with the process's generation: the count of a
+/// child begins at 0.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// Reads its options: none.
+/// Parses the options: none.
 pub(crate) fn parse(_options: &mut Options) -> Result<OpenLayer> {
     Ok(Box::new(|below| Ok(Box::new(Flush::new(below)?))))
 }
 
-/// A [`Tcti`] that leaves nothing loaded in the TPM.
+/// A [`Tcti`] that leaves no object and no session loaded in the TPM.
 ///
 /// ```
 /// use rusttcti::layer::flush::Flush;
@@ -52,18 +53,18 @@ pub(crate) fn parse(_options: &mut Options) -> Result<OpenLayer> {
 #[derive(Debug)]
 pub struct Flush<T: Tcti = Box<dyn Tcti>> {
     inner: T,
-    /// Which process opened it.
+    /// The generation of the process that opened it.
     generation: u64,
-    /// A response is awaited.
+    /// Whether a response is awaited.
     awaited: bool,
     open: bool,
 }
 
 impl<T: Tcti> Flush<T> {
-    /// Flushes what is loaded, now and when it is finalized.
+    /// Flushes the loaded objects and sessions, now and when the layer is finalized.
     ///
     /// # Errors
-    /// The transport's own; `inner` is finalized then.
+    /// Those of the transport; `inner` is finalized then.
     pub fn new(inner: T) -> Result<Self> {
         let generation = fork::generation();
         let mut layer = Self {
@@ -74,7 +75,7 @@ impl<T: Tcti> Flush<T> {
         };
         if count(generation, 1) == 1 {
             if let Err(error) = flush(&mut layer.inner) {
-                // Dropped now, and so finalized, without another try.
+                // The layer is dropped now, and so finalized: it must not flush again.
                 layer.awaited = true;
                 return Err(error);
             }
@@ -83,7 +84,7 @@ impl<T: Tcti> Flush<T> {
     }
 }
 
-/// Counts those that are open in this process, and returns how many there are.
+/// Changes the count of those that are open in this process, and returns it.
 fn count(generation: u64, change: i64) -> u64 {
     let counted = |packed: u64| {
         let before = if packed >> 32 == generation & 0xffff_ffff {
@@ -99,7 +100,7 @@ fn count(generation: u64, change: i64) -> u64 {
     }
 }
 
-/// Flushes all that is loaded.
+/// Flushes all loaded objects and sessions.
 fn flush(tcti: &mut impl Tcti) -> Result<()> {
     for first in RANGES {
         for handle in loaded(tcti, first)? {
@@ -113,8 +114,8 @@ fn flush(tcti: &mut impl Tcti) -> Result<()> {
     Ok(())
 }
 
-/// Returns the handles that are in use from `first` on, up to as many as a
-/// response holds; none where the TPM doesn't tell, as before TPM2_Startup.
+/// Returns the handles in use from `first` on, up to as many as one response holds;
+/// none if the TPM does not answer, as before TPM2_Startup.
 fn loaded(tcti: &mut impl Tcti, first: Handle) -> Result<Vec<Handle>> {
     const MANY: u32 = 254;
     let command = CommandBuilder::get_capability(capability::HANDLES, first.0, MANY).build();
@@ -126,7 +127,7 @@ fn loaded(tcti: &mut impl Tcti, first: Handle) -> Result<Vec<Handle>> {
     })
 }
 
-/// Runs a command, and returns what `read` makes of its response.
+/// Runs a command, and returns the result of `read` on its response.
 fn run<R>(
     tcti: &mut impl Tcti,
     command: &[u8],
@@ -134,7 +135,7 @@ fn run<R>(
 ) -> Result<R> {
     tcti.transmit(command)?;
     let mut response = [0; 4096];
-    let length = tcti.receive(&mut response, Some(PATIENCE))?;
+    let length = tcti.receive(&mut response, Some(COMMAND_TIMEOUT))?;
     let info = CommandView::parse(command)?.info();
     let malformed = |error: crate::Error| error.context("flush: the TPM's response is malformed");
     let response = response.get(..length).unwrap_or_default();
@@ -159,8 +160,8 @@ impl<T: Tcti> Tcti for Flush<T> {
         Some(&mut self.inner)
     }
 
-    /// Nothing is flushed while a response is awaited, nor by a forked child,
-    /// whose parent goes on with the TPM.
+    /// Flushes, unless a response is awaited or this is a forked child, whose parent
+    /// still uses the TPM.
     fn finalize(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.open) {
             return Ok(());

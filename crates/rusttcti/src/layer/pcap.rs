@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Records all commands and responses in a pcapng file, which Wireshark and
-//! tshark read as TPM traffic: `pcap[,file=PATH]:CHILD`.
+//! Records all commands and responses in a pcapng file, which Wireshark and tshark read
+//! as TPM traffic: `pcap[,file=PATH]:CHILD`.
 //!
-//! The packets have the shape of tpm2-tss's own `pcap`: a TCP conversation with
-//! port 2321 over IPv4, each command and each response a segment, addresses and
-//! sequence numbers at random for each context. Recordings are appended, as
-//! sections of their own. Each packet is one write(2): nothing is buffered that
-//! a crash could lose or a forked child could write again.
+//! The packets have the format of tpm2-tss's own `pcap`: a TCP conversation with port
+//! 2321 over IPv4. Each command and each response is one segment; addresses and
+//! sequence numbers are random for each context. Recordings are appended to the file as
+//! separate sections. Each packet is one write(2): no data is buffered that a crash
+//! could lose or a forked child could write again.
 //!
-//! The file is that of `file=`, else that of the variable `TCTI_PCAP_FILE` (an
-//! empty one counts as none), else `tpm2_log.pcap` in the current folder. Each
-//! `%p` in its name becomes the process's id; `-` and `stdout` are the program's
-//! standard output, `stderr` is its standard error.
+//! The file is that of `file=`, else that of the variable `TCTI_PCAP_FILE` (an empty
+//! one counts as unset), else `tpm2_log.pcap` in the current folder. Each `%p` in its
+//! name is replaced by the process's id; `-` and `stdout` are the program's standard
+//! output, `stderr` is its standard error.
 
 #![forbid(unsafe_code)]
 
@@ -28,12 +28,12 @@ use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::{Error, ErrorKind, Result, Tcti};
 
-/// The variable that names the file where no option does, as tpm2-tss has it.
+/// The variable that names the file if no option does, as in tpm2-tss.
 const VARIABLE: &str = "TCTI_PCAP_FILE";
-/// The file where nothing names one.
+/// The file if neither an option nor the variable names one.
 const DEFAULT_FILE: &str = "tpm2_log.pcap";
 
-/// Its options.
+/// The options.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "file",
     value: "PATH",
@@ -44,7 +44,7 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
            error. It must not be empty; an empty TCTI_PCAP_FILE counts as none.",
 }];
 
-/// Reads the options.
+/// Parses the options.
 pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     let name = name(options.take("file"))?;
     Ok(Box::new(move |mut below| {
@@ -68,7 +68,7 @@ fn output(name: &OsStr) -> Result<Output> {
     }
 }
 
-/// Returns the name of the file, in which `%p` is not replaced yet.
+/// Returns the name of the file, before `%p` is replaced.
 fn name(file: Option<String>) -> Result<OsString> {
     Ok(match file {
         Some(file) if file.is_empty() => {
@@ -84,17 +84,18 @@ fn name(file: Option<String>) -> Result<OsString> {
     })
 }
 
-/// The child of a layer that could not be opened: its failure is no news.
+/// Finalizes the child of a layer that could not be opened. Its error is dropped: the
+/// layer's own is the one to report.
 fn close_quietly(inner: &mut impl Tcti) {
     if let Err(error) = inner.finalize() {
         crate::sys::log::debug!("pcap: closing what was to be recorded: {}", error.report());
     }
 }
 
-/// A [`Tcti`] that records what goes through it.
+/// A [`Tcti`] that records all commands and responses that pass through it.
 ///
-/// What cannot be written later (a full disk) is left out of the recording with
-/// a warning in the log; no command ever fails for it.
+/// A packet that cannot be written later (a full disk) is left out of the recording,
+/// with a warning in the log; no command fails because of it.
 ///
 /// ```
 /// use rusttcti::layer::pcap::Pcap;
@@ -109,18 +110,17 @@ fn close_quietly(inner: &mut impl Tcti) {
 #[derive(Debug)]
 pub struct Pcap<T: Tcti = Box<dyn Tcti>> {
     inner: T,
-    /// None once finalized.
+    /// The recording; `None` once finalized.
     frames: Option<Frames>,
 }
 
 impl<T: Tcti> Pcap<T> {
-    /// Records what goes through `inner` in a file, which is appended to. One
-    /// that isn't there yet is created, for its user alone (mode 0600): TPM
-    /// traffic holds secrets.
+    /// Records the traffic of `inner` in a file, which is appended to. A new file is
+    /// readable by its user only (mode 0600): TPM traffic holds secrets.
     ///
     /// # Errors
-    /// Those of opening the file and of writing its first two blocks, named
-    /// after the file. `inner` is finalized then.
+    /// Those of opening the file and of writing its first two blocks, with the file's
+    /// name. `inner` is finalized then.
     pub fn new(mut inner: T, path: impl AsRef<Path>) -> Result<Self> {
         match Output::append(path.as_ref()).and_then(Frames::new) {
             Ok(frames) => Ok(Self::over(inner, frames)),
@@ -146,8 +146,8 @@ impl<T: Tcti> Pcap<T> {
 }
 
 impl<T: Tcti> Tcti for Pcap<T> {
-    /// The command is recorded first, so that one that ends the process, or
-    /// cannot be sent, is on file.
+    /// Sends the command. It is recorded first, so that a command that cannot be sent,
+    /// or that ends the process, is in the file.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.record(Direction::ToTpm, command);
         self.inner.transmit(command)

@@ -44,6 +44,7 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// ```
 /// use rusttcti::Tcti;
 /// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// /// Provisions the template, once.
 /// fn provision(file: &std::path::Path) -> rusttcti::Result<()> {
@@ -59,7 +60,7 @@ const HELP: &Text = &setting::help(SETTINGS);
 ///
 /// // Each test has a TPM of its own.
 /// let mut tpm = rusttcti::open(&format!("libtpms-copy:{}", file.display()))?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// let mut response = [0; 4096];
 /// assert_eq!(tpm.receive(&mut response, None)?, 28);
 /// tpm.finalize()?;

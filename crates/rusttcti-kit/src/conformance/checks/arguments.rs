@@ -68,10 +68,10 @@ fn null_handle(subject: &Subject) -> Verdict {
     exchange(opened.c, 4)
 }
 
-/// What a NULL context may be answered with.
+/// The response codes that a NULL context may get.
 const REFUSALS: [u32; 3] = [rc::BAD_REFERENCE, rc::BAD_CONTEXT, rc::NOT_IMPLEMENTED];
 
-/// The functions of an open context, for a call on NULL.
+/// Opens a context, and makes a call on NULL with its functions.
 fn on_null(subject: &Subject, what: &str, call: impl Fn(&Vtable) -> u32) -> Verdict {
     let opened = subject.open()?;
     expect_one_of(what, call(&opened.c), &REFUSALS)
@@ -81,7 +81,7 @@ fn null_context_transmit(subject: &Subject) -> Verdict {
     let command = get_random(4);
     on_null(subject, "transmit", |c| {
         let transmit = c.common().v1.transmit.expect("it is there");
-        // SAFETY: NULL is what this is about.
+        // SAFETY: the check passes NULL on purpose.
         unsafe { transmit(NULL.0, command.len() as size_t, command.as_ptr()) }
     })
 }
@@ -90,14 +90,14 @@ fn null_context_receive(subject: &Subject) -> Verdict {
     on_null(subject, "receive", |c| {
         let receive = c.common().v1.receive.expect("it is there");
         let (mut size, mut buffer) = (4096, [0; 4096]);
-        // SAFETY: NULL is what this is about.
+        // SAFETY: the check passes NULL on purpose.
         unsafe { receive(NULL.0, &mut size, buffer.as_mut_ptr(), 0) }
     })
 }
 
 fn null_context_cancel(subject: &Subject) -> Verdict {
     on_null(subject, "cancel", |c| match c.common().v1.cancel {
-        // SAFETY: NULL is what this is about.
+        // SAFETY: the check passes NULL on purpose.
         Some(cancel) => unsafe { cancel(NULL.0) },
         None => rc::NOT_IMPLEMENTED,
     })
@@ -108,7 +108,7 @@ fn null_context_poll_handles(subject: &Subject) -> Verdict {
         match c.common().v1.getPollHandles {
             Some(get) => {
                 let mut count = 0;
-                // SAFETY: NULL is what this is about.
+                // SAFETY: the check passes NULL on purpose.
                 unsafe { get(NULL.0, ptr::null_mut(), &mut count) }
             }
             None => rc::NOT_IMPLEMENTED,
@@ -119,7 +119,7 @@ fn null_context_poll_handles(subject: &Subject) -> Verdict {
 fn null_context_locality(subject: &Subject) -> Verdict {
     on_null(subject, "setLocality", |c| {
         match c.common().v1.setLocality {
-            // SAFETY: NULL is what this is about.
+            // SAFETY: the check passes NULL on purpose.
             Some(set) => unsafe { set(NULL.0, 0) },
             None => rc::NOT_IMPLEMENTED,
         }
@@ -129,7 +129,7 @@ fn null_context_locality(subject: &Subject) -> Verdict {
 fn null_context_finalize(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     if let Some(finalize) = opened.c.common().v1.finalize {
-        // SAFETY: NULL is what this is about.
+        // SAFETY: the check passes NULL on purpose.
         unsafe { finalize(NULL.0) };
     }
     exchange(opened.c, 4)
@@ -138,11 +138,11 @@ fn null_context_finalize(subject: &Subject) -> Verdict {
 fn foreign_context(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     let transmit = opened.c.common().v1.transmit.expect("it is there");
-    // Of another magic, and with room for whatever a context has.
+    // Memory with another magic, large enough for any context.
     let mut memory = [0_u64; 1024];
     memory[0] = 0x4e4f_5448_494e_4721;
     let command = get_random(4);
-    // SAFETY: a struct of this type, with all its functions missing.
+    // SAFETY: a struct of this type, in which all functions are missing.
     let code = unsafe {
         let foreign = memory.as_mut_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>();
         transmit(foreign.cast(), command.len() as size_t, command.as_ptr())

@@ -12,7 +12,7 @@ use crate::vtable::rc;
 checks! {
     "cancel-is-answered": "cancel of a command under way succeeds, or is TSS2_TCTI_RC_NOT_IMPLEMENTED." => answered,
     "a-cancelled-command-ends": "A cancelled command ends: with a response, or TPM_RC_CANCELED." => ends,
-    "a-cancel-meets-no-other-command": "A cancel that comes late does not meet the next command." => meets_no_other,
+    "a-cancel-meets-no-other-command": "A cancel that comes late does not cancel the next command." => meets_no_other,
     "cancel-from-another-thread": "cancel may come from another thread while receive waits." => from_another_thread,
 }
 
@@ -68,7 +68,7 @@ fn from_another_thread(subject: &Subject) -> Verdict {
     send_slow(c)?;
     let code = std::thread::scope(|scope| {
         let canceller = scope.spawn(move || {
-            // Any moment will do: before, while or after receive waits.
+            // Any moment is allowed: before, while or after receive waits.
             std::thread::sleep(Duration::from_millis(5));
             c.cancel()
         });

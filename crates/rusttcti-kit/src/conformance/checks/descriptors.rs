@@ -12,7 +12,7 @@ checks! {
 
 fn streams_stay_free(subject: &Subject) -> Verdict {
     for fd in 0..3 {
-        // SAFETY: this process does without.
+        // SAFETY: this process does not use its standard streams.
         unsafe { libc::close(fd) };
     }
     let opened = subject.open()?;
@@ -35,7 +35,7 @@ fn too_many_open_files(subject: &Subject) -> Verdict {
     };
     // SAFETY: as above.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &full) };
-    // It may do without a descriptor of its own; it may not crash or hang.
+    // It may fail for lack of a descriptor; it may not crash or hang.
     if let Ok(opened) = subject.open() {
         let _ = exchange(opened.c, 4);
     }

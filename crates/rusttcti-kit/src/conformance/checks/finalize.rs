@@ -29,12 +29,12 @@ fn calls_after(subject: &Subject) -> Verdict {
     let mut opened = subject.open()?;
     exchange(opened.c, 4)?;
     opened.finalize();
-    // A module that clears its functions cannot be called any more.
+    // The functions of a module that clears them cannot be called any more.
     let Some(transmit) = opened.c.common().v1.transmit else {
         return Ok(());
     };
     let command = get_random(4);
-    // SAFETY: the memory is there, which is what the caller owes.
+    // SAFETY: the memory is still there, as the caller must ensure.
     let code = unsafe { transmit(opened.c.0, command.len() as _, command.as_ptr()) };
     ensure!(code != rc::SUCCESS, "transmit succeeds");
     ensure!(opened.c.receive(0).0 != rc::SUCCESS, "receive succeeds");
@@ -52,7 +52,8 @@ fn while_awaited(subject: &Subject) -> Verdict {
 }
 
 fn leaves_no_descriptor(subject: &Subject) -> Verdict {
-    // What the first context leaves, a library that stays loaded, is not counted.
+    // The memory that the first context leaves, a library that stays loaded, is not
+    // counted.
     drop(subject.open()?);
     let before = proc::fds();
     for _ in 0..5 {
@@ -92,9 +93,9 @@ fn leaves_no_child(subject: &Subject) -> Verdict {
     Ok(())
 }
 
-/// The bytes that malloc has given out.
+/// Returns how many bytes malloc has given out.
 fn allocated() -> usize {
-    // SAFETY: no arguments; it reads malloc's books.
+    // SAFETY: no arguments; it reads malloc's statistics.
     unsafe { libc::mallinfo2() }.uordblks
 }
 
@@ -109,7 +110,7 @@ fn two_hundred(subject: &Subject) -> Verdict {
     rounds(20)?;
     let before = allocated();
     rounds(200)?;
-    // Libraries below keep what they will use again, up to a bound of their own.
+    // Libraries below keep memory for later use, up to a bound of their own.
     let grown = allocated().saturating_sub(before);
     ensure!(
         grown < 200 * 1024,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a module says of itself, and what its contexts are made of.
+//! A module's description of itself, and the parts of its contexts.
 
 use std::ffi::CStr;
 
@@ -15,7 +15,7 @@ checks! {
 
 fn info_is_complete(subject: &Subject) -> Verdict {
     let module = subject.as_module()?;
-    // SAFETY: a static of the module's.
+    // SAFETY: a static of the module.
     let info = unsafe { &*module.info };
     ensure!(info.version >= 1, "the version is {}", info.version);
     for (what, text) in [

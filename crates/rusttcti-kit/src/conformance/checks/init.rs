@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Init functions: sizes, arguments, and failures that leave nothing behind.
+//! Init functions: sizes, arguments, and failures that leak nothing.
 
 use std::ptr;
 
@@ -14,12 +14,12 @@ checks! {
     "init-tells-the-size": "Init with a NULL context tells the size that a context needs." => tells_the_size,
     "init-refuses-a-null-size": "Init with a NULL size is TSS2_TCTI_RC_BAD_REFERENCE or BAD_VALUE." => refuses_a_null_size,
     "init-refuses-too-little-memory": "Init with too small a size is refused, and writes nothing." => refuses_too_little_memory,
-    "init-failure-is-an-error": "Init with a configuration that makes no sense fails." => failure_is_an_error,
+    "init-failure-is-an-error": "Init with a nonsensical configuration fails." => failure_is_an_error,
     "init-failure-leaves-nothing": "Init that fails leaves no descriptor and no thread." => failure_leaves_nothing,
-    "contexts-are-independent": "Two contexts of one module are of no matter to each other." => contexts_are_independent,
+    "contexts-are-independent": "Two contexts of one module do not affect each other." => contexts_are_independent,
 }
 
-/// A configuration that no module takes.
+/// A configuration that every module refuses.
 const NONSENSE: &std::ffi::CStr = c"no-such-option=no-such-value,/no/such/path";
 
 fn tells_the_size(subject: &Subject) -> Verdict {
@@ -37,7 +37,7 @@ fn tells_the_size(subject: &Subject) -> Verdict {
 
 fn refuses_a_null_size(subject: &Subject) -> Verdict {
     let module = subject.as_module()?;
-    // SAFETY: NULL is what this is about.
+    // SAFETY: the check passes NULL on purpose.
     let code = unsafe { (module.init)(ptr::null_mut(), ptr::null_mut(), ptr::null()) };
     expect_one_of(
         "Init(NULL, NULL)",

@@ -20,7 +20,7 @@ mod timeouts;
 
 use super::Check;
 
-/// Every check, in the order in which they run.
+/// Returns all checks, in the order in which they run.
 pub(super) fn all() -> Vec<Check> {
     let groups: [&[Check]; 15] = [
         info::CHECKS,

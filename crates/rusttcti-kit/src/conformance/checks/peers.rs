@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Peers of sockets that misbehave: nothing that they send may crash, hang or be
-//! taken for a response that it is not.
+//! Misbehaving socket peers: no bytes from them may cause a crash, a hang, or a false
+//! response.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant};
@@ -21,12 +21,12 @@ checks! {
     "peer-with-half-a-response": "A peer that closes within the response is an error." => half_a_response,
     "peer-that-claims-too-little": "A response that claims under ten bytes is an error." => claims_too_little,
     "peer-that-claims-too-much": "A response that claims 4 GiB is an error, and costs no memory." => claims_too_much,
-    "peer-that-says-more": "Bytes behind a response are not taken for the next one." => says_more,
+    "peer-that-says-more": "Bytes after a response are not taken for the next one." => says_more,
     "peer-byte-by-byte": "A response that comes byte by byte is whole." => byte_by_byte,
-    "peer-that-is-gone": "Init with nobody there fails, and tells so." => gone,
+    "peer-that-is-gone": "Init without a peer fails with an error." => gone,
 }
 
-/// A peer that does `acts`, and a context on it.
+/// Starts a peer that performs `acts`, and opens a context on it.
 fn with_peer(subject: &Subject, acts: Vec<Act>) -> Result<(Pair, Opened), Trouble> {
     let conf = subject.peer_conf.as_ref().ok_or_else(|| {
         Trouble::NotApplicable("its peer cannot be taken the place of".to_owned())
@@ -45,7 +45,8 @@ const WAY: Way = Way {
     persistent: false,
 };
 
-/// Sends a command and receives, at most for so long; the code, and how long.
+/// Sends a command and receives within `timeout`; returns the code, the response and
+/// the duration.
 fn ask(opened: &Opened, timeout: i32) -> (u32, Vec<u8>, Duration) {
     let begun = Instant::now();
     let sent = opened.c.transmit(&get_random(2));
@@ -107,7 +108,7 @@ fn claims_too_much(subject: &Subject) -> Verdict {
 fn says_more(subject: &Subject) -> Verdict {
     let long = [&RESPONSE[..], &RESPONSE[..11], &[0xee]].concat();
     let (_peer, opened) = with_peer(subject, vec![Act::Say(long)])?;
-    // The first may be refused, or be the response as it should.
+    // The first command may be refused, or be answered correctly.
     ask(&opened, 2000);
     let (code, response, _) = ask(&opened, 2000);
     let stale = code == rc::SUCCESS && response.last() == Some(&0xee);
@@ -136,10 +137,10 @@ fn gone(subject: &Subject) -> Verdict {
     let conf = CString::new(conf).expect("no NUL");
     let begun = Instant::now();
     let opened = subject.as_module()?.open(Some(&conf));
-    // tpm2-tss's swtpm connects for each command, and finds out then.
+    // tpm2-tss's swtpm connects for each command, and fails only then.
     if let Ok(opened) = opened {
         let (code, _, _) = ask(&opened, 1000);
-        ensure!(code != rc::SUCCESS, "a command is answered by nobody");
+        ensure!(code != rc::SUCCESS, "a command succeeded without a peer");
     }
     let took = begun.elapsed();
     ensure!(

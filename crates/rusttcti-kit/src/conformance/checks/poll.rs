@@ -80,7 +80,7 @@ fn shows_the_response(subject: &Subject) -> Verdict {
     receive(opened.c, 8)
 }
 
-/// Waits by the descriptors alone, and receives without waiting.
+/// Waits with the descriptors alone, and receives without waiting.
 fn receive_by_poll(opened: &crate::conformance::Opened, bytes: u16) -> Verdict {
     for _ in 0..1000 {
         let mut found = handles(opened)?;
@@ -112,7 +112,7 @@ fn before_a_command(subject: &Subject) -> Verdict {
     let found = handles(&opened);
     exchange(opened.c, 8)?;
     let mut found = found?;
-    // Ready or not: asking must not hurt.
+    // Polling must do no harm, whether or not a descriptor is ready.
     wait(&mut found, Duration::ZERO);
     exchange(opened.c, 4)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals, which are the program's own.
+//! Signals, which belong to the program.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -10,8 +10,8 @@ use crate::signals::Alarms;
 use crate::vtable::rc;
 
 checks! {
-    "signals-end-no-receive": "A signal a millisecond ends no receive early." => end_no_receive,
-    "signals-lose-no-command": "Two hundred commands under a signal a millisecond each get their response." => lose_no_command,
+    "signals-end-no-receive": "A signal every millisecond ends no receive early." => end_no_receive,
+    "signals-lose-no-command": "Two hundred commands each get their response despite a signal every millisecond." => lose_no_command,
     "dispositions-are-kept": "No signal's disposition is changed." => dispositions_are_kept,
     "the-signal-mask-is-kept": "The thread's signal mask is the same after each call." => mask_is_kept,
     "no-sigpipe": "SIGPIPE is not raised while a context is used." => no_sigpipe,
@@ -90,7 +90,7 @@ fn mask_is_kept(subject: &Subject) -> Verdict {
 }
 
 fn no_sigpipe(subject: &Subject) -> Verdict {
-    // As a C program has it; Rust's own start had it ignored. It would end us.
+    // As in a C program; Rust's startup ignores it. The signal would end this process.
     // SAFETY: the default disposition.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let opened = subject.open()?;

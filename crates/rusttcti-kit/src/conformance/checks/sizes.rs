@@ -5,15 +5,16 @@ use super::support::{checks, exchange, expect, is_random, receive, send};
 use crate::commands::command;
 use crate::conformance::{Subject, Verdict, ensure};
 use crate::vtable::rc;
+use rusttcti::wire::CommandCode;
 
 checks! {
     "null-response-tells-the-size": "receive with a NULL buffer tells a size that the response fits in, and the response stays." => null_response_tells_the_size,
     "too-small-a-buffer": "Too small a buffer is TSS2_TCTI_RC_INSUFFICIENT_BUFFER, tells the size, and the response stays." => too_small_a_buffer,
     "a-buffer-of-nothing": "A buffer of 0 bytes loses no response." => a_buffer_of_nothing,
     "exactly-fitting-buffer": "A buffer that fits exactly gets the whole response." => exactly_fitting_buffer,
-    "nothing-beyond-the-response": "Memory behind the response is left alone." => nothing_beyond_the_response,
-    "a-long-response": "A response of more than a kilobyte comes whole." => a_long_response,
-    "a-long-command": "A command of more than a kilobyte goes whole." => a_long_command,
+    "nothing-beyond-the-response": "Memory after the response is not written." => nothing_beyond_the_response,
+    "a-long-response": "A response of more than a kilobyte arrives whole." => a_long_response,
+    "a-long-command": "A command of more than a kilobyte is sent whole." => a_long_command,
 }
 
 fn null_response_tells_the_size(subject: &Subject) -> Verdict {
@@ -80,7 +81,9 @@ fn a_long_response(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     // TPM2_GetCapability(TPM_CAP_COMMANDS): four bytes for each of a hundred.
     let parameters = [2_u32, 0, 254].map(u32::to_be_bytes).concat();
-    let sent = opened.c.transmit(&command(0x17a, &parameters));
+    let sent = opened
+        .c
+        .transmit(&command(CommandCode::GET_CAPABILITY, &parameters));
     expect("transmit", sent, rc::SUCCESS)?;
     let (code, response) = opened.c.receive(-1);
     expect("receive", code, rc::SUCCESS)?;
@@ -99,7 +102,7 @@ fn a_long_command(subject: &Subject) -> Verdict {
         &[0, 0x0b, 0x40, 0, 0, 7],
     ]
     .concat();
-    let sent = opened.c.transmit(&command(0x17d, &data));
+    let sent = opened.c.transmit(&command(CommandCode::HASH, &data));
     expect("transmit of 1018 bytes", sent, rc::SUCCESS)?;
     let (code, response) = opened.c.receive(-1);
     expect("receive", code, rc::SUCCESS)?;

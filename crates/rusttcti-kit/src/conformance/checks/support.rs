@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What several checks do.
+//! Functions that several checks use.
 
+use rusttcti::wire::CommandCode;
 use std::time::{Duration, Instant};
 
 use crate::commands::{command, get_random};
@@ -9,7 +10,7 @@ use crate::conformance::{Trouble, Verdict, ensure};
 use crate::tpm::create_primary_rsa;
 use crate::vtable::{Vtable, rc};
 
-/// How long a command may take at most, beside everything else on the machine.
+/// The time limit of a command, on a busy machine.
 pub(super) const LONGEST: Duration = Duration::from_secs(30);
 
 /// Declares the checks of a file.
@@ -22,7 +23,7 @@ macro_rules! checks {
 }
 pub(super) use checks;
 
-/// Ensures a response code.
+/// Ensures that a response code is `wanted`.
 pub(super) fn expect(what: &str, seen: u32, wanted: u32) -> Verdict {
     ensure!(
         seen == wanted,
@@ -33,7 +34,7 @@ pub(super) fn expect(what: &str, seen: u32, wanted: u32) -> Verdict {
     Ok(())
 }
 
-/// Ensures one of several response codes.
+/// Ensures that a response code is one of `wanted`.
 pub(super) fn expect_one_of(what: &str, seen: u32, wanted: &[u32]) -> Verdict {
     let names: Vec<String> = wanted.iter().map(|code| name(*code)).collect();
     ensure!(
@@ -45,7 +46,7 @@ pub(super) fn expect_one_of(what: &str, seen: u32, wanted: &[u32]) -> Verdict {
     Ok(())
 }
 
-/// A response code in C's words.
+/// Returns the name of a response code in C.
 pub(super) fn name(code: u32) -> String {
     let mut known = rusttcti::ErrorKind::ALL.iter();
     let found = known.find(|kind| rusttcti::Error::from(**kind).rc() == code);
@@ -56,19 +57,19 @@ pub(super) fn name(code: u32) -> String {
     }
 }
 
-/// Sends TPM2_GetRandom for so many bytes.
+/// Sends TPM2_GetRandom for `bytes` bytes.
 pub(super) fn send(c: Vtable, bytes: u16) -> Verdict {
     expect("transmit", c.transmit(&get_random(bytes)), rc::SUCCESS)
 }
 
-/// Receives what [`send`] asked for.
+/// Receives the response to [`send`].
 pub(super) fn receive(c: Vtable, bytes: u16) -> Verdict {
     let (code, response) = c.receive(-1);
     expect("receive(-1)", code, rc::SUCCESS)?;
     is_random(&response, bytes)
 }
 
-/// Ensures that a response is one to TPM2_GetRandom for so many bytes.
+/// Ensures that a response is one to TPM2_GetRandom for `bytes` bytes.
 pub(super) fn is_random(response: &[u8], bytes: u16) -> Verdict {
     let wanted = 12 + usize::from(bytes);
     ensure!(
@@ -79,13 +80,13 @@ pub(super) fn is_random(response: &[u8], bytes: u16) -> Verdict {
     Ok(())
 }
 
-/// A whole exchange.
+/// Runs a whole exchange.
 pub(super) fn exchange(c: Vtable, bytes: u16) -> Verdict {
     send(c, bytes)?;
     receive(c, bytes)
 }
 
-/// Sends a command that takes a TPM some time: an RSA key is made.
+/// Sends a command that takes a TPM some time: it makes an RSA key.
 pub(super) fn send_slow(c: Vtable) -> Verdict {
     expect(
         "transmit of TPM2_CreatePrimary",
@@ -94,7 +95,7 @@ pub(super) fn send_slow(c: Vtable) -> Verdict {
     )
 }
 
-/// Receives what [`send_slow`] asked for, in whatever time, and flushes the key.
+/// Receives the response to [`send_slow`], in any time, and flushes the key.
 pub(super) fn finish_slow(c: Vtable) -> Verdict {
     let (code, response) = c.receive(-1);
     expect("receive(-1)", code, rc::SUCCESS)?;
@@ -109,13 +110,13 @@ pub(super) fn flush(c: Vtable, response: &[u8]) -> Verdict {
     }
     expect(
         "transmit",
-        c.transmit(&command(0x165, &response[10..14])),
+        c.transmit(&command(CommandCode::FLUSH_CONTEXT, &response[10..14])),
         rc::SUCCESS,
     )?;
     expect("receive(-1)", c.receive(-1).0, rc::SUCCESS)
 }
 
-/// Asks again and again without waiting until the response is there.
+/// Receives again and again without waiting until the response comes.
 pub(super) fn poll_for_response(c: Vtable) -> Result<Vec<u8>, Trouble> {
     let begun = Instant::now();
     loop {
@@ -128,7 +129,7 @@ pub(super) fn poll_for_response(c: Vtable) -> Result<Vec<u8>, Trouble> {
     }
 }
 
-/// The descriptors to poll; not applicable where there are none.
+/// Returns the descriptors to poll; not applicable if there are none.
 pub(super) fn handles(opened: &Opened) -> Result<Vec<libc::pollfd>, Trouble> {
     let c = opened.c;
     let (code, count, _) = c.poll_handles(0);
@@ -147,7 +148,7 @@ pub(super) fn handles(opened: &Opened) -> Result<Vec<libc::pollfd>, Trouble> {
     Ok(handles.collect())
 }
 
-/// Waits until one of the descriptors shows something; false at the timeout.
+/// Waits until one of the descriptors has an event; returns false at the timeout.
 pub(super) fn wait(handles: &mut [libc::pollfd], timeout: Duration) -> bool {
     let milliseconds = timeout.as_millis().try_into().expect("a short time");
     // SAFETY: an array of this length.

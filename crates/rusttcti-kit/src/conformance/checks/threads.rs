@@ -6,8 +6,8 @@ use crate::conformance::{Subject, Trouble, Verdict};
 
 checks! {
     "a-context-moves-between-threads": "A context that one thread opened is used by another." => moves,
-    "a-response-on-another-thread": "A response may be received on another thread than the command was sent." => response_elsewhere,
-    "contexts-in-two-threads": "Two threads with a context each do not meet." => in_two_threads,
+    "a-response-on-another-thread": "A response may be received on another thread than the one that sent the command." => response_elsewhere,
+    "contexts-in-two-threads": "Two threads, each with its own context, do not affect each other." => in_two_threads,
 }
 
 fn moves(subject: &Subject) -> Verdict {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How long receive waits.
+//! The duration of a receive.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ checks! {
     "transmit-does-not-wait-for-the-response": "transmit returns before a long command is done." => transmit_does_not_wait,
 }
 
-/// What a call that does not wait may take on a busy machine.
+/// The time limit of a call that does not wait, on a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
-/// Sends a long command, and learns how long it takes: a check of timeouts is of
-/// no use where it is done at once.
+/// Sends a long command, and returns how long it takes: if it ends at once, a check of
+/// timeouts shows nothing.
 fn slow(subject: &Subject) -> Result<Duration, Trouble> {
     let opened = subject.open()?;
     let mut longest = Duration::ZERO;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The shape of a recording: TPM traffic as TCP segments over IPv4, in pcapng.
+//! The format of a recording: TPM traffic as TCP segments over IPv4, in pcapng.
 
 #![forbid(unsafe_code)]
 
@@ -16,16 +16,16 @@ use pcap_file::{DataLink, Endianness, PcapError};
 use super::output::Output;
 use crate::{Error, ErrorKind, Result};
 
-/// The caller's TCP port, as tpm2-tss fakes it.
+/// The caller's TCP port, the one that tpm2-tss writes.
 const HOST_PORT: u16 = 50000;
-/// The TPM's TCP port, by which dissectors know that this is TPM traffic.
+/// The TPM's TCP port, by which dissectors recognise TPM traffic.
 const TPM_PORT: u16 = 2321;
-/// An IPv4 header without options, and a TCP header without options.
+/// The length of an IPv4 header without options and a TCP header without options.
 const HEADERS: usize = 20 + 20;
-/// What an IPv4 packet's 16-bit length leaves for the payload.
+/// The length that an IPv4 packet's 16-bit length field leaves for the payload.
 const LARGEST_PAYLOAD: usize = u16::MAX as usize - HEADERS;
 
-/// Which way a packet goes.
+/// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     /// A command.
@@ -45,8 +45,8 @@ struct End {
 
 impl End {
     fn new(port: u16) -> Self {
-        // Keyed at random by the standard library, and enough to tell the
-        // recordings of one file from each other: these are no secrets.
+        // The standard library seeds it at random. That is enough to distinguish the
+        // recordings of one file: these numbers are no secrets.
         let random = RandomState::new().hash_one(port).to_be_bytes();
         let [a, b, c, d, rest @ ..] = random;
         Self {
@@ -57,11 +57,12 @@ impl End {
     }
 }
 
-/// One section of a pcapng file, and what is to be known to go on with it.
+/// One section of a pcapng file, with the state that its next packet needs.
 pub(super) struct Frames {
     host: End,
     tpm: End,
-    /// Composes blocks in memory, always the same; they are written from there.
+    /// The writer that composes blocks in memory; they are written to the file from
+    /// there.
     blocks: PcapNgWriter<Vec<u8>>,
     packet: Vec<u8>,
     output: Output,
@@ -94,9 +95,9 @@ impl Frames {
         })
     }
 
-    /// Records a command or a response that passes now.
+    /// Records a command or a response, with the current time.
     pub(super) fn record(&mut self, direction: Direction, payload: &[u8]) {
-        // Before 1970 or after 2554 the clock is wrong anyway.
+        // A clock before 1970 or after 2554 is wrong anyway.
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -120,14 +121,14 @@ impl Frames {
         let size = (HEADERS + payload.len()) as u16;
         let packet = &mut self.packet;
         packet.clear();
-        // IPv4: five words, no service, its size, no id, don't fragment, a life
-        // of 255, TCP, no checksum.
+        // IPv4: five words, no type of service, total length, identification 0, don't
+        // fragment, time to live 255, TCP, no checksum.
         packet.extend([0x45, 0]);
         packet.extend(size.to_be_bytes());
         packet.extend([0, 0, 0x40, 0, 0xff, 6, 0, 0]);
         packet.extend(from.address);
         packet.extend(to.address);
-        // TCP: five words, ACK, the largest window, no checksum, nothing urgent.
+        // TCP: five words, ACK, the largest window, no checksum, no urgent data.
         packet.extend(from.port.to_be_bytes());
         packet.extend(to.port.to_be_bytes());
         packet.extend(from.sequence.to_be_bytes());
@@ -150,17 +151,17 @@ impl Frames {
     }
 }
 
-/// The blocks at a section's head, as tpm2-tss writes them.
+/// Writes the blocks at a section's head, as tpm2-tss writes them.
 fn section() -> std::result::Result<PcapNgWriter<Vec<u8>>, PcapError> {
     let mut blocks = PcapNgWriter::with_endianness(Vec::new(), Endianness::native())?;
-    // No limit to a packet's size, and no option: time in microseconds, so that
-    // others who append to the same file can go on with this section.
+    // No limit to a packet's size, and no option: time is in microseconds, so other
+    // programs that append to the file can continue this section.
     blocks.write_pcapng_block(InterfaceDescriptionBlock::new(DataLink::IPV4, 0))?;
     Ok(blocks)
 }
 
-/// A point in time for pcap-file, whose writer takes the nanoseconds of a
-/// `Duration` for the interface's units whatever they are; ours are microseconds.
+/// Converts a point in time for pcap-file. Its writer takes the nanoseconds of a
+/// `Duration` as the interface's units, whatever those are; ours are microseconds.
 fn ticks(now: Duration) -> Duration {
     Duration::from_nanos(now.as_micros().try_into().unwrap_or(u64::MAX))
 }

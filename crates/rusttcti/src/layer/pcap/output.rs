@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a recording goes: one write(2) a packet, or the packet is left out.
+//! The output of a recording: one write(2) for a packet, or the packet is left out.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use crate::sys::descriptors::above_stdio;
 use crate::{Error, ErrorKind, Result};
 
-/// The first descriptor that is none of a program's standard streams.
+/// The first descriptor after a program's standard streams.
 const FIRST_FD: i32 = 3;
 
 /// An open file, pipe or stream.
@@ -23,25 +23,25 @@ const FIRST_FD: i32 = 3;
 pub(super) struct Output {
     fd: OwnedFd,
     name: String,
-    /// One of the program's own streams: a pipe with nobody behind it would end
-    /// the program by SIGPIPE.
+    /// Whether this is one of the program's own streams. If it is a pipe without a
+    /// reader, SIGPIPE would end the program.
     shared: bool,
-    /// The end of a packet that was written in part: what follows can be read
-    /// only when that is there.
+    /// The rest of a packet that was written in part. It must be written before the
+    /// next packet, or a reader cannot read on.
     rest: Vec<u8>,
-    /// How many packets were left out since one was written.
+    /// How many packets were left out since the last one that was written.
     left_out: u64,
 }
 
 impl Output {
-    /// A file to append to. It is created for its user alone.
+    /// Opens a file to append to. A new file is readable by its user only.
     ///
     /// # Errors
     /// Those of opening it, with its name.
     pub(super) fn append(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // A pipe by name is opened for both ways: that waits for no reader, and
-        // a reader that goes away leaves it full rather than broken.
+        // A named pipe is opened for reading and writing: the open waits for no reader,
+        // and the pipe fills up, rather than breaks, when a reader goes away.
         let is_pipe = fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo());
         let file = OpenOptions::new()
             .append(true)
@@ -61,18 +61,18 @@ impl Output {
         }
     }
 
-    /// This program's standard output.
+    /// Returns this program's standard output.
     ///
     /// # Errors
-    /// Where it is closed.
+    /// If it is closed.
     pub(super) fn stdout() -> Result<Self> {
         Self::stream(io::stdout(), "standard output")
     }
 
-    /// This program's standard error.
+    /// Returns this program's standard error.
     ///
     /// # Errors
-    /// Where it is closed.
+    /// If it is closed.
     pub(super) fn stderr() -> Result<Self> {
         Self::stream(io::stderr(), "standard error")
     }
@@ -94,7 +94,7 @@ impl Output {
         }
     }
 
-    /// Writes what a recording begins with.
+    /// Writes the beginning of a recording.
     ///
     /// # Errors
     /// Those of writing, with the file's name.
@@ -111,13 +111,13 @@ impl Output {
         ))
     }
 
-    /// Writes a packet, or says in the log that packets are left out.
+    /// Writes a packet, or reports in the log that packets are left out.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         let written = self
             .write_rest()
             .and_then(|()| self.write_all_or_keep(bytes));
         match written {
-            Ok(()) => self.say_what_was_left_out(),
+            Ok(()) => self.report_left_out(),
             Err(error) => {
                 if self.left_out == 0 {
                     crate::sys::log::warning!(
@@ -130,7 +130,7 @@ impl Output {
         }
     }
 
-    fn say_what_was_left_out(&mut self) {
+    fn report_left_out(&mut self) {
         if self.left_out > 0 {
             crate::sys::log::warning!(
                 "pcap: writing to {} works again; {} packets were left out",
@@ -141,7 +141,7 @@ impl Output {
         }
     }
 
-    /// The end of a packet that was cut off.
+    /// Writes the rest of a packet that was cut off.
     fn write_rest(&mut self) -> io::Result<()> {
         while !self.rest.is_empty() {
             let written = self.write_once(&self.rest)?;
@@ -150,7 +150,7 @@ impl Output {
         Ok(())
     }
 
-    /// One write; what it didn't take is kept for the next time.
+    /// Writes once, and keeps the bytes that were not taken for the next call.
     fn write_all_or_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.write_once(bytes)?;
         self.rest.extend_from_slice(&bytes[written..]);
@@ -158,7 +158,7 @@ impl Output {
     }
 
     fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.shared && self.nobody_reads()? {
+        if self.shared && self.has_no_reader()? {
             return Err(Errno::PIPE.into());
         }
         loop {
@@ -170,8 +170,8 @@ impl Output {
         }
     }
 
-    /// True for a pipe or a socket that has lost its other end.
-    fn nobody_reads(&self) -> io::Result<bool> {
+    /// Returns whether the output is a pipe or a socket whose other end is closed.
+    fn has_no_reader(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         match poll(&mut fds, Some(&Timespec::default())) {
             Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),

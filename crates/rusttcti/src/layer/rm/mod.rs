@@ -196,9 +196,10 @@ fn one_of(options: &mut Options, key: &'static str, values: [&str; 2]) -> Result
 /// use rusttcti::Tcti;
 /// use rusttcti::layer::rm::Rm;
 /// use rusttcti::transport::libtpms::Libtpms;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut tpm = Rm::builder().open(Libtpms::builder().open()?)?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // TPM2_GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// assert_eq!(tpm.receive(&mut [0; 4096], None)?, 28);
 /// # Ok::<(), rusttcti::Error>(())
 /// ```

@@ -106,7 +106,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Where an error was made, in the call `function`.
-    pub(crate) fn of_error(location: &Location<'static>, function: &'static str) -> Self {
+    pub(crate) fn of_error(location: &'static Location<'static>, function: &'static str) -> Self {
         Self {
             file: location.file(),
             line: location.line(),

@@ -207,8 +207,11 @@ fn output_that_nobody_asked_for_is_never_taken_for_a_response() {
         assert_eq!(error.kind(), ErrorKind::MalformedResponse, "{error}");
         error.report()
     };
-    assert!(told("yes").contains("\"y\\ny\\n"));
-    assert!(told("printf 'hi\\n'; cat >/dev/null").contains("\"hi\\n\" came"));
+    // Both wait for the command, before which nothing may come.
+    assert!(told("head -c 12 >/dev/null; yes").contains("\"y\\ny\\n"));
+    assert!(
+        told("head -c 12 >/dev/null; printf 'hi\\n'; cat >/dev/null").contains("\"hi\\n\" came")
+    );
     assert!(told("cat").contains("echoes"));
 }
 

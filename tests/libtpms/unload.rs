@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module goes, with all copies of libtpms and its threads, when it is
-//! unloaded.
+//! A module whose embedded TPMs one thread has used is unloaded by dlclose(3), with
+//! all copies of libtpms and its own threads. One that several threads have used
+//! stays loaded, once, and is used again.
 //!
 //! Each test looks at the whole process, so that each takes its turn.
 
@@ -63,8 +64,15 @@ fn heap() -> usize {
     unsafe { libc::mallinfo2() }.uordblks
 }
 
-/// What several threads have used of OpenSSL cannot be freed while they live, and
-/// is used again instead.
+/// Returns how many times the module is mapped.
+fn modules() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let begins = |map: &&str| map.contains(" 00000000 ") && map.contains("rusttcti.so");
+    maps.lines().filter(begins).count()
+}
+
+/// OpenSSL's context cannot be freed after several threads used it, while they
+/// live. The module that knows it stays loaded, and the next TPMs use it again.
 #[test]
 fn a_module_that_threads_used_and_that_is_loaded_again_leaves_no_heap() {
     // glibc counts as used what each thread keeps of freed memory for itself.
@@ -110,10 +118,12 @@ fn scene_loaded_again() {
         for _ in 0..3 {
             round(&threads, &done);
         }
+        assert_eq!(modules(), 1, "it stays loaded");
         let before = heap();
         for _ in 0..ROUNDS {
             round(&threads, &done);
         }
+        assert_eq!(modules(), 1);
         heap().saturating_sub(before)
     });
     assert!(grown < 100 * ROUNDS, "{grown} bytes in {ROUNDS} rounds");

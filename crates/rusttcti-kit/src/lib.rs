@@ -34,7 +34,6 @@ pub mod strace;
 pub mod swtpm;
 pub mod tis_chip;
 pub mod tpm;
-pub mod tpmlib;
 pub mod tshark;
 pub mod vtable;
 pub mod worker;

@@ -88,7 +88,12 @@ pub fn root() -> &'static Path {
 pub fn scratch() -> PathBuf {
     let program = std::env::current_exe().expect("this program");
     let mut folders = program.ancestors();
-    let target = folders.find(|folder| folder.join("CACHEDIR.TAG").exists());
+    // Cargo tags a target folder only where it made the folder itself.
+    let target = folders.find(|folder| {
+        ["CACHEDIR.TAG", ".rustc_info.json"]
+            .iter()
+            .any(|mark| folder.join(mark).exists())
+    });
     target.expect("a program that cargo built").join("tmp")
 }
 

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server that speaks the protocol of Microsoft's TPM simulator over a TPM of
-//! libtpms, and behaves as the simulator does. It serves one client at a time on each
+//! A server that speaks the protocol of Microsoft's TPM simulator over the embedded
+//! TPM of rusttcti, and behaves as the simulator does. It serves one client at a time on each
 //! channel, and answers in three writes with Nagle's algorithm on. Without power, it
 //! answers commands with an empty response and ignores signals. NV memory is
 //! unavailable until it is switched on while powered. A cancel lasts until it is
 //! withdrawn. An unknown request ends the connection.
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rusttcti::transport::libtpms::{Libtpms, Startup};
 use rusttcti::wire::frame::Decoded;
 use rusttcti::wire::frame::mssim::{self as frame, Request, Signal};
 use rusttcti::wire::{ResponseBuilder, ResponseCode};
+use rusttcti::{Cancel, Tcti};
 
-use super::peer::{Conn, Pair, Place};
+use super::peer::{Address, Conn, Pair};
 use super::tpm::{STARTUP, ok};
-use super::tpmlib::Tpm;
 
 /// The size of the longest command that the simulator takes.
 const MAX_BUFFER: usize = 1 << 20;
@@ -49,11 +50,12 @@ pub struct Simulator {
 }
 
 struct State {
-    tpm: Tpm,
+    tpm: Mutex<Libtpms>,
+    /// Cancels the command that runs.
+    canceller: Mutex<Option<Arc<dyn Cancel>>>,
     powered: AtomicBool,
     nv: AtomicBool,
     cancel: AtomicBool,
-    locality: Arc<AtomicU8>,
     events: Mutex<Vec<Event>>,
 }
 
@@ -96,15 +98,15 @@ impl Simulator {
     /// Ends all connections and the TPM's power, and starts again.
     pub fn restart(&mut self) {
         let pair = self.pair.take().expect("it runs");
-        let Place::Tcp(_) = pair.place else {
+        let Address::Tcp(_) = pair.address else {
             panic!("only over TCP: the folder of the sockets goes with the server")
         };
-        let place = pair.place.clone();
+        let address = pair.address.clone();
         drop(pair);
         self.state.power_off();
         self.state.nv.store(false, Ordering::SeqCst);
         self.pair = Some(Pair::at(
-            &place,
+            &address,
             commands(&self.state),
             platform(&self.state),
         ));
@@ -124,13 +126,13 @@ impl Simulator {
 
 impl State {
     fn new() -> Arc<Self> {
-        let locality = Arc::new(AtomicU8::new(0));
+        let tpm = Libtpms::builder().startup(Startup::None).open();
         Arc::new(Self {
-            tpm: Tpm::new(locality.clone()),
+            tpm: Mutex::new(tpm.expect("libtpms.so.0 (Debian's package libtpms0)")),
+            canceller: Mutex::new(None),
             powered: AtomicBool::new(false),
             nv: AtomicBool::new(false),
             cancel: AtomicBool::new(false),
-            locality,
             events: Mutex::new(Vec::new()),
         })
     }
@@ -139,10 +141,14 @@ impl State {
         self.events.lock().unwrap().push(event);
     }
 
-    fn power_off(&self) {
-        if self.powered.swap(false, Ordering::SeqCst) {
-            self.tpm.power_off();
+    fn power_on(&self) {
+        if !self.powered.swap(true, Ordering::SeqCst) {
+            self.tpm.lock().unwrap().reset().expect("a power cycle");
         }
+    }
+
+    fn power_off(&self) {
+        self.powered.store(false, Ordering::SeqCst);
         self.cancel.store(false, Ordering::SeqCst);
     }
 
@@ -150,16 +156,13 @@ impl State {
     fn signal(&self, signal: Signal) {
         let powered = self.powered.load(Ordering::SeqCst);
         match signal {
-            Signal::PowerOn if !powered => {
-                self.powered.store(true, Ordering::SeqCst);
-                self.tpm.power_on();
-            }
+            Signal::PowerOn => self.power_on(),
             Signal::PowerOff => self.power_off(),
             _ if !powered => {}
             Signal::NvOn => self.nv.store(true, Ordering::SeqCst),
             Signal::CancelOn => {
                 self.cancel.store(true, Ordering::SeqCst);
-                self.tpm.cancel();
+                self.cancel_running();
             }
             Signal::CancelOff => self.cancel.store(false, Ordering::SeqCst),
             _ => {}
@@ -178,8 +181,25 @@ impl State {
             // A real simulator notices the cancel in the middle of the command.
             return ResponseBuilder::new(ResponseCode::CANCELED).build();
         }
-        self.locality.store(locality, Ordering::SeqCst);
-        self.tpm.process(command)
+        let mut tpm = self.tpm.lock().unwrap();
+        tpm.set_locality(locality).expect("a locality");
+        tpm.transmit(command).expect("sent");
+        *self.canceller.lock().unwrap() = tpm.canceller();
+        if self.cancel.load(Ordering::SeqCst) {
+            // It came before there was a canceller.
+            self.cancel_running();
+        }
+        let mut response = vec![0; 4096];
+        let length = tpm.receive(&mut response, None).expect("a response");
+        *self.canceller.lock().unwrap() = None;
+        response.truncate(length);
+        response
+    }
+
+    fn cancel_running(&self) {
+        if let Some(canceller) = &*self.canceller.lock().unwrap() {
+            canceller.cancel().expect("cancelled");
+        }
     }
 }
 

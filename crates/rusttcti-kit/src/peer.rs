@@ -123,14 +123,14 @@ impl Write for Conn {
 
 /// The address of a server.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Address {
     /// The main channel's port; the other channel's is the next one.
     Tcp(u16),
     /// The main channel's socket; the other channel's name has `.ctrl` appended.
     Unix(PathBuf),
 }
 
-impl Place {
+impl Address {
     /// Returns the configuration of a transport to this server.
     pub fn conf(&self) -> String {
         match self {
@@ -169,7 +169,7 @@ pub type Handler = Box<dyn FnMut(Conn) + Send>;
 /// A server on two channels, stopped when this is dropped.
 pub struct Pair {
     /// The server's address.
-    pub place: Place,
+    pub address: Address,
     open: Arc<Mutex<Vec<Weak<Conn>>>>,
     /// The stop signal: closing it ends the threads.
     stop: Option<UnixStream>,
@@ -181,38 +181,38 @@ impl Pair {
     /// Starts a server on two neighbouring TCP ports.
     pub fn tcp(main: Handler, other: Handler) -> Self {
         let listeners = ports::neighbours();
-        let place = Place::Tcp(ports::port(&listeners[0]));
-        Self::serve(place, listeners.map(Listener::Tcp), [main, other], None)
+        let address = Address::Tcp(ports::port(&listeners[0]));
+        Self::serve(address, listeners.map(Listener::Tcp), [main, other], None)
     }
 
     /// Starts a server on two unix sockets.
     pub fn unix(main: Handler, other: Handler) -> Self {
         let folder = TempDir::new().expect("a folder for sockets");
-        let place = Place::Unix(folder.path().join("tpm"));
-        let mut pair = Self::at(&place, main, other);
+        let address = Address::Unix(folder.path().join("tpm"));
+        let mut pair = Self::at(&address, main, other);
         pair._folder = Some(folder);
         pair
     }
 
-    /// Starts a server at the place of an earlier one.
-    pub fn at(place: &Place, main: Handler, other: Handler) -> Self {
-        let listeners = match place {
-            Place::Tcp(port) => [*port, port + 1]
+    /// Starts a server at the address of an earlier one.
+    pub fn at(address: &Address, main: Handler, other: Handler) -> Self {
+        let listeners = match address {
+            Address::Tcp(port) => [*port, port + 1]
                 .map(|port| Listener::Tcp(TcpListener::bind(("127.0.0.1", port)).expect("free"))),
-            Place::Unix(path) => {
+            Address::Unix(path) => {
                 let mut beside = path.clone().into_os_string();
                 beside.push(".ctrl");
                 [path.clone(), beside.into()].map(|path| {
                     let _ = std::fs::remove_file(&path);
-                    Listener::Unix(UnixListener::bind(path).expect("a place for a socket"))
+                    Listener::Unix(UnixListener::bind(path).expect("a path for a socket"))
                 })
             }
         };
-        Self::serve(place.clone(), listeners, [main, other], None)
+        Self::serve(address.clone(), listeners, [main, other], None)
     }
 
     fn serve(
-        place: Place,
+        address: Address,
         listeners: [Listener; 2],
         handlers: [Handler; 2],
         folder: Option<TempDir>,
@@ -228,7 +228,7 @@ impl Pair {
             })
             .collect();
         Self {
-            place,
+            address,
             open,
             stop: Some(stop),
             threads,
@@ -238,7 +238,7 @@ impl Pair {
 
     /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
-        self.place.conf()
+        self.address.conf()
     }
 }
 

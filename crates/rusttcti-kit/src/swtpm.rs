@@ -15,7 +15,7 @@ use super::ports;
 #[derive(Debug)]
 pub struct Swtpm {
     child: Child,
-    place: Address,
+    address: Address,
     state: TempDir,
 }
 
@@ -39,11 +39,11 @@ impl Swtpm {
         loop {
             // If another process takes a port in between, the next round tries another
             // one.
-            let place = Address::Tcp(ports::free());
-            if let Some(child) = start(&place, &state) {
+            let address = Address::Tcp(ports::free());
+            if let Some(child) = start(&address, &state) {
                 return Self {
                     child,
-                    place,
+                    address,
                     state,
                 };
             }
@@ -53,11 +53,11 @@ impl Swtpm {
     /// Starts a swtpm on two unix sockets.
     pub fn unix() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
-        let place = Address::Unix(state.path().join("tpm"));
-        let child = start(&place, &state).expect("swtpm listens");
+        let address = Address::Unix(state.path().join("tpm"));
+        let child = start(&address, &state).expect("swtpm listens");
         Self {
             child,
-            place,
+            address,
             state,
         }
     }
@@ -66,11 +66,11 @@ impl Swtpm {
     pub fn encrypted() -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         std::fs::write(state.path().join(KEY), "0f".repeat(16)).expect("a key");
-        let place = Address::Unix(state.path().join("tpm"));
-        let child = start(&place, &state).expect("swtpm listens");
+        let address = Address::Unix(state.path().join("tpm"));
+        let child = start(&address, &state).expect("swtpm listens");
         Self {
             child,
-            place,
+            address,
             state,
         }
     }
@@ -82,7 +82,7 @@ impl Swtpm {
 
     /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
-        match &self.place {
+        match &self.address {
             Address::Tcp(port) => format!("host=localhost,port={port}"),
             Address::Unix(path) => format!("path={}", path.display()),
         }
@@ -90,7 +90,7 @@ impl Swtpm {
 
     /// Returns the data port.
     pub fn port(&self) -> u16 {
-        match self.place {
+        match self.address {
             Address::Tcp(port) => port,
             Address::Unix(_) => panic!("this swtpm has no port"),
         }
@@ -105,7 +105,7 @@ impl Swtpm {
     pub fn stop(&mut self) {
         self.child.kill().expect("swtpm is ours to kill");
         self.child.wait().expect("swtpm is ours to wait for");
-        if let Address::Unix(path) = &self.place {
+        if let Address::Unix(path) = &self.address {
             for path in [path.clone(), control(path)] {
                 let _ = std::fs::remove_file(path);
             }
@@ -116,7 +116,7 @@ impl Swtpm {
     pub fn start(&mut self) {
         let until = Instant::now() + LISTEN_TIMEOUT;
         loop {
-            if let Some(child) = start(&self.place, &self.state) {
+            if let Some(child) = start(&self.address, &self.state) {
                 self.child = child;
                 return;
             }
@@ -148,8 +148,8 @@ impl Drop for Swtpm {
 }
 
 /// Starts a swtpm and waits until it listens; returns `None` if it ended instead.
-fn start(place: &Address, state: &TempDir) -> Option<Child> {
-    let (server, ctrl) = match place {
+fn start(address: &Address, state: &TempDir) -> Option<Child> {
+    let (server, ctrl) = match address {
         Address::Tcp(port) => (
             format!("type=tcp,port={port}"),
             format!("type=tcp,port={}", port + 1),
@@ -177,7 +177,7 @@ fn start(place: &Address, state: &TempDir) -> Option<Child> {
         .expect("swtpm runs (Debian's package swtpm)");
     let until = Instant::now() + LISTEN_TIMEOUT;
     loop {
-        let listens = match place {
+        let listens = match address {
             Address::Tcp(port) => [*port, port + 1]
                 .iter()
                 .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),

@@ -137,7 +137,8 @@
 //!   touched.
 //! - finalize may be called twice.
 //! - The module exports the functions of its header and nothing else, and leaves
-//!   nothing behind when it is unloaded.
+//!   nothing behind when it is unloaded. Once several threads have used embedded
+//!   TPMs ([`transport::libtpms`]), it stays loaded until the process ends.
 //!
 //! # Cargo features
 //!

@@ -15,16 +15,17 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::contract::tcti::{check_locality, inherited};
 use crate::sys::copy::copy;
 use crate::sys::deadline::Deadline;
+use crate::sys::fork::{AtomicGeneration, Generation};
 use crate::sys::locks::Mutex;
 use crate::sys::locks::exclusive::{Exclusive, Guard};
 use crate::sys::panic::{caught, guarded};
-use crate::sys::{fork, sigpipe};
+use crate::sys::sigpipe;
 use crate::wire::header::Header;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -40,7 +41,7 @@ enum State {
 /// caller.
 pub(super) struct Bridge {
     /// The process generation that this bridge belongs to.
-    generation: AtomicU64,
+    generation: AtomicGeneration,
     max_size: usize,
     /// The current [`State`]. It is written under `session`'s lock only; `cancel` reads
     /// it without the lock.
@@ -97,14 +98,14 @@ struct Session {
     counted: Option<Vec<PollHandle>>,
     /// The reason why the transport cannot be used in a forked child, and that child's
     /// generation.
-    refusal: Option<(u64, Error)>,
+    refusal: Option<(Generation, Error)>,
 }
 
 impl Bridge {
     pub(super) fn new(mut transport: Box<dyn Tcti>, max_size: usize, shielded: bool) -> Self {
         let cancels = guarded(|| Ok(transport.canceller().is_some()));
         Self {
-            generation: AtomicU64::new(fork::generation()),
+            generation: AtomicGeneration::current(),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
             session: Exclusive::new(Session {
@@ -141,7 +142,7 @@ impl Bridge {
     /// Returns whether this is a forked child that does not go on with the transport.
     #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        self.generation.load(Ordering::Relaxed) != fork::current()
+        !self.generation.is_current()
     }
 
     /// Drops the command's canceller. The drop may run a transport's code, and panic.
@@ -212,7 +213,7 @@ impl Bridge {
         if !self.is_inherited() {
             return Ok(());
         }
-        let child = fork::current();
+        let child = Generation::current();
         if let Some((_, error)) = session.refusal.as_ref().filter(|(of, _)| *of == child) {
             return Err(error.clone());
         }
@@ -232,7 +233,7 @@ impl Bridge {
         session.kept = None;
         session.counted = None;
         self.set_state(State::Transmit);
-        self.generation.store(child, Ordering::Relaxed);
+        self.generation.set(child);
         Ok(())
     }
 
@@ -244,10 +245,7 @@ impl Bridge {
 
     #[inline]
     fn shield<T>(&self, call: impl FnOnce() -> T) -> T {
-        match self.shielded {
-            true => sigpipe::shielded(call),
-            false => call(),
-        }
+        sigpipe::shielded_if(self.shielded, call)
     }
 
     /// Returns the session for a call that `state` allows. The poll handles may change

@@ -159,8 +159,8 @@ fn failure(what: &'static str, error: Error) -> u32 {
     };
     if log::enabled(level) {
         let place = match error.location() {
-            Some(location) => log::Place::of_error(location, what),
-            None => log::place!(),
+            Some(location) => log::Location::of_error(location, what),
+            None => log::location!(),
         };
         log::write(level, &place, format_args!("{what}: {text}"));
     }

@@ -122,10 +122,7 @@ impl Native {
 
     /// Makes a call, with SIGPIPE blocked if `shielded` is set.
     fn guard<T>(&self, call: impl FnOnce() -> T) -> T {
-        match self.shielded {
-            true => sigpipe::shielded(call),
-            false => call(),
-        }
+        sigpipe::shielded_if(self.shielded, call)
     }
 
     fn pointer(&self) -> *mut TSS2_TCTI_CONTEXT_COMMON_V1 {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
-use crate::sys::fork;
+use crate::sys::fork::Generation;
 use crate::wire::{CapabilityView, CommandBuilder, CommandView, Handle, ResponseView, capability};
 use crate::{Result, Tcti};
 
@@ -54,7 +54,7 @@ pub(crate) fn parse(_options: &mut Options) -> Result<OpenLayer> {
 pub struct Flush<T: Tcti = Box<dyn Tcti>> {
     inner: T,
     /// The generation of the process that opened it.
-    generation: u64,
+    generation: Generation,
     /// Whether a response is awaited.
     awaited: bool,
     open: bool,
@@ -66,7 +66,7 @@ impl<T: Tcti> Flush<T> {
     /// # Errors
     /// Those of the transport; `inner` is finalized then.
     pub fn new(inner: T) -> Result<Self> {
-        let generation = fork::generation();
+        let generation = Generation::current();
         let mut layer = Self {
             inner,
             generation,
@@ -85,7 +85,8 @@ impl<T: Tcti> Flush<T> {
 }
 
 /// Changes the count of those that are open in this process, and returns it.
-fn count(generation: u64, change: i64) -> u64 {
+fn count(generation: Generation, change: i64) -> u64 {
+    let generation = generation.number();
     let counted = |packed: u64| {
         let before = if packed >> 32 == generation & 0xffff_ffff {
             packed & 0xffff_ffff
@@ -166,7 +167,7 @@ impl<T: Tcti> Tcti for Flush<T> {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }
-        if self.generation == fork::current() && count(self.generation, -1) == 0 && !self.awaited {
+        if self.generation.is_current() && count(self.generation, -1) == 0 && !self.awaited {
             if let Err(error) = flush(&mut self.inner) {
                 crate::sys::log::debug!("flush: {}", error.report());
             }

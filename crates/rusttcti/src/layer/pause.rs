@@ -5,14 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags};
 
-use crate::sys::deadline::{Deadline, wait};
+use crate::sys::deadline::Deadline;
 use crate::sys::locks::Mutex;
+use crate::sys::poll;
 use crate::sys::timer::Timer;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -101,12 +103,9 @@ impl Pause {
     /// [`ErrorKind::TryAgain`] at the deadline; the pause goes on.
     pub(super) fn wait(&self, deadline: Deadline) -> Result<End> {
         let timer = self.timer()?;
-        // A deadline of now is no reason not to look.
-        if matches!(deadline, Deadline::Now) {
-            let at_once = Deadline::At(std::time::Instant::now());
-            wait(timer.as_fd(), PollFlags::IN, at_once)?;
-        } else {
-            wait(timer.as_fd(), PollFlags::IN, deadline)?;
+        let mut fds = [PollFd::from_borrowed_fd(timer.as_fd(), PollFlags::IN)];
+        if !poll::any(&mut fds, deadline).map_err(io::Error::from)? {
+            return Err(ErrorKind::TryAgain.into());
         }
         timer.set(None);
         match self.is_cancelled() {

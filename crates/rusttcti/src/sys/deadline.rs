@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Reading and writing with a deadline, whatever signals come in between.
-//!
-//! Every descriptor given here is non-blocking. An interrupted call (EINTR) is
-//! made again with the time that is left; a short read or write goes on.
+//! Points in time to be done by.
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-
-use crate::{ErrorKind, Result};
-
 /// How long a peer may leave a write or a connection waiting where its protocol
-/// has no figure of its own. The fuzzer's peers are on the same machine, and
-/// the more of them it can be, the better.
+/// has no figure of its own. The fuzzer's peers are on the same machine; with a
+/// short time it tries more of them.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 5000 });
 
 /// A point in time to be done by, or none.
@@ -31,7 +22,7 @@ pub(crate) enum Deadline {
 }
 
 impl Deadline {
-    /// The deadline of a timeout that starts now: `None` is for ever.
+    /// Returns the deadline of a timeout that starts now: `None` is for ever.
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
         match timeout {
             None => Self::Never,
@@ -43,7 +34,7 @@ impl Deadline {
         }
     }
 
-    /// This deadline, or the one after so much time where that is earlier.
+    /// Returns this deadline, or `time` from now if that is earlier.
     pub(crate) fn or_after(self, time: Duration) -> Self {
         match self.remaining() {
             Some(left) if left <= time => self,
@@ -51,7 +42,7 @@ impl Deadline {
         }
     }
 
-    /// The time that is left: `None` is for ever, zero is up.
+    /// Returns the time that is left: `None` is for ever, zero is none.
     pub(crate) fn remaining(self) -> Option<Duration> {
         match self {
             Self::Never => None,
@@ -60,33 +51,20 @@ impl Deadline {
         }
     }
 
-    /// True once no time is left.
+    /// Returns whether no time is left.
     pub(crate) fn is_over(self) -> bool {
         self.remaining().is_some_and(|left| left.is_zero())
     }
 }
 
-/// Waits until one of `flags` (or an error, or a hang-up) shows on `fd`.
-///
-/// # Errors
-/// [`ErrorKind::TryAgain`] at the deadline.
-pub(crate) fn wait(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Deadline) -> Result<()> {
+/// Repeats `attempt` each millisecond until it returns a value. Returns `None` at
+/// the deadline, but never before the first attempt.
+pub(crate) fn retry_until<T>(deadline: Deadline, attempt: impl Fn() -> Option<T>) -> Option<T> {
     loop {
-        let left = deadline.remaining();
-        if matches!(deadline, Deadline::Now) {
-            return Err(ErrorKind::TryAgain.into());
+        let result = attempt();
+        if result.is_some() || deadline.is_over() {
+            return result;
         }
-        let timespec = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(
-            &mut [PollFd::from_borrowed_fd(fd, flags)],
-            timespec.as_ref(),
-        ) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => {
-                return Err(ErrorKind::TryAgain.into());
-            }
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(errno) => return Err(std::io::Error::from(errno).into()),
-        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Telling a forked child from its parent without a system call per command,
-//! and keeping what a child needs whole while a fork is under way.
+//! Tells a forked child from its parent without a system call per command, closes
+//! descriptors in the child, and holds a fork off while another thread changes
+//! what the child will need.
 //!
-//! A handler that fork(2) runs in the child counts a number up; whoever keeps
-//! the number that was there when it began knows whether it crossed a fork.
-//! Other handlers keep all other threads out of [`whole`] from before the fork
-//! until after it. glibc forgets the handlers when this library is unloaded.
+//! A handler that fork(2) runs in the child increments a number. A value that
+//! keeps the number of its beginning ([`Generation`]) knows whether it crossed a
+//! fork. Other handlers keep all other threads out of [`without_fork`] from
+//! before the fork until after it. glibc forgets the handlers when this library
+//! is unloaded.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -15,78 +17,151 @@ use std::time::Duration;
 use crate::Result;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-/// No lock, which a child could find taken: that two threads at once register
-/// twice does no harm.
+/// Whether the handlers are registered. It is no lock, which a child could find
+/// taken: two threads that register at once do no harm.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// Descriptors that a child must not keep, -1 where a place is free.
-static PARENTS_ONLY: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
+/// Descriptors to be closed in each child; -1 marks a free entry.
+static CLOSED_IN_CHILDREN: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
 
-/// How many forks lie between the first process and this one, as far as they
-/// were made since the first call of this function.
-pub(crate) fn generation() -> u64 {
+/// A process among those that fork from each other: how many forks lie between
+/// the first one and it, counted from the first use of this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    /// Returns this process's.
+    pub(crate) fn current() -> Self {
+        register();
+        Self(GENERATION.load(Ordering::Relaxed))
+    }
+
+    /// Returns whether this is still the process that it was taken in. Costs one
+    /// load.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        self.0 == GENERATION.load(Ordering::Relaxed)
+    }
+
+    /// Fails in a forked child: what was opened before the fork is the parent's.
+    #[inline]
+    pub(crate) fn check(self) -> Result<()> {
+        match self.is_current() {
+            true => Ok(()),
+            false => Err(crate::contract::tcti::inherited()),
+        }
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// The generation of a value that a forked child may make its own.
+#[derive(Debug)]
+pub(crate) struct AtomicGeneration(AtomicU64);
+
+impl AtomicGeneration {
+    /// Returns one that holds this process's.
+    pub(crate) fn current() -> Self {
+        Self(AtomicU64::new(Generation::current().0))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Generation {
+        Generation(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set(&self, generation: Generation) {
+        self.0.store(generation.0, Ordering::Relaxed);
+    }
+
+    /// Makes it this process's. Returns whether it was another's.
+    pub(crate) fn renew(&self) -> bool {
+        let current = Generation::current();
+        self.0.swap(current.0, Ordering::Relaxed) != current.0
+    }
+
+    /// Returns whether it is this process's.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        self.get().is_current()
+    }
+
+    /// Fails where it is another process's (see [`Generation::check`]).
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        self.get().check()
+    }
+}
+
+/// A value for each generation, for statics with locks: a child must not wait for
+/// a lock that another thread of its parent held at the time of the fork. Every
+/// 64th generation shares a value.
+pub(crate) struct PerGeneration<T>([T; GENERATIONS]);
+
+const GENERATIONS: usize = 64;
+
+impl<T> PerGeneration<T> {
+    pub(crate) const fn new(values: [T; GENERATIONS]) -> Self {
+        Self(values)
+    }
+
+    /// Returns this process's value.
+    pub(crate) fn current(&self) -> &T {
+        self.of(Generation::current())
+    }
+
+    pub(crate) fn of(&self, generation: Generation) -> &T {
+        &self.0[(generation.0 % GENERATIONS as u64) as usize]
+    }
+}
+
+fn register() {
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: `in_child` touches atomics and calls close(2) only, both of
-        // which are allowed between fork and exec of a threaded process. The
-        // registration ends with this library, so that no pointer ever dangles.
+        // SAFETY: `in_child` touches atomics and calls close(2) only; both are
+        // allowed between fork and exec of a threaded process. The registration
+        // ends with this library, so the pointers never dangle.
         unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
         REGISTERED.store(true, Ordering::Release);
     }
-    current()
 }
 
-/// The same, by one load: for those who called [`generation`] before.
-#[inline]
-pub(crate) fn current() -> u64 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// Fails in a forked child of the process that `generation` is from: what was
-/// opened there is the parent's.
-#[inline]
-pub(crate) fn check(generation: u64) -> Result<()> {
-    match generation == current() {
-        true => Ok(()),
-        false => Err(crate::contract::tcti::inherited()),
-    }
-}
-
-/// How many threads are within [`whole`].
+/// How many threads are in [`without_fork`] or have a [`NoFork`].
 static WITHIN: AtomicUsize = AtomicUsize::new(0);
-/// How many threads fork, or wait in order to. They come before those who enter
-/// [`whole`], who may follow each other without a gap.
+/// How many threads fork, or wait to do so. They go before threads that enter
+/// [`without_fork`], which may follow each other without a gap.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
-/// How often one who waits only yields, before it sleeps.
+/// How often a waiting thread yields before it sleeps.
 const YIELDS: u32 = 100;
 const PAUSE: Duration = Duration::from_micros(100);
-/// How long a fork is put off at most, in pauses. Who loads a library may wait
-/// for a lock of the loader that the forking thread has (it forks in a
-/// library's constructor), or, with glibc before 2.36, for the one under which
-/// these handlers are called.
+/// How long a fork is held off at most, in pauses. The thread in
+/// [`without_fork`] may itself wait for the forking thread: for a lock of the
+/// loader, if that forks in a library's constructor, or, with glibc before 2.36,
+/// for the lock under which these handlers are called.
 const LONGEST: u32 = 10_000;
 
 thread_local! {
-    /// How many times over this thread is within [`whole`].
+    /// How deep this thread is in nested calls of [`without_fork`].
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Makes a change that a child must never find half done, such as one to the
 /// loader's lists: no fork comes in between. Other threads may make theirs at
-/// the same time. To be kept short.
-pub(crate) fn whole<T>(change: impl FnOnce() -> T) -> T {
-    let _whole = Whole::enter();
+/// the same time. A change must be short, because a fork waits for it.
+pub(crate) fn without_fork<T>(change: impl FnOnce() -> T) -> T {
+    let _no_fork = NoFork::enter();
     change()
 }
 
-/// A change that a child must never find half done, from [`enter`](Self::enter)
-/// to the drop, by one thread.
+/// Holds forks off as [`without_fork`] does, until it is dropped by its thread.
 #[derive(Debug)]
-pub(crate) struct Whole(PhantomData<*const ()>);
+pub(crate) struct NoFork(PhantomData<*const ()>);
 
-impl Whole {
-    /// Begins a change: waits while another thread forks.
+impl NoFork {
+    /// Holds forks off from now on. Waits while another thread forks.
     pub(crate) fn enter() -> Self {
-        generation();
+        register();
         if DEPTH.get() == 0 {
             enter();
         }
@@ -95,7 +170,7 @@ impl Whole {
     }
 }
 
-impl Drop for Whole {
+impl Drop for NoFork {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
         if DEPTH.get() == 0 {
@@ -104,9 +179,8 @@ impl Drop for Whole {
     }
 }
 
-/// Counts this thread in, when nobody forks. One who forks says so before it
-/// looks who is within, and one who enters the other way round, so that never
-/// both go on.
+/// Counts this thread in while no thread forks. Announce first, then check: a
+/// forking thread does so too, so one of the two always sees the other.
 fn enter() {
     let mut waited = 0;
     loop {
@@ -121,8 +195,8 @@ fn enter() {
     }
 }
 
-/// What this thread adds to [`WITHIN`].
-fn own() -> usize {
+/// Returns what this thread adds to [`WITHIN`].
+fn of_this_thread() -> usize {
     DEPTH.get().min(1)
 }
 
@@ -138,7 +212,7 @@ fn pause(waited: &mut u32) {
 unsafe extern "C" fn before() {
     FORKING.fetch_add(1, Ordering::SeqCst);
     let mut waited = 0;
-    while waited < LONGEST && WITHIN.load(Ordering::SeqCst) > own() {
+    while waited < LONGEST && WITHIN.load(Ordering::SeqCst) > of_this_thread() {
         pause(&mut waited);
     }
 }
@@ -148,46 +222,46 @@ unsafe extern "C" fn in_parent() {
 }
 
 unsafe extern "C" fn in_child() {
-    // No other thread lives on here.
+    // The child has no other thread.
     FORKING.store(0, Ordering::SeqCst);
-    WITHIN.store(own(), Ordering::SeqCst);
+    WITHIN.store(of_this_thread(), Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    for place in &PARENTS_ONLY {
-        let fd = place.swap(-1, Ordering::Relaxed);
+    for entry in &CLOSED_IN_CHILDREN {
+        let fd = entry.swap(-1, Ordering::Relaxed);
         if fd >= 0 {
-            // SAFETY: the descriptor is the child's copy of one whose owner
-            // keeps it open until it calls `ParentsOnly::drop`, and that owner
-            // lives in the parent; in the child nobody uses it.
+            // SAFETY: the owner keeps the descriptor open until it drops its
+            // `ClosedInChildren`, so this is the child's copy of it. The owner's
+            // own copy in the child checks the generation before it uses it.
             unsafe { libc::close(fd) };
         }
     }
 }
 
-/// Keeps a descriptor from being inherited by forked children, as O_CLOEXEC
-/// keeps it from programs: a file lock held by it then ends with this process,
-/// however many children live on.
+/// Closes a descriptor in each forked child, as O_CLOEXEC does in programs that
+/// are executed. A file lock that the descriptor holds ends with this process,
+/// however long its children live.
 #[derive(Debug)]
-pub(crate) struct ParentsOnly(Option<&'static AtomicI32>);
+pub(super) struct ClosedInChildren(Option<&'static AtomicI32>);
 
-impl ParentsOnly {
-    /// From now until the value is dropped, `fd` is closed in each child. Where
-    /// all places are taken, nothing happens, and children inherit it.
+impl ClosedInChildren {
+    /// Closes `fd` in each child that is forked until the value is dropped. Where
+    /// all entries are taken it does nothing, and children inherit `fd`.
     ///
     /// The descriptor must be closed only after this value is dropped.
-    pub(crate) fn new(fd: std::os::fd::RawFd) -> Self {
-        generation();
-        Self(PARENTS_ONLY.iter().find(|place| {
-            place
+    pub(super) fn new(fd: std::os::fd::RawFd) -> Self {
+        register();
+        Self(CLOSED_IN_CHILDREN.iter().find(|entry| {
+            entry
                 .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         }))
     }
 }
 
-impl Drop for ParentsOnly {
+impl Drop for ClosedInChildren {
     fn drop(&mut self) {
-        if let Some(place) = self.0 {
-            place.store(-1, Ordering::Relaxed);
+        if let Some(entry) = self.0 {
+            entry.store(-1, Ordering::Relaxed);
         }
     }
 }

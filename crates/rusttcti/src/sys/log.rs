@@ -4,8 +4,8 @@
 //! `TSS2_LOGFILE` the file that they go to instead of standard error.
 //!
 //! A message is one write(2), so that lines of several threads don't mix. No
-//! lock is taken, for a forked child to find locked; no descriptor is kept, for
-//! dlclose to leak.
+//! lock is taken, because a forked child could find it locked; no descriptor is
+//! kept, because dlclose(3) would leak it.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::panic::Location;
+use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::sys::deadline::Deadline;
-use crate::sys::sigpipe;
+use crate::sys::{poll, sigpipe};
 
 /// How much a message matters, as tpm2-tss numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ pub(crate) enum Level {
     Trace = 6,
 }
 
-/// The level that holds where nothing is said.
+/// The level where TSS2_LOG says nothing.
 const DEFAULT: Level = Level::Warning;
 
 /// The module's name in TSS2_LOG.
@@ -52,16 +52,16 @@ const NAMES: [(Level, &str); 6] = [
     (Level::Trace, "TRACE"),
 ];
 
-/// The name of the function around it, as [`Place`] takes it.
+/// The name of the function around it, as [`Location`] takes it.
 macro_rules! function {
     () => {{
         fn here() {}
         std::any::type_name_of_val(&here)
     }};
 }
-macro_rules! place {
+macro_rules! location {
     () => {
-        $crate::sys::log::Place {
+        $crate::sys::log::Location {
             file: file!(),
             line: line!(),
             function: $crate::sys::log::function!(),
@@ -73,7 +73,7 @@ macro_rules! write_log {
         if $crate::sys::log::enabled($crate::sys::log::Level::$level) {
             $crate::sys::log::write(
                 $crate::sys::log::Level::$level,
-                &$crate::sys::log::place!(),
+                &$crate::sys::log::location!(),
                 format_args!($($arg)*),
             );
         }
@@ -88,25 +88,28 @@ macro_rules! debug { ($($arg:tt)*) => { $crate::sys::log::write_log!(Debug, $($a
 macro_rules! trace_bytes {
     ($label:expr, $bytes:expr) => {
         if $crate::sys::log::enabled($crate::sys::log::Level::Trace) {
-            $crate::sys::log::write_bytes(&$crate::sys::log::place!(), $label, $bytes);
+            $crate::sys::log::write_bytes(&$crate::sys::log::location!(), $label, $bytes);
         }
     };
 }
 #[cfg(feature = "wrap")]
 pub(crate) use info;
-pub(crate) use {debug, error, function, place, trace_bytes, warning, write_log};
+pub(crate) use {debug, error, function, location, trace_bytes, warning, write_log};
 
 /// Where in the source a message is from.
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     /// The path of an item within the function.
     pub(crate) function: &'static str,
 }
 
-impl Place {
-    /// Where an error was made, in the call `function`.
-    pub(crate) fn of_error(location: &'static Location<'static>, function: &'static str) -> Self {
+impl Location {
+    /// Returns where an error was made, in the call `function`.
+    pub(crate) fn of_error(
+        location: &'static panic::Location<'static>,
+        function: &'static str,
+    ) -> Self {
         Self {
             file: location.file(),
             line: location.line(),
@@ -128,11 +131,11 @@ impl Place {
     }
 }
 
-/// The level of this process; this number before it was looked up.
+/// The level of this process; `UNREAD` until it is looked up.
 static LEVEL: AtomicU8 = AtomicU8::new(UNREAD);
 const UNREAD: u8 = u8::MAX;
 
-/// True where messages of `level` are wanted. Costs one load.
+/// Returns whether messages of `level` are wanted. Costs one load.
 #[inline]
 pub(crate) fn enabled(level: Level) -> bool {
     let wanted = match LEVEL.load(Ordering::Relaxed) {
@@ -235,8 +238,8 @@ impl File {
 
 /// Writes a message, in tpm2-tss's form: a space ends it, as there.
 #[cold]
-pub(crate) fn write(level: Level, place: &Place, text: std::fmt::Arguments<'_>) {
-    let mut line = head(level, place);
+pub(crate) fn write(level: Level, location: &Location, text: std::fmt::Arguments<'_>) {
+    let mut line = head(level, location);
     let _ = write!(line, "{text}");
     // A message is a line, whatever a peer or a file name put into it.
     let mut line = line.replace(['\n', '\r', '\0'], "?");
@@ -244,17 +247,17 @@ pub(crate) fn write(level: Level, place: &Place, text: std::fmt::Arguments<'_>) 
     put(line.as_bytes());
 }
 
-fn head(level: Level, place: &Place) -> String {
+fn head(level: Level, location: &Location) -> String {
     let name = NAMES.iter().find(|(named, _)| *named == level);
     let name = name.map_or("", |(_, name)| name);
-    let (file, line) = (place.file(), place.line);
-    format!("{name}:{MODULE}:{file}:{line}:{}() ", place.function())
+    let (file, line) = (location.file(), location.line);
+    format!("{name}:{MODULE}:{file}:{line}:{}() ", location.function())
 }
 
 /// Writes bytes, in tpm2-tss's form: sixteen a line, as numbers and as text.
 #[cold]
-pub(crate) fn write_bytes(place: &Place, label: &str, bytes: &[u8]) {
-    let mut text = head(Level::Trace, place);
+pub(crate) fn write_bytes(location: &Location, label: &str, bytes: &[u8]) {
+    let mut text = head(Level::Trace, location);
     let _ = writeln!(text, "{label} (size={}): ", bytes.len());
     for (row, chunk) in bytes.chunks(16).enumerate() {
         let _ = write!(text, "{:04x}: ", row * 16);
@@ -271,7 +274,7 @@ pub(crate) fn write_bytes(place: &Place, label: &str, bytes: &[u8]) {
     put(text.as_bytes());
 }
 
-/// Writes to where messages go. A failure is nobody's to be told.
+/// Writes to where messages go. Failures are ignored: there is nowhere to tell them.
 fn put(message: &[u8]) {
     let path = FILE.path();
     if path.eq_ignore_ascii_case(b"stdout") || path == b"-" {
@@ -290,7 +293,7 @@ fn put(message: &[u8]) {
 }
 
 fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
-    // NONBLOCK: a FIFO that nobody reads must not hold a TPM command up.
+    // NONBLOCK: a FIFO without a reader must not hold a TPM command up.
     let flags = OFlags::WRONLY
         | OFlags::APPEND
         | OFlags::CREATE
@@ -321,11 +324,11 @@ fn complain(path: &[u8], errno: Errno) {
 fn write_all(fd: BorrowedFd<'_>, mut left: &[u8]) {
     let deadline = Deadline::after(Some(Duration::from_secs(1)));
     while !left.is_empty() {
-        match sigpipe::without(|| rustix::io::write(fd, left)) {
+        match sigpipe::shielded(|| rustix::io::write(fd, left)) {
             Ok(count) => left = &left[count..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                if crate::sys::deadline::wait(fd, PollFlags::OUT, deadline).is_err() {
+                if poll::one(fd, PollFlags::OUT, deadline) != Ok(true) {
                     return;
                 }
             }
@@ -369,19 +372,19 @@ mod tests {
 
     #[test]
     fn a_message_names_the_function_that_it_is_from() {
-        let of_a_closure = || place!();
+        let of_a_closure = || location!();
         let name = "a_message_names_the_function_that_it_is_from";
-        assert_eq!(place!().function(), name);
+        assert_eq!(location!().function(), name);
         assert_eq!(of_a_closure().function(), name);
     }
 
     #[test]
     fn a_message_tells_no_more_of_a_path_than_where_it_is_in_this_crate() {
-        let place = Place {
+        let location = Location {
             file: "/home/me/.cargo/git/checkouts/rusttcti-1/src/abi/bridge.rs",
-            ..place!()
+            ..location!()
         };
-        assert_eq!(place.file(), "src/abi/bridge.rs");
-        assert_eq!(place!().file(), "src/sys/log.rs");
+        assert_eq!(location.file(), "src/abi/bridge.rs");
+        assert_eq!(location!().file(), "src/sys/log.rs");
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What was sent over a socket and has not arrived.
+//! Tells whether what was sent over a socket has arrived.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// How many bytes the peer's kernel has not said that it has (SIOCOUTQ of
-/// linux/sockios.h, which is TIOCOUTQ).
+/// Returns how many sent bytes the peer's kernel has not acknowledged (SIOCOUTQ
+/// of linux/sockios.h, which is TIOCOUTQ).
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> rustix::io::Result<usize> {
     let mut bytes: c_int = 0;
     // SAFETY: an open descriptor, and a place for the int that this request writes.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a panic ends: no unwinding ever reaches C.
+//! Turns panics into errors: no unwinding ever reaches C.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{Error, ErrorKind, Result};
 
-/// Runs `call`; a panic in it becomes a general failure that tells its message.
+/// Runs `call`. A panic in it becomes a general failure with the panic's message.
 #[inline]
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     match caught(call) {
@@ -17,11 +17,11 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     }
 }
 
-/// The same for a call that has no other failure than a panic.
+/// Runs `call`, which fails in no other way than by a panic.
 #[inline(always)]
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T> {
-    // Whatever the call left half done belongs to a transport, whose methods
-    // are what may be called next; the bridge's own state is set after it.
+    // What the call left half done belongs to a transport, which stays callable;
+    // the bridge sets its own state after the call.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Ok(value),
         Err(payload) => Err(error(payload)),
@@ -38,8 +38,8 @@ fn error(payload: Box<dyn Any + Send>) -> Error {
         (_, Some(text)) => format!("panic: {text}"),
         _ => "panic, with a payload that is no text".to_owned(),
     };
-    // A payload of an unknown type may panic once more when it is dropped; what
-    // that one carries is left alone.
+    // A payload of an unknown type may panic again when it is dropped; the payload
+    // of that panic is not dropped.
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
     }

@@ -1,35 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Writing to a pipe that nobody reads, without the signal that would end the
-//! program: neither the signal's disposition nor, afterwards, the mask changes.
+//! Keeps SIGPIPE from the program where a call may write to a pipe that has no
+//! reader. The signal's disposition is never touched, and the thread's mask is
+//! as before afterwards.
 
-use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use rustix::io::Errno;
-
-/// Runs `write`, a system call that may fail with EPIPE, with SIGPIPE blocked
-/// on this thread; the signal that comes with an EPIPE is taken back.
-pub(crate) fn without<T>(write: impl FnOnce() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    let blocked = Blocked::new();
-    let result = write();
-    if matches!(result, Err(Errno::PIPE)) {
-        blocked.take_back();
-    }
-    result
-}
-
-/// Runs `write`, a stream's own code, as [`without`] runs a system call.
-pub(crate) fn in_io<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let blocked = Blocked::new();
-    let result = write();
-    if matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe) {
-        blocked.take_back();
-    }
-    result
-}
-
-/// Makes a call of code that may write to a pipe which nobody reads.
+/// Runs `call`, which may write to a pipe that has no reader: a system call, or
+/// code that is not ours. A SIGPIPE that it raises is discarded.
 pub(crate) fn shielded<T>(call: impl FnOnce() -> T) -> T {
     let blocked = Blocked::new();
     let result = call();
@@ -37,12 +15,21 @@ pub(crate) fn shielded<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The time with SIGPIPE blocked.
+/// Runs `call`, [`shielded`] only where that `is_needed`.
+#[inline]
+pub(crate) fn shielded_if<T>(is_needed: bool, call: impl FnOnce() -> T) -> T {
+    match is_needed {
+        true => shielded(call),
+        false => call(),
+    }
+}
+
+/// SIGPIPE blocked on this thread, until this is dropped.
 struct Blocked {
     sigpipe: libc::sigset_t,
     /// The thread's mask before.
     before: libc::sigset_t,
-    /// One was waiting before us: it is someone else's, and stays.
+    /// Whether one was pending before: that is the program's, and stays.
     was_pending: bool,
 }
 
@@ -67,7 +54,7 @@ impl Blocked {
         }
     }
 
-    /// Takes the signal of a failed write, if it waits for this thread.
+    /// Discards the signal of a failed write, if one is pending.
     fn take_back(&self) {
         if self.was_pending {
             return;
@@ -108,6 +95,8 @@ fn is_pending() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     fn mask_has_sigpipe() -> bool {
@@ -124,7 +113,7 @@ mod tests {
     fn write_to_nobody() -> rustix::io::Result<usize> {
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
         drop(reader);
-        without(|| rustix::io::write(&writer, b"x"))
+        shielded(|| rustix::io::write(&writer, b"x"))
     }
 
     /// One test, because the disposition is the whole process's.

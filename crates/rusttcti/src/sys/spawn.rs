@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A shell as a child process, prepared so that it never outlives us.
+//! Starts a shell as a child process that never outlives this one.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::ptr;
 
 /// Starts `/bin/sh -c command` in a process group of its own, with an empty
-/// signal mask, and gives its process id. The kernel kills it when the calling
+/// signal mask, and returns its process id. The kernel kills it when the calling
 /// thread ends.
 pub(crate) fn shell(
     command: &str,
@@ -40,13 +40,13 @@ fn prepare(parent: libc::pid_t) -> io::Result<()> {
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
             return Err(io::Error::last_os_error());
         }
-        // The parent may have died before that, and nobody would tell.
+        // The parent may have died before: then no signal would come.
         if libc::getppid() != parent {
             libc::_exit(1);
         }
-        // What is ignored stays so in the shell and in all that it starts: a
-        // shell without SIGCHLD loses exit statuses, a filter without SIGPIPE
-        // writes to nobody for ever.
+        // An ignored signal stays ignored in the shell and in all that it starts.
+        // A shell without SIGCHLD loses exit statuses; a filter without SIGPIPE
+        // never notices that its reader has gone.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::sigemptyset(none.as_mut_ptr());

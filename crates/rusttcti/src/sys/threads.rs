@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A thread for work of our own, on which no signal handler of the program
-//! ever runs.
+//! Threads for work of our own. No signal handler of the program ever runs on one.
 //!
 //! Not std's threads: making one registers a destructor with the calling
 //! thread, which would keep this library from being unloaded for as long as
@@ -70,7 +69,7 @@ extern "C" fn run(work: *mut c_void) -> *mut c_void {
     let work = unsafe { Box::from_raw(work.cast::<Work>()) };
     // SAFETY: a C string, for top(1) and debuggers to show.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"rusttcti".as_ptr()) };
-    // A panic has nowhere to go to; its message was printed.
+    // A panic ends here; its message was printed.
     let _ = catch_unwind(AssertUnwindSafe(work));
     ptr::null_mut()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A descriptor that becomes readable at a point in time: event loops poll it,
-//! and [`wait`](crate::sys::deadline::wait) waits for it.
+//! and [`poll`](crate::sys::poll) waits for it.
 
 #![forbid(unsafe_code)]
 
@@ -31,8 +31,9 @@ impl Timer {
     pub(crate) fn new() -> Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)
+            .and_then(OwnFd::new)
             .map_err(|errno| Error::from(io::Error::from(errno)).context("timerfd_create"))?;
-        Ok(Self(OwnFd::new(fd)?))
+        Ok(Self(fd))
     }
 
     /// Sets the timer to this time from now, or stops it: `None` is never.
@@ -69,11 +70,12 @@ mod tests {
     use rustix::event::PollFlags;
 
     use super::*;
-    use crate::sys::deadline::{Deadline, wait};
+    use crate::sys::deadline::Deadline;
+    use crate::sys::poll;
 
     fn is_over(timer: &Timer, patience: Duration) -> bool {
         let deadline = Deadline::At(Instant::now() + patience);
-        wait(timer.as_fd(), PollFlags::IN, deadline).is_ok()
+        poll::one(timer.as_fd(), PollFlags::IN, deadline) == Ok(true)
     }
 
     #[test]

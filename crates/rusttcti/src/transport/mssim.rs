@@ -25,7 +25,8 @@ use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Strea
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
-use crate::sys::{fork, log};
+use crate::sys::fork::Generation;
+use crate::sys::log;
 use crate::wire::frame::mssim::{self as frame, Signal};
 use crate::wire::frame::{Decoded, FrameError};
 use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
@@ -60,7 +61,7 @@ pub struct Mssim {
     inbox: Inbox,
     patience: Patience,
     locality: u8,
-    generation: u64,
+    generation: Generation,
 }
 
 impl Module for Mssim {
@@ -90,7 +91,7 @@ impl Configured for Mssim {
             inbox: Inbox::default(),
             patience: Patience::default(),
             locality: 0,
-            generation: fork::generation(),
+            generation: Generation::current(),
         };
         let deadline = Deadline::after(Some(PATIENCE));
         mssim.stream = Some(mssim.connect(deadline)?);
@@ -123,7 +124,7 @@ impl FromStr for Config {
 impl Mssim {
     /// Receives until the timeout, and tells of no silence.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         let (Some(stream), true) = (&self.stream, self.pending) else {
             return Err(Error::new(
                 ErrorKind::BadSequence,
@@ -165,7 +166,7 @@ impl Mssim {
 impl Tcti for Mssim {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.patience.sent(command);
-        fork::check(self.generation)?;
+        self.generation.check()?;
         if self.pending {
             // Its answer, still to come, would be taken for this one's.
             self.disconnect();

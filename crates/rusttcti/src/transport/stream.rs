@@ -16,15 +16,16 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{ioctl_fionbio, retry_on_intr};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::ioctl_fionbio;
 use rustix::net::{Shutdown, shutdown};
 
 pub use pipes::Pipes;
 
 use super::patience::{Patience, SLICE};
-use crate::sys::deadline::{self, Deadline, PATIENCE};
-use crate::sys::{fork, sigpipe};
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::fork::Generation;
+use crate::sys::{poll, sigpipe};
 use crate::wire::assembly::Assembly;
 use crate::{Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -88,7 +89,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Stream<S> {
     line: Line<S>,
     /// The process that made it.
-    generation: u64,
+    generation: Generation,
     /// Whether a command was sent whose response has not come.
     awaited: bool,
     partial: Assembly,
@@ -117,7 +118,7 @@ impl<S: Read + Write + AsFd> Stream<S> {
         };
         Self {
             line,
-            generation: fork::generation(),
+            generation: Generation::current(),
             awaited: false,
             partial: Assembly::default(),
             patience: Patience::default(),
@@ -134,7 +135,7 @@ impl<S: Read + Write + AsFd> Stream<S> {
 
     /// Returns the stream, where it can be used.
     fn open(&mut self) -> Result<&mut S> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         match &mut self.line {
             Line::Open(stream) => Ok(stream),
             Line::Lost(why) => Err(Error::with_source(
@@ -230,7 +231,7 @@ impl<S: Read + Write + AsFd + Send> Tcti for Stream<S> {
     }
 
     fn finalize(&mut self) -> Result<()> {
-        if fork::check(self.generation).is_ok() {
+        if self.generation.is_current() {
             self.close(Line::Ended);
         }
         Ok(())
@@ -259,7 +260,7 @@ fn send(stream: &mut (impl Write + AsFd), command: &[u8]) -> Result<bool> {
     let mut sent = 0;
     let mut waited = false;
     loop {
-        let step = sigpipe::in_io(|| match &command[sent..] {
+        let step = sigpipe::shielded(|| match &command[sent..] {
             [] => stream.flush().map(|()| None),
             left => stream.write(left).map(Some),
         });
@@ -300,10 +301,8 @@ fn takes_nothing(sent: usize, size: usize) -> Error {
 /// Waits until the stream takes more, or until it is time to look again: of a
 /// pair of descriptors, the one polled may be that for reading.
 fn wait_for_room(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
-    match deadline::wait(fd, PollFlags::OUT, deadline.or_after(LOOK_AGAIN)) {
-        Err(error) if error.kind() == ErrorKind::TryAgain => Ok(()),
-        waited => waited,
-    }
+    poll::one(fd, PollFlags::OUT, deadline.or_after(LOOK_AGAIN)).map_err(io::Error::from)?;
+    Ok(())
 }
 
 /// Reads what has come, one byte or more, and waits for it until the deadline.
@@ -312,7 +311,12 @@ fn read(stream: &mut (impl Read + AsFd), room: &mut [u8], deadline: Deadline) ->
         match read_now(stream, room) {
             Ok(Some(0)) => return Err(gone()),
             Ok(Some(count)) => return Ok(count),
-            Ok(None) => deadline::wait(stream.as_fd(), PollFlags::IN, deadline)?,
+            Ok(None) => {
+                let polled = poll::one(stream.as_fd(), PollFlags::IN, deadline);
+                if !polled.map_err(io::Error::from)? {
+                    return Err(ErrorKind::TryAgain.into());
+                }
+            }
             Err(error) => return Err(failed("cannot read the response", error)),
         }
     }
@@ -335,8 +339,7 @@ fn read_now(stream: &mut (impl Read + AsFd), room: &mut [u8]) -> io::Result<Opti
 /// Returns whether there is something to read, the stream's end included.
 fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let polled = retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())));
-    polled != Ok(0)
+    poll::any(&mut fds, Deadline::Now) != Ok(false)
 }
 
 /// Fails where the other end has closed, or has sent what no command asked for.

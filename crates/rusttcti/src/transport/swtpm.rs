@@ -30,7 +30,8 @@ use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
-use crate::sys::{fork, log};
+use crate::sys::fork::Generation;
+use crate::sys::log;
 use crate::wire::assembly::quoted;
 use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
@@ -80,7 +81,7 @@ pub struct Swtpm {
     inbox: Inbox,
     patience: Patience,
     locality: u8,
-    generation: u64,
+    generation: Generation,
 }
 
 impl Module for Swtpm {
@@ -128,7 +129,7 @@ impl Configured for Swtpm {
             patience: Patience::default(),
             is_too_long: false,
             locality: 0,
-            generation: fork::generation(),
+            generation: Generation::current(),
         })
     }
 }
@@ -169,7 +170,7 @@ impl FromStr for Config {
 impl Swtpm {
     /// Receives until the timeout, and tells of no silence.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         let Some(stream) = &self.stream else {
             return Err(Error::new(
                 ErrorKind::BadSequence,
@@ -214,7 +215,7 @@ impl Swtpm {
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.patience.sent(command);
-        fork::check(self.generation)?;
+        self.generation.check()?;
         // Of a command that was given up.
         self.abandon();
         if self.locality != 0 {
@@ -295,7 +296,7 @@ impl Tcti for Swtpm {
         self.socket = None;
         self.is_too_long = false;
         self.inbox.clear();
-        self.generation = fork::current();
+        self.generation = Generation::current();
         Ok(())
     }
 
@@ -348,7 +349,7 @@ impl Drop for Swtpm {
     fn drop(&mut self) {
         // The other contexts of this process wait for the shared connection. A
         // forked child has none of it.
-        if fork::check(self.generation).is_ok() {
+        if self.generation.is_current() {
             self.abandon();
         }
     }

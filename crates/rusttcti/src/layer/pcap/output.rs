@@ -9,14 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
-use crate::sys::descriptors::above_stdio;
+use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::{above_stdio, duplicate};
+use crate::sys::poll;
 use crate::{Error, ErrorKind, Result};
-
-/// The first descriptor after a program's standard streams.
-const FIRST_FD: i32 = 3;
 
 /// An open file, pipe or stream.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ impl Output {
     }
 
     fn stream(stream: impl AsFd, name: &str) -> Result<Self> {
-        match fcntl_dupfd_cloexec(stream, FIRST_FD) {
+        match duplicate(stream) {
             Ok(fd) => Ok(Self::new(fd, name.to_owned(), true)),
             Err(errno) => Err(cannot("use", name, errno.into())),
         }
@@ -173,11 +172,8 @@ impl Output {
     /// Returns whether the output is a pipe or a socket whose other end is closed.
     fn has_no_reader(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
-        match poll(&mut fds, Some(&Timespec::default())) {
-            Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),
-            Err(Errno::INTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        poll::any(&mut fds, Deadline::Now)?;
+        Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
     }
 }
 

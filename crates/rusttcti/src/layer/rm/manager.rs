@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,21 @@ use super::presence::Presence;
 use super::slots::{Flight, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::sys::deadline::Deadline;
-use crate::sys::fork::{self, Whole};
+use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Peer, Result, Tcti};
 
 /// The managers of this process, in a list for each process that there was: a
 /// forked child finds its own unlocked, whatever its parent's threads did.
-static LISTS: [Mutex<Vec<Weak<Manager>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+static LISTS: PerGeneration<Mutex<Vec<Weak<Manager>>>> =
+    PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 /// All clients of one TPM.
 #[derive(Debug)]
 pub(super) struct Manager {
     identity: Option<String>,
     /// Which process it belongs to.
-    generation: AtomicU64,
+    generation: AtomicGeneration,
     /// Whether a forked child may go on with it, and must find it whole.
     forks: AtomicBool,
     state: Mutex<State>,
@@ -59,7 +60,7 @@ pub(super) struct State {
 pub(super) struct Locked<'a> {
     // In this order: unlocked before a fork may come.
     state: MutexGuard<'a, State>,
-    _whole: Option<Whole>,
+    _no_fork: Option<NoFork>,
 }
 
 impl Deref for Locked<'_> {
@@ -79,13 +80,12 @@ impl DerefMut for Locked<'_> {
 impl Manager {
     /// Returns the manager of the TPM that `peer` tells of, made if there is none.
     pub(super) fn of(peer: &Peer, share: bool, forks: bool) -> Arc<Self> {
-        let generation = fork::generation();
-        let list = &LISTS[generation as usize % LISTS.len()];
-        let mut list = list.lock();
+        let generation = Generation::current();
+        let mut list = LISTS.of(generation).lock();
         let same = |manager: &Arc<Self>| {
             manager.identity.is_some()
                 && manager.identity == peer.identity
-                && manager.generation.load(Ordering::Relaxed) == generation
+                && manager.generation.get() == generation
         };
         if let Some(known) = list.iter().filter_map(Weak::upgrade).find(same) {
             known.forks.fetch_or(forks, Ordering::Relaxed);
@@ -96,10 +96,10 @@ impl Manager {
             kernel: peer.is_kernel_manager,
             fork: forks,
         };
-        let seed = u64::from(std::process::id()) << 32 | generation;
+        let seed = u64::from(std::process::id()) << 32 | generation.number();
         let manager = Arc::new(Self {
             identity: peer.identity.clone(),
-            generation: AtomicU64::new(generation),
+            generation: AtomicGeneration::current(),
             forks: AtomicBool::new(forks),
             state: Mutex::new(State {
                 engine: Engine::new(mode, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -119,10 +119,10 @@ impl Manager {
 
     /// Locks the state. A fork doesn't come in between where a child goes on with it.
     pub(super) fn lock(&self) -> Locked<'_> {
-        let whole = self.forks.load(Ordering::Relaxed).then(Whole::enter);
+        let no_fork = self.forks.load(Ordering::Relaxed).then(NoFork::enter);
         Locked {
             state: self.state.lock(),
-            _whole: whole,
+            _no_fork: no_fork,
         }
     }
 
@@ -132,8 +132,8 @@ impl Manager {
         const LONGEST: Duration = Duration::from_millis(200);
         let left = deadline.remaining().unwrap_or(LONGEST).min(LONGEST);
         locked.waiting += 1;
-        let Locked { state, _whole } = locked;
-        drop(_whole);
+        let Locked { state, _no_fork } = locked;
+        drop(_no_fork);
         drop(self.changed.wait_timeout(state, left));
         let mut locked = self.lock();
         locked.waiting = locked.waiting.saturating_sub(1);
@@ -370,8 +370,7 @@ impl Manager {
         let Some(mut state) = self.state.try_lock() else {
             return Err(inherited());
         };
-        let current = fork::generation();
-        if self.generation.swap(current, Ordering::Relaxed) != current {
+        if self.generation.renew() {
             state.enter_child();
             if state.presence.take().is_some() {
                 state.presence = self
@@ -379,7 +378,7 @@ impl Manager {
                     .as_deref()
                     .map(|identity| Presence::new(identity, true));
             }
-            let mut list = LISTS[current as usize % LISTS.len()].lock();
+            let mut list = LISTS.current().lock();
             list.retain(|manager| manager.strong_count() > 0);
             list.push(Arc::downgrade(self));
         }
@@ -402,8 +401,7 @@ impl Drop for Manager {
     fn drop(&mut self) {
         // What the list keeps would outlive this library. Not waited for: this
         // may be another thread's doing while that one looks at the list.
-        let generation = self.generation.load(Ordering::Relaxed) as usize;
-        if let Some(mut list) = LISTS[generation % LISTS.len()].try_lock() {
+        if let Some(mut list) = LISTS.of(self.generation.get()).try_lock() {
             list.retain(|manager| manager.strong_count() > 0);
             if list.is_empty() {
                 *list = Vec::new();

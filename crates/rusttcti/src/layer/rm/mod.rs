@@ -46,7 +46,6 @@ mod wakeups;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::manager::Manager;
@@ -54,7 +53,7 @@ use self::slots::{Flight, Progress, Task};
 use self::wakeups::Wakeups;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
-use crate::sys::fork;
+use crate::sys::fork::AtomicGeneration;
 use crate::{Cancel, Error, ErrorKind, Peer, PollHandle, Result, Tcti};
 
 /// Its options.
@@ -141,7 +140,7 @@ impl Builder {
         let manager = Manager::of(&peer, share, self.fork);
         let space = manager.add(below, share, self.fork);
         let mut rm = Rm {
-            generation: AtomicU64::new(fork::generation()),
+            generation: AtomicGeneration::current(),
             manager,
             space,
             cancels,
@@ -204,7 +203,7 @@ fn one_of(options: &mut Options, key: &'static str, values: [&str; 2]) -> Result
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub struct Rm {
-    generation: AtomicU64,
+    generation: AtomicGeneration,
     manager: Arc<Manager>,
     /// Which client of the manager's this is.
     space: usize,
@@ -232,7 +231,7 @@ impl Rm {
     }
 
     fn check(&self) -> Result<()> {
-        fork::check(self.generation.load(Ordering::Relaxed))
+        self.generation.check()
     }
 }
 
@@ -352,7 +351,7 @@ impl Tcti for Rm {
         }
         self.manager.enter_child(self.space)?;
         self.awaits = false;
-        self.generation.store(fork::current(), Ordering::Relaxed);
+        self.generation.renew();
         Ok(())
     }
 

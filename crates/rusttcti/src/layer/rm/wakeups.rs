@@ -33,11 +33,13 @@ pub(super) struct Wakeups {
 impl Wakeups {
     pub(super) fn new() -> Result<Self> {
         let io = |errno: Errno| std::io::Error::from(errno);
-        let epoll = OwnFd::new(epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io)?)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC);
+        let epoll = epoll.and_then(OwnFd::new).map_err(io)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let event = OwnFd::new(eventfd(0, flags).map_err(io)?)?;
+        let event = eventfd(0, flags).and_then(OwnFd::new).map_err(io)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = OwnFd::new(timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io)?)?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags);
+        let timer = timer.and_then(OwnFd::new).map_err(io)?;
         let wakeups = Self {
             epoll,
             event,

@@ -68,7 +68,7 @@ use self::options::{Settings, Written};
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
-use crate::sys::fork;
+use crate::sys::fork::Generation;
 use crate::{Cancel, Error, ErrorKind, Result, Tcti};
 
 /// Its options.
@@ -154,7 +154,7 @@ pub struct Wrap<T: Tcti = Box<dyn Tcti>> {
     /// Whether what is below cancels commands.
     cancels: bool,
     /// Which process opened it.
-    generation: u64,
+    generation: Generation,
     open: bool,
 }
 
@@ -194,7 +194,7 @@ impl<T: Tcti> Wrap<T> {
             state: State::Idle(Box::new(Engine::new(settings))),
             ready: None,
             canceller: Arc::default(),
-            generation: fork::generation(),
+            generation: Generation::current(),
             open: true,
         }
     }
@@ -352,7 +352,7 @@ impl<T: Tcti> Tcti for Wrap<T> {
     /// The sessions stay the parent's: the child makes some of its own.
     fn after_fork(&mut self) -> Result<()> {
         self.inner.after_fork()?;
-        self.generation = fork::generation();
+        self.generation = Generation::current();
         if let State::Idle(engine) = &mut self.state {
             engine.forget();
         }
@@ -365,7 +365,7 @@ impl<T: Tcti> Tcti for Wrap<T> {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }
-        if self.generation == fork::current() {
+        if self.generation.is_current() {
             self.flush_sessions();
         }
         self.inner.finalize()

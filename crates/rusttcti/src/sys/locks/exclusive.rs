@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What one call at a time may use: a lock that is tried, and let go by a plain
-//! store, because every command takes it twice. Who alone uses it may keep it
-//! from one command to the next ([`Owned`]).
+//! A lock that is tried and not waited for, and released by a plain store, because
+//! every command takes it twice. Its only user may keep it from one command to the
+//! next ([`KeptGuard`]).
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -16,8 +16,8 @@ pub(crate) struct Exclusive<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `value` is reached only through a `Guard`, of which `taken` lets there
-// be one at a time; what it guards may move between threads.
+// SAFETY: `value` is reached only through a guard. `taken` allows one at a time,
+// and the value may move between threads.
 unsafe impl<T: Send> Sync for Exclusive<T> {}
 
 impl<T> Exclusive<T> {
@@ -28,20 +28,20 @@ impl<T> Exclusive<T> {
         }
     }
 
-    /// `None` while another call has it.
+    /// Returns `None` while another call has it.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
         (!self.taken.swap(true, Ordering::Acquire)).then(|| Guard(self))
     }
 
-    /// The same, for as long as the caller likes.
-    pub(crate) fn try_own(self: &Arc<Self>) -> Option<Owned<T>> {
+    /// Returns a guard without a lifetime; `None` while another call has it.
+    pub(crate) fn try_keep(self: &Arc<Self>) -> Option<KeptGuard<T>> {
         std::mem::forget(self.try_lock()?);
-        Some(Owned(self.clone()))
+        Some(KeptGuard(self.clone()))
     }
 
-    /// Waits for as long as another call has it. Nobody is woken when it is let
-    /// go: who waits looks now and then, at first often.
+    /// Waits while another call has it. A release wakes no thread, so this looks at
+    /// first often, then each 200 us.
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         let mut looks = 0;
         loop {
@@ -66,7 +66,7 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: this is the only guard, so that nobody else has a reference.
+        // SAFETY: this is the only guard, so there is no other reference.
         unsafe { &*self.0.value.get() }
     }
 }
@@ -87,19 +87,19 @@ impl<T> Drop for Guard<'_, T> {
 
 /// The use of an [`Exclusive`], kept beyond a call.
 #[derive(Debug)]
-pub(crate) struct Owned<T>(Arc<Exclusive<T>>);
+pub(crate) struct KeptGuard<T>(Arc<Exclusive<T>>);
 
-impl<T> Deref for Owned<T> {
+impl<T> Deref for KeptGuard<T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: made of the only guard, which `try_own` forgot.
+        // SAFETY: made of the only guard, which `try_keep` forgot.
         unsafe { &*self.0.value.get() }
     }
 }
 
-impl<T> DerefMut for Owned<T> {
+impl<T> DerefMut for KeptGuard<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above, and it is borrowed mutably.
@@ -107,7 +107,7 @@ impl<T> DerefMut for Owned<T> {
     }
 }
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for KeptGuard<T> {
     fn drop(&mut self) {
         self.0.taken.store(false, Ordering::Release);
     }
@@ -120,11 +120,11 @@ mod tests {
     #[test]
     fn what_is_kept_beyond_a_call_is_nobody_elses_until_it_is_given_back() {
         let shared = Arc::new(Exclusive::new(1));
-        let mut owned = shared.try_own().expect("free");
+        let mut owned = shared.try_keep().expect("free");
         *owned = 2;
-        assert!(shared.try_lock().is_none() && shared.try_own().is_none());
+        assert!(shared.try_lock().is_none() && shared.try_keep().is_none());
         drop(owned);
         assert_eq!(shared.try_lock().map(|value| *value), Some(2));
-        assert_eq!(shared.try_own().map(|value| *value), Some(2));
+        assert_eq!(shared.try_keep().map(|value| *value), Some(2));
     }
 }

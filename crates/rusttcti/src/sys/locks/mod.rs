@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A lock that knows no poison: after a panic, which the bridge reports, what it
-//! guards is a transport's to go on with.
+//! A lock without poisoning: the bridge reports a panic, and the transport goes on
+//! with what the lock guards.
 //!
-//! std's within, and not parking_lot's, whose waiting registers a destructor
-//! with the thread: this library could then not be unloaded for as long as that
-//! thread lives.
+//! It is std's inside. A thread that waits for one of parking_lot's registers a
+//! destructor; this library could not be unloaded for as long as that thread
+//! lives.
 
 pub(crate) mod exclusive;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The command as a process: its pipes here, its life in the hands of a thread.
+//! The command as a process: pipes here, and a thread that starts and ends it.
 //!
 //! The thread starts the process, because the kernel kills the process when the
 //! thread that started it ends (PR_SET_PDEATHSIG), and a program's own threads
@@ -17,24 +17,26 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::sys::deadline::{self, Deadline};
-use crate::sys::descriptors::{OwnFd, above_stdio};
-use crate::sys::fork;
+use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::{OwnFd, above_stdio, duplicate};
+use crate::sys::eventfd::EventFd;
+use crate::sys::fork::Generation;
+use crate::sys::poll;
 use crate::sys::threads::Thread;
 use crate::{Error, ErrorKind, Result};
 
-/// What the thread needs at most: it polls, reads, writes, and spawns once.
+/// The thread's stack: it polls, reads, writes, and spawns once.
 const STACK: usize = 128 * 1024;
 
 /// How a process is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Manner {
-    /// Its input is closed; then come a second, SIGTERM, a second, SIGKILL.
+    /// Its input is closed; SIGTERM follows after a second, SIGKILL after another.
     Gently = 0,
     /// SIGKILL.
     AtOnce = 1,
@@ -43,8 +45,8 @@ pub(super) enum Manner {
 /// A running command.
 #[derive(Debug)]
 pub(super) struct Child {
-    /// Which process of ours this belongs to.
-    generation: u64,
+    /// The process that started it.
+    generation: Generation,
     pipes: Option<Pipes>,
     shared: Arc<Shared>,
     thread: Option<Thread>,
@@ -56,29 +58,29 @@ pub(super) struct Child {
 struct Pipes {
     /// Never waits.
     stdin: OwnFd,
-    /// The other end as well, so that a write to a command that is gone raises
-    /// no SIGPIPE; that it is gone is seen by the end of its output.
+    /// The other end of `stdin`, so that a write to a command that has ended raises
+    /// no SIGPIPE. The end of its output tells that it has ended.
     _no_sigpipe: OwnFd,
-    /// Waits: a response that may take any time is one system call.
+    /// Blocking: a response without a deadline takes one system call.
     stdout: OwnFd,
 }
 
-/// What the thread and the owner tell each other.
+/// The state that the thread and the owner share.
 #[derive(Debug)]
 struct Shared {
     news: Mutex<News>,
     /// Readable when there is news.
-    told: OwnedFd,
+    told: EventFd,
     manner: AtomicU8,
-    /// Readable when the process shall end.
-    stop: OwnedFd,
+    /// Readable when the process is to end.
+    stop: EventFd,
 }
 
 #[derive(Debug, Default)]
 struct News {
-    /// Why the process could not be started.
+    /// The reason why the process could not be started.
     failure: Option<std::io::Error>,
-    /// How it ended: the rest of a sentence.
+    /// Its end, as the rest of a sentence.
     ended: Option<String>,
 }
 
@@ -89,42 +91,27 @@ impl Shared {
 
     fn tell(&self, change: impl FnOnce(&mut News)) {
         self.news(change);
-        signal(&self.told);
+        self.told.set();
     }
 
     fn wait(&self, deadline: Deadline) -> Result<()> {
-        deadline::wait(self.told.as_fd(), PollFlags::IN, deadline)
+        at_deadline(poll::one(self.told.as_fd(), PollFlags::IN, deadline))
     }
 }
 
-/// Polls, also where the deadline is to only look.
-fn poll_until(fds: &mut [PollFd<'_>], deadline: Deadline) -> Result<()> {
-    loop {
-        let left = deadline.remaining();
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(fds, timeout.as_ref()) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => {
-                return Err(ErrorKind::TryAgain.into());
-            }
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(errno) => return Err(failed(errno)),
-        }
+/// Turns a wait that ended at its deadline into [`ErrorKind::TryAgain`].
+fn at_deadline(waited: rustix::io::Result<bool>) -> Result<()> {
+    match waited.map_err(failed)? {
+        true => Ok(()),
+        false => Err(ErrorKind::TryAgain.into()),
     }
 }
 
-/// Makes an eventfd readable. It cannot fail: its count has room, and the call
-/// does not wait.
-fn signal(event: &OwnedFd) {
-    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+fn event() -> Result<EventFd> {
+    EventFd::new(false).map_err(failed)
 }
 
-fn event() -> Result<OwnedFd> {
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    eventfd(0, flags).and_then(above_stdio).map_err(failed)
-}
-
-/// A pipe: the end to read from, and the one to write to.
+/// Makes a pipe: the end to read from, and the one to write to.
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let reader = above_stdio(reader).map_err(failed)?;
@@ -144,7 +131,7 @@ impl Child {
         }
         let started = Self::try_start(command);
         started.map_err(|error| {
-            // Also too many processes (EAGAIN), which is no "try again".
+            // Too many processes (EAGAIN) is an IoError, too, and no TryAgain.
             let text = format!("cannot run \"{command}\" by /bin/sh: {}", error.report());
             Error::new(error.kind(), text)
         })
@@ -156,11 +143,11 @@ impl Child {
         let (stderr, their_stderr) = pipe()?;
         rustix::io::ioctl_fionbio(&stdin, true).map_err(failed)?;
         rustix::io::ioctl_fionbio(&stderr, true).map_err(failed)?;
-        let no_sigpipe = rustix::io::fcntl_dupfd_cloexec(&their_stdin, 3).map_err(failed)?;
+        let no_sigpipe = duplicate(&their_stdin).map_err(failed)?;
         let pipes = Pipes {
-            stdin: OwnFd::new(stdin)?,
-            _no_sigpipe: OwnFd::new(no_sigpipe)?,
-            stdout: OwnFd::new(stdout)?,
+            stdin: OwnFd::new(stdin).map_err(failed)?,
+            _no_sigpipe: OwnFd::new(no_sigpipe).map_err(failed)?,
+            stdout: OwnFd::new(stdout).map_err(failed)?,
         };
         let shared = Arc::new(Shared {
             news: Mutex::default(),
@@ -178,7 +165,7 @@ impl Child {
         let thread = Thread::spawn(STACK, move || supervisor::run(theirs, stderr, &told))
             .map_err(|error| Error::new(ErrorKind::IoError, error))?;
         let mut child = Self {
-            generation: fork::generation(),
+            generation: Generation::current(),
             pipes: Some(pipes),
             shared,
             thread: Some(thread),
@@ -194,13 +181,13 @@ impl Child {
             return Err(Error::new(kind, failure));
         }
         // Only its end is news from now on.
-        let _ = rustix::io::read(&child.shared.told, &mut [0; 8]);
+        child.shared.told.clear();
         Ok(child)
     }
 
     /// Fails in a forked child.
     pub(super) fn check(&self) -> Result<()> {
-        fork::check(self.generation)
+        self.generation.check()
     }
 
     fn pipes(&self) -> &Pipes {
@@ -216,22 +203,22 @@ impl Child {
         self.pipes().stdout.as_fd()
     }
 
-    /// Waits for room in its input; false if it has ended.
+    /// Waits for room in its input. Returns false if it has ended.
     pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<bool> {
         let mut fds = [
             PollFd::from_borrowed_fd(self.stdin(), PollFlags::OUT),
             PollFd::new(&self.shared.told, PollFlags::IN),
         ];
-        poll_until(&mut fds, deadline)?;
+        at_deadline(poll::any(&mut fds, deadline))?;
         Ok(fds[1].revents().is_empty())
     }
 
-    /// Reads what it has written, if need be once it has; 0 bytes are the end.
+    /// Reads what it has written, and waits for that if need be; 0 bytes are the end.
     pub(super) fn read(&self, room: &mut [u8], deadline: Deadline) -> Result<usize> {
         loop {
             if !matches!(deadline, Deadline::Never) {
                 let mut fds = [PollFd::from_borrowed_fd(self.stdout(), PollFlags::IN)];
-                poll_until(&mut fds, deadline)?;
+                at_deadline(poll::any(&mut fds, deadline))?;
             }
             match rustix::io::read(self.stdout(), &mut *room) {
                 Err(Errno::INTR) => {}
@@ -240,7 +227,7 @@ impl Child {
         }
     }
 
-    /// How it ended, once it has; none if it goes on for longer than this.
+    /// Returns how it ended; `None` if it runs for longer than this.
     pub(super) fn ended(&self, within: Duration) -> Option<String> {
         let deadline = Deadline::after(Some(within));
         // First without waiting: `try_start` may have taken both signals.
@@ -250,11 +237,11 @@ impl Child {
         })
     }
 
-    /// Ends it and waits for that; nothing is left of it then.
+    /// Ends it and waits for its end; nothing is left of it then.
     pub(super) fn end(&mut self, manner: Manner) -> Result<()> {
         self.shared.manner.store(manner as u8, Ordering::Release);
         self.pipes = None;
-        signal(&self.shared.stop);
+        self.shared.stop.set();
         // Waits for its end.
         self.thread = None;
         Ok(())

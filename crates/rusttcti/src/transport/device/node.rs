@@ -11,19 +11,20 @@ use rustix::event::{PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::sys::deadline::{self, Deadline};
+use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::OwnFd;
+use crate::sys::poll;
 use crate::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 pub(super) struct Node {
-    /// A forked child that keeps /dev/tpm0 open would keep everyone else out.
+    /// A forked child that kept /dev/tpm0 open would keep other programs out.
     fd: OwnFd,
-    /// An epoll that knows `fd`; none where the kernel's driver has no poll.
+    /// An epoll on `fd`; `None` where the kernel's driver has no poll.
     watch: Option<OwnFd>,
-    /// The driver has woken us, and no read came back empty since.
+    /// Whether the driver has woken us, and no read found nothing since.
     ready: bool,
-    /// The last exchange failed: what is left of it must go before another.
+    /// Whether the last exchange failed: what is left of it must go before another.
     unsettled: bool,
 }
 
@@ -35,7 +36,7 @@ impl Node {
             match rustix::fs::open(path, flags, Mode::empty()) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(why(path, errno)),
-                Ok(fd) => break OwnFd::new(fd)?,
+                Ok(fd) => break OwnFd::new(fd).map_err(std::io::Error::from)?,
             }
         };
         let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;
@@ -59,17 +60,17 @@ impl Node {
         self.fd.check()
     }
 
-    /// What becomes readable when the response is there.
+    /// Returns the descriptor that becomes readable when the response is there.
     pub(super) fn handle(&self) -> BorrowedFd<'_> {
         self.watch.as_ref().unwrap_or(&self.fd).as_fd()
     }
 
-    /// The response is whole: its event is spent.
+    /// Marks the response as complete: its event is used up.
     pub(super) fn answered(&mut self) {
         self.ready = false;
     }
 
-    /// The exchange failed: clear up before the next.
+    /// Marks the exchange as failed: `send` clears up before the next.
     pub(super) fn unsettled(&mut self) {
         self.unsettled = true;
     }
@@ -85,7 +86,7 @@ impl Node {
             match rustix::io::write(&self.fd, left) {
                 Ok(count) => left = &left[count..],
                 Err(Errno::INTR) => {}
-                // A response that nobody has read is still there, or coming.
+                // A response that was not read is still there, or coming.
                 Err(Errno::BUSY) => {
                     if !self.wait(deadline)? {
                         return Err(Errno::AGAIN);
@@ -98,8 +99,9 @@ impl Node {
                     if deadline.is_over() {
                         return Err(Errno::AGAIN);
                     }
-                    deadline::wait(self.fd.as_fd(), PollFlags::OUT, deadline)
-                        .map_err(|_| Errno::AGAIN)?;
+                    if !poll::one(self.fd.as_fd(), PollFlags::OUT, deadline)? {
+                        return Err(Errno::AGAIN);
+                    }
                 }
                 Err(errno) => {
                     self.unsettled = left.len() < command.len();
@@ -137,14 +139,10 @@ impl Node {
         }
     }
 
-    /// Waits for the driver to say something new; false at the deadline.
+    /// Waits for a new event of the driver's. Returns false at the deadline.
     fn wait(&self, deadline: Deadline) -> rustix::io::Result<bool> {
         let Some(watch) = &self.watch else {
-            return match deadline::wait(self.fd.as_fd(), PollFlags::IN, deadline) {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::TryAgain => Ok(false),
-                Err(_) => Err(Errno::IO),
-            };
+            return poll::one(self.fd.as_fd(), PollFlags::IN, deadline);
         };
         loop {
             let left = deadline.remaining();
@@ -157,10 +155,10 @@ impl Node {
         }
     }
 
-    /// Reads all that is there to be read, for nobody.
+    /// Reads and discards all that is there.
     fn discard(&mut self) {
         self.ready = false;
-        // What has more than this does not end.
+        // A device that has more than this does not end.
         for _ in 0..64 {
             match rustix::io::read(&self.fd, &mut [0; 4096]) {
                 Ok(0) => return,
@@ -171,19 +169,21 @@ impl Node {
     }
 }
 
-/// An epoll that tells each change of `fd` once; none where it cannot be polled.
+/// Makes an epoll that reports each change of `fd` once; `None` where `fd` cannot
+/// be polled.
 fn watch(fd: &OwnFd) -> Result<Option<OwnFd>> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    let epoll = OwnFd::new(epoll)?;
-    // OUT is what the driver shows when it wakes us with nothing to read: it
-    // has thrown the response away, because nobody fetched it.
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+        .and_then(OwnFd::new)
+        .map_err(std::io::Error::from)?;
+    // The driver shows OUT when it wakes us with nothing to read: it has discarded
+    // the response, because it was not read in time.
     let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
     match epoll::add(&epoll, fd, epoll::EventData::new_u64(0), events) {
         Ok(()) => {}
         Err(Errno::PERM) => return Ok(None),
         Err(errno) => return Err(std::io::Error::from(errno).into()),
     }
-    // That it can be written to is the first event, and no news.
+    // The first event is that it can be written to.
     while take_event(&epoll, Some(Duration::ZERO)) == Err(Errno::INTR) {}
     Ok(Some(epoll))
 }
@@ -200,7 +200,7 @@ fn take_event(epoll: &OwnFd, timeout: Option<Duration>) -> rustix::io::Result<bo
     Ok(epoll::wait(epoll, &mut events, timespec.as_ref())? > 0)
 }
 
-/// Why a device cannot be opened, and what to do about it.
+/// Returns why a device cannot be opened, and what to do about it.
 fn why(path: &str, errno: Errno) -> Error {
     let stat = rustix::fs::stat(path).ok();
     match (errno, stat) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A copy of libtpms of its own for each TPM: a memfd with the library's bytes,
-//! loaded through its name in /proc.
+//! Loads a copy of libtpms for each TPM: a memfd with the library's bytes, by its
+//! name in /proc.
 
 #![forbid(unsafe_code)]
 
@@ -18,13 +18,13 @@ use crate::sys::descriptors::above_stdio;
 use crate::sys::fork;
 use crate::{Error, ErrorKind, Result};
 
-/// True once the plain library's one TPM is somebody's, until that is closed.
+/// Whether a context uses the plain library's one TPM.
 static PLAIN_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// A copy of libtpms: one TPM.
 pub(super) struct Copy {
     pub(super) library: Library,
-    /// Set where it is the plain library and no copy.
+    /// Whether it is the plain library and no copy.
     plain: bool,
 }
 
@@ -38,8 +38,8 @@ impl Drop for Copy {
 }
 
 impl Copy {
-    /// A TPM of its own. Where the library cannot be copied, the first one is
-    /// the plain library's.
+    /// Loads a copy. Where the library cannot be copied, the first TPM is the plain
+    /// library's.
     ///
     /// # Errors
     /// [`ErrorKind::NotSupported`] where there is no libtpms, or where it
@@ -99,9 +99,9 @@ fn private(plain: &ffi::Plain) -> Result<Library> {
     rename(&mut bytes, elf.soname);
     let copy = memory(&bytes).map_err(not_copied)?;
     drop(bytes);
-    // In one: a child that was forked in between would have code mapped from
-    // the memfd whose pages `share` gives back, and crash when it exits.
-    fork::whole(|| {
+    // Both without a fork: a child forked in between would have code mapped from
+    // the memfd whose pages `share` frees, and crash when it exits.
+    fork::without_fork(|| {
         let library = ffi::load_private(&name(copy.as_raw_fd()))?;
         share(&library, &elf, &original, &copy);
         Ok(library)
@@ -125,18 +125,17 @@ fn memory(library: &[u8]) -> io::Result<OwnedFd> {
     Ok(copy.into())
 }
 
-/// Gives the library's bytes another name: otherwise whoever loads libtpms.so.0
-/// next, in this process, is given this copy.
+/// Changes the library's name in its bytes. Otherwise the loader would give this
+/// copy to whatever loads libtpms.so.0 next in this process.
 fn rename(library: &mut [u8], soname: u64) {
     if let Some(first) = library.get_mut(soname as usize) {
         *first = b'_';
     }
 }
 
-/// Puts the library's own file in the place of its copy's code and constants,
-/// so that all copies have these in memory once. Only what was to be relocated
-/// or renamed stays the copy's own. Where it can't be done, nothing is lost but
-/// memory.
+/// Maps the library's own file over the copy's code and constants, so that all
+/// copies share these in memory. Only what is relocated or renamed stays the
+/// copy's own. A failure costs nothing but memory.
 fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
     if elf.has_text_relocations {
         return;
@@ -159,9 +158,9 @@ fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
     }
 }
 
-/// A path to a descriptor of this process that no earlier one was loaded by:
-/// the loader takes a library of the same name for the same library. Each bit
-/// of a number is one way or another to say "here".
+/// Returns a path to a descriptor of this process that no library was loaded by:
+/// the loader takes a library of the same name for the same library. Each bit of a
+/// number is one of two ways to write "this folder".
 fn name(fd: i32) -> PathBuf {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::copy::Copy;
+use super::ffi::openssl::ContextGuard;
 use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
-use super::file::Place;
+use super::file::StateFile;
 use super::lock::Lock;
 use super::state::{Condition, State};
 use super::{stir, swtpm_file};
 use crate::sys::descriptors::above_stdio;
-use crate::transport::libtpms::ffi::openssl::Lease;
 use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
 
@@ -36,13 +36,13 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Startup {
-    /// By `TPM2_Startup(TPM_SU_CLEAR)`, so that the first command just works.
+    /// By `TPM2_Startup(TPM_SU_CLEAR)`, so that the first command works.
     #[default]
     Clear,
     /// By `TPM2_Startup(TPM_SU_STATE)`: it goes on from its last
     /// `TPM2_Shutdown(TPM_SU_STATE)`.
     State,
-    /// Not at all: that is the caller's to do, as with real hardware.
+    /// Not at all: the caller does it, as with real hardware.
     None,
 }
 
@@ -55,9 +55,9 @@ pub(super) struct Options {
     pub(super) deterministic: bool,
 }
 
-/// A TPM's state file, this process's own for now.
+/// A TPM's state file, which this process has locked.
 pub(super) struct Storage {
-    place: Place,
+    file: StateFile,
     /// The permanent state in the file.
     written: Vec<u8>,
     /// The volatile state of this TPM before TPM2_Startup.
@@ -65,17 +65,17 @@ pub(super) struct Storage {
     /// `Library::stores` when the file was last known to be up to date.
     stores: u64,
     sync: bool,
-    /// Last, because it is given up last.
+    /// The last field, because it is dropped last.
     _lock: Lock,
 }
 
 impl Storage {
     /// Waits until no other process uses the file.
-    pub(super) fn lock(place: Place) -> Result<Self> {
-        let lock = Lock::acquire(&place)?;
-        place.clean();
+    pub(super) fn lock(file: StateFile) -> Result<Self> {
+        let lock = Lock::acquire(&file)?;
+        file.clean();
         Ok(Self {
-            place,
+            file,
             written: Vec::new(),
             blank: Vec::new(),
             stores: 0,
@@ -85,7 +85,7 @@ impl Storage {
     }
 
     pub(super) fn read(&mut self) -> Result<Option<Vec<u8>>> {
-        self.place.read()
+        self.file.read()
     }
 
     /// Brings the file up to date with the permanent state as the TPM last
@@ -106,7 +106,7 @@ impl Storage {
             volatile: &self.blank,
             condition: Condition::PoweredOff,
         };
-        self.place.replace(&state.to_bytes(), self.sync)?;
+        self.file.replace(&state.to_bytes(), self.sync)?;
         self.written.clear();
         self.written.extend_from_slice(permanent);
         Ok(())
@@ -132,7 +132,7 @@ impl Core {
         options: Options,
     ) -> Result<Self> {
         let origin = match &storage {
-            Some(storage) => format!("the state file {}", storage.place.path().display()),
+            Some(storage) => format!("the state file {}", storage.file.path().display()),
             None => GIVEN.to_owned(),
         };
         let state = match (state, &storage) {
@@ -179,7 +179,7 @@ impl Core {
         stir::check(library.response())
     }
 
-    /// Starts the TPM, where it is to be and is not.
+    /// Starts the TPM, unless it is to wait for its TPM2_Startup or has had it.
     fn start(&mut self) -> Result<()> {
         let kind = match self.options.startup {
             Startup::Clear => startup_type::CLEAR,
@@ -200,16 +200,16 @@ impl Core {
     }
 
     /// The OpenSSL that libtpms computes with, where it has one of its own.
-    pub(super) fn openssl(&self) -> Option<Lease> {
+    pub(super) fn openssl(&self) -> Option<ContextGuard> {
         self.copy.library.openssl()
     }
 
-    /// Runs a command. When this returns, all that it changed for good is in
-    /// the state file.
+    /// Runs a command. When this returns, the state file has all that is permanent.
     ///
     /// # Errors
-    /// The state file cannot be written: the command failed, and so will all
-    /// that follow, unexecuted, until it can.
+    /// The state file cannot be written: this command failed, and those that follow
+    /// fail unexecuted until it can.
+    #[inline(always)]
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Result<()> {
         self.catch_up()?;
         let library = &mut self.copy.library;
@@ -303,13 +303,13 @@ impl Core {
         }
         let state = self.snapshot()?;
         match &self.storage {
-            Some(storage) => storage.place.replace(&state, storage.sync),
+            Some(storage) => storage.file.replace(&state, storage.sync),
             None => Ok(()),
         }
     }
 
-    /// The same at the end of the process, where OpenSSL may be gone. The
-    /// library stays as it is: it goes with the process.
+    /// Stores the state at the end of the process, where OpenSSL may be gone. The
+    /// library is left as it is.
     pub(super) fn end(self) -> Result<()> {
         let mut core = std::mem::ManuallyDrop::new(self);
         core.copy.library.forget_openssl();
@@ -317,7 +317,7 @@ impl Core {
             return Ok(());
         };
         let state = core.snapshot()?;
-        storage.place.replace(&state, storage.sync)
+        storage.file.replace(&state, storage.sync)
     }
 }
 
@@ -411,9 +411,9 @@ fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result
     })
 }
 
-/// Does what libtpms may refuse, and what it prints then, where it prints
-/// anything. (Printing to nowhere, as it does otherwise, costs 8 KiB for each
-/// message with glibc up to 2.36: dprintf(3) loses a buffer.)
+/// Makes a call that libtpms may refuse, and returns what it printed then. (It
+/// otherwise prints to no descriptor, which costs 8 KiB a message with glibc up to
+/// 2.36: dprintf(3) loses a buffer.)
 fn listening<T>(
     library: &mut Library,
     call: impl FnOnce(&mut Library) -> std::result::Result<T, u32>,

@@ -22,10 +22,10 @@ const LARGEST: u64 = 16 << 20;
 /// For its owner alone: there are keys in it.
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// The place of a state file, whether or not it exists. A symbolic link is
-/// followed: the place is its target's.
+/// A state file, whether or not it exists. A symbolic link is followed: this is
+/// its target.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StateFile {
     /// As the user wrote it, for messages.
     path: PathBuf,
     folder: OwnedFd,
@@ -43,7 +43,9 @@ pub(super) struct Identity {
     name: OsString,
 }
 
-impl Place {
+impl StateFile {
+    /// Opens the file's folder.
+    ///
     /// # Errors
     /// The path leads to no folder, or to one that cannot be opened.
     pub(super) fn find(path: &Path) -> Result<Self> {
@@ -76,7 +78,7 @@ impl Place {
         &self.folder
     }
 
-    /// Another file's name in the same folder: `prefix`, this one's, `suffix`.
+    /// Returns another name in the same folder: `prefix`, this file's name, `suffix`.
     pub(super) fn beside(&self, prefix: &str, suffix: &str) -> OsString {
         let mut name = OsString::from(prefix);
         name.push(&self.name);
@@ -94,12 +96,12 @@ impl Place {
         })
     }
 
-    /// What the file is, without opening it.
+    /// Returns the file's metadata, without opening it.
     pub(super) fn stat(&self) -> rustix::io::Result<rustix::fs::Stat> {
         rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// The file's bytes; `None` where there is no such file.
+    /// Returns the file's bytes; `None` where there is no such file.
     ///
     /// # Errors
     /// It cannot be read, or is no file.
@@ -136,9 +138,9 @@ impl Place {
         Ok(Some(bytes))
     }
 
-    /// Removes what a killed process left. Only for whoever holds the lock.
+    /// Removes what a killed process left. The caller must hold the lock.
     pub(super) fn clean(&self) {
-        // It may well not be there.
+        // Mostly there is nothing.
         let _ = rustix::fs::unlinkat(&self.folder, self.temporary(), AtFlags::empty());
     }
 
@@ -146,7 +148,7 @@ impl Place {
         self.beside(".", ".rusttcti-new")
     }
 
-    /// Puts `bytes` in the file's place: all of them, or the old ones stay.
+    /// Replaces the file's bytes: all of them, or the old ones stay.
     ///
     /// # Errors
     /// [`ErrorKind::IoError`]: a step failed, and the file that is there, the
@@ -164,8 +166,8 @@ impl Place {
             });
         written.map_err(|error| {
             self.clean();
-            // Whatever the reason: no caller is to wait, or to think that it
-            // gave a wrong value.
+            // IoError whatever the reason: a caller must neither try again nor
+            // think that it gave a wrong value.
             let message = format!("cannot write the state file {}", self.path.display());
             Error::with_source(ErrorKind::IoError, message, error)
         })
@@ -175,7 +177,7 @@ impl Place {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.folder, name, flags, OWNER_ONLY);
         let fd = match open() {
-            // Whoever holds the lock knows that nobody is writing it.
+            // The lock is held, so no process is writing it.
             Err(Errno::EXIST) => {
                 self.clean();
                 open()
@@ -184,7 +186,7 @@ impl Place {
         };
         let mut file = File::from(above_stdio(fd?)?);
         if let Some((user, group)) = self.owner {
-            // Root leaves a user's TPM the user's. Nobody else may.
+            // Root leaves a user's TPM to the user. Other users may not chown.
             let _ = fchown(&file, Some(user), Some(group));
         }
         file.write_all(bytes)?;
@@ -206,8 +208,8 @@ fn fsync(fd: impl std::os::fd::AsFd) -> io::Result<()> {
     }
 }
 
-/// Where a path leads when all symbolic links at its end are followed, also to
-/// where nothing is yet.
+/// Follows all symbolic links at the end of a path, also to a file that does not
+/// exist yet.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..40 {
@@ -224,7 +226,7 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
     Err(Errno::LOOP.into())
 }
 
-/// What a failure to `verb` a state file is answered with.
+/// Returns the error of a failure to `verb` a state file.
 pub(super) fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
     Error::from(error).context(format!("cannot {verb} the state file {}", path.display()))
 }

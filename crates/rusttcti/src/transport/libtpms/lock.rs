@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,22 @@ use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::file::{Place, cannot};
-use crate::sys::descriptors::above_stdio;
-use crate::sys::fork::ParentsOnly;
+use super::file::{StateFile, cannot};
+use crate::sys::descriptors::{OwnFd, above_stdio, duplicate};
 use crate::{Error, ErrorKind, Result};
 
-/// How long another process may keep us waiting.
+/// How long another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Short, so that one who opens and closes again and again leaves us a chance.
+/// Short, so that a process that opens and closes in a loop leaves a chance.
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// A lock that this process holds. Dropping it removes its file.
 #[derive(Debug)]
 pub(super) struct Lock {
-    fd: OwnedFd,
+    /// A forked child's copy would hold the lock.
+    fd: OwnFd,
     folder: OwnedFd,
     name: OsString,
-    /// A forked child would hold the lock with its copy of `fd`.
-    parents_only: Option<ParentsOnly>,
 }
 
 impl Lock {
@@ -39,11 +37,11 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::IoError`] where another process has it for too long, or
     /// where the lock's file cannot be made.
-    pub(super) fn acquire(place: &Place) -> Result<Self> {
+    pub(super) fn acquire(file: &StateFile) -> Result<Self> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let attempt = Self::attempt(place);
-            match attempt.map_err(|error| cannot("lock", place.path(), error.into()))? {
+            let attempt = Self::attempt(file);
+            match attempt.map_err(|error| cannot("lock", file.path(), error.into()))? {
                 Attempt::Got(lock) => return Ok(lock),
                 Attempt::Again => {}
                 Attempt::Held(_) if Instant::now() < deadline => thread::sleep(INTERVAL),
@@ -53,7 +51,7 @@ impl Lock {
                         format!(
                             "the state file {} is in use by {holder} \
                              (waited {} s for it to finish)",
-                            place.path().display(),
+                            file.path().display(),
                             PATIENCE.as_secs()
                         ),
                     ));
@@ -62,23 +60,22 @@ impl Lock {
         }
     }
 
-    fn attempt(place: &Place) -> rustix::io::Result<Attempt> {
-        let name = place.beside("", ".lock");
+    fn attempt(file: &StateFile) -> rustix::io::Result<Attempt> {
+        let name = file.beside("", ".lock");
         // Not for writing: a file system that has such a file open could not
         // be made read-only while the TPM is in use.
-        match Self::try_with(place, &name, OFlags::RDONLY) {
+        match Self::try_with(file, &name, OFlags::RDONLY) {
             // NFS locks for itself alone only what may be written.
-            Err(Errno::BADF) => Self::try_with(place, &name, OFlags::RDWR),
+            Err(Errno::BADF) => Self::try_with(file, &name, OFlags::RDWR),
             attempt => attempt,
         }
     }
 
-    fn try_with(place: &Place, name: &OsStr, access: OFlags) -> rustix::io::Result<Attempt> {
+    fn try_with(file: &StateFile, name: &OsStr, access: OFlags) -> rustix::io::Result<Attempt> {
         // Non-blocking, so that a named pipe of that name is not waited for.
         let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
-        let fd = above_stdio(rustix::fs::openat(place.folder(), name, flags, mode)?)?;
-        let parents_only = ParentsOnly::new(fd.as_raw_fd());
+        let fd = OwnFd::new(rustix::fs::openat(file.folder(), name, flags, mode)?)?;
         let locked = loop {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::INTR) => {}
@@ -86,10 +83,9 @@ impl Lock {
             }
         };
         let lock = Self {
-            folder: above_stdio(rustix::io::fcntl_dupfd_cloexec(place.folder(), 3)?)?,
+            folder: duplicate(file.folder())?,
             fd,
             name: name.to_owned(),
-            parents_only: Some(parents_only),
         };
         match locked {
             Err(Errno::WOULDBLOCK) => {
@@ -101,22 +97,22 @@ impl Lock {
                 lock.forget();
                 Err(error)
             }
-            // Whoever held it before may have removed it after we opened it.
+            // Its last holder may have removed the file after we opened it.
             Ok(()) if !lock.is_in_place() => {
                 lock.forget();
                 Ok(Attempt::Again)
             }
             Ok(()) => {
-                // Only a help for those who wait: a full disk is no reason to
+                // Helps those that wait, and no more: a full disk is no reason to
                 // refuse the lock.
                 let _ = lock.sign();
-                let _ = lock.share_with_user_of(place);
+                let _ = lock.share_with_user_of(file);
                 Ok(Attempt::Got(lock))
             }
         }
     }
 
-    /// Writes into the lock's file who has it.
+    /// Writes our process id into the lock's file.
     fn sign(&self) -> rustix::io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?;
@@ -125,10 +121,10 @@ impl Lock {
         Ok(())
     }
 
-    /// Lets the user whose state root uses wait for root, and find no obstacle
-    /// in what is left of a process of root's that was killed.
-    fn share_with_user_of(&self, place: &Place) -> rustix::io::Result<()> {
-        let state = place.stat()?;
+    /// Gives the lock's file to the state file's user where root uses that: the user
+    /// can then wait for root, and use what a killed process of root's left.
+    fn share_with_user_of(&self, file: &StateFile) -> rustix::io::Result<()> {
+        let state = file.stat()?;
         if state.st_uid != geteuid().as_raw() {
             let (user, group) = (Uid::from_raw(state.st_uid), Gid::from_raw(state.st_gid));
             rustix::fs::fchown(&self.fd, Some(user), Some(group))?;
@@ -136,7 +132,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Who wrote the lock's file.
+    /// Returns which process wrote the lock's file.
     fn holder(&self) -> String {
         let mut text = [0; 16];
         let length = rustix::io::pread(&self.fd, &mut text, 0).unwrap_or(0);
@@ -147,7 +143,7 @@ impl Lock {
         }
     }
 
-    /// True where the file that is locked is still the one of that name.
+    /// Returns whether the locked file is still the one of that name.
     fn is_in_place(&self) -> bool {
         let named = rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
         match (rustix::fs::fstat(&self.fd), named) {
@@ -156,9 +152,8 @@ impl Lock {
         }
     }
 
-    /// Closes a lock that was not got: the file is its holder's.
+    /// Closes a lock that was not got, and leaves the file to its holder.
     fn forget(mut self) {
-        self.parents_only = None;
         self.name.clear();
     }
 }
@@ -173,12 +168,11 @@ enum Attempt {
 impl Drop for Lock {
     fn drop(&mut self) {
         if !self.name.is_empty() {
-            // Before it is unlocked, so that nobody's lock is removed. A file
-            // that stays is no harm.
+            // Removed while locked, so that it is no other process's lock. A file
+            // that stays does no harm.
             let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
             // A child forked at the wrong moment may have a copy of `fd`.
             let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
         }
-        self.parents_only = None;
     }
 }

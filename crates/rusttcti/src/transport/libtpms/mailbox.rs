@@ -1,35 +1,33 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the worker puts the response to a long command, one for each context.
+//! A context's mailbox: the worker puts the responses to long commands there.
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Condvar, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::tpm::Tpm;
 use crate::sys::deadline::Deadline;
-use crate::sys::descriptors::above_stdio;
+use crate::sys::eventfd::EventFd;
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 
-/// How long a cancelled command is left alone until it is told again: a cancel
-/// that comes in the very moment in which a command begins is lost.
+/// How often a cancel is repeated while the command goes on: libtpms forgets one
+/// that comes while a command begins.
 const CANCEL_AGAIN: Duration = Duration::from_millis(5);
 
 /// The size of the largest response in bytes.
 const LARGEST: usize = 4096;
 
-/// A context's place for the response of a command that the worker runs. As a
-/// [`Cancel`], it cancels that.
+/// Receives the response to a command that the worker runs. As a [`Cancel`] it
+/// cancels that command.
 pub(super) struct Mailbox {
     tpm: Weak<Tpm>,
     slot: Mutex<Slot>,
     arrived: Condvar,
-    /// Made when it is first asked for. Changed under the slot's lock.
-    event: OnceLock<Event>,
+    /// Made when a poll handle is first asked for. Changed under the slot's lock.
+    event: OnceLock<EventFd>,
 }
 
 #[derive(Default)]
@@ -61,8 +59,7 @@ impl Mailbox {
         })
     }
 
-    /// Makes room for a response, because the worker, which has no memory of its
-    /// own yet, may find none.
+    /// Reserves memory for a response, so that the worker needs none.
     ///
     /// # Errors
     /// [`ErrorKind::Memory`] where there is none.
@@ -78,12 +75,12 @@ impl Mailbox {
         self.slot.lock().state = State::Pending { cancelled: false };
     }
 
-    /// Awaits none.
+    /// Awaits no response any more.
     pub(super) fn forget(&self) {
         self.slot.lock().state = State::Idle;
     }
 
-    /// True from `expect` until a response arrives.
+    /// Returns whether a response is awaited.
     fn is_pending(&self) -> bool {
         matches!(self.slot.lock().state, State::Pending { .. })
     }
@@ -104,12 +101,12 @@ impl Mailbox {
     }
 
     /// Waits for the response, and takes it.
-    pub(super) fn take(&self, place: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+    pub(super) fn take(&self, into: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let mut slot = self.wait(Deadline::after(timeout))?;
         self.clear_event();
         match std::mem::take(&mut slot.state) {
             State::Failed(error) => Err(error),
-            _ => copy(&slot.response, place),
+            _ => copy(&slot.response, into),
         }
     }
 
@@ -148,26 +145,27 @@ impl Mailbox {
         }
     }
 
-    /// A descriptor that is readable while a response is there: in the mailbox,
-    /// or where the caller says that it has one.
+    /// Returns a descriptor that is readable while the mailbox or, by
+    /// `has_response`, the caller has a response.
     pub(super) fn poll_handle(&self, has_response: bool) -> Result<PollHandle> {
         let slot = self.slot.lock();
         if let Some(event) = self.event.get() {
-            return Ok(event.handle());
+            return Ok(handle(event));
         }
         let arrived = matches!(slot.state, State::Arrived | State::Failed(_));
-        let event = Event::new(arrived || has_response)?;
-        Ok(self.event.get_or_init(|| event).handle())
+        let event = EventFd::new(arrived || has_response)
+            .map_err(|errno| Error::from(std::io::Error::from(errno)).context("eventfd"))?;
+        Ok(handle(self.event.get_or_init(|| event)))
     }
 
-    /// Says that a response is there.
+    /// Makes the poll handle readable: a response is there.
     pub(super) fn set_event(&self) {
         if let Some(event) = self.event.get() {
             event.set();
         }
     }
 
-    /// Says that the response was taken.
+    /// Makes the poll handle unreadable: the response was taken.
     pub(super) fn clear_event(&self) {
         if let Some(event) = self.event.get() {
             event.clear();
@@ -194,23 +192,23 @@ impl Cancel for Mailbox {
     fn cancel(&self) -> Result<()> {
         match &mut self.slot.lock().state {
             State::Pending { cancelled } => *cancelled = true,
-            // It came too late, and harms nothing.
+            // The cancel came too late.
             _ => return Ok(()),
         }
         self.cancel_command();
-        // Whoever waits without a deadline is to see that it was cancelled.
+        // A thread that waits without a deadline must see the cancel.
         self.arrived.notify_all();
         Ok(())
     }
 }
 
-/// Copies a response to the caller's place.
+/// Copies a response to the caller's buffer.
 #[inline]
-pub(super) fn copy(response: &[u8], place: &mut [u8]) -> Result<usize> {
+pub(super) fn copy(response: &[u8], buffer: &mut [u8]) -> Result<usize> {
     let length = response.len();
-    let given = place.len();
-    match place.get_mut(..length) {
-        Some(place) => crate::sys::copy::copy(response, place, |byte| byte),
+    let given = buffer.len();
+    match buffer.get_mut(..length) {
+        Some(buffer) => crate::sys::copy::copy(response, buffer, |byte| byte),
         None => return Err(too_long(length, given)),
     }
     Ok(length)
@@ -224,29 +222,6 @@ fn too_long(length: usize, given: usize) -> Error {
     )
 }
 
-/// A descriptor that is readable exactly while a response is there.
-#[derive(Debug)]
-struct Event(OwnedFd);
-
-impl Event {
-    fn new(set: bool) -> Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let fd = eventfd(set.into(), flags).and_then(above_stdio);
-        fd.map(Self)
-            .map_err(|errno| Error::from(std::io::Error::from(errno)).context("eventfd"))
-    }
-
-    fn handle(&self) -> PollHandle {
-        PollHandle::readable(self.0.as_raw_fd())
-    }
-
-    fn set(&self) {
-        // It fails only where it is set a great many times.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-
-    fn clear(&self) {
-        // It fails only where it is not set.
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
-    }
+fn handle(event: &EventFd) -> PollHandle {
+    PollHandle::readable(event.as_fd().as_raw_fd())
 }

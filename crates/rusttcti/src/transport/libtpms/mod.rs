@@ -2,15 +2,20 @@
 //! A TPM inside this process: libtpms, loaded at run time, one copy of it for
 //! each TPM.
 //!
-//! Without CONF the TPM lives in memory, each context has its own, and it is
-//! gone with the context. CONF is the path of a state file, in tpm2-tss's
-//! format. A clean close suspends the TPM and the next one who opens the file
-//! goes on from there; so does an exit(3) without a close. A crash is a power
-//! loss.
+//! Without CONF the TPM lives in memory: each context has its own, which is gone
+//! with the context. CONF is the path of a state file, in tpm2-tss's format. A
+//! clean close suspends the TPM, and the next context on the file goes on from
+//! there; so does an exit(3) without a close. A crash is a power loss.
 //!
 //! A software TPM protects nothing against its own user: the state file and
 //! the process's memory hold all its keys. Its seeds come from the system's
 //! entropy (through OpenSSL).
+//!
+//! A module that contains this transport is unloaded by dlclose(3) as any other,
+//! with one exception: once several of the program's threads have used embedded
+//! TPMs, it stays loaded until the process ends. OpenSSL keeps state for each of
+//! these threads, which can be freed only when they end. Opening the module
+//! again then finds the one that is loaded, so nothing grows.
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
@@ -43,14 +48,14 @@ pub use self::builder::Builder;
 use self::core::Core;
 pub use self::core::Startup;
 use self::duration::takes_long;
-use self::file::Place;
+use self::file::StateFile;
 use self::mailbox::Mailbox;
 use self::registry::Share;
-use self::tpm::{Held, Job, Tpm, closed};
+use self::tpm::{Job, KeptTpm, Tpm, closed};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
-use crate::sys::fork;
+use crate::sys::fork::Generation;
 use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 
 /// What CONF is.
@@ -82,18 +87,18 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
 pub struct Libtpms {
-    /// Which process this belongs to.
-    generation: u64,
-    /// None once finalized.
+    /// The process that opened it.
+    generation: Generation,
+    /// `None` once finalized.
     tpm: Option<Arc<Tpm>>,
-    /// The TPM, from one short command to the next, where no other context has
-    /// it: a lock less for each.
-    held: Option<Held>,
-    /// None for a TPM in memory.
+    /// The TPM, kept from one short command to the next where no other context can
+    /// use it: each saves a lock.
+    kept: Option<KeptTpm>,
+    /// `None` for a TPM in memory.
     share: Option<Share>,
     locality: u8,
-    /// The response to a short command, run by `transmit`, unless it still is
-    /// with the TPM that is held.
+    /// The response to a short command that `transmit` ran, unless the TPM that is
+    /// kept still has it.
     response: Vec<u8>,
     pending: Pending,
     mailbox: Arc<Mailbox>,
@@ -108,7 +113,7 @@ impl fmt::Debug for Libtpms {
     }
 }
 
-/// Where the response to the last command is, or will be.
+/// The location of the response to the last command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pending {
     /// Nowhere: none is awaited.
@@ -127,10 +132,10 @@ impl Libtpms {
 
     fn new(tpm: Arc<Tpm>, share: Option<Share>, locality: u8) -> Self {
         Self {
-            generation: fork::generation(),
+            generation: Generation::current(),
             mailbox: Mailbox::new(&tpm),
             tpm: Some(tpm),
-            held: None,
+            kept: None,
             share,
             locality,
             response: Vec::new(),
@@ -158,24 +163,25 @@ impl Libtpms {
         self.with(|core| core.restore(state))
     }
 
-    /// Calls the TPM, when nobody else does.
+    /// Calls the TPM, once no other context does.
     fn with<T>(&mut self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
         self.release();
         self.tpm()?.with(call)
     }
 
-    /// Leaves the TPM to whoever calls it next, the response to its last
-    /// command taken out.
+    /// Lets other callers use the TPM, and takes the response to its last command
+    /// out.
     fn release(&mut self) {
-        if let Some(held) = self.held.take() {
+        if let Some(kept) = self.kept.take() {
             if self.pending == Pending::Here {
                 self.response.clear();
-                self.response.extend_from_slice(response_of(&held));
+                self.response.extend_from_slice(response_of(&kept));
             }
         }
     }
 
-    /// The TPM, which a forked child has no thread, no lock and no business of.
+    /// Returns the TPM. Fails in a forked child: worker, file lock and TPM belong to
+    /// the parent.
     #[inline]
     fn tpm(&self) -> Result<&Arc<Tpm>> {
         match &self.tpm {
@@ -196,29 +202,30 @@ impl Libtpms {
     }
 
     fn is_inherited(&self) -> bool {
-        self.generation != fork::current()
+        !self.generation.is_current()
     }
 
-    /// Runs a short command here; false where the TPM is busy with another one.
+    /// Runs a short command here. Returns false while the TPM is busy with another
+    /// command.
     #[inline]
     fn run(&mut self, command: &[u8]) -> Result<bool> {
         let tpm = self.tpm()?;
         if self.share.is_some() {
             return self.run_in_turn(command, false);
         }
-        if self.held.is_none() {
-            self.held = tpm.try_own();
+        if self.kept.is_none() {
+            self.kept = tpm.try_keep();
         }
-        let Some(held) = &mut self.held else {
+        let Some(kept) = &mut self.kept else {
             return Ok(false);
         };
-        let core = held.as_mut().ok_or_else(closed)?;
+        let core = kept.as_mut().ok_or_else(closed)?;
         core.process(command, self.locality)?;
         Ok(true)
     }
 
-    /// The same, where other contexts have the TPM in between, and may be
-    /// waited for.
+    /// Runs a short command here on a TPM that other contexts use in between. If
+    /// `wait` is set it waits for them; otherwise it returns false.
     fn run_in_turn(&mut self, command: &[u8], wait: bool) -> Result<bool> {
         let mut response = std::mem::take(&mut self.response);
         let run = |core: &mut Core| {
@@ -235,7 +242,7 @@ impl Libtpms {
         Ok(result?.transpose()?.is_some())
     }
 
-    /// Gives the command to the worker; false where there can be none.
+    /// Gives the command to the worker. Returns false where none can be started.
     fn send(&mut self, command: &[u8]) -> Result<bool> {
         self.release();
         let tpm = self.tpm()?;
@@ -251,7 +258,7 @@ impl Libtpms {
 
 /// Reads the bytes of a state file, for a TPM that starts from a copy of it.
 pub(super) fn read_state(path: &Path) -> Result<Vec<u8>> {
-    let state = Place::find(path)?.read()?;
+    let state = StateFile::find(path)?.read()?;
     state.ok_or_else(|| {
         Error::new(
             ErrorKind::IoError,
@@ -272,8 +279,8 @@ fn not_received() -> Error {
     )
 }
 
-fn response_of(held: &Held) -> &[u8] {
-    held.as_ref().map_or(&[], Core::response)
+fn response_of(kept: &KeptTpm) -> &[u8] {
+    kept.as_ref().map_or(&[], Core::response)
 }
 
 impl Module for Libtpms {
@@ -303,9 +310,9 @@ impl Configured for Libtpms {
 }
 
 impl Tcti for Libtpms {
-    /// Short commands are run here; long ones, and those that meet a TPM that
-    /// is busy with another context's, by the TPM's worker; all of them here
-    /// where the process can have no more threads.
+    /// Short commands run here. Long ones, and short ones that find the TPM busy with
+    /// another context's command, run on the TPM's worker; here too where the
+    /// process can have no more threads.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         if self.pending != Pending::Nothing {
             return Err(not_received());
@@ -327,8 +334,8 @@ impl Tcti for Libtpms {
             Pending::Here => {
                 self.pending = Pending::Nothing;
                 self.mailbox.clear_event();
-                let from = match &self.held {
-                    Some(held) => response_of(held),
+                let from = match &self.kept {
+                    Some(kept) => response_of(kept),
                     None => &self.response,
                 };
                 return mailbox::copy(from, response);
@@ -343,7 +350,7 @@ impl Tcti for Libtpms {
         received
     }
 
-    /// None for a short command, which `transmit` has executed.
+    /// Returns `None` after a short command, which `transmit` has executed.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         (self.pending != Pending::Here).then(|| self.mailbox.clone() as Arc<dyn Cancel>)
     }
@@ -378,13 +385,13 @@ impl Tcti for Libtpms {
     fn finalize(&mut self) -> Result<()> {
         if self.is_inherited() {
             // The parent goes on with it.
-            std::mem::forget((self.held.take(), self.tpm.take(), self.share.take()));
+            std::mem::forget((self.kept.take(), self.tpm.take(), self.share.take()));
             return Ok(());
         }
         let Some(tpm) = self.tpm.take() else {
             return Ok(());
         };
-        self.held = None;
+        self.kept = None;
         self.mailbox.abandon();
         self.pending = Pending::Nothing;
         match self.share.take() {

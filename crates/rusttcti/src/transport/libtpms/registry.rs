@@ -6,26 +6,24 @@
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::core::{Core, Options, Storage};
-use super::file::{Identity, Place};
+use super::file::{Identity, StateFile};
 use super::tpm::Tpm;
 use crate::Result;
-use crate::sys::exit::{at_end, before_end, patiently};
-use crate::sys::fork;
+use crate::sys::deadline::{Deadline, retry_until};
+use crate::sys::exit::{at_end, before_end};
+use crate::sys::fork::PerGeneration;
 use crate::sys::locks::Mutex;
 
-/// A list for each generation of forked children: a child must not wait for a
-/// lock that a thread of its parent held at the time of the fork. (The 65th
-/// generation meets the first one's.)
-static FILES: [Files; 64] = [const { Mutex::new(Vec::new()) }; 64];
-
 /// The files that are open or about to be.
+static FILES: PerGeneration<Files> = PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
+
 type Files = Mutex<Vec<(Identity, Arc<Slot>)>>;
 
-/// The TPM of a file, and how many use it. It is locked while the file is
-/// opened or closed, so that others wait for that.
+/// The TPM of a file, and how many contexts use it. It is locked while the file is
+/// opened or closed.
 type Slot = Mutex<Option<(Arc<Tpm>, usize)>>;
 
 /// A use of a file's TPM.
@@ -40,8 +38,8 @@ pub(super) struct Share {
 /// The file is another process's, or cannot be used.
 pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
     at_end(suspend_all);
-    let place = Place::find(path)?;
-    let share = Share::new(place.identity()?);
+    let file = StateFile::find(path)?;
+    let share = Share::new(file.identity()?);
     let mut slot = share.slot.lock();
     let tpm = match &mut *slot {
         Some((tpm, users)) => {
@@ -49,7 +47,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
             tpm.clone()
         }
         None => {
-            let opened = Storage::lock(place).and_then(|mut storage| {
+            let opened = Storage::lock(file).and_then(|mut storage| {
                 let state = storage.read()?;
                 Core::open(state.as_deref(), Some(storage), options)
             });
@@ -73,7 +71,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
 
 impl Share {
     fn new(identity: Identity) -> Self {
-        let mut files = files().lock();
+        let mut files = FILES.current().lock();
         let known = files.iter().find(|(known, _)| *known == identity);
         let slot = match known {
             Some((_, slot)) => slot.clone(),
@@ -104,10 +102,10 @@ impl Share {
         result
     }
 
-    /// Takes the slot out of the list if nobody else has it.
+    /// Takes the slot out of the list if no other context uses it.
     fn forget(self) {
-        let mut files = files().lock();
-        // One in the list, and ours; more are only made under the list's lock.
+        let mut files = FILES.current().lock();
+        // The list's and ours; others are made only under the list's lock.
         if Arc::strong_count(&self.slot) == 2 && self.slot.lock().is_none() {
             files.retain(|(known, _)| *known != self.identity);
         }
@@ -117,21 +115,18 @@ impl Share {
     }
 }
 
-fn files() -> &'static Files {
-    &FILES[place(fork::generation())]
-}
-
-/// The TPMs that have a worker, or had one; a list for each generation.
-static WORKING: [Mutex<Vec<Weak<Tpm>>>; 64] = [const { Mutex::new(Vec::new()) }; 64];
+/// The TPMs that have a worker, or had one.
+static WORKING: PerGeneration<Mutex<Vec<Weak<Tpm>>>> =
+    PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 /// How long the end of the process is put off at most.
 const LONGEST_END: Duration = Duration::from_secs(2);
 
-/// To be called when a TPM's worker is started.
+/// Registers a TPM whose worker was started.
 pub(super) fn has_worker(tpm: &Arc<Tpm>) {
-    // libtpms has long set OpenSSL up, whose own clean-up thus comes after this.
+    // libtpms has set OpenSSL up before, so OpenSSL's own clean-up comes after this.
     before_end(rest_all);
-    let mut working = WORKING[place(fork::generation())].lock();
+    let mut working = WORKING.current().lock();
     working.retain(|other| other.strong_count() > 0);
     if !working
         .iter()
@@ -141,32 +136,32 @@ pub(super) fn has_worker(tpm: &Arc<Tpm>) {
     }
 }
 
-/// Ends all workers, which OpenSSL's clean-up at the end of the process would
-/// pull the rug from under.
+/// Ends all workers, before OpenSSL's clean-up at the end of the process frees
+/// what they use.
 fn rest_all() {
-    let deadline = Instant::now() + LONGEST_END;
-    let list = &WORKING[place(fork::current())];
-    let tpms = patiently(deadline, || list.try_lock()).map(|mut list| std::mem::take(&mut *list));
+    let deadline = Deadline::after(Some(LONGEST_END));
+    let list = WORKING.current();
+    let tpms = retry_until(deadline, || list.try_lock()).map(|mut list| std::mem::take(&mut *list));
     for tpm in tpms.iter().flatten().filter_map(Weak::upgrade) {
         tpm.rest(deadline);
     }
 }
 
-/// Suspends the TPMs that nobody finalized: many a program, systemd's among
-/// them, frees its contexts or just exits. A TPM in hardware stays on then, so
-/// that is no power loss here.
+/// Suspends the TPMs that were not finalized: many programs, systemd's among them,
+/// free their contexts or just exit. A TPM in hardware stays on then, so here it
+/// is no power loss.
 ///
-/// Whoever is within a call now never gets out of it, or finds its TPM closed.
+/// A thread in a call never returns from it, or finds its TPM closed.
 fn suspend_all() {
-    let deadline = Instant::now() + LONGEST_END;
-    let list = &FILES[place(fork::current())];
-    let Some(files) = patiently(deadline, || list.try_lock()) else {
+    let deadline = Deadline::after(Some(LONGEST_END));
+    let list = FILES.current();
+    let Some(files) = retry_until(deadline, || list.try_lock()) else {
         return;
     };
     let slots: Vec<_> = files.iter().map(|(_, slot)| slot.clone()).collect();
     drop(files);
     for slot in slots {
-        let Some(mut slot) = patiently(deadline, || slot.try_lock()) else {
+        let Some(mut slot) = retry_until(deadline, || slot.try_lock()) else {
             continue;
         };
         if let Some((tpm, _)) = slot.take() {
@@ -175,9 +170,4 @@ fn suspend_all() {
             }
         }
     }
-}
-
-/// A generation's place in the lists.
-fn place(generation: u64) -> usize {
-    (generation % 64) as usize
 }

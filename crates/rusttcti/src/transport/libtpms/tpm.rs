@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::ffi::Canceller;
-use super::ffi::openssl::Lease;
+use super::ffi::openssl::ContextGuard;
 use super::mailbox::Mailbox;
 use super::registry;
-use crate::sys::exit::patiently;
+use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::locks::Mutex;
-use crate::sys::locks::exclusive::{Exclusive, Owned};
+use crate::sys::locks::exclusive::{Exclusive, KeptGuard};
 use crate::sys::threads::Thread;
 use crate::{Error, ErrorKind, Result};
 
@@ -26,30 +26,30 @@ const CANCELED: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
 /// The worker's stack. libtpms and OpenSSL were seen to use 20 KB of it; what
 /// is not used is never in memory.
 const STACK: usize = 512 << 10;
-/// How often a short command tries, before it is queued, to get at a TPM that
-/// is busy with another context's short command.
+/// How often a short command tries to get a TPM that is busy with another
+/// context's short command, before it is queued.
 const ATTEMPTS: usize = 50;
-/// A command that began this short ago may not yet hear a cancel.
-const DEAF: Duration = Duration::from_millis(1);
+/// How long after a command's beginning libtpms may forget a cancel.
+const CANCEL_IS_LOST: Duration = Duration::from_millis(1);
 
 /// A TPM that several contexts may use.
 pub(super) struct Tpm {
-    /// None once it is closed.
+    /// `None` once it is closed.
     core: Arc<Exclusive<Option<Core>>>,
     queue: Mutex<Queue>,
     /// The process that opened it.
     process: u32,
     /// How many jobs wait in the queue.
     queued: AtomicUsize,
-    /// Something changed in the queue that the worker looks for.
+    /// Signalled when the queue changes.
     wake: Condvar,
     canceller: Canceller,
-    /// For the worker to say good-bye with, whoever holds the TPM then.
-    openssl: Option<Lease>,
+    /// For the worker's end, when another thread may hold the TPM.
+    openssl: Option<ContextGuard>,
 }
 
 /// A TPM that one context keeps to itself between its commands.
-pub(super) type Held = Owned<Option<Core>>;
+pub(super) type KeptTpm = KeptGuard<Option<Core>>;
 
 #[derive(Default)]
 struct Queue {
@@ -57,7 +57,7 @@ struct Queue {
     running: Option<Running>,
     /// Started with the first job.
     worker: Option<Thread>,
-    /// The worker is to end when nothing is left to do.
+    /// Whether the worker ends when nothing is left to do.
     resting: bool,
 }
 
@@ -75,7 +75,7 @@ struct Running {
     since: Instant,
 }
 
-/// Tries to get at a TPM, whose other context's short command may be about to
+/// Tries some times to get a TPM: another context's short command may be about to
 /// end.
 fn attempt<T>(get: impl Fn() -> Option<T>) -> Option<T> {
     for _ in 0..ATTEMPTS {
@@ -113,9 +113,8 @@ impl Tpm {
             .map_or_else(|| Err(closed()), call)
     }
 
-    /// Calls the TPM, unless it is busy or awaited by the worker, whose jobs
-    /// would never have their turn beside those who follow each other without a
-    /// gap: `None` then.
+    /// Calls the TPM. Returns `None` while it is busy, or while the worker waits for
+    /// it: short commands that follow each other without a gap would keep it out.
     pub(super) fn try_with<T>(
         &self,
         call: impl FnOnce(&mut Core) -> Result<T>,
@@ -127,14 +126,14 @@ impl Tpm {
         Some(core.as_mut().map_or_else(|| Err(closed()), call))
     }
 
-    /// The TPM, for as long as nobody else is to call it; `None` while it is
-    /// busy.
-    pub(super) fn try_own(&self) -> Option<Held> {
-        attempt(|| self.core.try_own())
+    /// Returns the TPM, which no other context can call until this is dropped;
+    /// `None` while it is busy.
+    pub(super) fn try_keep(&self) -> Option<KeptTpm> {
+        attempt(|| self.core.try_keep())
     }
 
-    /// Gives a command to the worker, which puts the response in the job's
-    /// mailbox; false, and nothing is done, where there is no thread to be had.
+    /// Gives a command to the worker, which puts the response in the job's mailbox.
+    /// Returns false, and does nothing, where no thread can be started.
     pub(super) fn send(self: &Arc<Self>, job: Job) -> bool {
         let mut queue = self.queue.lock();
         if queue.worker.is_none() {
@@ -158,9 +157,9 @@ impl Tpm {
         true
     }
 
-    /// The worker: one job after the other, until the TPM is closed.
+    /// Runs one job after the other until the TPM is closed, on the worker.
     fn work(&self) {
-        Lease::join();
+        ContextGuard::join();
         while let Some(job) = self.next() {
             let mut core = self.core.lock();
             let response = match self.begin(&job) {
@@ -172,8 +171,8 @@ impl Tpm {
                     None => Err(closed()),
                 },
             };
-            // Before anybody else can get at the TPM: a cancel from now on is
-            // none for the next command.
+            // While the TPM is held, so that a later cancel does not meet the next
+            // command.
             self.queue.lock().running = None;
             job.mailbox.deliver(response);
         }
@@ -182,7 +181,7 @@ impl Tpm {
         }
     }
 
-    /// The next job; it stays in the queue, where a cancel finds it.
+    /// Waits for the next job; it stays in the queue, where a cancel finds it.
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue.lock();
         loop {
@@ -199,7 +198,7 @@ impl Tpm {
         }
     }
 
-    /// Takes the job out of the queue; false where it was cancelled there.
+    /// Takes the job out of the queue. Returns false if it was cancelled there.
     fn begin(&self, job: &Job) -> bool {
         let mut queue = self.queue.lock();
         let cancelled = queue.waiting.pop_front().is_some_and(|job| job.cancelled);
@@ -211,7 +210,7 @@ impl Tpm {
         !cancelled
     }
 
-    /// Cancels the command of a mailbox: if it runs, or waits to.
+    /// Cancels the command of a mailbox, if it runs or waits in the queue.
     pub(super) fn cancel(&self, mailbox: &Mailbox) {
         let is_its = |other: &Arc<Mailbox>| std::ptr::eq(&**other, mailbox);
         let mut queue = self.queue.lock();
@@ -224,9 +223,9 @@ impl Tpm {
             _ => return,
         };
         self.canceller.cancel();
-        if since.elapsed() < DEAF {
+        if since.elapsed() < CANCEL_IS_LOST {
             drop(queue);
-            sleep(DEAF);
+            sleep(CANCEL_IS_LOST);
             match &self.queue.lock().running {
                 Some(running) if is_its(&running.mailbox) && running.since == since => {
                     self.canceller.cancel();
@@ -250,15 +249,15 @@ impl Tpm {
         core.map_or(Ok(()), Core::suspend)
     }
 
-    /// Cancels the worker's commands and ends it, if that can be done until the
-    /// deadline; the next long command starts another. Its contexts need not
-    /// know. For the end of the process.
-    pub(super) fn rest(&self, deadline: Instant) -> bool {
-        // A child that was made behind the back of our fork handlers.
+    /// Cancels the worker's commands and ends it, at the end of the process. Returns
+    /// false where that takes longer than the deadline. The next long command
+    /// starts another worker.
+    pub(super) fn rest(&self, deadline: Deadline) -> bool {
+        // A child that was made by clone(2), without our fork handlers.
         if self.process != std::process::id() {
             return false;
         }
-        let idle = patiently(deadline, || {
+        let idle = retry_until(deadline, || {
             let mut queue = self.queue.try_lock()?;
             queue.resting = true;
             self.wake.notify_one();
@@ -276,13 +275,13 @@ impl Tpm {
         true
     }
 
-    /// At the end of the process, or of this library: stores the state, if that
-    /// can be done until the deadline.
-    pub(super) fn end(&self, deadline: Instant) -> Result<()> {
+    /// Stores the state at the end of the process, or when this library is unloaded,
+    /// if that can be done by the deadline.
+    pub(super) fn end(&self, deadline: Deadline) -> Result<()> {
         if !self.rest(deadline) {
             return Ok(());
         }
-        match patiently(deadline, || self.core.try_lock()) {
+        match retry_until(deadline, || self.core.try_lock()) {
             Some(mut core) => core.take().map_or(Ok(()), Core::end),
             None => Ok(()),
         }

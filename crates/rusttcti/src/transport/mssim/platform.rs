@@ -6,32 +6,31 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::sys::locks::Mutex;
-
 use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::locks::Mutex;
 use crate::transport::socket::{Endpoint, Fault, Stream};
 use crate::wire::frame::mssim::Signal;
 use crate::{Cancel, Error, ErrorKind, Result};
 
-/// How long an answer may take until the peer is taken for one that accepts a
-/// client on the command channel first, or for one that serves somebody else.
+/// How long an answer may take. A peer that takes longer may accept a client on
+/// the command channel first, or serve another client.
 const UNANSWERED: Duration = Duration::from_millis(500);
-/// How long it then has to be the former.
+/// How long it then has to show that it is of the first kind.
 const ACCEPTED: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Platform {
     channel: Mutex<Channel>,
-    /// True where the simulator may be in a mind to cancel what it is sent.
+    /// Whether the simulator may cancel what it is sent.
     cancelled: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Channel {
     endpoint: Endpoint,
-    /// None before the first use, and after it was lost.
+    /// `None` before the first use, and after it was lost.
     stream: Option<Stream>,
-    /// True once the context is finalized: no canceller may connect anew.
+    /// Whether the context is finalized: no canceller may connect anew.
     closed: bool,
 }
 
@@ -47,9 +46,9 @@ impl Platform {
         }
     }
 
-    /// Power and NV memory, without which a simulator answers nothing; more
-    /// than once does no harm. `commands` is the command channel, and what is
-    /// returned a connection to it, if one was made on the way.
+    /// Switches on power and NV memory, without which a simulator answers nothing;
+    /// more than once does no harm. `commands` is the command channel. Returns a
+    /// connection to it, if one was made on the way.
     pub(super) fn power_on(
         &self,
         commands: &mut Endpoint,
@@ -57,8 +56,8 @@ impl Platform {
     ) -> Result<Option<Stream>> {
         let mut channel = self.channel.lock();
         let mut early = None;
-        let knock = |platform: &Stream| early = knock(commands, platform);
-        channel.exchange(Signal::PowerOn, deadline, knock)?;
+        let probe = |platform: &Stream| early = probe_command_channel(commands, platform);
+        channel.exchange(Signal::PowerOn, deadline, probe)?;
         channel.exchange(Signal::NvOn, deadline, |_| {})?;
         Ok(early)
     }
@@ -72,7 +71,7 @@ impl Platform {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Takes a cancel back, lest it meets the next command.
+    /// Takes a cancel back, so that it does not end the next command.
     pub(super) fn uncancel(&self, deadline: Deadline) -> Result<()> {
         if !self.is_cancelled() {
             return Ok(());
@@ -102,18 +101,18 @@ impl Cancel for Platform {
                 "the context was finalized",
             ));
         }
-        // Before it is sent: whatever becomes of it, it must be taken back.
+        // Set before it is sent: even if sending fails, it must be taken back.
         self.cancelled.store(true, Ordering::Release);
         let deadline = Deadline::after(Some(PATIENCE));
         channel.exchange(Signal::CancelOn, deadline, |_| {})
     }
 }
 
-/// A connection on the command channel, for a peer that accepts a client there
-/// first and then, on the platform channel, `platform`. Only as long as it may
-/// be such a one: a simulator that serves somebody else would have a client in
-/// the way who cannot go on.
-fn knock(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
+/// Connects to the command channel, for a peer that accepts a client there before
+/// it answers on the platform channel, `platform`. The connection is given up
+/// unless that answer comes: to a simulator that serves another client it would
+/// be a client in the way.
+fn probe_command_channel(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
     let soon = |time| Deadline::after(Some(time));
     if platform.readable(soon(UNANSWERED)).is_ok() {
         return None;
@@ -123,8 +122,8 @@ fn knock(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
 }
 
 impl Channel {
-    /// `sent` is called when the signal was, with the connection that the answer
-    /// comes over.
+    /// Sends a signal and reads its answer. `sent` is called in between, with the
+    /// connection.
     fn exchange(
         &mut self,
         signal: Signal,
@@ -135,7 +134,7 @@ impl Channel {
         let was_known = known.is_some();
         let stream = self.connection(known, deadline)?;
         match self.ask(&stream, signal, deadline, &mut sent) {
-            // A simulator that was restarted since.
+            // The simulator was restarted since.
             Err(error) if was_known && error.kind() == ErrorKind::NoConnection => {
                 let stream = self.connection(None, deadline)?;
                 self.ask(&stream, signal, deadline, &mut sent)?;

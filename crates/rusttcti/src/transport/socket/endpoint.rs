@@ -9,7 +9,7 @@ use std::net::ToSocketAddrs;
 
 use rustix::net::SocketAddrUnix;
 
-use super::reach::{Crowd, REDIAL, reach, reach_in_crowd};
+use super::reach::{Congestion, REDIAL, reach, reach_congested};
 use super::stream::{Address, Fault, Stream};
 use crate::config::setting::Setting;
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -37,8 +37,8 @@ pub(in crate::transport) const PATH: Setting = Setting {
            comes last counts.",
 };
 
-/// How much is sent ahead to a crowded peer: less than the header of a command,
-/// without which it executes nothing.
+/// How many bytes are sent ahead to a congested peer: less than the header of a
+/// command, without which it executes nothing.
 const AHEAD: usize = 9;
 
 /// Where a peer listens, as a configuration says it: `host=HOST,port=PORT` or
@@ -67,8 +67,8 @@ impl Default for PeerAddress {
 }
 
 impl PeerAddress {
-    /// Takes one pair of `who`'s configuration; false where the key is no
-    /// matter of places.
+    /// Takes one pair of `who`'s configuration. Returns false for a key that is
+    /// not about an address.
     pub(in crate::transport) fn take(&mut self, who: &str, key: &str, value: &str) -> Result<bool> {
         match key {
             "host" if value.is_empty() => {
@@ -104,7 +104,7 @@ impl PeerAddress {
         Ok(true)
     }
 
-    /// The addresses of the data channel of `who` and of the channel beside it.
+    /// Returns the addresses of `who`'s data channel and of its control channel.
     ///
     /// # Errors
     /// [`ErrorKind::NoConnection`] for a name that does not resolve,
@@ -128,7 +128,7 @@ impl PeerAddress {
                 who,
                 name: path,
                 addresses: vec![Address::Unix(address)],
-                crowd: Crowd::default(),
+                congestion: Congestion::default(),
             });
         }
         let port = self.port + port_offset;
@@ -157,13 +157,13 @@ impl PeerAddress {
             who,
             name,
             addresses,
-            crowd: Crowd::default(),
+            congestion: Congestion::default(),
         })
     }
 }
 
-/// The address of a socket, which stays the same when the program goes to
-/// another folder; unless only the path as it is given is short enough.
+/// Returns the address of a socket by its absolute path, so that the program may
+/// change its folder; by the path as given, where only that is short enough.
 fn unix_address(path: &str) -> rustix::io::Result<SocketAddrUnix> {
     let absolute = std::path::absolute(path).map_err(|_| rustix::io::Errno::INVAL);
     absolute
@@ -171,7 +171,7 @@ fn unix_address(path: &str) -> rustix::io::Result<SocketAddrUnix> {
         .or_else(|_| SocketAddrUnix::new(path))
 }
 
-/// What one of so many addresses has of the time until the deadline.
+/// Returns the deadline for one of so many addresses.
 fn share(deadline: Deadline, addresses: usize) -> Deadline {
     match (deadline.remaining(), addresses) {
         (Some(left), 2..) => deadline.or_after(left / addresses as u32),
@@ -185,7 +185,7 @@ pub(in crate::transport) struct Endpoint {
     who: &'static str,
     name: String,
     addresses: Vec<Address>,
-    crowd: Crowd,
+    congestion: Congestion,
 }
 
 impl fmt::Display for Endpoint {
@@ -195,32 +195,32 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// True where both name the same peer, whichever address is in front.
+    /// Returns whether both name the same peer, whichever address is in front.
     pub(in crate::transport) fn is(&self, other: &Self) -> bool {
         let known = |address| other.addresses.contains(address);
         (self.who, &self.name) == (other.who, &other.name) && self.addresses.iter().all(known)
     }
 
-    /// A connection, which is there when this returns. The address that it was
-    /// made to is the first to be tried from then on.
+    /// Returns an established connection. Its address is the first to be tried from
+    /// then on.
     pub(in crate::transport) fn connect(&mut self, deadline: Deadline) -> Result<Stream> {
         self.connect_from(0, Fault::TimedOut, deadline)
     }
 
     /// Finds out whether the peer is there.
     ///
-    /// A connection that its backlog has no room for, whatever the kernel said,
-    /// would be served later, with nobody at its other end, until the kernel
-    /// sends its end again: so it is taken back.
+    /// The kernel may report a connection that the peer's backlog has no room for.
+    /// The peer would serve it later, after we have left, until the kernel sends
+    /// its end again: so it is taken back.
     pub(in crate::transport) fn probe(&mut self, deadline: Deadline) -> Result<()> {
         let stream = self.connect(deadline)?;
         if self.is_near() && !stream.leave(Deadline::after(Some(REDIAL))) {
-            self.crowd.seen();
+            self.congestion.seen();
         }
         Ok(())
     }
 
-    /// True where the kernel answers for the peer at once.
+    /// Returns whether the kernel answers for the peer at once.
     fn is_near(&self) -> bool {
         self.addresses.first().is_some_and(Address::answers_at_once)
     }
@@ -230,10 +230,10 @@ impl Endpoint {
         let mut last = last;
         for at in from..self.addresses.len() {
             let to = &self.addresses[at];
-            let crowd = &mut self.crowd;
+            let congestion = &mut self.congestion;
             let share = share(deadline, self.addresses.len() - at);
             let attempt = Stream::new(to).map(|stream| {
-                reach(to, stream, true, crowd, share, |stream, answered| {
+                reach(to, stream, true, congestion, share, |stream, answered| {
                     stream.established(answered)
                 })
             });
@@ -248,7 +248,7 @@ impl Endpoint {
         Err(self.unreachable(last))
     }
 
-    /// A socket for the best address, not connected.
+    /// Returns a socket for the best address, not connected.
     pub(in crate::transport) fn socket(&self) -> Result<Stream> {
         match self.addresses.first() {
             Some(to) => {
@@ -258,8 +258,8 @@ impl Endpoint {
         }
     }
 
-    /// A connection over which `head` and `body` were sent, in as few system
-    /// calls as there can be. `socket` is one that [`socket`](Self::socket)
+    /// Returns a connection over which `head` and `body` were sent, in as few system
+    /// calls as possible. `socket` is one that [`socket`](Self::socket)
     /// made, if one was.
     pub(in crate::transport) fn dial(
         &mut self,
@@ -268,7 +268,7 @@ impl Endpoint {
         body: &[u8],
     ) -> Result<Stream> {
         let deadline = Deadline::after(Some(PATIENCE));
-        // One whose descriptor somebody waits on is not exchanged for another.
+        // A caller may wait on the descriptor of a given socket: it is kept.
         let redial = socket.is_none();
         let Some(to) = self.addresses.first() else {
             return Err(self.unreachable(Fault::TimedOut));
@@ -282,9 +282,9 @@ impl Endpoint {
         // last would wait for an answer to those before.
         let long = head.len() + body.len() > 1200;
         let whole_commands = head.is_empty() && body.len() > AHEAD;
-        let (stream, attempt) = if redial && whole_commands && self.crowd.is_there() {
+        let (stream, attempt) = if redial && whole_commands && self.congestion.is_present() {
             let (ahead, rest) = body.split_at(AHEAD);
-            let (stream, reached) = reach_in_crowd(to, stream, share, ahead);
+            let (stream, reached) = reach_congested(to, stream, share, ahead);
             let sent = reached.and_then(|()| {
                 if long {
                     stream.set_nodelay();
@@ -293,8 +293,8 @@ impl Endpoint {
             });
             (stream, sent)
         } else {
-            let crowd = &mut self.crowd;
-            reach(to, stream, redial, crowd, share, |stream, answered| {
+            let congestion = &mut self.congestion;
+            reach(to, stream, redial, congestion, share, |stream, answered| {
                 if long {
                     stream.set_nodelay();
                 }
@@ -312,7 +312,8 @@ impl Endpoint {
         }
     }
 
-    /// The same for a request that may be made twice. It has surely arrived.
+    /// Returns a connection over which a request was sent that may be sent twice.
+    /// It has surely arrived.
     pub(in crate::transport) fn dial_surely(&mut self, head: &[u8], body: &[u8]) -> Result<Stream> {
         let deadline = Deadline::after(Some(PATIENCE));
         loop {
@@ -323,17 +324,17 @@ impl Endpoint {
             {
                 return Ok(stream);
             }
-            self.crowd.seen();
+            self.congestion.seen();
             stream.discard();
         }
     }
 
-    /// Learns from the way to the same peer's other channel that there is a crowd.
+    /// Takes over what is known of the congestion at the same peer's other channel.
     pub(in crate::transport) fn learn_from(&mut self, other: &Self) {
-        self.crowd = self.crowd.or(other.crowd);
+        self.congestion = self.congestion.or(other.congestion);
     }
 
-    /// The same over any but the best address, which failed because of `fault`.
+    /// Sends over any but the best address, which failed because of `fault`.
     fn dial_another(
         &mut self,
         fault: Fault,
@@ -394,7 +395,7 @@ mod tests {
             who: "peer",
             name: "somewhere".to_owned(),
             addresses: addresses.iter().copied().map(Address::Tcp).collect(),
-            crowd: Crowd::default(),
+            congestion: Congestion::default(),
         }
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Getting through to a peer that others get through to as well.
+//! Connects to a peer that many clients connect to at the same moment.
 
 #![forbid(unsafe_code)]
 
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use super::stream::{Address, Fault, Stream};
 use crate::sys::deadline::Deadline;
 
-/// How long a peer on this machine may at first leave a connection unanswered
-/// until it is tried anew; each time twice as long. The kernel itself would ask
-/// again after 1, 3 and 7 s, and in between others take each place in the
-/// peer's backlog that becomes free.
+/// How long a peer on this machine may leave a connection unanswered before it is
+/// tried anew; each further try has twice the time. The kernel would try again
+/// after 1, 3 and 7 s only, and other clients would take each free entry of the
+/// peer's backlog in between.
 pub(super) const REDIAL: Duration = Duration::from_millis(10);
 
-/// The longest of these times. With shorter ones, those who try anew leave no
-/// place to those for whom the kernel does.
+/// The longest of these times. With a shorter one, clients that try anew would
+/// leave no entry of the backlog to those for which the kernel tries.
 const LONGEST: Duration = Duration::from_millis(320);
 
-/// How long the peer counts as crowded after a connection had to be tried anew.
-const CROWD: Duration = Duration::from_secs(10);
+/// How long a peer counts as congested after a connection had to be tried anew.
+const CONGESTED: Duration = Duration::from_secs(10);
 
-/// Connects, and does what comes `first` over the connection: by the time that
-/// it is given, if there is none until then. Where `redial` is set it may come
-/// to be another socket.
+/// Connects, and does what comes `first` over the connection. `first` is given
+/// the time by which the connection must be answered. If `redial` is set, the
+/// socket may be exchanged for another.
 pub(super) fn reach(
     to: &Address,
     mut stream: Stream,
     redial: bool,
-    crowd: &mut Crowd,
+    congestion: &mut Congestion,
     deadline: Deadline,
     first: impl Fn(&Stream, Deadline) -> std::result::Result<(), Fault>,
 ) -> (Stream, std::result::Result<(), Fault>) {
@@ -46,9 +46,9 @@ pub(super) fn reach(
         if done != Err(Fault::TimedOut) || !redial || deadline.is_over() {
             return (stream, done);
         }
-        crowd.seen();
+        congestion.seen();
         if stream.is_connected() {
-            // It was answered after all, in this moment.
+            // The answer came just now.
             let done = first(&stream, deadline);
             return (stream, done);
         }
@@ -59,16 +59,16 @@ pub(super) fn reach(
     }
 }
 
-/// Connects to a crowded peer, and sends the first bytes of a command that have
+/// Connects to a congested peer, and sends the first bytes of a command. They have
 /// surely arrived when this returns.
 ///
-/// Of those who connect at one moment the kernel tells more that they are
-/// connected than the peer's backlog has room for. What they send is thrown
-/// away, and sent again by the kernel after 200 ms, then after twice as long
-/// each time, until it meets a free place: that was seen to take a minute. So
-/// one who was left out tries anew, which it may do as long as nothing was sent
+/// Of the clients that connect at one moment, the kernel tells more that they are
+/// connected than the peer's backlog has room for. What the others send is
+/// discarded, and sent again by the kernel after 200 ms, then after twice as long
+/// each time, until the backlog has room: that was seen to take a minute. So a
+/// client that was left out tries anew. It may do so as long as nothing was sent
 /// that the peer could execute.
-pub(super) fn reach_in_crowd(
+pub(super) fn reach_congested(
     to: &Address,
     mut stream: Stream,
     deadline: Deadline,
@@ -93,21 +93,21 @@ pub(super) fn reach_in_crowd(
     }
 }
 
-/// When others were last seen to compete for a place in the peer's backlog.
+/// When other clients were last seen to compete for the peer's backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Crowd(Option<Instant>);
+pub(super) struct Congestion(Option<Instant>);
 
-impl Crowd {
+impl Congestion {
     pub(super) fn seen(&mut self) {
         self.0 = Some(Instant::now());
     }
 
-    /// The later sight of two.
+    /// Returns the later of the two.
     pub(super) fn or(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }
 
-    pub(super) fn is_there(self) -> bool {
-        self.0.is_some_and(|seen| seen.elapsed() < CROWD)
+    pub(super) fn is_present(self) -> bool {
+        self.0.is_some_and(|seen| seen.elapsed() < CONGESTED)
     }
 }

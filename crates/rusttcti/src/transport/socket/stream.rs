@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One connection: made, written and read with few system calls and a deadline.
+//! One connection, made, written and read with few system calls and a deadline.
 
 #![forbid(unsafe_code)]
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, retry_on_intr};
+use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
     SocketFlags, SocketType, connect, getpeername, recv, send, sendmsg, sendto, shutdown,
     socket_with, sockopt,
 };
 
-use crate::sys::deadline::{self, Deadline};
-use crate::sys::fork;
+use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::descriptors::OwnFd;
 use crate::sys::outq::unacknowledged;
+use crate::sys::poll;
 use crate::transport::patience::SLICE;
 use crate::{Error, ErrorKind};
 
@@ -32,7 +33,7 @@ pub(in crate::transport) enum Address {
     Unix(SocketAddrUnix),
 }
 
-/// What befell a connection.
+/// A failure of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) enum Fault {
     /// The deadline came first.
@@ -42,7 +43,7 @@ pub(in crate::transport) enum Fault {
 }
 
 impl Fault {
-    /// True where there is no connection, or none any more.
+    /// Returns whether there is no connection, or none any more.
     pub(in crate::transport) fn is_lost(self) -> bool {
         matches!(
             self,
@@ -57,15 +58,12 @@ impl Fault {
         )
     }
 
-    /// The error that says `what` could not be done, and why.
+    /// Returns the error that says `what` could not be done, and why.
     pub(in crate::transport) fn error(self, what: String) -> Error {
         match self {
             Self::TimedOut => Error::new(
                 ErrorKind::IoError,
-                format!(
-                    "{what}: no progress within {} s",
-                    deadline::PATIENCE.as_secs()
-                ),
+                format!("{what}: no progress within {} s", PATIENCE.as_secs()),
             ),
             Self::Errno(errno) => {
                 let cause = std::io::Error::from(errno);
@@ -81,7 +79,8 @@ impl Fault {
     }
 }
 
-/// "connection refused", without std's "(os error 111)".
+/// Returns the words of an error, such as "connection refused", without std's "(os
+/// error 111)".
 fn words(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
@@ -98,25 +97,22 @@ impl From<Errno> for Fault {
     }
 }
 
-/// A connected (or connecting) stream socket, which no forked child shares.
+/// A connected (or connecting) stream socket. No forked child shares it, so the
+/// peer sees our close whatever the program forks.
 #[derive(Debug)]
 pub(in crate::transport) struct Stream {
-    /// There until dropped.
-    fd: Option<OwnedFd>,
-    /// Closes the child's copy, so that the peer sees our close whoever forks.
-    inherited: Option<fork::ParentsOnly>,
-    generation: u64,
-    /// False where the descriptor is O_NONBLOCK.
+    fd: OwnFd,
+    /// Whether the descriptor is not O_NONBLOCK.
     blocking: bool,
     /// Whether a blocking read gives up after a slice of time.
     is_sliced: bool,
 }
 
-/// Set where the kernel has no client side of TCP Fast Open.
+/// Whether the kernel has no client side of TCP Fast Open.
 static NO_FAST_OPEN: AtomicBool = AtomicBool::new(false);
 
-/// How often is looked whether what was sent has arrived: some times at once,
-/// for it mostly takes some 20 us, then less and less often between these times.
+/// How `arrived` looks whether what was sent has arrived: so many times at once,
+/// because it mostly takes 20 us, then after pauses between these times.
 const LOOKS: u32 = 30;
 const ARRIVAL: Duration = Duration::from_micros(20);
 const LONG_ARRIVAL: Duration = Duration::from_millis(1);
@@ -125,7 +121,7 @@ const LONG_ARRIVAL: Duration = Duration::from_millis(1);
 const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
 
 impl Address {
-    /// True where a blocking socket can begin to connect without blocking: by
+    /// Returns whether a blocking socket can begin to connect without blocking: by
     /// an empty MSG_FASTOPEN, with which sendto(2) has the MSG_DONTWAIT that
     /// connect(2) lacks. It saves the poll(2) before each read. Used on
     /// loopback alone, so that no middlebox ever sees the TCP option.
@@ -133,8 +129,8 @@ impl Address {
         self.answers_at_once() && !NO_FAST_OPEN.load(Ordering::Relaxed)
     }
 
-    /// True where no answer to a connection means that the peer's backlog has
-    /// no room for it at this moment.
+    /// Returns whether an unanswered connection means that the peer's backlog is full
+    /// at this moment.
     pub(super) fn answers_at_once(&self) -> bool {
         match self {
             Self::Tcp(to) => to.ip().is_loopback(),
@@ -144,7 +140,7 @@ impl Address {
 }
 
 impl Stream {
-    /// A socket for `to`, not yet connected.
+    /// Makes a socket for `to`, not yet connected.
     pub(super) fn new(to: &Address) -> Result<Self> {
         let family = match to {
             Address::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
@@ -154,15 +150,9 @@ impl Stream {
         let blocking = to.connects_aside();
         let mut flags = SocketFlags::CLOEXEC;
         flags.set(SocketFlags::NONBLOCK, !blocking);
-        let mut fd = socket_with(family, SocketType::STREAM, flags, None)?;
-        if fd.as_raw_fd() < 3 {
-            // A program that closed its standard streams still writes to them.
-            fd = fcntl_dupfd_cloexec(&fd, 3)?;
-        }
+        let fd = socket_with(family, SocketType::STREAM, flags, None)?;
         Ok(Self {
-            inherited: Some(fork::ParentsOnly::new(fd.as_raw_fd())),
-            fd: Some(fd),
-            generation: fork::generation(),
+            fd: OwnFd::new(fd)?,
             blocking,
             is_sliced: false,
         })
@@ -185,7 +175,7 @@ impl Stream {
     fn start_aside(&mut self, to: &SocketAddr) -> Result<()> {
         let flags = FAST_OPEN | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match begun(sendto(self.as_fd(), &[], flags, to).map(drop)) {
-            // Neither begun nor failed for a reason that the network has.
+            // The kernel has no Fast Open: no failure of the network.
             Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::PIPE | Errno::NOTCONN) => {
                 NO_FAST_OPEN.store(true, Ordering::Relaxed);
                 self.set_blocking(false)?;
@@ -195,15 +185,15 @@ impl Stream {
         }
     }
 
-    /// Waits for a place in a unix socket's backlog, for which there is no poll.
+    /// Waits for room in a unix socket's backlog, for which there is no poll.
     fn queue_for(&mut self, to: &SocketAddrUnix, deadline: Deadline) -> Result<()> {
         self.set_blocking(true)?;
         loop {
-            let left = deadline.remaining().unwrap_or(deadline::PATIENCE);
+            let left = deadline.remaining().unwrap_or(PATIENCE);
             if left.is_zero() {
                 return Err(Fault::TimedOut);
             }
-            // Each time, or one signal after the other would put the end off.
+            // Set in each round: signals would put the end off otherwise.
             sockopt::set_socket_timeout(
                 self.as_fd(),
                 sockopt::Timeout::Send,
@@ -223,7 +213,8 @@ impl Stream {
         Ok(sockopt::socket_error(self.as_fd())??)
     }
 
-    /// No delay of small writes (Nagle's algorithm); nothing on a unix socket.
+    /// Switches the delay of small writes off (Nagle's algorithm). On a unix socket
+    /// it does nothing.
     pub(in crate::transport) fn set_nodelay(&self) {
         let _ = sockopt::set_tcp_nodelay(self.as_fd(), true);
     }
@@ -261,7 +252,7 @@ impl Stream {
             })
     }
 
-    /// The same, where nothing is sent if the first byte cannot be by
+    /// Writes `head` and `body`. Nothing is sent unless the first byte can be by
     /// `connected`.
     pub(super) fn send_once_connected(
         &self,
@@ -295,8 +286,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Lets what was not sent go when this is dropped: nor would the peer read
-    /// the end of what it does not read.
+    /// Discards what was not sent when this is dropped: a peer that does not read
+    /// would not read the end either.
     pub(super) fn discard(&self) {
         let _ = sockopt::set_socket_linger(self.as_fd(), Some(Duration::ZERO));
     }
@@ -321,7 +312,7 @@ impl Stream {
         Ok(())
     }
 
-    /// True once there is somebody at the other end.
+    /// Returns whether the connection is established.
     pub(super) fn is_connected(&self) -> bool {
         matches!(getpeername(self.as_fd()), Ok(Some(_)))
     }
@@ -360,7 +351,7 @@ impl Stream {
         wait(self, PollFlags::IN, deadline)
     }
 
-    /// Fills `into`; false where the stream ends before.
+    /// Fills `into`. Returns false where the stream ends before.
     pub(in crate::transport) fn recv_whole(
         &self,
         into: &mut [u8],
@@ -376,7 +367,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// True where nothing has come and nobody has hung up.
+    /// Returns whether nothing has come and the peer has not hung up.
     pub(in crate::transport) fn is_quiet(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         loop {
@@ -391,8 +382,8 @@ impl Stream {
         self.as_fd().as_raw_fd()
     }
 
-    /// Ends a connection over which nothing was sent; false where the peer's
-    /// machine, which should have said at once that it knows, did not.
+    /// Ends a connection over which nothing was sent. Returns false where the peer's
+    /// machine did not acknowledge that at once.
     pub(super) fn leave(self, deadline: Deadline) -> bool {
         let _ = shutdown(self.as_fd(), Shutdown::Write);
         let left = self.arrived(deadline).is_ok();
@@ -404,7 +395,7 @@ impl Stream {
 
     /// Ends the connection for every process that has a copy of it.
     pub(in crate::transport) fn end(self) {
-        if self.generation == fork::current() {
+        if self.fd.is_open() {
             let _ = shutdown(self.as_fd(), Shutdown::Both);
         }
     }
@@ -412,24 +403,7 @@ impl Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.fd {
-            Some(fd) => fd.as_fd(),
-            None => unreachable!("taken by the drop alone"),
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let (inherited, fd) = (self.inherited.take(), self.fd.take());
-        if self.generation == fork::current() {
-            // In this order, as ParentsOnly asks for.
-            drop(inherited);
-            drop(fd);
-        } else {
-            // A forked child: closed already, and the number may be another's.
-            std::mem::forget((inherited, fd));
-        }
+        self.fd.as_fd()
     }
 }
 
@@ -442,9 +416,8 @@ fn begun(done: rustix::io::Result<()>) -> rustix::io::Result<()> {
 }
 
 fn wait(stream: &Stream, flags: PollFlags, deadline: Deadline) -> Result<()> {
-    match deadline::wait(stream.as_fd(), flags, deadline) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::TryAgain => Err(Fault::TimedOut),
-        Err(_) => Err(Fault::Errno(Errno::IO)),
+    match poll::one(stream.as_fd(), flags, deadline)? {
+        true => Ok(()),
+        false => Err(Fault::TimedOut),
     }
 }

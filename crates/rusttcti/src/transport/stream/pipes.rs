@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::ioctl_fionbio;
 
-use crate::sys::deadline::{self, Deadline};
+use crate::sys::deadline::Deadline;
+use crate::sys::poll;
 
 /// How long a write waits for room in its pipe. A [`Stream`](super::Stream) polls
 /// one descriptor, and that is the one to read from.
@@ -63,8 +64,10 @@ const ROOM: Duration = Duration::from_millis(10);
 ///     }
 /// }
 ///
-/// let mut tpm = Process::start(&mut Command::new("cat"))?; // says what it hears
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])?;
+/// // A process that answers its first command with TPM_RC_SUCCESS.
+/// let script = r"head -c 12 >/dev/null; printf '\200\001\0\0\0\012\0\0\0\0'";
+/// let mut tpm = Process::start(Command::new("sh").args(["-c", script]))?;
+/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // GetRandom
 /// assert_eq!(tpm.receive(&mut [0; 4096], None)?, 10);
 /// tpm.finalize()?;
 /// # Ok::<(), rusttcti::Error>(())
@@ -109,9 +112,9 @@ impl<R, W: Write + AsFd> Write for Pipes<R, W> {
         match self.writer.write(bytes) {
             Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
                 let soon = Deadline::after(Some(ROOM));
-                match deadline::wait(self.writer.as_fd(), PollFlags::OUT, soon) {
-                    Ok(()) => self.writer.write(bytes),
-                    Err(_) => Err(full),
+                match poll::one(self.writer.as_fd(), PollFlags::OUT, soon) {
+                    Ok(true) => self.writer.write(bytes),
+                    Ok(false) | Err(_) => Err(full),
                 }
             }
             written => written,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The one connection that all contexts of a process have to a swtpm which they
-//! use with `persistent=1`. A context borrows it from `transmit` to the
-//! response; what it doesn't give back whole is closed.
+//! The connection to a swtpm that all contexts of a process share with
+//! `persistent=1`. A context borrows it from `transmit` to the response; a
+//! connection that it cannot give back in order is closed.
 
 #![forbid(unsafe_code)]
 
@@ -9,45 +9,44 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::sys::locks::Mutex;
-
 use crate::sys::deadline::{Deadline, PATIENCE};
-use crate::sys::fork;
+use crate::sys::fork::{Generation, PerGeneration};
+use crate::sys::locks::Mutex;
 use crate::transport::socket::{Endpoint, Stream};
 use crate::{Error, ErrorKind, Result};
 
-/// A connection that was idle for longer is looked at before it is used: swtpm
-/// may have been restarted, or have said something that nobody asked for. In a
-/// busy one that look, a system call each time, is saved.
+/// A connection that was idle for longer is checked before it is used: swtpm may
+/// have been restarted, or have sent something unasked. A busy connection saves
+/// that system call.
 const IDLE: Duration = Duration::from_millis(1);
 
-/// The connections of this process, in a list for each process that there was:
-/// a forked child finds its own unlocked, whatever its parent's threads did.
-static LISTS: [Mutex<Vec<Weak<Shared>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+/// The connections of this process.
+static CONNECTIONS: PerGeneration<Mutex<Vec<Weak<Shared>>>> =
+    PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 #[derive(Debug)]
 pub(super) struct Shared {
     endpoint: Endpoint,
-    generation: u64,
+    generation: Generation,
     wire: Mutex<Wire>,
     returned: Condvar,
 }
 
 #[derive(Debug)]
 struct Wire {
-    /// There unless it is lent or lost.
+    /// `None` while it is lent, and after it was lost.
     stream: Option<Stream>,
     lent: bool,
-    /// How many threads wait for it: to wake none is a system call, too.
+    /// How many threads wait for it: waking costs a system call even if none does.
     waiting: usize,
     used: Instant,
 }
 
 impl Shared {
-    /// This process's connection to `endpoint`; made if there is none.
+    /// Returns this process's connection to `endpoint`, and makes it if there is none.
     pub(super) fn of(endpoint: &Endpoint) -> Result<Arc<Self>> {
-        let generation = fork::generation();
-        let list = &LISTS[generation as usize % LISTS.len()];
+        let generation = Generation::current();
+        let list = CONNECTIONS.of(generation);
         let known = |list: &Vec<Weak<Self>>| {
             list.iter()
                 .filter_map(Weak::upgrade)
@@ -109,7 +108,7 @@ impl Shared {
         sent
     }
 
-    /// The connection, if there is one that works.
+    /// Borrows the connection. Returns `None` where there is none that works.
     fn borrow(&self) -> Result<Option<Stream>> {
         let mut wire = self.wire.lock();
         if wire.lent {
@@ -143,7 +142,7 @@ impl Shared {
         Ok(Some(stream))
     }
 
-    /// Takes the connection back; `None` where it is no use any more.
+    /// Takes the connection back; `None` for one that cannot be used any more.
     pub(super) fn give_back(&self, stream: Option<Stream>) {
         let mut wire = self.wire.lock();
         wire.stream = stream;
@@ -156,7 +155,7 @@ impl Shared {
         }
     }
 
-    /// The descriptor of the connection while it is not lent.
+    /// Returns the descriptor of the connection while it is not lent.
     pub(super) fn raw_fd(&self) -> Result<RawFd> {
         match &self.wire.lock().stream {
             Some(stream) => Ok(stream.raw_fd()),
@@ -173,9 +172,9 @@ impl Drop for Shared {
         if let Some(stream) = self.wire.get_mut().stream.take() {
             stream.end();
         }
-        // What the list keeps would outlive this library. Not waited for: this
-        // may be another thread's doing while that one looks at the list.
-        if let Some(mut list) = LISTS[self.generation as usize % LISTS.len()].try_lock() {
+        // An entry that stays would outlive this library. The lock is not waited
+        // for: its holder may be the thread that drops this.
+        if let Some(mut list) = CONNECTIONS.of(self.generation).try_lock() {
             list.retain(|shared| shared.strong_count() > 0);
             if list.is_empty() {
                 *list = Vec::new();
@@ -184,14 +183,14 @@ impl Drop for Shared {
     }
 }
 
-/// A new connection, over which the command was sent.
+/// Returns a new connection over which the command was sent.
 fn renew(endpoint: &mut Endpoint, command: &[u8], deadline: Deadline) -> Result<Stream> {
     let stream = connect(endpoint, deadline)?;
     endpoint.send(&stream, &[], command, deadline)?;
     Ok(stream)
 }
 
-/// A connection that is read in one system call and written without delay.
+/// Returns a connection that is read in one system call and written without delay.
 fn connect(endpoint: &mut Endpoint, deadline: Deadline) -> Result<Stream> {
     let mut stream = endpoint.connect(deadline)?;
     stream.set_nodelay();

@@ -23,8 +23,9 @@ use rustix::io::Errno;
 use tpm_tis::{Bus, Tis};
 
 use crate::sys::deadline::Deadline;
+use crate::sys::fork::Generation;
 use crate::sys::locks::Mutex;
-use crate::sys::{fork, log};
+use crate::sys::log;
 use crate::wire::{Command, CommandCode, DurationClass, Header};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 use clock::SystemClock;
@@ -56,7 +57,7 @@ pub(super) struct Chip<B> {
     path: String,
     open: Open<B>,
     /// Which process this belongs to.
-    generation: u64,
+    generation: Generation,
     /// None after the device went away, until the next command opens it anew.
     link: Option<Link<B>>,
     locality: u8,
@@ -87,7 +88,7 @@ impl<B> fmt::Debug for Chip<B> {
 
 /// Cancels the command that a chip executes.
 struct Canceller<B> {
-    generation: u64,
+    generation: Generation,
     path: String,
     tis: Arc<Mutex<Tis<B, SystemClock>>>,
 }
@@ -98,7 +99,7 @@ where
     B::Error: BusError,
 {
     fn cancel(&self) -> Result<()> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         let cancelled = self.tis.lock().cancel();
         cancelled.map_err(|error| told(&self.path, "cannot cancel the command at", error))
     }
@@ -114,7 +115,7 @@ where
         let mut chip = Self {
             path: path.to_owned(),
             open,
-            generation: fork::generation(),
+            generation: Generation::current(),
             link: None,
             locality: 0,
             timer: None,
@@ -151,7 +152,7 @@ where
     }
 
     pub(super) fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         self.ready = None;
         if self.link.is_none() {
             self.connect()?;
@@ -175,7 +176,7 @@ where
         response: &mut [u8],
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         if self.ready.is_none() {
             self.wait(Deadline::after(timeout))?;
         }
@@ -271,7 +272,7 @@ where
     }
 
     pub(super) fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         if self.timer.is_none() {
             self.timer = Some(Timer::new()?);
             self.arm()?;
@@ -280,7 +281,7 @@ where
     }
 
     pub(super) fn set_locality(&mut self, locality: u8) -> Result<()> {
-        fork::check(self.generation)?;
+        self.generation.check()?;
         if let Some(link) = &self.link {
             let set = link.tis.lock().set_locality(locality);
             set.map_err(|error| told(&self.path, "cannot set the locality of the TPM at", error))?;
@@ -294,7 +295,7 @@ where
         let Some(link) = self.link.take() else {
             return Ok(());
         };
-        if fork::check(self.generation).is_err() {
+        if !self.generation.is_current() {
             // The parent goes on with it.
             std::mem::forget(link);
             return Ok(());

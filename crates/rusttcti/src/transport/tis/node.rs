@@ -36,7 +36,7 @@ impl Node {
             match rustix::fs::open(path, flags, Mode::empty()) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(why(path, kind, errno)),
-                Ok(fd) => break OwnFd::new(fd)?,
+                Ok(fd) => break OwnFd::new(fd).map_err(std::io::Error::from)?,
             }
         };
         let stat = rustix::fs::fstat(&fd).map_err(std::io::Error::from)?;

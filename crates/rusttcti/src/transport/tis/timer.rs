@@ -21,8 +21,8 @@ pub(super) struct Timer(OwnFd);
 impl Timer {
     pub(super) fn new() -> Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let fd = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(std::io::Error::from)?;
-        Ok(Self(OwnFd::new(fd)?))
+        let fd = timerfd_create(TimerfdClockId::Monotonic, flags).and_then(OwnFd::new);
+        Ok(Self(fd.map_err(std::io::Error::from)?))
     }
 
     /// Has it go off once, after `time`.

@@ -10,10 +10,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex};
 
-use super::{Child, Manner, News, Pipes, Shared, event, failed, signal};
+use super::{Child, Manner, News, Pipes, Shared, event, failed};
 use crate::Result;
 use crate::sys::descriptors::OwnFd;
-use crate::sys::fork;
+use crate::sys::fork::Generation;
 
 thread_local! {
     static NEXT: RefCell<VecDeque<StandIn>> = const { RefCell::new(VecDeque::new()) };
@@ -60,14 +60,14 @@ fn start(child: StandIn) -> Result<Child> {
         stop: event()?,
     });
     if has_ended {
-        signal(&shared.told);
+        shared.told.set();
     }
     Ok(Child {
-        generation: fork::generation(),
+        generation: Generation::current(),
         pipes: Some(Pipes {
-            stdin: OwnFd::new(child.stdin)?,
-            _no_sigpipe: OwnFd::new(child.their_stdin)?,
-            stdout: OwnFd::new(child.stdout)?,
+            stdin: OwnFd::new(child.stdin).map_err(failed)?,
+            _no_sigpipe: OwnFd::new(child.their_stdin).map_err(failed)?,
+            stdout: OwnFd::new(child.stdout).map_err(failed)?,
         }),
         shared,
         thread: None,

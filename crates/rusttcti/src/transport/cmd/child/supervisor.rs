@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The thread beside a command: from its start to its end.
+//! The thread beside a command, from the command's start to its end.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
@@ -15,18 +15,19 @@ use rustix::process::{
 };
 
 use super::{Manner, Shared};
+use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::above_stdio;
-use crate::sys::spawn;
+use crate::sys::{poll, spawn};
 
 /// How long a process has after each request to end.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long SIGKILL may take: a process in a system call that the kernel does
-/// not interrupt is left behind then.
+/// How long SIGKILL may take. A process in a system call that the kernel does not
+/// interrupt is left behind then.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-/// How often is looked at a process where the kernel has no pidfd (before 5.3).
+/// How often a process is looked at where the kernel has no pidfd (before 5.3).
 const TICK: Duration = Duration::from_millis(10);
 
-/// What the process gets.
+/// The process's command and its ends of the pipes.
 pub(super) struct Theirs {
     pub(super) command: String,
     pub(super) stdin: OwnedFd,
@@ -34,7 +35,7 @@ pub(super) struct Theirs {
     pub(super) stderr: OwnedFd,
 }
 
-/// The thread.
+/// Runs the process until its end.
 pub(super) fn run(theirs: Theirs, stderr: OwnedFd, shared: &Shared) {
     let Theirs {
         command,
@@ -53,8 +54,8 @@ pub(super) fn run(theirs: Theirs, stderr: OwnedFd, shared: &Shared) {
     let mut messages = Messages::new(stderr);
     let status = watch(pid, &mut messages, shared);
     messages.last_words();
-    // Whom the shell left behind. It is not reaped yet, or was just now, so
-    // that the group's number is still its own.
+    // Ends processes that the shell left behind. The shell is not reaped yet, or
+    // was just now, so the group's number is not another's.
     let _ = kill_process_group(pid, Signal::KILL);
     let status = match waitid(
         WaitId::Pid(pid),
@@ -72,19 +73,19 @@ pub(super) fn run(theirs: Theirs, stderr: OwnedFd, shared: &Shared) {
     shared.tell(|news| news.ended = Some(ended));
 }
 
-/// What is to be done next about a process that goes on.
+/// The next step towards a process that runs.
 enum Next {
-    /// Nothing, until its owner says so.
+    /// None, until its owner asks for an end.
     Run,
-    /// SIGTERM, then.
+    /// SIGTERM at this time.
     Terminate(Instant),
-    /// SIGKILL, then.
+    /// SIGKILL at this time.
     Kill(Instant),
-    /// Leave it, then.
+    /// Leave it at this time.
     GiveUp(Instant),
 }
 
-/// Serves the process until its end; its status, if that can be known.
+/// Serves the process until its end. Returns its status, if that can be known.
 fn watch(pid: Pid, messages: &mut Messages, shared: &Shared) -> Option<WaitIdStatus> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty());
     let pidfd = pidfd.and_then(above_stdio).ok();
@@ -129,7 +130,7 @@ fn watch(pid: Pid, messages: &mut Messages, shared: &Shared) -> Option<WaitIdSta
     }
 }
 
-/// Waits until something happens; true where the owner wants an end.
+/// Waits until something happens. Returns whether the owner asks for an end.
 fn wait(
     pidfd: Option<&OwnedFd>,
     messages: &Messages,
@@ -140,7 +141,7 @@ fn wait(
     let mut fds = Vec::with_capacity(3);
     fds.extend(messages.awaited());
     fds.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-    // Once it is asked for it stays readable, and is no news.
+    // It stays readable once an end was asked for.
     let running = matches!(next, Next::Run);
     if running {
         fds.push(PollFd::new(&shared.stop, PollFlags::IN));
@@ -149,17 +150,15 @@ fn wait(
         (None, left) => Some(left.map_or(TICK, |left| left.min(TICK))),
         (Some(_), left) => left,
     };
-    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-    if poll(&mut fds, timeout.as_ref()).is_err() {
-        // Nothing that could be waited for better; all signals are blocked.
+    if poll::any(&mut fds, Deadline::after(left)).is_err() {
+        // No memory: all signals are blocked, so it is no interruption.
         std::thread::sleep(TICK);
         return false;
     }
     running && fds.last().is_some_and(|stop| !stop.revents().is_empty())
 }
 
-/// What the process says on its standard error: passed on to ours, and the last
-/// line of it kept.
+/// The process's standard error: passed on to ours, and its last line kept.
 struct Messages {
     from: Option<OwnedFd>,
     /// Read, and not yet passed on.
@@ -170,9 +169,9 @@ struct Messages {
 }
 
 impl Messages {
-    /// What of a line is kept.
+    /// How many bytes of a line are kept.
     const LONGEST: usize = 500;
-    /// A pipe that shows it can be written to takes as much without waiting.
+    /// How much a pipe takes without waiting once it can be written to.
     const ATOM: usize = 4096;
 
     fn new(from: OwnedFd) -> Self {
@@ -184,7 +183,7 @@ impl Messages {
         }
     }
 
-    /// What there is to wait for: room in our standard error, or a message.
+    /// Returns what to wait for: room in our standard error, or a message.
     fn awaited(&self) -> Option<PollFd<'_>> {
         if self.waiting.is_empty() {
             let from = self.from.as_ref()?;
@@ -196,20 +195,18 @@ impl Messages {
         ))
     }
 
-    /// Passes on, and reads, what can be without waiting. True if it did.
+    /// Passes on, or reads, what it can without waiting. Returns whether it did.
     fn relay(&mut self) -> bool {
         let Some(mut fd) = self.awaited() else {
             return false;
         };
-        let now = Timespec::default();
-        let ready = poll(std::slice::from_mut(&mut fd), Some(&now));
-        if !matches!(ready, Ok(1)) {
+        if poll::any(std::slice::from_mut(&mut fd), Deadline::Now) != Ok(true) {
             return false;
         }
         if self.waiting.is_empty() {
             self.read();
         } else {
-            // Whether it can be written or not: this thread has SIGPIPE blocked.
+            // A failure is ignored, and this thread has SIGPIPE blocked.
             let _ = rustix::io::write(rustix::stdio::stderr(), &self.waiting);
             self.waiting.clear();
         }
@@ -240,15 +237,15 @@ impl Messages {
         }
     }
 
-    /// Passes on what was said before the end.
+    /// Passes on what the process wrote before its end.
     fn last_words(&mut self) {
-        // Whoever still writes after this many rounds does not end.
+        // A process that still writes after this many rounds does not end.
         for _ in 0..64 {
             if !self.relay() {
                 if self.waiting.is_empty() {
                     return;
                 }
-                // Our standard error takes nothing; the last line is wanted still.
+                // Our standard error takes nothing; the last line is still needed.
                 self.waiting.clear();
             }
         }

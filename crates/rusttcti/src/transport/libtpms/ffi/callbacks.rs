@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What libtpms calls: it asks for a locality and stores its permanent state.
-//! No pointer of ours comes along: during each call into libtpms a thread-local
-//! one says whose TPM it is.
+//! The functions that libtpms calls: it asks for a locality and stores its
+//! permanent state. They get no pointer of ours: a thread-local one names the TPM
+//! during each call into libtpms.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_uchar};
@@ -27,16 +27,16 @@ pub(super) struct Callbacks {
     io_getphysicalpresence: unsafe extern "C" fn(*mut c_uchar, u32) -> u32,
 }
 
-/// What the callbacks of a TPM read and write.
+/// The data that a TPM's callbacks read and write.
 #[derive(Debug, Default)]
 pub(super) struct Host {
     /// The locality of the command that runs.
     pub(super) locality: Cell<u8>,
     /// The permanent state as the TPM last asked to store it.
     pub(super) permanent: RefCell<Vec<u8>>,
-    /// How often it asked.
+    /// How often the TPM asked to store it.
     pub(super) stores: Cell<u64>,
-    /// True where there is a state: libtpms then never makes up a new TPM.
+    /// Whether there is a state: libtpms then never makes a new TPM.
     pub(super) has_state: Cell<bool>,
 }
 
@@ -73,7 +73,7 @@ extern "C" fn nothing_to_do() -> u32 {
     0
 }
 
-/// Gives back what was stored: a new TPM is read again after it was made.
+/// Returns what was stored: libtpms reads a new TPM again after it made it.
 unsafe extern "C" fn load(
     data: *mut *mut c_uchar,
     length: *mut u32,
@@ -129,8 +129,8 @@ unsafe extern "C" fn store(data: *const c_uchar, length: u32, _: u32, name: *con
         // SAFETY: libtpms passes `length` bytes that it owns during the call.
         permanent.extend_from_slice(unsafe { std::slice::from_raw_parts(data, length as usize) });
         host.stores.set(host.stores.get() + 1);
-        // Never a failure, after which the TPM would be in failure mode until
-        // it is reset: the caller writes, and keeps what it cannot write.
+        // Never a failure: the TPM would be in failure mode until it is reset. The
+        // caller writes the file, and tries again where it cannot.
         0
     })
 }

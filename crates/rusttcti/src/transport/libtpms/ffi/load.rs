@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libloading::os::unix as loader;
 
@@ -35,8 +36,8 @@ pub(super) struct Loaded {
     _library: Handle,
 }
 
-/// A library that is loaded until this is dropped. No fork comes between the
-/// steps of either.
+/// A library that is loaded until this is dropped. No fork comes in between while
+/// it is loaded or unloaded.
 pub(super) struct Handle(ManuallyDrop<loader::Library>);
 
 impl Handle {
@@ -44,7 +45,7 @@ impl Handle {
     /// As for dlopen(3): the library's initialisers are run.
     unsafe fn open(path: &Path, flags: c_int) -> std::result::Result<Self, libloading::Error> {
         // SAFETY: the caller's.
-        let library = fork::whole(|| unsafe { loader::Library::open(Some(path), flags) });
+        let library = fork::without_fork(|| unsafe { loader::Library::open(Some(path), flags) });
         library.map(|library| Self(ManuallyDrop::new(library)))
     }
 }
@@ -60,7 +61,7 @@ impl std::ops::Deref for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: it is not used again.
-        fork::whole(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+        fork::without_fork(|| unsafe { ManuallyDrop::drop(&mut self.0) });
     }
 }
 
@@ -185,14 +186,19 @@ impl Plain {
     pub(in super::super) fn file(&self) -> Option<PathBuf> {
         // SAFETY: only its address is used.
         let symbol = unsafe { self.0.get::<unsafe extern "C" fn()>(b"TPMLIB_MainInit\0") }.ok()?;
-        let name = information(*symbol as *const c_void)?.dli_fname;
-        if name.is_null() {
-            return None;
-        }
-        // SAFETY: a C string that lives as long as the library is loaded.
-        let name = unsafe { CStr::from_ptr(name) };
-        Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+        file_of(*symbol as *const c_void)
     }
+}
+
+/// Returns the file of the loaded library that an address is in.
+fn file_of(address: *const c_void) -> Option<PathBuf> {
+    let name = information(address)?.dli_fname;
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: a C string that lives as long as the library is loaded.
+    let name = unsafe { CStr::from_ptr(name) };
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
 impl Loaded {
@@ -200,6 +206,24 @@ impl Loaded {
     fn base(&self) -> Option<usize> {
         Some(information(self.version as *const c_void)?.dli_fbase as usize)
     }
+}
+
+/// Keeps the library that this code is part of loaded until the process ends: a
+/// later dlclose(3) neither unmaps it nor runs its destructors. In a program that
+/// this code is linked into there is nothing to do.
+pub(super) fn keep_loaded() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let Some(path) = file_of((&raw const DONE).cast()) else {
+        return;
+    };
+    let flags = libc::RTLD_NOLOAD | libc::RTLD_NODELETE | libc::RTLD_LAZY;
+    // SAFETY: nothing is loaded: the loader finds what it has under the name that
+    // it gave.
+    let library = unsafe { Handle::open(&path, flags) };
+    std::mem::forget(library);
 }
 
 /// The size of a page of memory in bytes. (rustix's own way to it reads memory

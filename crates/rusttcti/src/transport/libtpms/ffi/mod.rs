@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! libtpms itself: the functions of one loaded copy of the library, made safe.
-//! All of this transport's `unsafe` is in this folder.
+//! Makes the functions of one loaded copy of libtpms safe. All of this transport's
+//! `unsafe` is in this folder.
 //!
 //! libtpms keeps a TPM in its global variables, so that there is one TPM per
 //! loaded copy, and one call into it at a time ([`Library`] is used through
@@ -18,8 +18,8 @@ use std::sync::Arc;
 use self::callbacks::{CALLBACKS, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
 pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
+use self::openssl::ContextGuard;
 use crate::sys::fork;
-use crate::transport::libtpms::ffi::openssl::Lease;
 use crate::{Error, ErrorKind, Result};
 
 /// `TPMLIB_TPM_VERSION_2`.
@@ -29,16 +29,16 @@ pub(super) const TPM_RESOURCES: u32 = 21;
 /// What libtpms is told to print to: no descriptor has this number.
 const NOWHERE: c_int = c_int::MAX;
 
-/// What a function of libtpms comes to: a value, or its result code.
+/// The result of a function of libtpms: a value, or its result code.
 pub(super) type Called<T> = std::result::Result<T, u32>;
 
 /// The parts of a TPM's state, as `enum TPMLIB_StateType` numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Part {
-    /// What outlives a power cycle.
+    /// All that outlives a power cycle.
     Permanent = 1,
-    /// All else of a running TPM.
+    /// All else that a running TPM has.
     Volatile = 2,
 }
 
@@ -59,7 +59,7 @@ impl Canceller {
 /// One copy of the library: one TPM.
 pub(super) struct Library {
     loaded: Arc<Loaded>,
-    openssl: Option<Lease>,
+    openssl: Option<ContextGuard>,
     host: Box<Host>,
     /// The command, because libtpms decrypts parameters where they lie.
     command: Vec<u8>,
@@ -68,8 +68,8 @@ pub(super) struct Library {
     running: bool,
 }
 
-// SAFETY: libtpms keeps nothing per thread, and what `response` points to is
-// this value's.
+// SAFETY: libtpms keeps nothing per thread, and this value owns what `response`
+// points to.
 unsafe impl Send for Library {}
 
 impl Library {
@@ -77,7 +77,7 @@ impl Library {
     fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
         let library = Self {
-            openssl: Lease::new()?,
+            openssl: ContextGuard::new()?,
             host: Box::default(),
             command: Vec::new(),
             response: Response::NONE,
@@ -101,27 +101,23 @@ impl Library {
         Ok(library)
     }
 
-    /// Makes a call, with an OpenSSL of its own and its callbacks served. It
-    /// fails while another thread ends the process.
+    /// Makes a call that needs no part of this value mutably.
     fn enter(&self, call: impl FnOnce(&Loaded) -> u32) -> u32 {
-        self.host.called(|| match &self.openssl {
-            Some(openssl) => openssl.enter(|| call(&self.loaded)).unwrap_or(TPM_FAIL),
-            None => call(&self.loaded),
-        })
+        enter(&self.host, self.openssl.as_ref(), || call(&self.loaded))
     }
 
-    /// The OpenSSL that it computes with, where it has one of its own.
-    pub(super) fn openssl(&self) -> Option<Lease> {
-        self.openssl.as_ref().map(Lease::again)
+    /// Returns another use of the OpenSSL context that it computes with, if any.
+    pub(super) fn openssl(&self) -> Option<ContextGuard> {
+        self.openssl.as_ref().map(ContextGuard::again)
     }
 
-    /// From now on this value does nothing with OpenSSL, which may be gone
-    /// where the process ends. Reading the state needs none.
+    /// Keeps this value away from OpenSSL from now on, which may be gone where the
+    /// process ends. Reading the state needs none.
     pub(super) fn forget_openssl(&mut self) {
         std::mem::forget(self.openssl.take());
     }
 
-    /// Where libtpms prints to: a file, or nowhere.
+    /// Sets where libtpms prints to: a file, or nowhere.
     pub(super) fn print_to(&self, file: Option<&OwnedFd>) {
         let fd = file.map_or(NOWHERE, |file| file.as_raw_fd());
         // SAFETY: it takes a number.
@@ -185,9 +181,9 @@ impl Library {
     /// # Errors
     /// libtpms's result code.
     pub(super) fn power_on(&mut self) -> Called<()> {
-        // It calls srand(3) and rand(3), under a lock of glibc's that a child,
-        // if it were forked then, would find taken for ever.
-        let rc = fork::whole(|| {
+        // It calls srand(3) and rand(3), under a lock of glibc's. A child forked
+        // meanwhile would find that taken for ever.
+        let rc = fork::without_fork(|| {
             // SAFETY: the library is loaded, and its TPM is off.
             self.enter(|loaded| unsafe { (loaded.main_init)() })
         });
@@ -220,6 +216,7 @@ impl Library {
     ///
     /// # Errors
     /// libtpms's result code, where there is no response at all.
+    #[inline(always)]
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
         self.command.clear();
         if self.command.try_reserve(command.len()).is_err() {
@@ -228,10 +225,11 @@ impl Library {
         self.command.extend_from_slice(command);
         self.host.locality.set(locality);
         let (bytes, length) = (self.command.as_mut_ptr(), self.command.len());
-        let mut response = std::mem::replace(&mut self.response, Response::NONE);
-        // SAFETY: so many bytes, for libtpms to write to.
-        let rc = self.enter(|loaded| unsafe { response.fill(loaded, bytes, length) });
-        self.response = response;
+        let response = &mut self.response;
+        let rc = enter(&self.host, self.openssl.as_ref(), || {
+            // SAFETY: so many bytes, for libtpms to write to.
+            unsafe { response.fill(&self.loaded, bytes, length) }
+        });
         if rc == 0 { Ok(()) } else { Err(rc) }
     }
 
@@ -242,10 +240,20 @@ impl Library {
     }
 }
 
-/// Where libtpms puts responses.
+/// Makes a call, with OpenSSL's context of our own if there is one, and its
+/// callbacks served. Fails while another thread ends the process.
+#[inline(always)]
+fn enter(host: &Host, openssl: Option<&ContextGuard>, call: impl FnOnce() -> u32) -> u32 {
+    host.called(|| match openssl {
+        Some(openssl) => openssl.enter(call).unwrap_or(TPM_FAIL),
+        None => call(),
+    })
+}
+
+/// A buffer that libtpms puts responses into.
 struct Response {
-    /// From malloc(3), or NULL; made, and made larger, by libtpms.
-    place: *mut c_uchar,
+    /// From malloc(3), or NULL; libtpms allocates it, and enlarges it.
+    buffer: *mut c_uchar,
     capacity: u32,
     /// 0 where there is no response.
     size: u32,
@@ -253,7 +261,7 @@ struct Response {
 
 impl Response {
     const NONE: Self = Self {
-        place: ptr::null_mut(),
+        buffer: ptr::null_mut(),
         capacity: 0,
         size: 0,
     };
@@ -265,15 +273,15 @@ impl Response {
     #[inline(always)]
     unsafe fn fill(&mut self, loaded: &Loaded, command: *mut c_uchar, length: usize) -> u32 {
         let Self {
-            place,
+            buffer,
             capacity,
             size,
         } = self;
         *size = 0;
         // SAFETY: the caller's; a buffer of `capacity` bytes as libtpms wants it.
-        let rc = unsafe { (loaded.process)(place, size, capacity, command, length as u32) };
+        let rc = unsafe { (loaded.process)(buffer, size, capacity, command, length as u32) };
         let rc = match rc {
-            0 if place.is_null() || *size > *capacity => TPM_FAIL,
+            0 if buffer.is_null() || *size > *capacity => TPM_FAIL,
             rc => rc,
         };
         if rc != 0 {
@@ -289,14 +297,14 @@ impl Response {
         }
         // SAFETY: `fill` made sure that there are so many; libtpms touches them
         // in the next command only, which takes `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.place, self.size as usize) }
+        unsafe { std::slice::from_raw_parts(self.buffer, self.size as usize) }
     }
 }
 
 impl Drop for Response {
     fn drop(&mut self) {
         // SAFETY: NULL or from malloc(3), and freed once.
-        unsafe { libc::free(self.place.cast()) };
+        unsafe { libc::free(self.buffer.cast()) };
     }
 }
 

@@ -5,27 +5,48 @@
 . "$(dirname "$0")/lib.sh"
 
 start=$SECONDS
-failed=()
+work_in
+failures="$work/failures"
 # What a next build could go on from is more than half of a target folder.
 export CARGO_INCREMENTAL=0
 
 # try NAME COMMAND...: a step, after a failure of which the others follow, so that
 # one run tells all failures.
 try() {
-    if ! step "$@"; then failed+=("$1"); fi
+    if ! step "$@"; then echo "$1" >>"$failures"; fi
 }
 
 # must NAME COMMAND...: a step without which those after it mean nothing.
 must() {
-    local before=${#failed[@]}
     try "$@"
-    if [ "${#failed[@]}" -gt "$before" ]; then finish; fi
+    if [ -e "$failures" ] && grep -qxF "$1" "$failures"; then finish; fi
+}
+
+# beside FUNCTION: begins with steps that go on beside the next ones: in a group of
+# processes of their own, for `tidy`.
+beside=''
+beside() {
+    set -m
+    "$1" >"$work/beside" 2>&1 </dev/null &
+    beside=$!
+    set +m
+}
+
+# together: waits for the end of these steps, and shows what they printed.
+together() {
+    wait "$beside" || echo "$me" >>"$failures"
+    beside=''
+    cat "$work/beside"
+}
+
+tidy() {
+    if [ -n "$beside" ]; then kill -- "-$beside" 2>/dev/null || true; fi
 }
 
 finish() {
     echo
-    if [ "${#failed[@]}" -gt 0 ]; then
-        echo "check: FAILED after $((SECONDS - start)) s: ${failed[*]}"
+    if [ -e "$failures" ]; then
+        echo "check: FAILED after $((SECONDS - start)) s: $(paste -sd , "$failures")"
         exit 1
     fi
     echo "check: everything passed in $((SECONDS - start)) s"
@@ -34,7 +55,8 @@ finish() {
 
 run_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --workspace --no-fail-fast
+        # Many tests wait most of their time.
+        cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1))
     else
         scripts/each-test.sh
     fi
@@ -71,29 +93,48 @@ guest() {
     fi
 }
 
+# The module as it is installed, which tests use, and what needs no compiler.
+module_and_formats() {
+    try "build and staged install" install_into "$work/stage"
+    try format cargo fmt --all --check
+    try "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
+    for example in examples/*/Cargo.toml; do
+        try "format of $(dirname "$example")" cargo fmt --check --manifest-path "$example"
+    done
+    try "examples/ftdi-module compiles" env CARGO_PROFILE_DEV_DEBUG=0 cargo check --quiet \
+        --manifest-path examples/ftdi-module/Cargo.toml --target-dir "$(target_folder tmp/crates)"
+    try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
+        scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
+        tests/device/guest-init tests/programs/commands.sh
+}
+
+lints_and_tests() {
+    try clippy cargo clippy --locked --workspace --all-targets -- -D warnings
+    try "clippy, without features" \
+        cargo clippy --locked -p rusttcti --lib --no-default-features -- -D warnings
+    try documentation \
+        env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+    must "tests compile" cargo test --locked --workspace --no-run --quiet
+}
+
+uses() {
+    try "real programs over the module" scripts/check-apps.sh
+    cinstall
+    packages
+    guest
+}
+
 must setup scripts/setup.sh check
-try format cargo fmt --all --check
-try "format of fuzz" cargo fmt --check --manifest-path fuzz/Cargo.toml
-for example in examples/*/Cargo.toml; do
-    try "format of $(dirname "$example")" cargo fmt --check --manifest-path "$example"
-done
-try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
-    scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
-    tests/device/guest-init tests/programs/commands.sh
-try clippy cargo clippy --locked --workspace --all-targets -- -D warnings
-try "clippy, without features" cargo clippy --locked -p rusttcti --lib --no-default-features -- -D warnings
-try "examples/ftdi-module compiles" env CARGO_PROFILE_DEV_DEBUG=0 cargo check --quiet \
-    --manifest-path examples/ftdi-module/Cargo.toml --target-dir "$(target_folder tmp/crates)"
-try documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
-# The tests use the module as it is installed.
-work_in
-must "build and staged install" stage_module
+beside module_and_formats
+lints_and_tests
+together
+export RUSTTCTI_MODULE_DIR="$work/stage/usr/lib"
+[ -e "$RUSTTCTI_MODULE_DIR/libtss2-tcti-rusttcti.so.0" ] || finish
+# By themselves: some of them measure time.
 try tests run_tests
 try "documentation's examples" cargo test --locked --workspace --doc --quiet
+beside uses
 try "what the fuzzer once found" fuzz_regressions
-try "fuzzing, a few seconds each" scripts/fuzz.sh --check 3
-try "real programs over the module" scripts/check-apps.sh
-cinstall
-packages
-guest
+try "fuzzing, two seconds each" scripts/fuzz.sh --check 2
+together
 finish

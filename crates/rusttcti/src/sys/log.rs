@@ -106,7 +106,10 @@ pub(crate) struct Location {
 
 impl Location {
     /// Returns where an error was made, in the call `function`.
-    pub(crate) fn of_error(location: &panic::Location<'static>, function: &'static str) -> Self {
+    pub(crate) fn of_error(
+        location: &'static panic::Location<'static>,
+        function: &'static str,
+    ) -> Self {
         Self {
             file: location.file(),
             line: location.line(),

@@ -129,8 +129,9 @@ impl Reader<'_> {
         match self.secrets || bytes.is_empty() {
             true => self.fields.field(name, Hex(bytes)),
             false => {
-                let hidden = format_args!("<hidden, {} bytes>", bytes.len());
-                self.fields.field(name, hidden);
+                let size = bytes.len();
+                self.fields
+                    .field(name, format_args!("<hidden, {size} bytes>"));
             }
         }
     }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use p256::elliptic_curve::point::AffineCoordinates;
-use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, Sec1Point, ToSec1Point};
+use p256::elliptic_curve::sec1::{EncodedPoint, FromEncodedPoint, ModulusSize, ToEncodedPoint};
 use p256::elliptic_curve::{
     AffinePoint, CurveArithmetic, FieldBytesSize, ProjectivePoint, SecretKey,
 };
@@ -93,7 +93,7 @@ pub(super) struct Salt {
 fn point<C>(curve: Curve, x: &[u8], y: &[u8]) -> Option<AffinePoint<C>>
 where
     C: CurveArithmetic,
-    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
     FieldBytesSize<C>: ModulusSize,
 {
     let size = curve.size();
@@ -102,8 +102,8 @@ where
         bytes.resize(bytes.len() + size.checked_sub(coordinate.len())?, 0);
         bytes.extend_from_slice(coordinate);
     }
-    let encoded = Sec1Point::<C>::from_bytes(&bytes).ok()?;
-    AffinePoint::<C>::from_sec1_point(&encoded).into()
+    let encoded = EncodedPoint::<C>::from_bytes(&bytes).ok()?;
+    AffinePoint::<C>::from_encoded_point(&encoded).into()
 }
 
 /// The salt of an ephemeral private key; `None` where that is no such key, or
@@ -111,7 +111,7 @@ where
 fn salt<C>(curve: Curve, name_alg: Hash, private: &[u8], x: &[u8], y: &[u8]) -> Result<Option<Salt>>
 where
     C: CurveArithmetic,
-    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C> + AffineCoordinates + Zeroize,
+    AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C> + AffineCoordinates + Zeroize,
     FieldBytesSize<C>: ModulusSize,
 {
     let key = point::<C>(curve, x, y).ok_or_else(|| {
@@ -127,7 +127,7 @@ where
     let mut shared: AffinePoint<C> = (ProjectivePoint::<C>::from(key) * *scalar).into();
     let z = Zeroizing::new(AffineCoordinates::x(&shared).to_vec());
     shared.zeroize();
-    let public = private.public_key().to_sec1_point(false);
+    let public = private.public_key().to_encoded_point(false);
     let [_, coordinates @ ..] = public.as_bytes() else {
         return Ok(None);
     };

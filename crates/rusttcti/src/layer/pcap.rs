@@ -38,10 +38,10 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "file",
     value: "PATH",
     default: "$TCTI_PCAP_FILE, then tpm2_log.pcap",
-    text: "Where the recording goes: a file, which is appended to and, if it is new, is for its \
-           user alone (mode 0600), or a named pipe. Each %p in it becomes the process's ID; \
-           \"-\" and \"stdout\" are the program's standard output, \"stderr\" is its standard \
-           error. It must not be empty; an empty TCTI_PCAP_FILE counts as none.",
+    text: "The file or named pipe for the recording. A file is appended to. A new file is for \
+           its user alone (mode 0600). Each %p in the path becomes the process's ID; \"-\" and \
+           \"stdout\" are the program's standard output, \"stderr\" is its standard error. It \
+           must not be empty; an empty TCTI_PCAP_FILE counts as none.",
 }];
 
 /// Parses the options.

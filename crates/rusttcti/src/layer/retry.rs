@@ -48,8 +48,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "times",
         value: "N",
         default: "5",
-        text: "How often a command is sent again at most, 1 to 1000. After that the program gets \
-               the TPM's last response.",
+        text: "How many times a command is sent again at most, 1 to 1000. After that, the \
+               program gets the TPM's last response.",
     },
     Setting {
         key: "wait",

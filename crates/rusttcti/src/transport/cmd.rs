@@ -37,9 +37,9 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "COMMAND",
     default: "",
-    text: "A command line for /bin/sh -c, which must not be empty. It reads TPM commands from \
-           its standard input and writes the responses to its standard output, and nothing \
-           else; what it writes to its standard error goes to the program's.",
+    text: "A command line for /bin/sh -c, which must not be empty. The command must read TPM \
+           commands from its standard input, and write the responses and nothing else to its \
+           standard output. Its standard error is that of the program.",
 }];
 const HELP: &Text = &setting::help(SETTINGS);
 

@@ -40,8 +40,8 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "PATH",
     default: "/dev/tpmrm0, /dev/tpm0, /dev/tcm0",
-    text: "A TPM's character device. Without one, those named are tried in this order, \
-           and the first that opens is taken.",
+    text: "A TPM's character device. Without a path, the default devices are tried in their \
+           order, and the first that opens is used.",
 }];
 const HELP: &Text = &setting::help(SETTINGS);
 

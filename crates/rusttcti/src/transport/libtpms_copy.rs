@@ -32,8 +32,8 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "FILE",
     default: "",
-    text: "The state file to start from, which is read and never written: one of libtpms's, or \
-           swtpm's tpm2-00.permall, if it is not encrypted. It must be given.",
+    text: "The state file to start from. It is read and never written. It may be a state file \
+           of libtpms, or swtpm's tpm2-00.permall if it is not encrypted. It must be given.",
 }];
 const HELP: &Text = &setting::help(SETTINGS);
 

@@ -43,15 +43,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "",
         value: "FILE",
         default: "",
-        text: "A recording of the layer pcap, or of tpm2-tss's module pcap. It must be given, and \
-               ends at the first comma.",
+        text: "A recording by the layer pcap, or by tpm2-tss's module pcap. It must be given, \
+               and ends at the first comma.",
     },
     Setting {
         key: "match",
         value: "strict|code",
         default: "strict",
-        text: "Whether a command must be the recorded one, in all but the nonces that a program \
-               draws, or only have the recorded one's command code.",
+        text: "With strict, a command must equal the recorded one, except for the nonces that \
+               a program draws. With code, only its command code must be equal.",
     },
 ];
 const HELP: &Text = &setting::help(SETTINGS);

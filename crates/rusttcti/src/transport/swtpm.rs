@@ -49,7 +49,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "persistent",
         value: "0|1",
         default: "0",
-        text: "With 0, each command has a connection of its own, and several processes share \
+        text: "With 0, each command has its own connection, and several processes can share \
                one swtpm. With 1, the connection is kept while a context is open: a command \
                takes less than half the time, and no other process is served meanwhile. The \
                contexts of one process share the connection.",

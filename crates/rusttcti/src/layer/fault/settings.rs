@@ -27,20 +27,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "all",
         "The command that matches: its name, as in GetRandom, its code, as in 0x17b, or all.",
     ),
-    setting("nth", "N", "", "The N-th match alone is struck, from 1."),
-    setting("every", "N", "", "Each N-th match is struck."),
+    setting("nth", "N", "", "Only the N-th match fails, counted from 1."),
+    setting("every", "N", "", "Every N-th match fails."),
     setting(
         "chance",
         "P",
         "",
-        "Each match is struck with this probability, from 0 to 1. Without nth=, every= and \
-         chance= each match is struck.",
+        "Each match fails with this probability, from 0 to 1. Without nth=, every= and \
+         chance= each match fails.",
     ),
     setting(
         "seed",
         "N",
         "0",
-        "What the numbers that chance= draws depend on.",
+        "The seed of the random numbers that chance= draws.",
     ),
     setting(
         "rc",
@@ -52,14 +52,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "delay",
         "MS",
         "",
-        "The message comes so many milliseconds later, 1 to 86400000.",
+        "The message comes this many milliseconds later, 1 to 86400000.",
     ),
     setting("drop", "", "", "The message is lost."),
     setting(
         "cut",
         "N",
         "",
-        "So many bytes are missing at the message's end.",
+        "This many bytes are missing at the message's end.",
     ),
     setting(
         "flip",
@@ -68,7 +68,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "This bit of the message is inverted, counted from 0, the first byte's highest. Bits 48 \
          to 79 are those of the code.",
     ),
-    setting("grow", "N", "", "So many zeros stand behind the message."),
+    setting("grow", "N", "", "This many zeros follow the message."),
     setting(
         "close",
         "",
@@ -86,7 +86,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "side",
         "command|response",
         "response",
-        "Which message is struck: the command, which the TPM then does not run, or gets late or \
-         changed; or the response, when the TPM has run the command.",
+        "The message that is changed, delayed or lost: the command, which the TPM then does not \
+         run, or gets late or changed; or the response, when the TPM has run the command.",
     ),
 ];

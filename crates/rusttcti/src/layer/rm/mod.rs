@@ -62,26 +62,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "share",
         value: "0|1",
         default: "1 over swtpm, cmd and C modules, 0 over others",
-        text: "With 1, other programs use the TPM at the same time: nothing stays loaded between \
-               commands, and a TPM that is full is waited for, up to 5 s. With 0, what is loaded \
-               stays until room is needed: a command takes one command. 0 is the default where \
-               no other program can use the TPM: device, libtpms, mssim, and swtpm with \
-               persistent=1.",
+        text: "With 1, other programs may use the TPM at the same time: nothing stays loaded \
+               between commands, and if the TPM is full, a command waits for up to 5 s. With \
+               0, objects and sessions stay loaded until room is needed, so most commands need \
+               no other command. 0 is the default if no other program can use the TPM: device, \
+               libtpms, mssim, and swtpm with persistent=1.",
     },
     Setting {
         key: "fork",
         value: "0|1",
         default: "0",
-        text: "With 1, forked children go on with their parent's objects, over connections of \
-               their own, which device and swtpm (without persistent=1) can have. Sessions stay \
-               the parent's. Parent and children share the TPM: over swtpm, it means share=1.",
+        text: "With 1, forked children go on with their parent's objects over their own \
+               connections, which device and swtpm (without persistent=1) can have. Sessions \
+               stay the parent's. Parent and children share the TPM: over swtpm, it means \
+               share=1.",
     },
     Setting {
         key: "leftovers",
         value: "keep|flush",
         default: "keep",
         text: "What happens to objects and sessions that are loaded when the chain is opened: \
-               with keep, they keep their handles and are left alone; with flush, they are \
+               with keep, they keep their handles and stay loaded; with flush, they are \
                flushed.",
     },
 ];

@@ -39,9 +39,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "file",
         value: "PATH",
         default: "standard error",
-        text: "Where the lines go: a file, which is appended to and, if it is new, is for its \
-               user alone (mode 0600). It must not be empty. Each %p in it becomes the \
-               process's ID.",
+        text: "The file for the lines. A file is appended to. A new file is for its user alone \
+               (mode 0600). It must not be empty. Each %p in it becomes the process's ID.",
     },
     Setting {
         key: "secrets",

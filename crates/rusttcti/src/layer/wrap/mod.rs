@@ -77,23 +77,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "key",
         value: "null|FILE",
         default: "",
-        text: "What sessions are salted with, without a default. A file holds the public part of \
-               a persistent ECC key of this TPM on P-256 or P-384: a TPM2B_PUBLIC, as \
-               tpm2_readpublic -o writes it, or PEM. With null it is an ECC primary of the null \
-               hierarchy, which the TPM makes and which changes at each of its resets.",
+        text: "The key that salts the sessions. There is no default. FILE holds the public \
+               part of a persistent ECC key of this TPM on P-256 or P-384: a TPM2B_PUBLIC, as \
+               tpm2_readpublic -o writes it, or PEM. With null, the key is an ECC primary of \
+               the null hierarchy, which the TPM makes and which changes at each reset of the \
+               TPM.",
     },
     Setting {
         key: "handle",
         value: "HANDLE",
         default: "0x81000001",
-        text: "The persistent handle of the key of the file.",
+        text: "The persistent handle of the key in the file.",
     },
     Setting {
         key: "name",
         value: "HEX",
         default: "",
         text: "The Name that the key must have, in hexadecimal: 000b and a SHA-256 digest, or \
-               000c and a SHA-384 digest. With key=null the Name is told in the log at the level \
+               000c and a SHA-384 digest. With key=null, the log shows the Name at the level \
                info.",
     },
     Setting {
@@ -107,8 +108,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "skip",
         value: "CODE...",
         default: "",
-        text: "Commands that pass as they are, for TPMs that take no sessions with them: names or \
-               codes with + between them, as in GetTestResult+0x17a.",
+        text: "Commands that pass unchanged, for TPMs that accept no sessions with them: names \
+               or codes with + between them, as in GetTestResult+0x17a.",
     },
 ];
 

@@ -63,9 +63,9 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "PATH",
     default: "none, a TPM in memory",
-    text: "The TPM's state file, which is made if there is none; the folder must be there. A \
-           symbolic link is followed. Without a path each context has a new TPM of its own, \
-           which is gone with it.",
+    text: "The TPM's state file. It is made if it does not exist, but its folder must exist. A \
+           symbolic link is followed. Without a path, each context has a new TPM, which is \
+           gone when the context is closed.",
 }];
 const HELP: &Text = &setting::help(SETTINGS);
 

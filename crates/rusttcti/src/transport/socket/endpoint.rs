@@ -20,7 +20,7 @@ pub(in crate::transport) const HOST: Setting = Setting {
     key: "host",
     value: "HOST",
     default: "localhost",
-    text: "A host name, or an IPv4 or IPv6 address, the latter in brackets or not.",
+    text: "A host name, or an IPv4 or IPv6 address. An IPv6 address may stand in brackets.",
 };
 pub(in crate::transport) const PORT: Setting = Setting {
     key: "port",
@@ -32,9 +32,9 @@ pub(in crate::transport) const PATH: Setting = Setting {
     key: "path",
     value: "PATH",
     default: "",
-    text: "A unix socket instead of a host and a port, at most 107 bytes with the .ctrl of the \
-           control channel's path, which is this one and .ctrl. Of a host and a path, what \
-           comes last counts.",
+    text: "A unix socket instead of a host and a port. The path of the control channel is this \
+           path with .ctrl appended, at most 107 bytes in all. If a host and a path are given, \
+           the last one counts.",
 };
 
 /// How many bytes are sent ahead to a congested peer: less than the header of a

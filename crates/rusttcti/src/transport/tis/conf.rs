@@ -12,8 +12,8 @@ pub(crate) const SHARE: Setting = Setting {
     value: "0|1",
     default: "0",
     text: "With 0, the device file is locked while a context is open, and other programs are \
-           refused. With 1, it is locked for each command, and programs that all say so take \
-           turns; what one loads into the TPM the others find there.",
+           refused. With 1, it is locked for each command only, so programs that all set it \
+           take turns. Each of them then sees what the others load into the TPM.",
 };
 
 /// Splits CONF into its path, which stands first and has no `=`, and the rest.

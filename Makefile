@@ -97,7 +97,7 @@ header: ## make the C header anew from src/lib.rs
 	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test install header::
 
 man: ## make the version and the options in the manual pages anew from the sources
-	RUSTTCTI_UPDATE_MAN=1 $(CARGO) test --locked --package rusttcti --lib manual_pages
+	RUSTTCTI_UPDATE_MAN=1 $(CARGO) test --locked --package rusttcti --lib --features wrap manual
 
 setup: ## install the Debian packages that check needs
 	@scripts/setup.sh check

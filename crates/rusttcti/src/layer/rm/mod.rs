@@ -357,9 +357,14 @@ impl Tcti for Rm {
     }
 
     fn peer(&mut self) -> Option<Peer> {
-        self.manager
+        let below = self
+            .manager
             .with_below(self.space, |below| Ok(below.peer()))
-            .ok()?
+            .ok()?;
+        Some(Peer {
+            has_view: true,
+            ..below.unwrap_or_default()
+        })
     }
 
     /// Flushes what this client loaded, and did not save (a session) or make

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::build::Sent;
-use super::bytes::{Put, first_sized};
+use super::bytes::first_sized;
 use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, fits, forged, malformed};
@@ -15,9 +15,6 @@ use super::session::{HmacInput, attribute, without_zeros};
 use super::slot::Slot;
 use crate::Error;
 use crate::wire::cursor::Cursor;
-
-/// The most sessions that are hidden from the program.
-pub(super) const HIDDEN: u32 = 3;
 
 impl Engine {
     /// Checks the response to a protected command, and writes it as the program
@@ -288,54 +285,4 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
         });
     }
     Ok(answers)
-}
-
-/// Where a GetCapability asks for loaded sessions: from which handle, and how
-/// many.
-pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
-    const TPM_CAP_HANDLES: u32 = 1;
-    let mut reader = Cursor::new(&command.parameters, 0);
-    let (capability, property, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    let asks = capability == TPM_CAP_HANDLES && property >> 24 == 0x02 && reader.is_at_end();
-    asks.then_some((property, count))
-}
-
-/// Takes the layer's own sessions out of a list of loaded sessions, and puts
-/// those in that are loaded but for this command.
-pub(super) fn without(
-    parameters: &[u8],
-    ours: &[u32],
-    aside: &[u32],
-    (first, count): (u32, u32),
-) -> Option<Secret> {
-    let mut reader = Cursor::new(parameters, 0);
-    let more = reader.u8()?;
-    let capability = reader.u32()?;
-    let listed = reader.u32()?;
-    let mut handles = Vec::new();
-    for _ in 0..listed {
-        handles.push(reader.u32()?);
-    }
-    handles.retain(|handle| !ours.contains(handle));
-    // A TPM lists them by their numbers, whatever their type.
-    let number = |handle: &u32| handle & 0xff_ffff;
-    let listed_up_to = handles.last().map(number);
-    for handle in aside {
-        let within = more == 0 || listed_up_to.is_some_and(|last| number(handle) <= last);
-        if number(handle) >= number(&first) && within {
-            handles.push(*handle);
-        }
-    }
-    handles.sort_by_key(number);
-    let most = usize::try_from(count).unwrap_or(usize::MAX);
-    let cut = handles.len() > most;
-    handles.truncate(most);
-    let mut shown = Secret::new(Vec::with_capacity(parameters.len()));
-    shown.push(u8::from(more != 0 || cut));
-    shown.put_u32(capability);
-    shown.put_u32(handles.len() as u32);
-    for handle in handles {
-        shown.put_u32(handle);
-    }
-    reader.is_at_end().then_some(shown)
 }

@@ -4,11 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::answer;
 use super::bytes::Put;
 use super::command::{self, Command, cc};
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
+use super::lists;
 use super::names::HandleType;
 use super::session::attribute;
 use super::theirs::{Kind, Their};
@@ -206,9 +206,13 @@ impl Engine {
     }
 
     /// Returns a command as the TPM is to get it, without what
-    /// [`saved`](Self::saved) appended to a session's context, and that.
+    /// [`saved`](Self::saved) appended to a session's context, and that; and so that a
+    /// list of sessions is long enough when the layer's own are hidden.
     pub(super) fn unwrapped(&self, command: &Command) -> (Secret, Option<Their>) {
         let as_it_is = || (command.bytes.clone(), None);
+        if let Some(parameters) = lists::longer(command) {
+            return (command::plain(cc::GET_CAPABILITY, &parameters), None);
+        }
         if command.code != cc::CONTEXT_LOAD {
             return as_it_is();
         }
@@ -226,19 +230,6 @@ impl Engine {
                 (command::plain(cc::CONTEXT_LOAD, &body), Some(their))
             }
             _ => as_it_is(),
-        }
-    }
-
-    /// Takes the layer's sessions out of a list that the program asked for.
-    fn hide_sessions(&self, command: &Command, parameters: &mut Secret) {
-        let Some(page) = answer::asks_for_sessions(command) else {
-            return;
-        };
-        let ours = self.ours.iter().map(|session| session.handle);
-        let ours: Vec<u32> = ours.chain(self.stale.iter().copied()).collect();
-        let aside: Vec<u32> = self.aside.iter().map(|(handle, _)| *handle).collect();
-        if let Some(shown) = answer::without(parameters, &ours, &aside, page) {
-            *parameters = shown;
         }
     }
 }

@@ -25,6 +25,7 @@ fn engine(strict: bool) -> Box<Engine> {
         system_name: None,
         strict,
         skip: vec![cc::HMAC_START],
+        has_view_below: false,
     }));
     // Sessions that are there already, so that more than the first contact runs.
     for handle in [0x0200_0000, 0x0200_0001] {

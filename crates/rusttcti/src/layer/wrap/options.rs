@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) strict: bool,
     /// The codes of commands that pass as they are.
     pub(super) skip: Vec<u32>,
+    /// Whether a layer below answers with the program's view of handles.
+    pub(super) has_view_below: bool,
 }
 
 /// The options as they were written.
@@ -136,6 +138,7 @@ impl Written {
             system_name: None,
             strict: self.strict,
             skip: self.skip.clone(),
+            has_view_below: false,
         })
     }
 }

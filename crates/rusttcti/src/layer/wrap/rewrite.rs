@@ -3,11 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::answer;
-use super::bytes::Put;
 use super::command::{Command, cc};
 use super::crypto::Secret;
 use super::engine::{Engine, Flow};
+use super::lists;
 use crate::wire::cursor::Cursor;
 
 /// A command as the TPM gets it, before it is encrypted.
@@ -73,11 +72,7 @@ impl Engine {
                 }
             }
             cc::GET_CAPABILITY => {
-                if let Some((property, count)) = answer::asks_for_sessions(command) {
-                    let mut parameters = Secret::new(Vec::with_capacity(12));
-                    for word in [1, property, count.saturating_add(answer::HIDDEN)] {
-                        parameters.put_u32(word);
-                    }
+                if let Some(parameters) = lists::longer(command) {
                     rewritten.parameters = parameters;
                 }
             }

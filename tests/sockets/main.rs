@@ -8,6 +8,7 @@ mod hostile_stall;
 mod mssim;
 mod stream;
 mod swtpm;
+mod swtpm_mistakes;
 mod swtpm_shared;
 
 /// Counts allocations, for tests of calls that allocate nothing.

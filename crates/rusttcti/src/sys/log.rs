@@ -81,7 +81,6 @@ macro_rules! write_log {
 }
 macro_rules! error { ($($arg:tt)*) => { $crate::sys::log::write_log!(Error, $($arg)*) }; }
 macro_rules! warning { ($($arg:tt)*) => { $crate::sys::log::write_log!(Warning, $($arg)*) }; }
-#[cfg(feature = "wrap")]
 macro_rules! info { ($($arg:tt)*) => { $crate::sys::log::write_log!(Info, $($arg)*) }; }
 macro_rules! debug { ($($arg:tt)*) => { $crate::sys::log::write_log!(Debug, $($arg)*) }; }
 /// Bytes in hexadecimal, at the level `trace` only: they may be secrets.
@@ -92,9 +91,7 @@ macro_rules! trace_bytes {
         }
     };
 }
-#[cfg(feature = "wrap")]
-pub(crate) use info;
-pub(crate) use {debug, error, function, location, trace_bytes, warning, write_log};
+pub(crate) use {debug, error, function, info, location, trace_bytes, warning, write_log};
 
 /// Where in the source a message is from.
 pub(crate) struct Location {

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod hint;
 mod shared;
 
 use std::ffi::CStr;
@@ -36,6 +37,7 @@ use crate::wire::assembly::quoted;
 use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
+use hint::Hint;
 use shared::Shared;
 
 const WHO: &str = "swtpm";
@@ -80,6 +82,7 @@ pub struct Swtpm {
     socket: Option<Stream>,
     inbox: Inbox,
     patience: Patience,
+    hint: Hint,
     locality: u8,
     generation: Generation,
 }
@@ -127,6 +130,7 @@ impl Configured for Swtpm {
             socket: None,
             inbox: Inbox::default(),
             patience: Patience::default(),
+            hint: Hint::default(),
             is_too_long: false,
             locality: 0,
             generation: Generation::current(),
@@ -189,6 +193,7 @@ impl Swtpm {
         match received {
             Ok(bytes) => {
                 let count = bytes.len();
+                self.hint.look_at(bytes, patience, &self.data);
                 response[..count].copy_from_slice(bytes);
                 self.inbox.clear();
                 if self.is_too_long {
@@ -206,7 +211,10 @@ impl Swtpm {
             Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(error) => {
                 self.abandon();
-                Err(error)
+                Err(match self.shared {
+                    Some(_) => hint::for_persistent(error),
+                    None => error,
+                })
             }
         }
     }
@@ -358,6 +366,9 @@ impl Drop for Swtpm {
 /// The length of a response, once its header tells.
 fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
     raw::response_size(bytes, capacity).map_err(|error| {
+        if let Some(error) = hint::for_control_channel(bytes, who) {
+            return error;
+        }
         Error::new(
             ErrorKind::MalformedResponse,
             format!("{who} sent a response with {error}{}", quoted(error, bytes)),

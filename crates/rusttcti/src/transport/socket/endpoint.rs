@@ -201,6 +201,18 @@ impl Endpoint {
         (self.who, &self.name) == (other.who, &other.name) && self.addresses.iter().all(known)
     }
 
+    /// Returns the configuration of the data channel whose control channel is at this
+    /// address; `None` if the address does not tell.
+    pub(in crate::transport) fn data_channel(&self) -> Option<String> {
+        if let Some(Address::Unix(_)) = self.addresses.first() {
+            let path = self.name.strip_suffix(".ctrl")?;
+            return Some(format!("path={path}"));
+        }
+        let (_, port) = self.name.rsplit_once(':')?;
+        let port = port.parse::<u16>().ok()?.checked_sub(1)?;
+        Some(format!("port={port}"))
+    }
+
     /// Returns an established connection. Its address is the first to be tried from
     /// then on.
     pub(in crate::transport) fn connect(&mut self, deadline: Deadline) -> Result<Stream> {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::opened::Opening;
 use super::patience::{Patience, SLICE};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
@@ -82,6 +83,7 @@ impl Configured for Device {
     }
 
     fn open(path: &Option<String>) -> Result<Self> {
+        let opening = Opening::begin();
         let (path, node) = match path.as_deref() {
             None => first_of(&DEFAULTS)?,
             Some(path) => {
@@ -90,7 +92,7 @@ impl Configured for Device {
                 (path, node.map_err(flat)?)
             }
         };
-        crate::sys::log::debug!("opened {path}");
+        opening.done(|| format!("device: the TPM device \"{path}\""));
         Ok(Self {
             path: path.to_owned(),
             node: Some(node),

@@ -39,6 +39,7 @@ pub mod libtpms;
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
+pub(crate) mod opened;
 mod patience;
 pub mod replay;
 mod socket;

@@ -20,6 +20,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::opened::Opening;
 use super::patience::Patience;
 use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
@@ -82,6 +83,7 @@ impl Configured for Mssim {
     }
 
     fn open(config: &Config) -> Result<Self> {
+        let opening = Opening::begin();
         let (endpoint, platform) = config.address.resolve(WHO)?;
         let mut mssim = Self {
             endpoint,
@@ -95,6 +97,7 @@ impl Configured for Mssim {
         };
         let deadline = Deadline::after(Some(PATIENCE));
         mssim.stream = Some(mssim.connect(deadline)?);
+        opening.done(|| mssim.endpoint.to_string());
         Ok(mssim)
     }
 }

@@ -26,6 +26,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::opened::Opening;
 use super::patience::Patience;
 use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
@@ -105,6 +106,7 @@ impl Configured for Swtpm {
     }
 
     fn open(config: &Config) -> Result<Self> {
+        let opening = Opening::begin();
         let (mut data, control) = config.address.resolve(WHO)?;
         let mut shared = None;
         if config.persistent {
@@ -122,6 +124,10 @@ impl Configured for Swtpm {
             done => done?,
         }
         data.learn_from(control.endpoint());
+        opening.done(|| match config.persistent {
+            true => format!("{data}, over one connection (persistent=1)"),
+            false => data.to_string(),
+        });
         Ok(Self {
             data,
             control,

@@ -19,6 +19,7 @@
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
+mod boot;
 mod builder;
 mod copy;
 mod core;

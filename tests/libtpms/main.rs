@@ -16,6 +16,7 @@ mod process;
 mod shared;
 mod state;
 mod unload;
+mod waits;
 
 /// Counts allocations, for tests of calls that allocate nothing.
 #[global_allocator]

@@ -233,7 +233,7 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
     assert!(error.report().contains("directory"), "{}", error.report());
     let error = try_open(&folder.path().join("none/state")).expect_err("no such folder");
     assert!(
-        error.report().contains("No such file"),
+        error.report().contains("does not exist"),
         "{}",
         error.report()
     );

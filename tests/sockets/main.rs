@@ -10,6 +10,7 @@ mod stream;
 mod swtpm;
 mod swtpm_mistakes;
 mod swtpm_shared;
+mod waits;
 
 /// Counts allocations, for tests of calls that allocate nothing.
 #[global_allocator]

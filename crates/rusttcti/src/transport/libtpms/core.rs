@@ -130,7 +130,7 @@ impl Core {
         options: Options,
     ) -> Result<Self> {
         let origin = match &storage {
-            Some(storage) => format!("the state file {}", storage.file.path().display()),
+            Some(storage) => format!("the state file \"{}\"", storage.file.path().display()),
             None => GIVEN.to_owned(),
         };
         let state = match (state, &storage) {

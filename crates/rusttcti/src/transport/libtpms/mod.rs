@@ -31,9 +31,11 @@ mod ffi;
 mod file;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod holder;
 mod lock;
 mod mailbox;
 mod registry;
+mod remedy;
 mod state;
 mod stir;
 mod swtpm_file;
@@ -264,7 +266,7 @@ pub(super) fn read_state(path: &Path) -> Result<Vec<u8>> {
         Error::new(
             ErrorKind::IoError,
             format!(
-                "there is no state file {0} to copy (the transport libtpms makes one: \
+                "there is no state file \"{0}\" to copy (the transport libtpms makes one: \
                  libtpms:{0})",
                 path.display()
             ),

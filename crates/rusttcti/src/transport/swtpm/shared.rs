@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::fork::{Generation, PerGeneration};
 use crate::sys::locks::Mutex;
+use crate::sys::long_wait::LongWait;
 use crate::transport::socket::{Endpoint, Stream};
 use crate::{Error, ErrorKind, Result};
 
@@ -113,10 +114,25 @@ impl Shared {
         let mut wire = self.wire.lock();
         if wire.lent {
             wire.waiting += 1;
-            let waited = self
-                .returned
-                .wait_timeout_while(wire, PATIENCE, |wire| wire.lent);
-            wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let deadline = Deadline::after(Some(PATIENCE));
+            let mut waiting = LongWait::begin();
+            while wire.lent && !deadline.is_over() {
+                let time = waiting.next(deadline).remaining().unwrap_or_default();
+                let waited = self
+                    .returned
+                    .wait_timeout_while(wire, time, |wire| wire.lent);
+                wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if wire.lent {
+                    waiting.tell(|| {
+                        format!(
+                            "up to {} s for another context of this process to receive its \
+                             response from {} (persistent=1)",
+                            PATIENCE.as_secs(),
+                            self.endpoint
+                        )
+                    });
+                }
+            }
             wire.waiting -= 1;
             if wire.lent {
                 return Err(Error::new(

@@ -9,6 +9,7 @@ mod in_tests;
 mod long;
 mod many;
 mod memory;
+mod names;
 mod no_memory;
 mod nonblocking;
 mod openssl;

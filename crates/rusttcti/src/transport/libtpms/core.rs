@@ -10,7 +10,7 @@ use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::StateFile;
 use super::lock::Lock;
 use super::state::{Condition, State};
-use super::{stir, swtpm_file};
+use super::{kind, stir, swtpm_file};
 use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
 
@@ -354,7 +354,7 @@ fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
             origin,
             "it is swtpm's (libtpms-copy starts a TPM in memory from it, and leaves it to swtpm)",
         ),
-        None => unusable(origin, &reason),
+        None => unusable(origin, &kind_of(state).unwrap_or(reason)),
     })
 }
 
@@ -368,6 +368,15 @@ fn parse_template<'a>(bytes: &'a [u8], origin: &str) -> Result<State<'a>> {
         }),
         Some(Err(reason)) => Err(unusable(origin, &reason)),
         None => parse(bytes, origin),
+    }
+}
+
+/// Returns what a file is that cannot be read as a state; `None` where it is one that is
+/// damaged.
+fn kind_of(bytes: &[u8]) -> Option<String> {
+    match State::has_trailer(bytes) {
+        true => None,
+        false => kind::of(bytes),
     }
 }
 

@@ -32,6 +32,7 @@ mod file;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod holder;
+mod kind;
 mod lock;
 mod mailbox;
 mod registry;

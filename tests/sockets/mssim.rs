@@ -109,15 +109,15 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
         ),
         (
             "port=0",
-            "mssim: port=0 is not allowed (port is a number from 1 to 65535)",
+            "mssim: port=\"0\" is not allowed (port is a number from 1 to 65534)",
         ),
         (
             "port=65535",
-            "mssim: port=65535 is not allowed (port is a number from 1 to 65534)",
+            "mssim: port=\"65535\" is not allowed (port is a number from 1 to 65534)",
         ),
         (
             "path=",
-            "mssim: path= is not allowed (path is a unix socket's path)",
+            "mssim: path=\"\" is not allowed (path is a unix socket's path)",
         ),
         ("localhost", "is not of the form key=value"),
     ] {

@@ -91,6 +91,9 @@ fn unknown(named: Named<'_>, known: &Known) -> Error {
     if let Some(meant) = suggestion(named.name, conf, &all) {
         text += &format!("; {meant}");
     }
+    if named.is_behind_options && named.name.contains(['/', '\\', '.']) {
+        text += "; a colon in an option's value is written \\: (as in pcap,file=C\\:/x:libtpms)";
+    }
     text += &format!(
         " (transports: {}; layers: {})",
         known.transports.join(", "),

@@ -214,6 +214,14 @@ mod tests {
     }
 
     #[test]
+    fn a_colon_in_an_option_is_told_with_its_escape() {
+        let escape = r"a colon in an option's value is written \: (as in pcap,file=C\:/x:libtpms)";
+        assert!(refusal("pcap,file=C:/x:libtpms").contains(escape));
+        assert!(refusal("pcap,file=C:/x").contains(escape));
+        assert!(!refusal("pcap:/x").contains("a colon in"));
+    }
+
+    #[test]
     fn a_transport_with_options_before_its_colon_is_refused_with_the_remedy() {
         assert!(refusal("swtpm,port=2321").contains("write swtpm:CONF"));
     }

@@ -29,6 +29,7 @@ use super::patience::{Patience, SLICE};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::log;
 use crate::wire::assembly::Assembly;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 use node::Node;
@@ -89,7 +90,14 @@ impl Configured for Device {
             Some(path) => {
                 let node = Node::open(path);
                 let node = node.map_err(|error| error.context(format!("cannot open {path}")));
-                (path, node.map_err(flat)?)
+                let node = node.map_err(flat)?;
+                if node.is_terminal() {
+                    log::warning!(
+                        "\"{path}\" is a terminal or a serial line, not the device of a TPM (a \
+                         program that speaks to a TPM over it is cmd:COMMAND)"
+                    );
+                }
+                (path, node)
             }
         };
         opening.done(|| format!("device: the TPM device \"{path}\""));

@@ -83,18 +83,7 @@ impl PeerAddress {
                 self.host = value.to_owned();
                 self.path = None;
             }
-            "port" => {
-                self.port = config::port(who, value.trim())?;
-                if self.port == u16::MAX {
-                    // The peer's second channel has the port after it.
-                    return Err(config::bad_value(
-                        who,
-                        key,
-                        value,
-                        "a number from 1 to 65534",
-                    ));
-                }
-            }
+            "port" => self.port = config::port(who, value.trim())?,
             "path" if value.is_empty() => {
                 return Err(config::bad_value(who, key, value, "a unix socket's path"));
             }
@@ -143,7 +132,10 @@ impl PeerAddress {
             .map_err(|error| {
                 Error::with_source(
                     ErrorKind::NoConnection,
-                    format!("{who}: host={} does not resolve to an address", self.host),
+                    format!(
+                        "{who}: host=\"{}\" does not resolve to an address",
+                        self.host
+                    ),
                     error,
                 )
             })?

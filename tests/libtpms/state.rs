@@ -229,7 +229,7 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
         b"#!/bin/sh\necho a script, by mistake\n",
         "cannot be used: it is a text file",
     );
-    let random: Vec<u8> = (0..3000_u32).map(|n| (n * n * 167 >> 5) as u8).collect();
+    let random: Vec<u8> = (0..3000_u32).map(|n| ((n * n * 167) >> 5) as u8).collect();
     assert_refused(
         &path,
         &random,

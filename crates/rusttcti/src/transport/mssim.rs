@@ -42,6 +42,12 @@ const HELP: &Text = &setting::help(SETTINGS);
 /// What an answer to a signal takes at most, where nothing is wrong.
 const ANSWER: Duration = Duration::from_millis(100);
 
+/// How long the last response is waited for when the context is closed, and once more
+/// after a cancel.
+const LAST_ANSWER: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 500 });
+/// The size of the largest response that is waited for then.
+const LARGEST: usize = 64 << 10;
+
 /// The transport to the simulator.
 ///
 /// ```no_run
@@ -244,7 +250,10 @@ impl Tcti for Mssim {
         })
     }
 
+    /// Waits shortly for a response that was not received: the reference simulator is
+    /// ended by SIGPIPE if it answers a client that is gone.
     fn finalize(&mut self) -> Result<()> {
+        self.wait_for_last_answer();
         let uncancelled = self.platform.uncancel(Deadline::after(Some(PATIENCE)));
         self.disconnect();
         self.platform.disconnect();
@@ -277,6 +286,26 @@ impl Mssim {
             fault.error(format!("cannot set up the connection to {}", self.endpoint))
         })?;
         Ok(stream)
+    }
+
+    /// Waits for the answer to the command under way, and cancels the command if that
+    /// takes long.
+    fn wait_for_last_answer(&mut self) {
+        if !self.pending {
+            return;
+        }
+        let mut response = vec![0; LARGEST];
+        let received = self.receive_within(&mut response, Some(LAST_ANSWER));
+        let is_late = |error: &Error| error.kind() == ErrorKind::TryAgain;
+        if !received.is_err_and(|error| is_late(&error)) {
+            return;
+        }
+        let cancelled = self.platform.cancel_by(Deadline::after(Some(LAST_ANSWER)));
+        let received =
+            cancelled.and_then(|()| self.receive_within(&mut response, Some(LAST_ANSWER)));
+        if let Err(error) = received {
+            log::debug!("mssim is left with a command under way: {}", error.report());
+        }
     }
 
     /// The connection, if there is one that works. The simulator may have been

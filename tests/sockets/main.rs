@@ -6,6 +6,7 @@ mod events;
 mod hostile;
 mod hostile_stall;
 mod mssim;
+mod restart;
 mod stream;
 mod swtpm;
 mod swtpm_mistakes;

@@ -106,7 +106,7 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
     for (conf, text) in [
         (
             "persistent=1",
-            "mssim has no option \"persistent\" (its options: host, port, path)",
+            "mssim has no option \"persistent\" (its options: host, port, path, wait)",
         ),
         (
             "port=0",
@@ -119,6 +119,10 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
         (
             "path=",
             "mssim: path=\"\" is not allowed (path is a unix socket's path)",
+        ),
+        (
+            "wait=-1",
+            "mssim: wait=\"-1\" is not allowed (wait is a number of seconds from 0 to 3600)",
         ),
         ("localhost", "is not of the form key=value"),
     ] {

@@ -132,7 +132,8 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
     for (conf, text) in [
         (
             "prot=2321",
-            "swtpm has no option \"prot\" (its options: host, port, path, persistent)",
+            "swtpm has no option \"prot\" (its options: host, port, path, persistent, \
+             wait)",
         ),
         (
             "port=0",
@@ -173,6 +174,11 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
             "\"localhost:2321\" in the configuration \"localhost:2321\" is not of the form \
              key=value (write host=localhost,port=2321)",
         ),
+        (
+            "wait=soon",
+            "swtpm: wait=\"soon\" is not allowed (wait is a number of seconds from 0 to 3600)",
+        ),
+        ("wait=3601", "swtpm: wait=\"3601\" is not allowed"),
         ("persistent=1 ", "swtpm: persistent=\"1 \" is not allowed"),
         (
             &format!("path=/{long}"),

@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use super::opened::Opening;
 use super::patience::Patience;
-use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
+use super::socket::{
+    Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
+};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -36,7 +38,7 @@ use platform::Platform;
 const WHO: &str = "mssim";
 
 /// What CONF can say.
-pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH];
+pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH, WAIT];
 const HELP: &Text = &setting::help(SETTINGS);
 
 /// What an answer to a signal takes at most, where nothing is wrong.
@@ -67,6 +69,8 @@ pub struct Mssim {
     pending: bool,
     inbox: Inbox,
     patience: Patience,
+    /// How long a simulator that is not there is waited for.
+    wait: Duration,
     locality: u8,
     generation: Generation,
 }
@@ -90,6 +94,15 @@ impl Configured for Mssim {
 
     fn open(config: &Config) -> Result<Self> {
         let opening = Opening::begin();
+        let mssim = until_there(config.wait, || Self::reach(config))?;
+        opening.done(|| mssim.endpoint.to_string());
+        Ok(mssim)
+    }
+}
+
+impl Mssim {
+    /// Opens the transport, if the simulator is there.
+    fn reach(config: &Config) -> Result<Self> {
         let (endpoint, platform) = config.address.resolve(WHO)?;
         let mut mssim = Self {
             endpoint,
@@ -98,12 +111,12 @@ impl Configured for Mssim {
             pending: false,
             inbox: Inbox::default(),
             patience: Patience::default(),
+            wait: config.wait,
             locality: 0,
             generation: Generation::current(),
         };
         let deadline = Deadline::after(Some(PATIENCE));
         mssim.stream = Some(mssim.connect(deadline)?);
-        opening.done(|| mssim.endpoint.to_string());
         Ok(mssim)
     }
 }
@@ -114,6 +127,8 @@ impl Configured for Mssim {
 pub struct Config {
     /// Where the simulator listens.
     pub address: PeerAddress,
+    /// How long a simulator that is not there is waited for.
+    pub wait: Duration,
 }
 
 impl FromStr for Config {
@@ -122,7 +137,9 @@ impl FromStr for Config {
     fn from_str(conf: &str) -> Result<Self> {
         let mut config = Self::default();
         for (key, value) in config::pairs(conf)? {
-            if !config.address.take(WHO, key, value)? {
+            if key == WAIT.key {
+                config.wait = parse_wait(WHO, value)?;
+            } else if !config.address.take(WHO, key, value)? {
                 return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS)));
             }
         }
@@ -180,31 +197,7 @@ impl Tcti for Mssim {
             // Its answer, still to come, would be taken for this one's.
             self.disconnect();
         }
-        let deadline = Deadline::after(Some(PATIENCE));
-        self.platform.uncancel(deadline)?;
-        let size = u32::try_from(command.len())
-            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
-        let head = frame::command_head(self.locality, size);
-
-        let stream = match self.working() {
-            // Not all of it was sent, so that it was not executed.
-            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
-                Err(error) if error.kind() == ErrorKind::NoConnection => None,
-                sent => sent.map(|()| Some(stream))?,
-            },
-            None => None,
-        };
-        let stream = match stream {
-            Some(stream) => stream,
-            None => {
-                let stream = self.connect(deadline)?;
-                self.endpoint.send(&stream, &head, command, deadline)?;
-                stream
-            }
-        };
-        self.stream = Some(stream);
-        self.pending = true;
-        Ok(())
+        until_there(self.wait, || self.send(command))
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
@@ -262,6 +255,35 @@ impl Tcti for Mssim {
 }
 
 impl Mssim {
+    /// Sends a command, over a new connection if the one there is was lost.
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.uncancel(deadline)?;
+        let size = u32::try_from(command.len())
+            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
+        let head = frame::command_head(self.locality, size);
+
+        let stream = match self.working() {
+            // Not all of it was sent, so that it was not executed.
+            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
+                Err(error) if error.kind() == ErrorKind::NoConnection => None,
+                sent => sent.map(|()| Some(stream))?,
+            },
+            None => None,
+        };
+        let stream = match stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.connect(deadline)?;
+                self.endpoint.send(&stream, &head, command, deadline)?;
+                stream
+            }
+        };
+        self.stream = Some(stream);
+        self.pending = true;
+        Ok(())
+    }
+
     /// A command channel to a simulator that has power.
     ///
     /// Only whoever is served on the platform channel waits for the other one:

@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use super::opened::Opening;
 use super::patience::Patience;
-use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
+use super::socket::{
+    Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
+};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -57,6 +59,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
                takes less than half the time, and no other process is served meanwhile. The \
                contexts of one process share the connection.",
     },
+    WAIT,
 ];
 const HELP: &Text = &setting::help(SETTINGS);
 
@@ -84,6 +87,8 @@ pub struct Swtpm {
     inbox: Inbox,
     patience: Patience,
     hint: Hint,
+    /// How long a swtpm that is not there is waited for.
+    wait: Duration,
     locality: u8,
     generation: Generation,
 }
@@ -107,6 +112,18 @@ impl Configured for Swtpm {
 
     fn open(config: &Config) -> Result<Self> {
         let opening = Opening::begin();
+        let swtpm = until_there(config.wait, || Self::reach(config))?;
+        opening.done(|| match config.persistent {
+            true => format!("{}, over one connection (persistent=1)", swtpm.data),
+            false => swtpm.data.to_string(),
+        });
+        Ok(swtpm)
+    }
+}
+
+impl Swtpm {
+    /// Opens the transport, if swtpm is there.
+    fn reach(config: &Config) -> Result<Self> {
         let (mut data, control) = config.address.resolve(WHO)?;
         let mut shared = None;
         if config.persistent {
@@ -124,10 +141,6 @@ impl Configured for Swtpm {
             done => done?,
         }
         data.learn_from(control.endpoint());
-        opening.done(|| match config.persistent {
-            true => format!("{data}, over one connection (persistent=1)"),
-            false => data.to_string(),
-        });
         Ok(Self {
             data,
             control,
@@ -137,6 +150,7 @@ impl Configured for Swtpm {
             inbox: Inbox::default(),
             patience: Patience::default(),
             hint: Hint::default(),
+            wait: config.wait,
             is_too_long: false,
             locality: 0,
             generation: Generation::current(),
@@ -157,6 +171,8 @@ pub struct Config {
     pub address: PeerAddress,
     /// Whether the connection is kept while a context is open.
     pub persistent: bool,
+    /// How long a swtpm that is not there is waited for.
+    pub wait: Duration,
 }
 
 impl FromStr for Config {
@@ -169,6 +185,7 @@ impl FromStr for Config {
                 ("persistent", "0") => config.persistent = false,
                 ("persistent", "1") => config.persistent = true,
                 ("persistent", _) => return Err(config::bad_value(WHO, key, value, "0 or 1")),
+                ("wait", _) => config.wait = parse_wait(WHO, value)?,
                 _ if config.address.take(WHO, key, value)? => {}
                 _ => return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS))),
             }
@@ -232,24 +249,7 @@ impl Tcti for Swtpm {
         self.generation.check()?;
         // Of a command that was given up.
         self.abandon();
-        if self.locality != 0 {
-            self.control.set_locality(self.locality)?;
-        }
-        let sent = match &self.shared {
-            Some(shared) => shared.send(&mut self.data, command),
-            None => self.data.dial(self.socket.take(), &[], command),
-        };
-        match sent {
-            Ok(stream) => {
-                self.stream = Some(stream);
-                self.is_too_long = command.len() > LONGEST;
-                Ok(())
-            }
-            Err(error) => {
-                self.restore_locality();
-                Err(error)
-            }
-        }
+        until_there(self.wait, || self.send(command))
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
@@ -331,6 +331,28 @@ impl Tcti for Swtpm {
 }
 
 impl Swtpm {
+    /// Sends a command, in this context's locality.
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        if self.locality != 0 {
+            self.control.set_locality(self.locality)?;
+        }
+        let sent = match &self.shared {
+            Some(shared) => shared.send(&mut self.data, command, !self.wait.is_zero()),
+            None => self.data.dial(self.socket.take(), &[], command),
+        };
+        match sent {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.is_too_long = command.len() > LONGEST;
+                Ok(())
+            }
+            Err(error) => {
+                self.restore_locality();
+                Err(error)
+            }
+        }
+    }
+
     /// Ends the command under way, if there is one, and its connection.
     fn abandon(&mut self) {
         self.inbox.clear();

@@ -82,12 +82,18 @@ impl Shared {
     }
 
     /// Sends a command and lends the connection, until
-    /// [`give_back`](Self::give_back).
+    /// [`give_back`](Self::give_back). If `always_check` is set, a busy connection is
+    /// checked too before it is used.
     ///
     /// # Errors
     /// [`ErrorKind::TryAgain`] while another context has it for too long.
-    pub(super) fn send(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
-        let borrowed = self.borrow()?;
+    pub(super) fn send(
+        &self,
+        endpoint: &mut Endpoint,
+        command: &[u8],
+        always_check: bool,
+    ) -> Result<Stream> {
+        let borrowed = self.borrow(always_check)?;
         let deadline = Deadline::after(Some(PATIENCE));
         let sent = match borrowed {
             Some(stream) => match endpoint.send(&stream, &[], command, deadline) {
@@ -110,7 +116,7 @@ impl Shared {
     }
 
     /// Borrows the connection. Returns `None` where there is none that works.
-    fn borrow(&self) -> Result<Option<Stream>> {
+    fn borrow(&self, always_check: bool) -> Result<Option<Stream>> {
         let mut wire = self.wire.lock();
         if wire.lent {
             wire.waiting += 1;
@@ -151,7 +157,7 @@ impl Shared {
             return Ok(None);
         };
         drop(wire);
-        if used.elapsed() > IDLE && !stream.is_quiet() {
+        if (always_check || used.elapsed() > IDLE) && !stream.is_quiet() {
             stream.end();
             return Ok(None);
         }

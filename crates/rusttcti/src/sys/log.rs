@@ -25,8 +25,8 @@ use rustix::io::Errno;
 
 use crate::sys::deadline::Deadline;
 use crate::sys::{poll, sigpipe};
-pub(crate) use level::Level;
-use level::{MODULE, NAMES, level_of, mistake};
+pub(crate) use level::{Level, level_of};
+use level::{MODULE, NAMES, mistake};
 
 /// The name of the function around it, as [`Location`] takes it.
 macro_rules! function {

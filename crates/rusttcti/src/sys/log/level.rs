@@ -34,7 +34,7 @@ pub(super) const NAMES: [(Level, &str); 6] = [
 /// The level of our module. The last pair that names it wins; what cannot be
 /// understood is passed over. As in tpm2-tss, a module's name is what stands
 /// before a `+` (whatever stands before the name), a level what follows it.
-pub(super) fn level_of(pairs: &str) -> Level {
+pub(crate) fn level_of(pairs: &str) -> Level {
     let mut level = DEFAULT;
     for (at, _) in pairs.match_indices('+') {
         let names_us = ends_with(&pairs[..at], "all") || ends_with(&pairs[..at], MODULE);

@@ -14,6 +14,7 @@ mod layout;
 mod ldr;
 mod limits;
 mod log;
+mod log_open;
 mod pytcti;
 mod two_modules;
 

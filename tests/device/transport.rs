@@ -222,6 +222,9 @@ fn what_cannot_be_opened_is_named_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = folder.path().join("tpm9");
     let regular = folder.path().join("file");
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let swtpm = format!("swtpm:path={}", socket.display());
     std::fs::write(&regular, "").expect("a file");
     for (path, kind, reason) in [
         (missing.as_path(), ErrorKind::IoError, "no such file"),
@@ -231,6 +234,7 @@ fn what_cannot_be_opened_is_named_with_the_reason() {
             "no character device",
         ),
         (folder.path(), ErrorKind::BadValue, "a directory"),
+        (socket.as_path(), ErrorKind::BadValue, &swtpm),
     ] {
         let path = path.to_str().expect("UTF-8");
         let error = refused(Some(path));
@@ -238,6 +242,27 @@ fn what_cannot_be_opened_is_named_with_the_reason() {
         assert!(error.to_string().contains(path), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
+}
+
+/// Opens a terminal.
+#[test]
+#[ignore = "a scene of another test"]
+fn scene_terminal() {
+    let pty = Pty::new();
+    drop(open(pty.path()));
+    println!("PATH {}", pty.path());
+}
+
+#[test]
+fn a_terminal_in_a_device_s_place_is_told() {
+    let output = again::played(&mut again::only!("scene_terminal"));
+    let told = String::from_utf8_lossy(&output.stdout);
+    let (_, path) = told.split_once("PATH ").expect("a path");
+    let path = path.lines().next().expect("a path");
+    let log = String::from_utf8_lossy(&output.stderr);
+    let expected = format!("\"{path}\" is a terminal or a serial line, not the device of a TPM");
+    assert!(log.contains("WARNING:tcti:"), "{log}");
+    assert!(log.contains(&expected), "{log}");
 }
 
 #[test]

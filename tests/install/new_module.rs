@@ -108,7 +108,7 @@ fn a_new_layer_builds_passes_its_tests_and_takes_options_and_the_rest_of_the_cha
     made.gives_random_bytes("rusttcti:my-layer:libtpms");
     made.is_refused(
         "rusttcti:my-layer,wait=soon:libtpms",
-        "wait=soon is not allowed",
+        "wait=\"soon\" is not allowed",
     );
 }
 

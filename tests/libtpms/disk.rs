@@ -166,11 +166,17 @@ fn scene_read_only() {
         .path(disk.state())
         .open()
         .expect_err("it cannot be locked");
-    assert!(
-        error.report().contains("Read-only file system"),
-        "{}",
-        error.report()
+    let report = error.report();
+    let (path, folder) = (disk.state(), disk.0.path().to_owned());
+    let expected = format!(
+        "cannot lock the state file \"{0}\": the folder \"{1}\" is on a file system that is mounted \
+         read-only, and the lock \"{0}.lock\" and each new state are written there \
+         (libtpms-copy:{0} starts a TPM in memory from the file, and writes nothing)",
+        path.display(),
+        folder.display()
     );
+    assert_eq!(report, expected);
+    drop(rusttcti::open(&format!("libtpms-copy:{}", path.display())).expect("a copy"));
     disk.writable();
     drop(open(&disk.state()));
 }

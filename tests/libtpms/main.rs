@@ -9,6 +9,7 @@ mod in_tests;
 mod long;
 mod many;
 mod memory;
+mod names;
 mod no_memory;
 mod nonblocking;
 mod openssl;
@@ -16,6 +17,7 @@ mod process;
 mod shared;
 mod state;
 mod unload;
+mod waits;
 
 /// Counts allocations, for tests of calls that allocate nothing.
 #[global_allocator]

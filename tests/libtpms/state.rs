@@ -227,13 +227,31 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
     assert_refused(
         &path,
         b"#!/bin/sh\necho a script, by mistake\n",
-        "cannot be used",
+        "cannot be used: it is a text file",
+    );
+    let random: Vec<u8> = (0..3000_u32).map(|n| ((n * n * 167) >> 5) as u8).collect();
+    assert_refused(
+        &path,
+        &random,
+        "cannot be used: it is no TPM's state: it begins with ",
+    );
+    let swtpm = rusttcti_kit::swtpm::Swtpm::unix();
+    let theirs = std::fs::read(swtpm.state_file()).expect("its state");
+    assert_refused(
+        &path,
+        &theirs,
+        "cannot be used: it is swtpm's (libtpms-copy starts",
+    );
+    assert_refused(
+        &path,
+        &theirs[..theirs.len() - 1],
+        "cannot be used: it is swtpm's state file, and is cut short or changed",
     );
     let error = try_open(folder.path()).expect_err("a folder is no state file");
     assert!(error.report().contains("directory"), "{}", error.report());
     let error = try_open(&folder.path().join("none/state")).expect_err("no such folder");
     assert!(
-        error.report().contains("No such file"),
+        error.report().contains("does not exist"),
         "{}",
         error.report()
     );

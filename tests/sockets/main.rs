@@ -6,9 +6,12 @@ mod events;
 mod hostile;
 mod hostile_stall;
 mod mssim;
+mod restart;
 mod stream;
 mod swtpm;
+mod swtpm_mistakes;
 mod swtpm_shared;
+mod waits;
 
 /// Counts allocations, for tests of calls that allocate nothing.
 #[global_allocator]

@@ -7,6 +7,7 @@ use rusttcti::transport::mssim::Mssim as Transport;
 use rusttcti::wire::{CommandBuilder, CommandCode, Handle};
 use rusttcti::{Context, ErrorKind, Module, Tcti};
 use rusttcti_kit::commands::{command, get_random, response_code};
+use rusttcti_kit::hostile;
 use rusttcti_kit::mssim::{Event, Simulator};
 use rusttcti_kit::vtable::{Vtable, rc};
 
@@ -105,19 +106,23 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
     for (conf, text) in [
         (
             "persistent=1",
-            "mssim has no option \"persistent\" (its options: host, port, path)",
+            "mssim has no option \"persistent\" (its options: host, port, path, wait)",
         ),
         (
             "port=0",
-            "mssim: port=0 is not allowed (port is a number from 1 to 65535)",
+            "mssim: port=\"0\" is not allowed (port is a number from 1 to 65534)",
         ),
         (
             "port=65535",
-            "mssim: port=65535 is not allowed (port is a number from 1 to 65534)",
+            "mssim: port=\"65535\" is not allowed (port is a number from 1 to 65534)",
         ),
         (
             "path=",
-            "mssim: path= is not allowed (path is a unix socket's path)",
+            "mssim: path=\"\" is not allowed (path is a unix socket's path)",
+        ),
+        (
+            "wait=-1",
+            "mssim: wait=\"-1\" is not allowed (wait is a number of seconds from 0 to 3600)",
         ),
         ("localhost", "is not of the form key=value"),
     ] {
@@ -259,6 +264,52 @@ fn a_cancel_is_taken_back_at_the_latest_when_the_session_ends() {
     drop(context);
     let events = next_events(&simulator, 3);
     assert_eq!(events[0], Event::CancelOff, "{events:?}");
+}
+
+#[test]
+fn a_context_that_is_closed_with_a_command_under_way_lets_the_simulator_answer() {
+    let simulator = Simulator::started();
+    simulator.events();
+    for command in [&get_random(16)[..], &create_primary_rsa()] {
+        let context = open(&simulator.conf());
+        assert_eq!(Vtable(context.as_ptr()).transmit(command), rc::SUCCESS);
+        // The server ends a connection without this event if it cannot write to it.
+        drop(context);
+        let mut events = Vec::new();
+        while !events.contains(&Event::PlatformSessionEnd) {
+            events.extend(next_events(&simulator, 1));
+        }
+        let is_end = |event: &Event| *event == Event::CommandSessionEnd;
+        if !events.iter().any(is_end) {
+            assert_eq!(next_events(&simulator, 1), [Event::CommandSessionEnd]);
+        }
+        let cancels = |wanted: Event| events.iter().filter(|event| **event == wanted).count();
+        assert_eq!(cancels(Event::CancelOn), cancels(Event::CancelOff));
+    }
+}
+
+#[test]
+fn a_simulator_that_never_answers_does_not_keep_a_context_from_closing() {
+    for way in hostile::ways()
+        .into_iter()
+        .filter(|way| way.transport == "mssim")
+    {
+        let (closed, is_closed) = hostile::gate();
+        let peer = way.peer(vec![hostile::Act::Silence(closed)]);
+        let context = way.open(&peer);
+        assert_eq!(
+            Vtable(context.as_ptr()).transmit(&get_random(8)),
+            rc::SUCCESS
+        );
+        let began = Instant::now();
+        drop(context);
+        let took = began.elapsed();
+        assert!(
+            (Duration::from_millis(900)..Duration::from_secs(4)).contains(&took),
+            "{took:?}"
+        );
+        is_closed.recv_timeout(LONG).expect("closed");
+    }
 }
 
 #[test]

@@ -132,35 +132,36 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
     for (conf, text) in [
         (
             "prot=2321",
-            "swtpm has no option \"prot\" (its options: host, port, path, persistent)",
+            "swtpm has no option \"prot\" (its options: host, port, path, persistent, \
+             wait)",
         ),
         (
             "port=0",
-            "swtpm: port=0 is not allowed (port is a number from 1 to 65535)",
+            "swtpm: port=\"0\" is not allowed (port is a number from 1 to 65534)",
         ),
         (
             "port=65536",
-            "swtpm: port=65536 is not allowed (port is a number from 1 to 65535)",
+            "swtpm: port=\"65536\" is not allowed (port is a number from 1 to 65534)",
         ),
         // The control channel's is the next one.
         (
             "port=65535",
-            "swtpm: port=65535 is not allowed (port is a number from 1 to 65534)",
+            "swtpm: port=\"65535\" is not allowed (port is a number from 1 to 65534)",
         ),
-        ("port=", "swtpm: port= is not allowed"),
-        ("port=-1", "swtpm: port=-1 is not allowed"),
-        ("port=http", "swtpm: port=http is not allowed"),
+        ("port=", "swtpm: port=\"\" is not allowed"),
+        ("port=-1", "swtpm: port=\"-1\" is not allowed"),
+        ("port=http", "swtpm: port=\"http\" is not allowed"),
         (
             "host=",
-            "swtpm: host= is not allowed (host is a host name or an IP address)",
+            "swtpm: host=\"\" is not allowed (host is a host name or an IP address)",
         ),
         (
             "path=",
-            "swtpm: path= is not allowed (path is a unix socket's path)",
+            "swtpm: path=\"\" is not allowed (path is a unix socket's path)",
         ),
         (
             "persistent=yes",
-            "swtpm: persistent=yes is not allowed (persistent is 0 or 1)",
+            "swtpm: persistent=\"yes\" is not allowed (persistent is 0 or 1)",
         ),
         (
             "localhost",
@@ -168,6 +169,17 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
              (as in port=2321)",
         ),
         ("=localhost", "is not of the form key=value"),
+        (
+            "localhost:2321",
+            "\"localhost:2321\" in the configuration \"localhost:2321\" is not of the form \
+             key=value (write host=localhost,port=2321)",
+        ),
+        (
+            "wait=soon",
+            "swtpm: wait=\"soon\" is not allowed (wait is a number of seconds from 0 to 3600)",
+        ),
+        ("wait=3601", "swtpm: wait=\"3601\" is not allowed"),
+        ("persistent=1 ", "swtpm: persistent=\"1 \" is not allowed"),
         (
             &format!("path=/{long}"),
             "is not allowed (path is a unix socket's path: at most",
@@ -181,7 +193,7 @@ fn a_mistake_in_the_configuration_names_the_key_the_value_and_what_is_allowed() 
     assert_eq!(error.kind(), ErrorKind::NoConnection);
     assert_eq!(
         error.to_string(),
-        "swtpm: host=nowhere.invalid does not resolve to an address"
+        "swtpm: host=\"nowhere.invalid\" does not resolve to an address"
     );
 }
 

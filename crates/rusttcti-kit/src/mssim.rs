@@ -97,6 +97,13 @@ impl Simulator {
 
     /// Ends all connections and the TPM's power, and starts again.
     pub fn restart(&mut self) {
+        let address = self.stop();
+        self.start_at(&address);
+    }
+
+    /// Ends all connections and the TPM's power, and returns the address, for
+    /// [`start_at`](Self::start_at).
+    pub fn stop(&mut self) -> Address {
         let pair = self.pair.take().expect("it runs");
         let Address::Tcp(_) = pair.address else {
             panic!("only over TCP: the folder of the sockets goes with the server")
@@ -105,8 +112,13 @@ impl Simulator {
         drop(pair);
         self.state.power_off();
         self.state.nv.store(false, Ordering::SeqCst);
+        address
+    }
+
+    /// Starts again after [`stop`](Self::stop).
+    pub fn start_at(&mut self, address: &Address) {
         self.pair = Some(Pair::at(
-            &address,
+            address,
             commands(&self.state),
             platform(&self.state),
         ));

@@ -17,7 +17,22 @@ pub struct Swtpm {
     child: Child,
     address: Address,
     state: TempDir,
+    options: Options,
 }
+
+/// How a swtpm is started.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    flags: Option<&'static str>,
+    /// What follows the address in `--server`.
+    server: &'static str,
+}
+
+/// A swtpm whose TPM answers the first command.
+const READY: Options = Options {
+    flags: Some("not-need-init,startup-clear"),
+    server: "",
+};
 
 #[derive(Clone, Debug)]
 enum Address {
@@ -35,16 +50,27 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 impl Swtpm {
     /// Starts a swtpm on two neighbouring TCP ports of 127.0.0.1.
     pub fn tcp() -> Self {
+        Self::tcp_by(READY)
+    }
+
+    /// Starts a swtpm on two TCP ports with other `--flags`, or none, and with this at
+    /// the end of `--server`'s value.
+    pub fn tcp_with(flags: Option<&'static str>, server: &'static str) -> Self {
+        Self::tcp_by(Options { flags, server })
+    }
+
+    fn tcp_by(options: Options) -> Self {
         let state = TempDir::new().expect("a folder for swtpm's state");
         loop {
             // If another process takes a port in between, the next round tries another
             // one.
             let address = Address::Tcp(ports::free());
-            if let Some(child) = start(&address, &state) {
+            if let Some(child) = start(&address, &state, options) {
                 return Self {
                     child,
                     address,
                     state,
+                    options,
                 };
             }
         }
@@ -65,11 +91,12 @@ impl Swtpm {
     /// Starts a swtpm on two unix sockets, with its state in this folder.
     fn unix_in(state: TempDir) -> Self {
         let address = Address::Unix(state.path().join("tpm"));
-        let child = start(&address, &state).expect("swtpm listens");
+        let child = start(&address, &state, READY).expect("swtpm listens");
         Self {
             child,
             address,
             state,
+            options: READY,
         }
     }
 
@@ -114,7 +141,7 @@ impl Swtpm {
     pub fn start(&mut self) {
         let until = Instant::now() + LISTEN_TIMEOUT;
         loop {
-            if let Some(child) = start(&self.address, &self.state) {
+            if let Some(child) = start(&self.address, &self.state, self.options) {
                 self.child = child;
                 return;
             }
@@ -146,10 +173,10 @@ impl Drop for Swtpm {
 }
 
 /// Starts a swtpm and waits until it listens; returns `None` if it ended instead.
-fn start(address: &Address, state: &TempDir) -> Option<Child> {
+fn start(address: &Address, state: &TempDir, options: Options) -> Option<Child> {
     let (server, ctrl) = match address {
         Address::Tcp(port) => (
-            format!("type=tcp,port={port}"),
+            format!("type=tcp,port={port}{}", options.server),
             format!("type=tcp,port={}", port + 1),
         ),
         Address::Unix(path) => (
@@ -163,7 +190,14 @@ fn start(address: &Address, state: &TempDir) -> Option<Child> {
         format!("--key=file={path},format=hex,mode=aes-cbc")
     });
     let mut child = Command::new("swtpm")
-        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+        .args(["socket", "--tpm2"])
+        .args(
+            options
+                .flags
+                .map(|flags| ["--flags", flags])
+                .into_iter()
+                .flatten(),
+        )
         .args(["--server", &server, "--ctrl", &ctrl])
         .arg("--tpmstate")
         .arg(format!("dir={}", state.path().display()))

@@ -233,7 +233,7 @@ fn options_stand_before_the_chain_and_a_mistake_in_them_is_told() {
     assert_eq!((layer.times, layer.wait), (5, Duration::from_millis(20)));
     for (conf, words) in [
         (",tims=7:null", "no option \"tims\""),
-        (",times=x:null", "times=x is not allowed"),
+        (",times=x:null", "times=\"x\" is not allowed"),
         (",wait=0:null", "a number from 1 to 10000"),
         (",times=7:nosuchtpm", "\"nosuchtpm\""),
     ] {

@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use super::grammar::Named;
 use super::suggest::suggestion;
+use crate::transport::opened::Opening;
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// Loads C modules. The C boundary implements it, which stands above the chain.
@@ -55,8 +56,12 @@ pub(super) fn open(
     known: &Known,
 ) -> Result<Box<dyn Tcti>> {
     let name = named.name;
+    let opening = Opening::begin();
     match nested(|| loader.load(name, named.conf)) {
-        Ok(tcti) => Ok(tcti),
+        Ok(tcti) => {
+            opening.done(|| format!("the C module \"{name}\""));
+            Ok(tcti)
+        }
         Err(error) if loader.is_available(name) => Err(error),
         // The loader's own failures have codes of the TCTI layer, except the one for a
         // library that it found but that lacks the Info function.
@@ -85,6 +90,9 @@ fn unknown(named: Named<'_>, known: &Known) -> Error {
     );
     if let Some(meant) = suggestion(named.name, conf, &all) {
         text += &format!("; {meant}");
+    }
+    if named.is_behind_options && named.name.contains(['/', '\\', '.']) {
+        text += "; a colon in an option's value is written \\: (as in pcap,file=C\\:/x:libtpms)";
     }
     text += &format!(
         " (transports: {}; layers: {})",

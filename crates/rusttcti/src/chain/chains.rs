@@ -151,7 +151,12 @@ impl Chains {
     }
 
     fn parse_transport(&self, named: Named<'_>) -> Result<OpenTransport> {
-        let Named { name, conf, .. } = named;
+        let Named {
+            name,
+            conf,
+            is_behind_options,
+            ..
+        } = named;
         let own = self.transports.iter().find(|(own, _)| own == name);
         let known = find(TRANSPORTS, name);
         if named.has_options && (own.is_some() || known.is_some()) {
@@ -182,6 +187,7 @@ impl Chains {
                         name: &name,
                         conf: owned.as_deref(),
                         has_options,
+                        is_behind_options,
                     };
                     c_module::open(crate::C_MODULES, named, &known)
                 }))

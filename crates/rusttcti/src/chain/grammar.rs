@@ -27,6 +27,9 @@ pub(super) struct Named<'a> {
     pub(super) conf: Option<&'a str>,
     /// Whether `conf` begins with options.
     pub(super) has_options: bool,
+    /// Whether a layer with options stands before it, so that the name may be the end of
+    /// an option that has a colon in it.
+    pub(super) is_behind_options: bool,
 }
 
 impl<'a> Parts<'a> {
@@ -49,6 +52,9 @@ impl<'a> Parts<'a> {
             layers.push((name, options));
             rest = after;
         }
+        let is_behind_options = layers
+            .last()
+            .is_some_and(|(_, options)| !options.given().is_empty());
         let transport = match rest.find([',', ':']) {
             _ if rest.is_empty() => None,
             Some(0) => {
@@ -66,12 +72,14 @@ impl<'a> Parts<'a> {
                     name: &rest[..end],
                     conf: Some(&rest[if has_options { end } else { end + 1 }..]),
                     has_options,
+                    is_behind_options,
                 })
             }
             None => Some(Named {
                 name: rest,
                 conf: None,
                 has_options: false,
+                is_behind_options,
             }),
         };
         Ok(Self { layers, transport })

@@ -7,6 +7,7 @@ mod c_module;
 mod chains;
 mod grammar;
 mod help;
+mod junk;
 mod lists;
 // The manual documents the module's layers, and the module is built with all features.
 #[cfg(all(test, feature = "wrap"))]
@@ -20,6 +21,7 @@ pub(crate) use c_module::LoadModule;
 pub use chains::Chains;
 pub use help::HELP;
 
+use self::junk::Suspect;
 use crate::{Error, Result, Tcti};
 
 /// Opens a chain: the string that follows `rusttcti:` in a TCTI's name.
@@ -91,7 +93,12 @@ impl Chain {
     /// Those of opening the transport or a layer; the parts that are open by then are
     /// closed.
     pub fn open(&self) -> Result<Box<dyn Tcti>> {
+        let transport = self.transport.as_ref();
+        let suspect = transport.and_then(|named| Suspect::of(&named.name, named.conf.as_deref()));
         let mut tcti = (self.open_transport)()?;
+        if let Some(suspect) = suspect {
+            suspect.tell();
+        }
         for layer in self.layers.iter().rev() {
             tcti = (layer.open)(tcti)?;
         }
@@ -204,6 +211,14 @@ mod tests {
                 assert!(text.contains(layer.name), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_colon_in_an_option_is_told_with_its_escape() {
+        let escape = r"a colon in an option's value is written \: (as in pcap,file=C\:/x:libtpms)";
+        assert!(refusal("pcap,file=C:/x:libtpms").contains(escape));
+        assert!(refusal("pcap,file=C:/x").contains(escape));
+        assert!(!refusal("pcap:/x").contains("a colon in"));
     }
 
     #[test]

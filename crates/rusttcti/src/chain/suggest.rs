@@ -32,6 +32,11 @@ pub(super) fn suggestion(name: &str, conf: Option<&str>, known: &[&str]) -> Opti
             "an swtpm process at this address is \"swtpm:host={name},port={port}\""
         ));
     }
+    if let Some(port) = conf.and_then(|conf| conf.strip_prefix("port=")) {
+        return Some(format!(
+            "an swtpm process at this address is \"swtpm:host={name},port={port}\""
+        ));
+    }
     let near = nearest(name, known);
     (!near.is_empty()).then(|| {
         let near: Vec<String> = near.iter().map(|name| format!("\"{name}\"")).collect();
@@ -115,6 +120,9 @@ mod tests {
         assert!(told("/dev/tpm0", None).ends_with("\"device:/dev/tpm0\""));
         assert!(told("./my.tpm", None).contains("\"libtpms:./my.tpm\""));
         assert!(told("host=tpm,port=1", None).contains("\"swtpm:host=tpm,port=1\""));
-        assert!(told("localhost", Some("2321")).ends_with("\"swtpm:host=localhost,port=2321\""));
+        for conf in ["2321", "port=2321"] {
+            let meant = "\"swtpm:host=localhost,port=2321\"";
+            assert!(told("localhost", Some(conf)).ends_with(meant));
+        }
     }
 }

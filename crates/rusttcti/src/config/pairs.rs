@@ -14,16 +14,39 @@ pub(crate) fn pairs(conf: &str) -> Result<Vec<(&str, &str)>> {
     conf.split(',')
         .filter(|pair| !pair.is_empty())
         .map(|pair| match pair.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok((key, value)),
-            _ => Err(Error::new(
-                ErrorKind::BadValue,
-                format!(
-                    "\"{pair}\" in the configuration \"{conf}\" is not of the form key=value \
-                     (as in port=2321)"
-                ),
-            )),
+            Some((key, value)) if !key.is_empty() && !key.contains(':') => Ok((key, value)),
+            _ => Err(no_pair(pair, conf)),
         })
         .collect()
+}
+
+/// Returns the error for what is no pair, with the pairs that were probably meant.
+fn no_pair(pair: &str, conf: &str) -> Error {
+    let remedy = match meant(pair) {
+        Some(meant) => format!("write {meant}"),
+        None => "as in port=2321".to_owned(),
+    };
+    Error::new(
+        ErrorKind::BadValue,
+        format!(
+            "\"{pair}\" in the configuration \"{conf}\" is not of the form key=value ({remedy})"
+        ),
+    )
+}
+
+/// Returns the pairs that an address in another syntax was probably meant as:
+/// `HOST:PORT`, `HOST:port=PORT`, a port or a path alone.
+fn meant(pair: &str) -> Option<String> {
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    if is_port(pair) {
+        return Some(format!("port={pair}"));
+    }
+    if pair.starts_with(['/', '.']) {
+        return Some(format!("path={pair}"));
+    }
+    let (host, port) = pair.rsplit_once(':')?;
+    let port = port.strip_prefix("port=").unwrap_or(port);
+    (!host.is_empty() && is_port(port)).then(|| format!("host={host},port={port}"))
 }
 
 /// Returns the error for a key that `owner` does not have.
@@ -43,15 +66,16 @@ pub(crate) fn unknown_key(owner: &str, key: &str, allowed: &[&str]) -> Error {
 pub(crate) fn bad_value(owner: &str, key: &str, value: &str, allowed: &str) -> Error {
     Error::new(
         ErrorKind::BadValue,
-        format!("{owner}: {key}={value} is not allowed ({key} is {allowed})"),
+        format!("{owner}: {key}=\"{value}\" is not allowed ({key} is {allowed})"),
     )
 }
 
-/// Parses a TCP port: 1 to 65535.
+/// Parses the TCP port of a peer's first channel: 1 to 65534. The second channel has the
+/// next one.
 pub(crate) fn port(owner: &str, value: &str) -> Result<u16> {
     match value.parse() {
-        Ok(port) if port != 0 => Ok(port),
-        _ => Err(bad_value(owner, "port", value, "a number from 1 to 65535")),
+        Ok(port) if (1..u16::MAX).contains(&port) => Ok(port),
+        _ => Err(bad_value(owner, "port", value, "a number from 1 to 65534")),
     }
 }
 
@@ -70,6 +94,17 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("port=2321"), "{text}");
+        for (conf, remedy) in [
+            ("localhost:2321", "(write host=localhost,port=2321)"),
+            ("localhost:port=2321", "(write host=localhost,port=2321)"),
+            ("::1:2321", "(write host=::1,port=2321)"),
+            ("2321", "(write port=2321)"),
+            ("/run/tpm.sock", "(write path=/run/tpm.sock)"),
+            ("localhost", "(as in port=2321)"),
+        ] {
+            let text = pairs(conf).expect_err(conf).to_string();
+            assert!(text.ends_with(remedy), "{text}");
+        }
 
         let text = unknown_key("swtpm", "prot", &["host", "port"]).to_string();
         assert_eq!(
@@ -79,14 +114,14 @@ mod tests {
         let text = port("swtpm", "0").expect_err("no port").to_string();
         assert_eq!(
             text,
-            "swtpm: port=0 is not allowed (port is a number from 1 to 65535)"
+            "swtpm: port=\"0\" is not allowed (port is a number from 1 to 65534)"
         );
     }
 
     proptest! {
         #[test]
         fn what_is_written_as_pairs_is_read_as_pairs(
-            written in prop::collection::vec(("[^=,]+", "[^,]*"), 0..6),
+            written in prop::collection::vec(("[^=,:]+", "[^,]*"), 0..6),
         ) {
             let conf: Vec<_> =
                 written.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -107,8 +142,8 @@ mod tests {
         }
 
         #[test]
-        fn a_port_is_a_number_from_1_to_65535(text in "[0-9]{1,6}|.*") {
-            let number = text.parse::<u32>().ok().filter(|number| (1..=65535).contains(number));
+        fn a_port_is_a_number_from_1_to_65534(text in "[0-9]{1,6}|.*") {
+            let number = text.parse::<u32>().ok().filter(|number| (1..=65534).contains(number));
             prop_assert_eq!(port("it", &text).ok().map(u32::from), number);
         }
     }

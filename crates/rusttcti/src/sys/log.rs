@@ -9,6 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+mod level;
+
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,34 +25,8 @@ use rustix::io::Errno;
 
 use crate::sys::deadline::Deadline;
 use crate::sys::{poll, sigpipe};
-
-/// How much a message matters, as tpm2-tss numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-#[allow(dead_code)] // not each is used at every moment
-pub(crate) enum Level {
-    None = 0,
-    Error = 2,
-    Warning = 3,
-    Info = 4,
-    Debug = 5,
-    Trace = 6,
-}
-
-/// The level where TSS2_LOG says nothing.
-const DEFAULT: Level = Level::Warning;
-
-/// The module's name in TSS2_LOG.
-const MODULE: &str = "tcti";
-
-const NAMES: [(Level, &str); 6] = [
-    (Level::None, "NONE"),
-    (Level::Error, "ERROR"),
-    (Level::Warning, "WARNING"),
-    (Level::Info, "INFO"),
-    (Level::Debug, "DEBUG"),
-    (Level::Trace, "TRACE"),
-];
+pub(crate) use level::{Level, level_of};
+use level::{MODULE, NAMES, mistake};
 
 /// The name of the function around it, as [`Location`] takes it.
 macro_rules! function {
@@ -81,7 +57,6 @@ macro_rules! write_log {
 }
 macro_rules! error { ($($arg:tt)*) => { $crate::sys::log::write_log!(Error, $($arg)*) }; }
 macro_rules! warning { ($($arg:tt)*) => { $crate::sys::log::write_log!(Warning, $($arg)*) }; }
-#[cfg(feature = "wrap")]
 macro_rules! info { ($($arg:tt)*) => { $crate::sys::log::write_log!(Info, $($arg)*) }; }
 macro_rules! debug { ($($arg:tt)*) => { $crate::sys::log::write_log!(Debug, $($arg)*) }; }
 /// Bytes in hexadecimal, at the level `trace` only: they may be secrets.
@@ -92,9 +67,7 @@ macro_rules! trace_bytes {
         }
     };
 }
-#[cfg(feature = "wrap")]
-pub(crate) use info;
-pub(crate) use {debug, error, function, location, trace_bytes, warning, write_log};
+pub(crate) use {debug, error, function, info, location, trace_bytes, warning, write_log};
 
 /// Where in the source a message is from.
 pub(crate) struct Location {
@@ -149,38 +122,25 @@ pub(crate) fn enabled(level: Level) -> bool {
 #[cold]
 fn read_environment() -> u8 {
     let pairs = std::env::var_os("TSS2_LOG").unwrap_or_default();
-    let level = level_of(&pairs.to_string_lossy()) as u8;
+    let pairs = pairs.to_string_lossy();
+    let level = level_of(&pairs) as u8;
     FILE.keep();
-    LEVEL.store(level, Ordering::Release);
-    level
-}
-
-/// The level of our module. The last pair that names it wins; what cannot be
-/// understood is passed over. As in tpm2-tss, a module's name is what stands
-/// before a `+` (whatever stands before the name), a level what follows it.
-pub(crate) fn level_of(pairs: &str) -> Level {
-    let mut level = DEFAULT;
-    for (at, _) in pairs.match_indices('+') {
-        let names_us = ends_with(&pairs[..at], "all") || ends_with(&pairs[..at], MODULE);
-        let named = NAMES
-            .iter()
-            .find(|(_, name)| starts_with(&pairs[at + 1..], name));
-        if let (true, Some((named, _))) = (names_us, named) {
-            level = *named;
-        }
+    // Of two threads that read it, the first tells the mistake.
+    let is_first = LEVEL.swap(level, Ordering::AcqRel) == UNREAD;
+    if let Some(mistake) = mistake(&pairs).filter(|_| is_first) {
+        tell(&mistake, level);
     }
     level
 }
 
-fn starts_with(text: &str, start: &str) -> bool {
-    let head = text.as_bytes().get(..start.len());
-    head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
-}
-
-fn ends_with(text: &str, end: &str) -> bool {
-    let at = text.len().checked_sub(end.len());
-    let tail = at.and_then(|at| text.as_bytes().get(at..));
-    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
+/// Tells that TSS2_LOG has a mistake, and which level counts.
+fn tell(mistake: &str, level: u8) {
+    let names = NAMES.map(|(_, name)| name).join(", ");
+    let name = NAMES.iter().find(|(named, _)| *named as u8 == level);
+    let name = name.map_or("", |(_, name)| name);
+    warning!(
+        "TSS2_LOG: {mistake} (write tcti+LEVEL, with one of {names}); the level here is {name}"
+    );
 }
 
 /// TSS2_LOGFILE, kept where no destructor is needed and nothing leaks.
@@ -340,35 +300,6 @@ fn write_all(fd: BorrowedFd<'_>, mut left: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn levels_are_read_as_tpm2_tss_reads_them() {
-        for (pairs, level) in [
-            ("", Level::Warning),
-            ("all+debug", Level::Debug),
-            ("ALL+ERROR", Level::Error),
-            ("tcti+trace", Level::Trace),
-            ("Tcti+Info", Level::Info),
-            ("all+NONE", Level::None),
-            // Left to right: what comes later wins.
-            ("all+none,tcti+trace", Level::Trace),
-            ("tcti+trace,all+none", Level::None),
-            ("esys+trace,marshal+debug", Level::Warning),
-            ("tcti+ERROR,esys+trace", Level::Error),
-            // What cannot be understood changes nothing.
-            ("tcti+loud", Level::Warning),
-            ("tcti+debug,tcti+loud", Level::Debug),
-            ("tcti", Level::Warning),
-            ("+", Level::Warning),
-            ("++++", Level::Warning),
-            ("cti+trace", Level::Warning),
-            ("é+trace,tcti+é", Level::Warning),
-            // tpm2-tss does not look further than the names reach.
-            ("my tcti+tracer", Level::Trace),
-        ] {
-            assert_eq!(level_of(pairs), level, "{pairs:?}");
-        }
-    }
 
     #[test]
     fn a_message_names_the_function_that_it_is_from() {

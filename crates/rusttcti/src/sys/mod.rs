@@ -43,6 +43,7 @@ pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod i2c;
 pub(crate) mod locks;
+pub(crate) mod long_wait;
 #[macro_use]
 pub(crate) mod log;
 pub(crate) mod outq;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::opened::Opening;
 use super::patience::{Patience, SLICE};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
@@ -89,8 +90,11 @@ impl Configured for Cmd {
     }
 
     fn open(command: &String) -> Result<Self> {
+        let opening = Opening::begin();
+        let child = Child::start(command)?;
+        opening.done(|| format!("cmd: the command \"{command}\""));
         Ok(Self {
-            child: Some(Child::start(command)?),
+            child: Some(child),
             command: command.clone(),
             partial: Assembly::default(),
             patience: Patience::default(),

@@ -24,10 +24,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::opened::Opening;
 use super::patience::{Patience, SLICE};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::log;
 use crate::wire::assembly::Assembly;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 use node::Node;
@@ -82,15 +84,23 @@ impl Configured for Device {
     }
 
     fn open(path: &Option<String>) -> Result<Self> {
+        let opening = Opening::begin();
         let (path, node) = match path.as_deref() {
             None => first_of(&DEFAULTS)?,
             Some(path) => {
                 let node = Node::open(path);
                 let node = node.map_err(|error| error.context(format!("cannot open {path}")));
-                (path, node.map_err(flat)?)
+                let node = node.map_err(flat)?;
+                if node.is_terminal() {
+                    log::warning!(
+                        "\"{path}\" is a terminal or a serial line, not the device of a TPM (a \
+                         program that speaks to a TPM over it is cmd:COMMAND)"
+                    );
+                }
+                (path, node)
             }
         };
-        crate::sys::log::debug!("opened {path}");
+        opening.done(|| format!("device: the TPM device \"{path}\""));
         Ok(Self {
             path: path.to_owned(),
             node: Some(node),

@@ -16,6 +16,7 @@ use rustix::io::{Errno, retry_on_intr};
 use tpm_tis::I2c as Registers;
 use tpm_tis::hal::i2c::{self as hal, ErrorKind as HalKind, NoAcknowledgeSource, Operation};
 
+use super::opened::Opening;
 use super::tis::{self, BusError, Chip, Node, Opened, Turn, is_a_chip};
 use crate::config::setting::{self, Setting, Text};
 use crate::config::{self, Configured};
@@ -105,7 +106,10 @@ impl Configured for I2c {
     fn open(config: &Config) -> Result<Self> {
         let (config, path) = (config.clone(), config.path.clone());
         let open = move || Link::open(&config);
-        Ok(Self(Chip::open(&path, Box::new(open))?))
+        let opening = Opening::begin();
+        let chip = Chip::open(&path, Box::new(open))?;
+        opening.done(|| format!("i2c: the device \"{path}\""));
+        Ok(Self(chip))
     }
 }
 

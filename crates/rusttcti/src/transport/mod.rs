@@ -6,8 +6,8 @@
 //! | name | CONF | the TPM |
 //! | --- | --- | --- |
 //! | [`device`] | the path of a device; none is /dev/tpmrm0, /dev/tpm0, /dev/tcm0, the first that opens | behind the kernel's driver |
-//! | [`swtpm`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH`; `persistent=1` in addition | a process of swtpm |
-//! | [`mssim`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH` | a simulator, or what speaks its protocol |
+//! | [`swtpm`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH`; `persistent=1` and `wait=SECONDS` in addition | a process of swtpm |
+//! | [`mssim`] | `host=HOST,port=PORT` (localhost, 2321) or `path=PATH`; `wait=SECONDS` in addition | a simulator, or what speaks its protocol |
 //! | [`cmd`] | a command line for `/bin/sh -c` | at the other end of its pipes |
 //! | [`libtpms`] | the path of a state file; none is a TPM in memory | inside the process |
 //! | [`spidev`] | the path of a device, /dev/spidev0.1 if none; `speed=HZ`, `share=0` or `share=1` in addition | on an SPI bus |
@@ -39,6 +39,7 @@ pub mod libtpms;
 pub mod libtpms_copy;
 pub mod mssim;
 pub mod null;
+pub(crate) mod opened;
 mod patience;
 pub mod replay;
 mod socket;

@@ -20,8 +20,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::opened::Opening;
 use super::patience::Patience;
-use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
+use super::socket::{
+    Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
+};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -35,11 +38,17 @@ use platform::Platform;
 const WHO: &str = "mssim";
 
 /// What CONF can say.
-pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH];
+pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH, WAIT];
 const HELP: &Text = &setting::help(SETTINGS);
 
 /// What an answer to a signal takes at most, where nothing is wrong.
 const ANSWER: Duration = Duration::from_millis(100);
+
+/// How long the last response is waited for when the context is closed, and once more
+/// after a cancel.
+const LAST_ANSWER: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 500 });
+/// The size of the largest response that is waited for then.
+const LARGEST: usize = 64 << 10;
 
 /// The transport to the simulator.
 ///
@@ -60,6 +69,8 @@ pub struct Mssim {
     pending: bool,
     inbox: Inbox,
     patience: Patience,
+    /// How long a simulator that is not there is waited for.
+    wait: Duration,
     locality: u8,
     generation: Generation,
 }
@@ -82,6 +93,16 @@ impl Configured for Mssim {
     }
 
     fn open(config: &Config) -> Result<Self> {
+        let opening = Opening::begin();
+        let mssim = until_there(config.wait, || Self::reach(config))?;
+        opening.done(|| mssim.endpoint.to_string());
+        Ok(mssim)
+    }
+}
+
+impl Mssim {
+    /// Opens the transport, if the simulator is there.
+    fn reach(config: &Config) -> Result<Self> {
         let (endpoint, platform) = config.address.resolve(WHO)?;
         let mut mssim = Self {
             endpoint,
@@ -90,6 +111,7 @@ impl Configured for Mssim {
             pending: false,
             inbox: Inbox::default(),
             patience: Patience::default(),
+            wait: config.wait,
             locality: 0,
             generation: Generation::current(),
         };
@@ -105,6 +127,8 @@ impl Configured for Mssim {
 pub struct Config {
     /// Where the simulator listens.
     pub address: PeerAddress,
+    /// How long a simulator that is not there is waited for.
+    pub wait: Duration,
 }
 
 impl FromStr for Config {
@@ -113,7 +137,9 @@ impl FromStr for Config {
     fn from_str(conf: &str) -> Result<Self> {
         let mut config = Self::default();
         for (key, value) in config::pairs(conf)? {
-            if !config.address.take(WHO, key, value)? {
+            if key == WAIT.key {
+                config.wait = parse_wait(WHO, value)?;
+            } else if !config.address.take(WHO, key, value)? {
                 return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS)));
             }
         }
@@ -171,31 +197,7 @@ impl Tcti for Mssim {
             // Its answer, still to come, would be taken for this one's.
             self.disconnect();
         }
-        let deadline = Deadline::after(Some(PATIENCE));
-        self.platform.uncancel(deadline)?;
-        let size = u32::try_from(command.len())
-            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
-        let head = frame::command_head(self.locality, size);
-
-        let stream = match self.working() {
-            // Not all of it was sent, so that it was not executed.
-            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
-                Err(error) if error.kind() == ErrorKind::NoConnection => None,
-                sent => sent.map(|()| Some(stream))?,
-            },
-            None => None,
-        };
-        let stream = match stream {
-            Some(stream) => stream,
-            None => {
-                let stream = self.connect(deadline)?;
-                self.endpoint.send(&stream, &head, command, deadline)?;
-                stream
-            }
-        };
-        self.stream = Some(stream);
-        self.pending = true;
-        Ok(())
+        until_there(self.wait, || self.send(command))
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
@@ -241,7 +243,10 @@ impl Tcti for Mssim {
         })
     }
 
+    /// Waits shortly for a response that was not received: the reference simulator is
+    /// ended by SIGPIPE if it answers a client that is gone.
     fn finalize(&mut self) -> Result<()> {
+        self.wait_for_last_answer();
         let uncancelled = self.platform.uncancel(Deadline::after(Some(PATIENCE)));
         self.disconnect();
         self.platform.disconnect();
@@ -250,6 +255,35 @@ impl Tcti for Mssim {
 }
 
 impl Mssim {
+    /// Sends a command, over a new connection if the one there is was lost.
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        let deadline = Deadline::after(Some(PATIENCE));
+        self.platform.uncancel(deadline)?;
+        let size = u32::try_from(command.len())
+            .map_err(|error| Error::with_source(ErrorKind::BadValue, "a huge command", error))?;
+        let head = frame::command_head(self.locality, size);
+
+        let stream = match self.working() {
+            // Not all of it was sent, so that it was not executed.
+            Some(stream) => match self.endpoint.send(&stream, &head, command, deadline) {
+                Err(error) if error.kind() == ErrorKind::NoConnection => None,
+                sent => sent.map(|()| Some(stream))?,
+            },
+            None => None,
+        };
+        let stream = match stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.connect(deadline)?;
+                self.endpoint.send(&stream, &head, command, deadline)?;
+                stream
+            }
+        };
+        self.stream = Some(stream);
+        self.pending = true;
+        Ok(())
+    }
+
     /// A command channel to a simulator that has power.
     ///
     /// Only whoever is served on the platform channel waits for the other one:
@@ -274,6 +308,26 @@ impl Mssim {
             fault.error(format!("cannot set up the connection to {}", self.endpoint))
         })?;
         Ok(stream)
+    }
+
+    /// Waits for the answer to the command under way, and cancels the command if that
+    /// takes long.
+    fn wait_for_last_answer(&mut self) {
+        if !self.pending {
+            return;
+        }
+        let mut response = vec![0; LARGEST];
+        let received = self.receive_within(&mut response, Some(LAST_ANSWER));
+        let is_late = |error: &Error| error.kind() == ErrorKind::TryAgain;
+        if !received.is_err_and(|error| is_late(&error)) {
+            return;
+        }
+        let cancelled = self.platform.cancel_by(Deadline::after(Some(LAST_ANSWER)));
+        let received =
+            cancelled.and_then(|()| self.receive_within(&mut response, Some(LAST_ANSWER)));
+        if let Err(error) = received {
+            log::debug!("mssim is left with a command under way: {}", error.report());
+        }
     }
 
     /// The connection, if there is one that works. The simulator may have been

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A wait without end for a peer that stays silent is told in the log, at the
-//! level warning: after 5 s, and once more after a minute.
+//! A wait without end for a peer that stays silent is told in the log: after 1 s at
+//! the level info, after 5 s and after a minute at the level warning.
 
 #![forbid(unsafe_code)]
 
@@ -11,9 +11,11 @@ use crate::wire::{CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
 
 /// How long a transport waits at a time where the program set no timeout.
-pub(super) const SLICE: Duration = Duration::from_secs(5);
-/// The numbers of slices after which a wait is told: 5 s and a minute.
-const TOLD: [u32; 2] = [1, 12];
+pub(super) const SLICE: Duration = Duration::from_secs(1);
+/// The numbers of slices after which a wait is told.
+const TOLD: [u32; 3] = [1, 5, 60];
+/// The last of them that is told at the level info.
+const STILL_SHORT: u32 = 1;
 
 /// The command whose response is awaited.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +27,11 @@ impl Patience {
     /// Notes the command that is sent.
     pub(super) fn sent(&mut self, command: &[u8]) {
         self.command = Header::parse(command);
+    }
+
+    /// Returns the code of the command that was sent.
+    pub(super) fn command(self) -> Option<CommandCode> {
+        self.command.map(|header| CommandCode(header.code))
     }
 
     /// Fails where the response begins as the command did: it is the command, which
@@ -61,21 +68,24 @@ impl Patience {
             }
             slices += 1;
             if TOLD.contains(&slices) {
-                self.tell(&peer(transport), slices * SLICE);
+                self.tell(&peer(transport), slices);
             }
         }
     }
 
     #[cold]
-    fn tell(self, peer: &str, waited: Duration) {
-        let seconds = waited.as_secs();
-        match self.command {
-            Some(Header { code, .. }) => log::warning!(
-                "{peer} has not answered {} for {seconds} s; the program set no timeout, \
-                 and the wait goes on",
-                CommandCode(code)
+    fn tell(self, peer: &str, slices: u32) {
+        let seconds = (slices * SLICE).as_secs();
+        let text = match self.command() {
+            Some(code) => format!(
+                "{peer} has not answered {code} for {seconds} s; the program set no timeout, \
+                 and the wait goes on"
             ),
-            None => log::warning!("{peer} has said nothing for {seconds} s, and the wait goes on"),
+            None => format!("{peer} has said nothing for {seconds} s, and the wait goes on"),
+        };
+        match slices > STILL_SHORT {
+            true => log::warning!("{text}"),
+            false => log::info!("{text}"),
         }
     }
 }

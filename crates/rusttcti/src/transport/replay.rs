@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::script::{Match, Script};
+use super::opened::Opening;
 use crate::config::setting::{self, Setting, Text};
 use crate::config::{self, Configured};
 use crate::contract::tcti::check_locality;
@@ -100,6 +101,7 @@ impl Replay {
     }
 
     fn with(file: &Path, matching: Match) -> Result<Self> {
+        let opening = Opening::begin();
         let bytes = std::fs::read(file).map_err(|error| {
             let kind = match error.kind() {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::NotPermitted,
@@ -110,6 +112,7 @@ impl Replay {
         })?;
         let script = Script::parse(&bytes, matching)
             .map_err(|error| error.context(format!("cannot replay {}", file.display())))?;
+        opening.done(|| format!("replay: the recording \"{}\"", file.display()));
         Ok(Self {
             file: file.to_owned(),
             script,

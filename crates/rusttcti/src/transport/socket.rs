@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod absence;
 mod endpoint;
 mod inbox;
 mod reach;
 mod stream;
 
+pub(super) use absence::{WAIT, parse_wait, until_there};
 pub use endpoint::PeerAddress;
 pub(super) use endpoint::{Endpoint, HOST, PATH, PORT};
 pub(super) use inbox::Inbox;

@@ -20,6 +20,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use tpm_tis::{Spi, SpiLink};
 
+use super::opened::Opening;
 use super::tis::{self, BusError, Chip, Node, Opened, Turn, is_a_chip};
 use crate::config::setting::{self, Setting, Text};
 use crate::config::{self, Configured};
@@ -104,7 +105,10 @@ impl Configured for Spidev {
     fn open(config: &Config) -> Result<Self> {
         let (config, path) = (config.clone(), config.path.clone());
         let open = move || Link::open(&config);
-        Ok(Self(Chip::open(&path, Box::new(open))?))
+        let opening = Opening::begin();
+        let chip = Chip::open(&path, Box::new(open))?;
+        opening.done(|| format!("spidev: the device \"{path}\""));
+        Ok(Self(chip))
     }
 }
 

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod hint;
 mod shared;
 
 use std::ffi::CStr;
@@ -25,8 +26,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::opened::Opening;
 use super::patience::Patience;
-use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
+use super::socket::{
+    Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
+};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -36,6 +40,7 @@ use crate::wire::assembly::quoted;
 use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
+use hint::Hint;
 use shared::Shared;
 
 const WHO: &str = "swtpm";
@@ -54,6 +59,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
                takes less than half the time, and no other process is served meanwhile. The \
                contexts of one process share the connection.",
     },
+    WAIT,
 ];
 const HELP: &Text = &setting::help(SETTINGS);
 
@@ -80,6 +86,9 @@ pub struct Swtpm {
     socket: Option<Stream>,
     inbox: Inbox,
     patience: Patience,
+    hint: Hint,
+    /// How long a swtpm that is not there is waited for.
+    wait: Duration,
     locality: u8,
     generation: Generation,
 }
@@ -102,6 +111,19 @@ impl Configured for Swtpm {
     }
 
     fn open(config: &Config) -> Result<Self> {
+        let opening = Opening::begin();
+        let swtpm = until_there(config.wait, || Self::reach(config))?;
+        opening.done(|| match config.persistent {
+            true => format!("{}, over one connection (persistent=1)", swtpm.data),
+            false => swtpm.data.to_string(),
+        });
+        Ok(swtpm)
+    }
+}
+
+impl Swtpm {
+    /// Opens the transport, if swtpm is there.
+    fn reach(config: &Config) -> Result<Self> {
         let (mut data, control) = config.address.resolve(WHO)?;
         let mut shared = None;
         if config.persistent {
@@ -127,6 +149,8 @@ impl Configured for Swtpm {
             socket: None,
             inbox: Inbox::default(),
             patience: Patience::default(),
+            hint: Hint::default(),
+            wait: config.wait,
             is_too_long: false,
             locality: 0,
             generation: Generation::current(),
@@ -147,6 +171,8 @@ pub struct Config {
     pub address: PeerAddress,
     /// Whether the connection is kept while a context is open.
     pub persistent: bool,
+    /// How long a swtpm that is not there is waited for.
+    pub wait: Duration,
 }
 
 impl FromStr for Config {
@@ -159,6 +185,7 @@ impl FromStr for Config {
                 ("persistent", "0") => config.persistent = false,
                 ("persistent", "1") => config.persistent = true,
                 ("persistent", _) => return Err(config::bad_value(WHO, key, value, "0 or 1")),
+                ("wait", _) => config.wait = parse_wait(WHO, value)?,
                 _ if config.address.take(WHO, key, value)? => {}
                 _ => return Err(config::unknown_key(WHO, key, &setting::keys(SETTINGS))),
             }
@@ -189,6 +216,7 @@ impl Swtpm {
         match received {
             Ok(bytes) => {
                 let count = bytes.len();
+                self.hint.look_at(bytes, patience, &self.data);
                 response[..count].copy_from_slice(bytes);
                 self.inbox.clear();
                 if self.is_too_long {
@@ -206,7 +234,10 @@ impl Swtpm {
             Err(error) if error.kind().leaves_command_pending() => Err(error),
             Err(error) => {
                 self.abandon();
-                Err(error)
+                Err(match self.shared {
+                    Some(_) => hint::for_persistent(error),
+                    None => error,
+                })
             }
         }
     }
@@ -218,24 +249,7 @@ impl Tcti for Swtpm {
         self.generation.check()?;
         // Of a command that was given up.
         self.abandon();
-        if self.locality != 0 {
-            self.control.set_locality(self.locality)?;
-        }
-        let sent = match &self.shared {
-            Some(shared) => shared.send(&mut self.data, command),
-            None => self.data.dial(self.socket.take(), &[], command),
-        };
-        match sent {
-            Ok(stream) => {
-                self.stream = Some(stream);
-                self.is_too_long = command.len() > LONGEST;
-                Ok(())
-            }
-            Err(error) => {
-                self.restore_locality();
-                Err(error)
-            }
-        }
+        until_there(self.wait, || self.send(command))
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
@@ -318,6 +332,28 @@ impl Tcti for Swtpm {
 }
 
 impl Swtpm {
+    /// Sends a command, in this context's locality.
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        if self.locality != 0 {
+            self.control.set_locality(self.locality)?;
+        }
+        let sent = match &self.shared {
+            Some(shared) => shared.send(&mut self.data, command, !self.wait.is_zero()),
+            None => self.data.dial(self.socket.take(), &[], command),
+        };
+        match sent {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.is_too_long = command.len() > LONGEST;
+                Ok(())
+            }
+            Err(error) => {
+                self.restore_locality();
+                Err(error)
+            }
+        }
+    }
+
     /// Ends the command under way, if there is one, and its connection.
     fn abandon(&mut self) {
         self.inbox.clear();
@@ -359,6 +395,9 @@ impl Drop for Swtpm {
 /// The length of a response, once its header tells.
 fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
     raw::response_size(bytes, capacity).map_err(|error| {
+        if let Some(error) = hint::for_control_channel(bytes, who) {
+            return error;
+        }
         Error::new(
             ErrorKind::MalformedResponse,
             format!("{who} sent a response with {error}{}", quoted(error, bytes)),

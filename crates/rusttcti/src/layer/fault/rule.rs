@@ -55,7 +55,7 @@ impl Rule {
             Some(on) => Some(on.parse().map_err(|error: Error| {
                 Error::new(
                     ErrorKind::BadValue,
-                    format!("the layer fault: on={on} is not allowed: {error}"),
+                    format!("the layer fault: on=\"{on}\" is not allowed: {error}"),
                 )
             })?),
         };

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -49,6 +50,11 @@ impl Node {
             ready: false,
             unsettled: false,
         })
+    }
+
+    /// Returns whether the device is a terminal or a serial line.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.fd.as_fd().is_terminal()
     }
 
     /// Fails in a forked child.
@@ -200,6 +206,10 @@ fn take_event(epoll: &OwnFd, timeout: Option<Duration>) -> rustix::io::Result<bo
 fn why(path: &str, errno: Errno) -> Error {
     let stat = rustix::fs::stat(path).ok();
     match (errno, stat) {
+        (_, Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => Error::new(
+            ErrorKind::BadValue,
+            format!("this is a socket (an swtpm process behind it is swtpm:path={path})"),
+        ),
         (Errno::NOENT, _) => Error::new(ErrorKind::IoError, "no such file"),
         (Errno::ACCESS | Errno::PERM, Some(stat)) => Error::new(
             ErrorKind::NotPermitted,

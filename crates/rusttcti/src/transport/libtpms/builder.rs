@@ -10,6 +10,7 @@ use super::core::{Core, Options, Startup};
 use super::tpm::Tpm;
 use super::{Libtpms, registry};
 use crate::contract::tcti::check_locality;
+use crate::transport::opened::Opening;
 use crate::{Error, ErrorKind, Result};
 
 /// What a TPM can be opened with (see [`Libtpms::builder`]). By default it is a
@@ -105,7 +106,9 @@ impl Builder {
                 (tpm, Some(share))
             }
             (None, state) => {
+                let opening = Opening::begin();
                 let core = Core::open(state.as_deref(), None, self.options)?;
+                opening.done(|| format!("libtpms: a TPM in memory, {}", core.origin()));
                 (Arc::new(Tpm::new(core)), None)
             }
         };

@@ -26,6 +26,8 @@ pub(super) struct Copy {
     pub(super) library: Library,
     /// Whether it is the plain library and no copy.
     plain: bool,
+    /// The library's own file.
+    file: Option<PathBuf>,
 }
 
 impl Drop for Copy {
@@ -46,11 +48,13 @@ impl Copy {
     /// cannot be copied and the plain one is in use.
     pub(super) fn new() -> Result<Self> {
         let plain = ffi::load_plain()?;
-        let reason = match private(&plain) {
+        let file = plain.file();
+        let reason = match private(file.as_deref()) {
             Ok(library) => {
                 return Ok(Self {
                     library,
                     plain: false,
+                    file,
                 });
             }
             Err(reason) => reason,
@@ -68,6 +72,7 @@ impl Copy {
             Ok(library) => Ok(Self {
                 library,
                 plain: true,
+                file,
             }),
             Err(error) => {
                 PLAIN_TAKEN.store(false, Ordering::Release);
@@ -75,11 +80,15 @@ impl Copy {
             }
         }
     }
+
+    /// Returns the file of the library that this is a copy of, if it is known.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
 }
 
-fn private(plain: &ffi::Plain) -> Result<Library> {
-    let path = plain
-        .file()
+fn private(file: Option<&Path>) -> Result<Library> {
+    let path = file
         .ok_or_else(|| Error::new(ErrorKind::NotSupported, "the file of libtpms is not known"))?;
     let not_copied = |error: io::Error| {
         Error::with_source(
@@ -88,7 +97,7 @@ fn private(plain: &ffi::Plain) -> Result<Library> {
             error,
         )
     };
-    let original = open(&path).map_err(not_copied)?;
+    let original = open(path).map_err(not_copied)?;
     let mut bytes = Vec::new();
     (&original).read_to_end(&mut bytes).map_err(not_copied)?;
     let elf = Elf::parse(&bytes).ok_or_else(|| {

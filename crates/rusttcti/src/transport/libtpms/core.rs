@@ -3,18 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{MemfdFlags, memfd_create};
-
+use super::boot::{boot, version};
 use super::copy::Copy;
 use super::ffi::openssl::ContextGuard;
 use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::StateFile;
 use super::lock::Lock;
 use super::state::{Condition, State};
-use super::{stir, swtpm_file};
-use crate::sys::descriptors::above_stdio;
+use super::{kind, stir, swtpm_file};
 use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
 
@@ -118,6 +114,8 @@ pub(super) struct Core {
     copy: Copy,
     options: Options,
     storage: Option<Storage>,
+    /// How its life in this process began, in words.
+    beginning: &'static str,
 }
 
 impl Core {
@@ -132,7 +130,7 @@ impl Core {
         options: Options,
     ) -> Result<Self> {
         let origin = match &storage {
-            Some(storage) => format!("the state file {}", storage.file.path().display()),
+            Some(storage) => format!("the state file \"{}\"", storage.file.path().display()),
             None => GIVEN.to_owned(),
         };
         let state = match (state, &storage) {
@@ -140,13 +138,14 @@ impl Core {
             (Some(bytes), Some(_)) => Some(parse(bytes, &origin)?),
             (Some(bytes), None) => Some(parse_template(bytes, &origin)?),
         };
+        let resumed = state.is_some_and(State::is_resumable);
         let mut core = Self {
             copy: Copy::new()?,
             options,
             storage: None,
+            beginning: beginning(state, storage.is_some()),
         };
         let library = &mut core.copy.library;
-        let resumed = state.is_some_and(State::is_resumable);
         if let Some(mut storage) = storage {
             boot(library, state, false, &origin)?;
             storage.blank = library.state(Part::Volatile).map_err(no_state)?;
@@ -197,6 +196,19 @@ impl Core {
                 format!("TPM2_Startup failed: {code:#}"),
             )),
         }
+    }
+
+    /// Returns how this TPM's life in this process began and which libtpms it is, in
+    /// words.
+    pub(super) fn origin(&self) -> String {
+        let version = version(&self.copy.library);
+        let library = self.copy.file();
+        let library = library.map(|file| format!(" (\"{}\")", file.display()));
+        format!(
+            "{}, by libtpms {version}{}",
+            self.beginning,
+            library.unwrap_or_default()
+        )
     }
 
     /// The OpenSSL that libtpms computes with, where it has one of its own.
@@ -321,6 +333,18 @@ impl Core {
     }
 }
 
+/// Returns how the life begins of a TPM that starts with this state.
+fn beginning(state: Option<State<'_>>, in_file: bool) -> &'static str {
+    match state {
+        None => "made anew",
+        Some(state) if state.is_resumable() => "resumed",
+        Some(state) if in_file && state.condition == Condition::PoweredOff => {
+            "started after a power loss (the file was not closed cleanly)"
+        }
+        Some(_) => "started from its permanent state",
+    }
+}
+
 /// What a state that comes from no file is called.
 const GIVEN: &str = "the TPM state that was given";
 
@@ -330,7 +354,7 @@ fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
             origin,
             "it is swtpm's (libtpms-copy starts a TPM in memory from it, and leaves it to swtpm)",
         ),
-        None => unusable(origin, &reason),
+        None => unusable(origin, &kind_of(state).unwrap_or(reason)),
     })
 }
 
@@ -347,103 +371,20 @@ fn parse_template<'a>(bytes: &'a [u8], origin: &str) -> Result<State<'a>> {
     }
 }
 
+/// Returns what a file is that cannot be read as a state; `None` where it is one that is
+/// damaged.
+fn kind_of(bytes: &[u8]) -> Option<String> {
+    match State::has_trailer(bytes) {
+        true => None,
+        false => kind::of(bytes),
+    }
+}
+
 fn unusable(origin: &str, reason: &str) -> Error {
     Error::new(
         ErrorKind::BadValue,
         format!("{origin} cannot be used: {reason}"),
     )
-}
-
-/// Powers a TPM on, with a state and its volatile part, or as a new one.
-fn boot(
-    library: &mut Library,
-    state: Option<State<'_>>,
-    volatile: bool,
-    origin: &str,
-) -> Result<()> {
-    let (started, said) = match state {
-        Some(state) => {
-            give(library, Part::Permanent, state.permanent, origin)?;
-            if volatile {
-                give(library, Part::Volatile, state.volatile, origin)?;
-            }
-            listening(library, Library::power_on)
-        }
-        None => (library.power_on(), String::new()),
-    };
-    started.map_err(|rc| {
-        Error::new(
-            ErrorKind::GeneralFailure,
-            format!(
-                "libtpms {} does not start with {origin} (TPMLIB_MainInit: 0x{rc:x}{said})",
-                version(library)
-            ),
-        )
-    })
-}
-
-/// Gives libtpms a part of a state.
-fn give(library: &mut Library, part: Part, state: &[u8], origin: &str) -> Result<()> {
-    let (given, said) = listening(library, |library| library.set_state(part, state));
-    given.map_err(|rc| {
-        let name = match part {
-            Part::Permanent => "permanent",
-            Part::Volatile => "volatile",
-        };
-        // Each part begins with the version of its format, a magic number, and
-        // the version that a reader must know at least.
-        let format = match *state {
-            [v1, v0, _, _, _, _, m1, m0, ..] => format!(
-                "its format version is {}, for readers of {} and newer",
-                u16::from_be_bytes([v1, v0]),
-                u16::from_be_bytes([m1, m0])
-            ),
-            _ => format!("it has {} bytes", state.len()),
-        };
-        let version = version(library);
-        Error::new(
-            ErrorKind::BadValue,
-            format!(
-                "{origin} cannot be used: libtpms {version} refuses its {name} state \
-                 (TPMLIB_SetState: 0x{rc:x}; {format}{said})"
-            ),
-        )
-    })
-}
-
-/// Makes a call that libtpms may refuse, and returns what it printed then. (It
-/// otherwise prints to no descriptor, which costs 8 KiB a message with glibc up to
-/// 2.36: dprintf(3) loses a buffer.)
-fn listening<T>(
-    library: &mut Library,
-    call: impl FnOnce(&mut Library) -> std::result::Result<T, u32>,
-) -> (std::result::Result<T, u32>, String) {
-    let Ok(log) = memfd_create("libtpms-log", MemfdFlags::CLOEXEC).and_then(above_stdio) else {
-        return (call(library), String::new());
-    };
-    library.print_to(Some(&log));
-    let result = call(library);
-    library.print_to(None);
-    let said = match result {
-        Ok(_) => String::new(),
-        Err(_) => first_line(&log),
-    };
-    (result, said)
-}
-
-fn first_line(log: &OwnedFd) -> String {
-    let mut text = [0; 400];
-    let length = rustix::io::pread(log, &mut text, 0).unwrap_or(0);
-    let text = String::from_utf8_lossy(&text[..length]);
-    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
-        Some(line) => format!("; it says \"{line}\""),
-        None => String::new(),
-    }
-}
-
-fn version(library: &Library) -> String {
-    let (major, minor, micro) = library.version();
-    format!("{major}.{minor}.{micro}")
 }
 
 #[cold]

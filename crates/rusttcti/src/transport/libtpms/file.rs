@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::remedy;
 use crate::sys::descriptors::above_stdio;
 use crate::{Error, ErrorKind, Result};
 
@@ -28,6 +29,8 @@ const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(super) struct StateFile {
     /// As the user wrote it, for messages.
     path: PathBuf,
+    /// The folder's path, for messages.
+    parent: PathBuf,
     folder: OwnedFd,
     name: OsString,
     /// The user and the group of the file that was read, where it is another
@@ -49,7 +52,13 @@ impl StateFile {
     /// # Errors
     /// The path leads to no folder, or to one that cannot be opened.
     pub(super) fn find(path: &Path) -> Result<Self> {
-        let target = follow(path).map_err(|error| cannot("find", path, error))?;
+        let target = follow(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => {
+                let parent = path.parent().unwrap_or(path);
+                remedy::no_folder(path, parent, Errno::NOTDIR)
+            }
+            _ => cannot("find", path, error),
+        })?;
         let Some(name) = target.file_name() else {
             let error = io::Error::from(Errno::ISDIR);
             return Err(cannot("open", path, error));
@@ -61,9 +70,10 @@ impl StateFile {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(parent, flags, Mode::empty())
             .and_then(above_stdio)
-            .map_err(|error| cannot("open the folder of", path, error.into()))?;
+            .map_err(|errno| remedy::no_folder(path, parent, errno))?;
         Ok(Self {
             path: path.to_owned(),
+            parent: parent.to_owned(),
             folder,
             name: name.to_owned(),
             owner: None,
@@ -72,6 +82,11 @@ impl StateFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the path of the file's folder.
+    pub(super) fn parent(&self) -> &Path {
+        &self.parent
     }
 
     pub(super) fn folder(&self) -> &OwnedFd {
@@ -168,7 +183,7 @@ impl StateFile {
             self.clean();
             // IoError whatever the reason: a caller must neither try again nor
             // think that it gave a wrong value.
-            let message = format!("cannot write the state file {}", self.path.display());
+            let message = format!("cannot write the state file \"{}\"", self.path.display());
             Error::with_source(ErrorKind::IoError, message, error)
         })
     }
@@ -228,5 +243,8 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
 
 /// Returns the error of a failure to `verb` a state file.
 pub(super) fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
-    Error::from(error).context(format!("cannot {verb} the state file {}", path.display()))
+    Error::from(error).context(format!(
+        "cannot {verb} the state file \"{}\"",
+        path.display()
+    ))
 }

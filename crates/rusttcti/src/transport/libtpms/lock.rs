@@ -5,20 +5,22 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::file::{StateFile, cannot};
+use super::file::StateFile;
+use super::holder;
+use super::remedy::{lock_wait, no_lock};
 use crate::sys::descriptors::{OwnFd, above_stdio, duplicate};
+use crate::sys::long_wait::LongWait;
 use crate::{Error, ErrorKind, Result};
 
-/// How long another process is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Short, so that a process that opens and closes in a loop leaves a chance.
 const INTERVAL: Duration = Duration::from_millis(1);
 
@@ -38,25 +40,30 @@ impl Lock {
     /// [`ErrorKind::IoError`] where another process has it for too long, or
     /// where the lock's file cannot be made.
     pub(super) fn acquire(file: &StateFile) -> Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
+        let seconds = lock_wait()?;
+        let wait = Duration::from_secs(seconds);
+        let mut waiting = LongWait::begin();
         loop {
             let attempt = Self::attempt(file);
-            match attempt.map_err(|error| cannot("lock", file.path(), error.into()))? {
+            let holder = match attempt.map_err(|errno| no_lock(file, errno))? {
                 Attempt::Got(lock) => return Ok(lock),
-                Attempt::Again => {}
-                Attempt::Held(_) if Instant::now() < deadline => thread::sleep(INTERVAL),
-                Attempt::Held(holder) => {
-                    return Err(Error::new(
-                        ErrorKind::IoError,
-                        format!(
-                            "the state file {} is in use by {holder} \
-                             (waited {} s for it to finish)",
-                            file.path().display(),
-                            PATIENCE.as_secs()
-                        ),
-                    ));
-                }
+                Attempt::Again => continue,
+                Attempt::Held(holder) => holder,
+            };
+            let path = file.path().display();
+            if waiting.elapsed() >= wait {
+                return Err(Error::new(
+                    ErrorKind::IoError,
+                    format!(
+                        "the state file \"{path}\" is in use by {holder} (waited {seconds} s for \
+                         it to finish; RUSTTCTI_LOCK_WAIT=SECONDS changes that)"
+                    ),
+                ));
             }
+            waiting.tell(|| {
+                format!("up to {seconds} s for the state file \"{path}\", in use by {holder}")
+            });
+            thread::sleep(INTERVAL);
         }
     }
 
@@ -112,12 +119,11 @@ impl Lock {
         }
     }
 
-    /// Writes our process id into the lock's file.
+    /// Writes into the lock's file which process this is.
     fn sign(&self) -> rustix::io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?;
-        let pid = format!("{}\n", std::process::id());
-        rustix::io::write(above_stdio(file)?, pid.as_bytes())?;
+        rustix::io::write(above_stdio(file)?, holder::signature().as_bytes())?;
         Ok(())
     }
 
@@ -133,14 +139,10 @@ impl Lock {
     }
 
     /// Returns which process wrote the lock's file.
-    fn holder(&self) -> String {
-        let mut text = [0; 16];
+    fn holder(&self) -> Holder {
+        let mut text = [0; holder::LONGEST];
         let length = rustix::io::pread(&self.fd, &mut text, 0).unwrap_or(0);
-        let text = String::from_utf8_lossy(&text[..length]);
-        match text.trim().parse::<u32>() {
-            Ok(pid) => format!("process {pid}"),
-            Err(_) => "another process".to_owned(),
-        }
+        Holder(String::from_utf8_lossy(&text[..length]).into_owned())
     }
 
     /// Returns whether the locked file is still the one of that name.
@@ -158,9 +160,18 @@ impl Lock {
     }
 }
 
+/// The holder's text in the lock's file. It is put into words only for a message.
+struct Holder(String);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&holder::named(&self.0))
+    }
+}
+
 enum Attempt {
     Got(Lock),
-    Held(String),
+    Held(Holder),
     /// The file is not the lock's any more.
     Again,
 }

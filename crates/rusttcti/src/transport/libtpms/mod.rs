@@ -19,6 +19,7 @@
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
+mod boot;
 mod builder;
 mod copy;
 mod core;
@@ -30,9 +31,12 @@ mod ffi;
 mod file;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod holder;
+mod kind;
 mod lock;
 mod mailbox;
 mod registry;
+mod remedy;
 mod state;
 mod stir;
 mod swtpm_file;
@@ -263,7 +267,7 @@ pub(super) fn read_state(path: &Path) -> Result<Vec<u8>> {
         Error::new(
             ErrorKind::IoError,
             format!(
-                "there is no state file {0} to copy (the transport libtpms makes one: \
+                "there is no state file \"{0}\" to copy (the transport libtpms makes one: \
                  libtpms:{0})",
                 path.display()
             ),

@@ -16,6 +16,7 @@ use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::exit::{at_end, before_end};
 use crate::sys::fork::PerGeneration;
 use crate::sys::locks::Mutex;
+use crate::transport::opened::Opening;
 
 /// The files that are open or about to be.
 static FILES: PerGeneration<Files> = PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
@@ -37,6 +38,7 @@ pub(super) struct Share {
 /// # Errors
 /// The file is another process's, or cannot be used.
 pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
+    let opening = Opening::begin();
     at_end(suspend_all);
     let file = StateFile::find(path)?;
     let share = Share::new(file.identity()?);
@@ -44,6 +46,12 @@ pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
     let tpm = match &mut *slot {
         Some((tpm, users)) => {
             *users += 1;
+            opening.done(|| {
+                format!(
+                    "libtpms: the TPM of the state file \"{}\", shared with another context",
+                    path.display()
+                )
+            });
             tpm.clone()
         }
         None => {
@@ -53,6 +61,11 @@ pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
             });
             match opened {
                 Ok(core) => {
+                    opening.done(|| {
+                        let path = path.display();
+                        let origin = core.origin();
+                        format!("libtpms: the TPM of the state file \"{path}\", {origin}")
+                    });
                     let tpm = Arc::new(Tpm::new(core));
                     *slot = Some((tpm.clone(), 1));
                     tpm

@@ -42,6 +42,12 @@ impl<'a> State<'a> {
         self.condition == Condition::Suspended && !self.volatile.is_empty()
     }
 
+    /// Returns whether these bytes end as a file of ours does.
+    pub(super) fn has_trailer(bytes: &[u8]) -> bool {
+        let trailer = bytes.last_chunk::<TRAILER>();
+        trailer.is_some_and(|trailer| trailer.starts_with(MAGIC))
+    }
+
     /// The bytes of a file.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut bytes =
@@ -78,7 +84,7 @@ impl<'a> State<'a> {
             _ => {
                 zeros_only(rest)?;
                 // A length with a flipped bit takes the trailer in.
-                if bytes.len() >= TRAILER && bytes[bytes.len() - TRAILER..].starts_with(MAGIC) {
+                if Self::has_trailer(bytes) {
                     return Err("its lengths and its trailer disagree".to_owned());
                 }
                 Condition::Suspended

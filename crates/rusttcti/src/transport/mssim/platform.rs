@@ -82,6 +82,20 @@ impl Platform {
         Ok(())
     }
 
+    /// Cancels the command under way, if the simulator takes the cancel by the deadline.
+    pub(super) fn cancel_by(&self, deadline: Deadline) -> Result<()> {
+        let mut channel = self.channel.lock();
+        if channel.closed {
+            return Err(Error::new(
+                ErrorKind::BadSequence,
+                "the context was finalized",
+            ));
+        }
+        // Set before it is sent: even if sending fails, it must be taken back.
+        self.cancelled.store(true, Ordering::Release);
+        channel.exchange(Signal::CancelOn, deadline, |_| {})
+    }
+
     pub(super) fn disconnect(&self) {
         let mut channel = self.channel.lock();
         channel.closed = true;
@@ -94,17 +108,7 @@ impl Platform {
 
 impl Cancel for Platform {
     fn cancel(&self) -> Result<()> {
-        let mut channel = self.channel.lock();
-        if channel.closed {
-            return Err(Error::new(
-                ErrorKind::BadSequence,
-                "the context was finalized",
-            ));
-        }
-        // Set before it is sent: even if sending fails, it must be taken back.
-        self.cancelled.store(true, Ordering::Release);
-        let deadline = Deadline::after(Some(PATIENCE));
-        channel.exchange(Signal::CancelOn, deadline, |_| {})
+        self.cancel_by(Deadline::after(Some(PATIENCE)))
     }
 }
 

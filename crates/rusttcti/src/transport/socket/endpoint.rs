@@ -83,18 +83,7 @@ impl PeerAddress {
                 self.host = value.to_owned();
                 self.path = None;
             }
-            "port" => {
-                self.port = config::port(who, value.trim())?;
-                if self.port == u16::MAX {
-                    // The peer's second channel has the port after it.
-                    return Err(config::bad_value(
-                        who,
-                        key,
-                        value,
-                        "a number from 1 to 65534",
-                    ));
-                }
-            }
+            "port" => self.port = config::port(who, value.trim())?,
             "path" if value.is_empty() => {
                 return Err(config::bad_value(who, key, value, "a unix socket's path"));
             }
@@ -143,7 +132,10 @@ impl PeerAddress {
             .map_err(|error| {
                 Error::with_source(
                     ErrorKind::NoConnection,
-                    format!("{who}: host={} does not resolve to an address", self.host),
+                    format!(
+                        "{who}: host=\"{}\" does not resolve to an address",
+                        self.host
+                    ),
                     error,
                 )
             })?
@@ -199,6 +191,18 @@ impl Endpoint {
     pub(in crate::transport) fn is(&self, other: &Self) -> bool {
         let known = |address| other.addresses.contains(address);
         (self.who, &self.name) == (other.who, &other.name) && self.addresses.iter().all(known)
+    }
+
+    /// Returns the configuration of the data channel whose control channel is at this
+    /// address; `None` if the address does not tell.
+    pub(in crate::transport) fn data_channel(&self) -> Option<String> {
+        if let Some(Address::Unix(_)) = self.addresses.first() {
+            let path = self.name.strip_suffix(".ctrl")?;
+            return Some(format!("path={path}"));
+        }
+        let (_, port) = self.name.rsplit_once(':')?;
+        let port = port.parse::<u16>().ok()?.checked_sub(1)?;
+        Some(format!("port={port}"))
     }
 
     /// Returns an established connection. Its address is the first to be tried from

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::stream::{Address, Fault, Stream};
+use super::stream::{Address, Fault, Stream, backlog};
 use crate::sys::deadline::Deadline;
+use crate::sys::long_wait::LongWait;
 
 /// How long a peer on this machine may leave a connection unanswered before it is
 /// tried anew; each further try has twice the time. The kernel would try again
@@ -34,6 +35,7 @@ pub(super) fn reach(
 ) -> (Stream, std::result::Result<(), Fault>) {
     let redial = redial && to.answers_at_once();
     let mut pause = REDIAL;
+    let mut waiting = None;
     loop {
         let answered = match redial {
             true => deadline.or_after(pause),
@@ -47,6 +49,7 @@ pub(super) fn reach(
             return (stream, done);
         }
         congestion.seen();
+        tell(&mut waiting, to);
         if stream.is_connected() {
             // The answer came just now.
             let done = first(&stream, deadline);
@@ -75,6 +78,7 @@ pub(super) fn reach_congested(
     ahead: &[u8],
 ) -> (Stream, std::result::Result<(), Fault>) {
     let mut pause = REDIAL;
+    let mut waiting = None;
     loop {
         let answered = deadline.or_after(pause);
         pause = (2 * pause).min(LONGEST);
@@ -86,11 +90,20 @@ pub(super) fn reach_congested(
             return (stream, done);
         }
         stream.discard();
+        tell(&mut waiting, to);
         match Stream::new(to) {
             Ok(other) => stream = other,
             Err(fault) => return (stream, Err(fault)),
         }
     }
+}
+
+/// Tells of a wait that began with the first call.
+#[cold]
+fn tell(waiting: &mut Option<LongWait>, to: &Address) {
+    waiting
+        .get_or_insert_with(LongWait::begin)
+        .tell(|| backlog(to));
 }
 
 /// When other clients were last seen to compete for the peer's backlog.

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -19,6 +20,7 @@ use rustix::net::{
 
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::descriptors::OwnFd;
+use crate::sys::long_wait::LongWait;
 use crate::sys::outq::unacknowledged;
 use crate::sys::poll;
 use crate::transport::patience::SLICE;
@@ -139,6 +141,25 @@ impl Address {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(to) => write!(f, "{to}"),
+            Self::Unix(to) => f.write_str(&named(to)),
+        }
+    }
+}
+
+fn named(socket: &SocketAddrUnix) -> String {
+    let path = socket.path_bytes().unwrap_or_default();
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// Returns what a client waits for whose connection finds no room.
+pub(super) fn backlog(peer: impl fmt::Display) -> String {
+    format!("for room in the queue of the peer at {peer}, which is busy with other clients")
+}
+
 impl Stream {
     /// Makes a socket for `to`, not yet connected.
     pub(super) fn new(to: &Address) -> Result<Self> {
@@ -188,9 +209,10 @@ impl Stream {
     /// Waits for room in a unix socket's backlog, for which there is no poll.
     fn queue_for(&mut self, to: &SocketAddrUnix, deadline: Deadline) -> Result<()> {
         self.set_blocking(true)?;
+        let mut waiting = LongWait::begin();
         loop {
-            let left = deadline.remaining().unwrap_or(PATIENCE);
-            if left.is_zero() {
+            let left = waiting.next(deadline).remaining().unwrap_or(PATIENCE);
+            if deadline.is_over() {
                 return Err(Fault::TimedOut);
             }
             // Set in each round: signals would put the end off otherwise.
@@ -200,7 +222,7 @@ impl Stream {
                 Some(left.max(Duration::from_millis(1))),
             )?;
             match connect(self.as_fd(), to) {
-                Err(Errno::AGAIN) => return Err(Fault::TimedOut),
+                Err(Errno::AGAIN) => waiting.tell(|| backlog(named(to))),
                 Err(Errno::INTR) => {}
                 done => return Ok(done?),
             }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::deadline::{Deadline, PATIENCE};
+use crate::sys::long_wait::LongWait;
 use crate::transport::socket::{Endpoint, Fault};
 use crate::wire::frame::swtpm::{self, Control as Request};
 use crate::{Error, ErrorKind, Result};
@@ -46,6 +47,13 @@ impl Control {
         let stream = self.0.dial_surely(&[], &request.encode())?;
         let mut answer = [0; swtpm::ANSWER];
         let who = &self.0;
+        let mut waiting = LongWait::begin();
+        if stream.readable(waiting.next(deadline)) == Err(Fault::TimedOut) {
+            waiting.tell(|| {
+                let most = PATIENCE.as_secs();
+                format!("up to {most} s for {who}, which is busy, to answer {name}")
+            });
+        }
         match stream.recv_whole(&mut answer, deadline) {
             Ok(true) => {}
             Ok(false) => {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::fork::{Generation, PerGeneration};
 use crate::sys::locks::Mutex;
+use crate::sys::long_wait::LongWait;
 use crate::transport::socket::{Endpoint, Stream};
 use crate::{Error, ErrorKind, Result};
 
@@ -81,12 +82,18 @@ impl Shared {
     }
 
     /// Sends a command and lends the connection, until
-    /// [`give_back`](Self::give_back).
+    /// [`give_back`](Self::give_back). If `always_check` is set, a busy connection is
+    /// checked too before it is used.
     ///
     /// # Errors
     /// [`ErrorKind::TryAgain`] while another context has it for too long.
-    pub(super) fn send(&self, endpoint: &mut Endpoint, command: &[u8]) -> Result<Stream> {
-        let borrowed = self.borrow()?;
+    pub(super) fn send(
+        &self,
+        endpoint: &mut Endpoint,
+        command: &[u8],
+        always_check: bool,
+    ) -> Result<Stream> {
+        let borrowed = self.borrow(always_check)?;
         let deadline = Deadline::after(Some(PATIENCE));
         let sent = match borrowed {
             Some(stream) => match endpoint.send(&stream, &[], command, deadline) {
@@ -109,14 +116,29 @@ impl Shared {
     }
 
     /// Borrows the connection. Returns `None` where there is none that works.
-    fn borrow(&self) -> Result<Option<Stream>> {
+    fn borrow(&self, always_check: bool) -> Result<Option<Stream>> {
         let mut wire = self.wire.lock();
         if wire.lent {
             wire.waiting += 1;
-            let waited = self
-                .returned
-                .wait_timeout_while(wire, PATIENCE, |wire| wire.lent);
-            wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let deadline = Deadline::after(Some(PATIENCE));
+            let mut waiting = LongWait::begin();
+            while wire.lent && !deadline.is_over() {
+                let time = waiting.next(deadline).remaining().unwrap_or_default();
+                let waited = self
+                    .returned
+                    .wait_timeout_while(wire, time, |wire| wire.lent);
+                wire = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if wire.lent {
+                    waiting.tell(|| {
+                        format!(
+                            "up to {} s for another context of this process to receive its \
+                             response from {} (persistent=1)",
+                            PATIENCE.as_secs(),
+                            self.endpoint
+                        )
+                    });
+                }
+            }
             wire.waiting -= 1;
             if wire.lent {
                 return Err(Error::new(
@@ -135,7 +157,7 @@ impl Shared {
             return Ok(None);
         };
         drop(wire);
-        if used.elapsed() > IDLE && !stream.is_quiet() {
+        if (always_check || used.elapsed() > IDLE) && !stream.is_quiet() {
             stream.end();
             return Ok(None);
         }

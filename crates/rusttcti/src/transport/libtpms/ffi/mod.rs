@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use self::callbacks::{CALLBACKS, Host, TPM_FAIL};
 use self::load::{Handle, Loaded};
-pub(super) use self::load::{Plain, load_plain, load_private, page_size, use_plain};
+pub(super) use self::load::{load_plain, load_private, page_size, use_plain};
 use self::openssl::ContextGuard;
 use crate::sys::fork;
 use crate::{Error, ErrorKind, Result};

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Each transport that was opened is one line of the log, at the level info: what a
+//! report of a bug needs.
+
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use crate::sys::log;
+
+/// The opening of a transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening(Instant);
+
+impl Opening {
+    /// Begins to measure the time.
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Tells what was opened. `what` names the transport and its peer; it is called if
+    /// somebody reads the line.
+    pub(crate) fn done(self, what: impl FnOnce() -> String) {
+        if log::enabled(log::Level::Info) {
+            let milliseconds = self.0.elapsed().as_secs_f64() * 1e3;
+            log::info!(
+                "rusttcti {} opened {} in {milliseconds:.1} ms",
+                env!("CARGO_PKG_VERSION"),
+                what()
+            );
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! What the documents say is so.
 
 mod architecture;
+mod codes;
 mod documents;
 mod man;
 mod readme;

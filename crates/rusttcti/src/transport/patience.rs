@@ -83,6 +83,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::CommandBuilder;
 
     /// How often a receive is called that runs out of time so many times.
     fn calls(timeout: Option<Duration>, silent: u32) -> (u32, Result<usize>) {
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn an_echo_of_the_command_is_called_an_echo_and_a_response_is_not() {
         let mut patience = Patience::default();
-        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+        let command = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
         patience.sent(&command);
         let error = patience.check_echo(&command).expect_err("an echo");
         assert!(error.to_string().contains("echoes"));

@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use rusttcti::layer::rm::Rm;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Peer, Tcti};
 use rusttcti_kit::alloc::on_this_thread;
+use rusttcti_kit::commands::get_random;
 use rusttcti_kit::model_tpm::{ModelTpm, Sizes};
 
 use crate::tpm::{NULL, User, command, hmac, open};
@@ -27,7 +29,10 @@ fn a_command_in_the_steady_state_allocates_nothing() {
         let commands: Vec<_> = keys
             .iter()
             .map(|key| hmac(*key, b"x"))
-            .chain([command(0x8001, 0x189, &[&session.to_be_bytes()])])
+            .chain([command(
+                CommandCode::POLICY_GET_DIGEST,
+                &[&session.to_be_bytes()],
+            )])
             .collect();
         for command in &commands {
             exchange(&mut user.0, command, &mut response);
@@ -106,10 +111,7 @@ fn costs() {
         let mut user = open(chain);
         let key = user.create_primary(NULL, 1).expect("a key");
         let mut response = [0; 4096];
-        for (name, command) in [
-            ("GetRandom", command(0x8001, 0x17b, &[&[0, 16]])),
-            ("HMAC", hmac(key, b"x")),
-        ] {
+        for (name, command) in [("GetRandom", get_random(16)), ("HMAC", hmac(key, b"x"))] {
             let once = |user: &mut User, response: &mut [u8]| {
                 let start = Instant::now();
                 for _ in 0..1000 {

@@ -35,9 +35,10 @@ pub struct Style {
 /// use std::time::Duration;
 ///
 /// use rusttcti::layer::trace::{Decoder, Style};
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut decoder = Decoder::new(Style::default());
-/// let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 2];
+/// let command = CommandBuilder::new(CommandCode::GET_RANDOM).u16(2).build();
 /// let response = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0, 0, 0, 2, 0xab, 0xcd];
 /// let line = decoder.exchange(&command, &response, Some(Duration::from_micros(250)));
 /// assert_eq!(

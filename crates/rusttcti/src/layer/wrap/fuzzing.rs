@@ -13,7 +13,7 @@ use super::line::{Exchange, Step};
 use super::options::Settings;
 use super::session::{PASSWORD, Session};
 use crate::wire::cursor::Cursor;
-use crate::wire::{Header, tag};
+use crate::wire::{CommandCode, Header, tag};
 
 /// How many commands of the layer's own one of the program's may cost.
 const MOST_STEPS: usize = 200;
@@ -103,7 +103,8 @@ fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     let size = usize::from(size) * usize::from(kind);
     let parameters = input.take(size.min(input.rest().len())).unwrap_or_default();
     body.extend_from_slice(parameters);
-    let mut bytes = command::plain(0x11f + u32::from(code), &body).to_vec();
+    let first = CommandCode::NV_UNDEFINE_SPACE_SPECIAL.0;
+    let mut bytes = command::plain(first + u32::from(code), &body).to_vec();
     if kind & 1 != 0 {
         bytes[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     }

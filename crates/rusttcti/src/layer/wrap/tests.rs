@@ -9,6 +9,7 @@ use super::curve::Curve;
 use super::key::{SaltKey, from_hex, hex, null_template};
 use super::session::{HmacInput, Session};
 use super::theirs::{Kind, Their};
+use crate::wire::CommandCode;
 
 fn bytes(text: &str) -> Vec<u8> {
     let text: String = text.split_whitespace().collect();
@@ -155,7 +156,7 @@ fn an_exchange_of_esys_with_a_tpm_verifies_and_decrypts() {
     let started = bytes("e4eb1a40dc2f1c0ef652e0da5d98ba922c54e56a9716b656343c2e93111ef537");
     let nonce_caller = bytes("83162574d633eb61d4874e48c3f8f24ddebdda14a03e26ee89fd1e62d754c51f");
     let nonce_tpm = bytes("c0a1634f186b60d83a720f509c70430ca8329d7ceeeab4c4c97418095c4ebe6b");
-    let command = [&0x17b_u32.to_be_bytes()[..], &[0, 16]].concat();
+    let command = [&CommandCode::GET_RANDOM.0.to_be_bytes()[..], &[0, 16]].concat();
     let sent = HmacInput {
         parameters: &Hash::Sha256.digest(&[&command]),
         nonce_newer: &nonce_caller,
@@ -167,7 +168,13 @@ fn an_exchange_of_esys_with_a_tpm_verifies_and_decrypts() {
     assert_eq!(hex(&sent.hmac(Hash::Sha256, &[])), hmac);
 
     let mut random = bytes("0090aac6c2c022ae180df1a5f660a61f");
-    let response = [&[0; 4], &0x17b_u32.to_be_bytes()[..], &[0, 16], &random].concat();
+    let response = [
+        &[0; 4],
+        &CommandCode::GET_RANDOM.0.to_be_bytes()[..],
+        &[0, 16],
+        &random,
+    ]
+    .concat();
     let answered = HmacInput {
         parameters: &Hash::Sha256.digest(&[&response]),
         nonce_newer: &nonce_tpm,

@@ -208,11 +208,11 @@ fn scene_kills_and_a_full_disk() {
     let disk = SmallDisk::new();
     let path = disk.state();
     provision(&path);
-    let during = |dice: &mut rusttcti_kit::counter::Dice| {
+    let during = |random: &mut rusttcti_kit::random::Random| {
         disk.fill();
-        std::thread::sleep(Duration::from_micros(dice.below(3000)));
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
         // Otherwise it is full when the kill comes.
-        if dice.below(3) > 0 {
+        if random.below(3) > 0 {
             disk.free();
         }
     };
@@ -231,9 +231,9 @@ fn scene_kills_and_a_read_only_disk() {
     let path = disk.state();
     provision(&path);
     let mut times = 0;
-    let during = |dice: &mut rusttcti_kit::counter::Dice| {
+    let during = |random: &mut rusttcti_kit::random::Random| {
         times += usize::from(disk.try_read_only());
-        if dice.below(2) > 0 {
+        if random.below(2) > 0 {
             disk.writable();
         }
     };

@@ -53,7 +53,7 @@ impl Peer {
         Some(command)
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         self.to.write_all(bytes).expect("the stream takes it");
     }
 

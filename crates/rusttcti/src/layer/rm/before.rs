@@ -123,12 +123,12 @@ impl Engine {
     /// another process's.
     pub(super) fn next_pause(&mut self) -> Duration {
         // xorshift64
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
         let longest =
             (self.job.waited / 4).clamp(Duration::from_millis(1), Duration::from_millis(40));
-        let spread = (self.dice % 1000) as u32;
+        let spread = (self.random % 1000) as u32;
         longest / 2 + longest * spread / 1000
     }
 

@@ -126,7 +126,7 @@ pub(crate) struct Engine {
     /// What is to be sent.
     pub(super) out: Vec<u8>,
     /// Spreads the pauses of several processes.
-    pub(super) dice: u64,
+    pub(super) random: u64,
 }
 
 /// The longest that room is waited for.
@@ -161,7 +161,7 @@ impl Engine {
             clock: 0,
             job: Job::idle(),
             out: Vec::new(),
-            dice: seed | 1,
+            random: seed | 1,
         }
     }
 

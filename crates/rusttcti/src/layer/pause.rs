@@ -39,12 +39,12 @@ pub(super) struct Pause {
 #[derive(Default)]
 struct State {
     cancelled: bool,
-    place: Place,
+    phase: Phase,
 }
 
-/// Where the command is.
+/// How far the command is.
 #[derive(Default)]
-enum Place {
+enum Phase {
     /// Below, with the handle that cancels it there, if there is one.
     #[default]
     Below,
@@ -76,10 +76,10 @@ impl Pause {
         if state.cancelled {
             return Ok(End::Cancelled);
         }
-        state.place = Place::Below;
+        state.phase = Phase::Below;
         below.transmit(command)?;
         if let Some(canceller) = below.canceller() {
-            state.place = Place::Cancellable(canceller);
+            state.phase = Phase::Cancellable(canceller);
         }
         Ok(End::Over)
     }
@@ -89,7 +89,7 @@ impl Pause {
     pub(super) fn begin(&self, time: Option<Duration>) -> Result<()> {
         let timer = self.timer()?;
         let mut state = self.state.lock();
-        state.place = Place::Paused;
+        state.phase = Phase::Paused;
         match state.cancelled {
             true => timer.expire(),
             false => timer.set(time),
@@ -143,14 +143,14 @@ impl Pause {
 impl Cancel for Pause {
     fn cancel(&self) -> Result<()> {
         let mut state = self.state.lock();
-        match &state.place {
-            Place::Paused => {
+        match &state.phase {
+            Phase::Paused => {
                 if let Some(timer) = self.timer.get() {
                     timer.expire();
                 }
             }
-            Place::Cancellable(below) => below.cancel()?,
-            Place::Below => {
+            Phase::Cancellable(below) => below.cancel()?,
+            Phase::Below => {
                 // The next pause is over at once.
                 state.cancelled = true;
                 return Err(Error::new(

@@ -20,7 +20,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::patience::Patience;
+use super::sent::SentCommand;
 use super::socket::{Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
@@ -59,7 +59,7 @@ pub struct Mssim {
     /// True from a command to its response.
     pending: bool,
     inbox: Inbox,
-    patience: Patience,
+    sent_command: SentCommand,
     locality: u8,
     generation: Generation,
 }
@@ -89,7 +89,7 @@ impl Configured for Mssim {
             stream: None,
             pending: false,
             inbox: Inbox::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
             locality: 0,
             generation: Generation::current(),
         };
@@ -165,7 +165,7 @@ impl Mssim {
 
 impl Tcti for Mssim {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.patience.sent(command);
+        self.sent_command.note(command);
         self.generation.check()?;
         if self.pending {
             // Its answer, still to come, would be taken for this one's.
@@ -200,9 +200,10 @@ impl Tcti for Mssim {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
-        self.patience.receive(self, timeout, receive, |transport| {
-            transport.endpoint.to_string()
-        })
+        self.sent_command
+            .receive(self, timeout, receive, |transport| {
+                transport.endpoint.to_string()
+            })
     }
 
     /// The platform channel has a thread of its own in the simulator.

@@ -25,7 +25,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::patience::Patience;
+use super::sent::SentCommand;
 use super::socket::{Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
@@ -36,7 +36,7 @@ use crate::wire::assembly::quoted;
 use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
-use shared::Shared;
+use shared::SharedConnection;
 
 const WHO: &str = "swtpm";
 
@@ -71,7 +71,7 @@ pub struct Swtpm {
     data: Endpoint,
     control: Control,
     /// The connection that the contexts of this process share, if they do.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedConnection>>,
     /// The connection of the command under way.
     stream: Option<Stream>,
     /// Set where that command is longer than swtpm reads.
@@ -79,7 +79,7 @@ pub struct Swtpm {
     /// The next command's socket, where its descriptor was asked for.
     socket: Option<Stream>,
     inbox: Inbox,
-    patience: Patience,
+    sent_command: SentCommand,
     locality: u8,
     generation: Generation,
 }
@@ -105,7 +105,7 @@ impl Configured for Swtpm {
         let (mut data, control) = config.address.resolve(WHO)?;
         let mut shared = None;
         if config.persistent {
-            shared = Some(Shared::of(&data)?);
+            shared = Some(SharedConnection::of(&data)?);
         } else {
             // Tells now, rather than at the first command, that none is there.
             data.probe(Deadline::after(Some(PATIENCE)))?;
@@ -126,7 +126,7 @@ impl Configured for Swtpm {
             stream: None,
             socket: None,
             inbox: Inbox::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
             is_too_long: false,
             locality: 0,
             generation: Generation::current(),
@@ -184,8 +184,8 @@ impl Swtpm {
             .receive(&self.data, stream, capacity, deadline, false, |bytes| {
                 length(&self.data, bytes, capacity)
             });
-        let patience = self.patience;
-        let received = received.and_then(|bytes| patience.check_echo(bytes).map(|()| bytes));
+        let sent_command = self.sent_command;
+        let received = received.and_then(|bytes| sent_command.check_echo(bytes).map(|()| bytes));
         match received {
             Ok(bytes) => {
                 let count = bytes.len();
@@ -214,7 +214,7 @@ impl Swtpm {
 
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.patience.sent(command);
+        self.sent_command.note(command);
         self.generation.check()?;
         // Of a command that was given up.
         self.abandon();
@@ -240,9 +240,10 @@ impl Tcti for Swtpm {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
-        self.patience.receive(self, timeout, receive, |transport| {
-            transport.data.to_string()
-        })
+        self.sent_command
+            .receive(self, timeout, receive, |transport| {
+                transport.data.to_string()
+            })
     }
 
     /// From `transmit` to the response, the connection's descriptor. Before it,

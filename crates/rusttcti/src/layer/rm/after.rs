@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::engine::{Engine, Go, Purpose, Renewal};
-use super::own::{Own, TRANSIENT};
+use super::own::{OwnCommand, TRANSIENT};
 use super::sessions::Residence;
 
 impl Engine {
@@ -15,10 +15,10 @@ impl Engine {
             return None;
         }
         if let Some(list) = self.job.lists.last() {
-            return Some(self.send(Own::List(*list)));
+            return Some(self.send(OwnCommand::List(*list)));
         }
         if let Some(stray) = self.strays.last() {
-            return Some(self.send(Own::FlushStray(*stray)));
+            return Some(self.send(OwnCommand::FlushStray(*stray)));
         }
         if let Some(go) = self.renew() {
             return Some(go);
@@ -42,7 +42,7 @@ impl Engine {
         if object.real().is_none() || object.stays || !object.context.is_empty() {
             return None;
         }
-        Some(self.send(Own::SaveObject(id)))
+        Some(self.send(OwnCommand::SaveObject(id)))
     }
 
     /// Renews a saved session before the TPM's count runs away from it. Those of

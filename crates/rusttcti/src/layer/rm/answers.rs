@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::capability;
 use super::command::Makes;
 use super::engine::{Engine, PATIENCE, Phase, Purpose, Room, rc};
-use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
+use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::{Residence, number};
 use crate::wire::{Header, property};
 
@@ -45,26 +45,26 @@ impl Engine {
         may
     }
 
-    fn own_succeeded(&mut self, own: Own, body: &[u8], response: &[u8]) {
+    fn own_succeeded(&mut self, own: OwnCommand, body: &[u8], response: &[u8]) {
         match own {
-            Own::SaveObject(id) => {
+            OwnCommand::SaveObject(id) => {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.context.clear();
                     object.context.extend_from_slice(body);
                     object.changes |= own::is_sequence(body);
                 }
             }
-            Own::LoadObject(id) => self.object_loaded(id, body),
-            Own::FlushObject(id) => self.evicted(id),
-            Own::SaveSession(handle) => self.session_saved(handle, body),
-            Own::LoadSession(handle) => self.session_loaded(handle, body),
-            Own::FlushSession(handle) => {
+            OwnCommand::LoadObject(id) => self.object_loaded(id, body),
+            OwnCommand::FlushObject(id) => self.evicted(id),
+            OwnCommand::SaveSession(handle) => self.session_saved(handle, body),
+            OwnCommand::LoadSession(handle) => self.session_loaded(handle, body),
+            OwnCommand::FlushSession(handle) => {
                 self.sessions.remove(handle);
             }
-            Own::FlushStray(handle) => self.strays.retain(|stray| *stray != handle),
-            Own::List(first) => self.listed(first, response),
-            Own::Properties => self.learn(response),
-            Own::Clock => {
+            OwnCommand::FlushStray(handle) => self.strays.retain(|stray| *stray != handle),
+            OwnCommand::List(first) => self.listed(first, response),
+            OwnCommand::Properties => self.learn(response),
+            OwnCommand::Clock => {
                 let resets = own::resets_of(body);
                 // TPM2_Clear puts the count back to zero, which is no reset.
                 if self.resets.is_some() && resets > self.resets {
@@ -236,48 +236,53 @@ impl Engine {
         }
     }
 
-    fn own_refused(&mut self, own: Own, code: u32) {
+    fn own_refused(&mut self, own: OwnCommand, code: u32) {
         match (own, code) {
-            (Own::SaveObject(id) | Own::FlushObject(id), rc::REFERENCE_H0 | rc::HANDLE_P1) => {
+            (
+                OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id),
+                rc::REFERENCE_H0 | rc::HANDLE_P1,
+            ) => {
                 self.unloaded(id);
                 self.job.crowded = None;
             }
-            (Own::SaveObject(id) | Own::FlushObject(id), code) if code != rc::INITIALIZE => {
+            (OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id), code)
+                if code != rc::INITIALIZE =>
+            {
                 // It stays where it is. The next one may go.
                 if let Some(object) = self.objects.get_mut(id) {
                     object.stays = true;
                 }
             }
-            (Own::SaveSession(handle), rc::REFERENCE_H0) => {
+            (OwnCommand::SaveSession(handle), rc::REFERENCE_H0) => {
                 self.sessions.remove(handle);
             }
-            (Own::LoadObject(_), rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY) => {
+            (OwnCommand::LoadObject(_), rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY) => {
                 self.crowd(Makes::Object, code);
             }
-            (Own::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => {
+            (OwnCommand::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => {
                 self.crowd(Makes::Session, code)
             }
-            (Own::SaveSession(_) | Own::LoadSession(_), rc::CONTEXT_GAP) => {
+            (OwnCommand::SaveSession(_) | OwnCommand::LoadSession(_), rc::CONTEXT_GAP) => {
                 let fresh = self.job.renewal.is_none();
                 if !fresh || !self.begin_renewal() {
                     self.job.renewal = None;
                     self.give_up(code);
                 }
             }
-            (Own::LoadObject(id), code) if code & rc::FORMAT_ONE != 0 => self.lose(id),
-            (Own::LoadSession(handle), code)
+            (OwnCommand::LoadObject(id), code) if code & rc::FORMAT_ONE != 0 => self.lose(id),
+            (OwnCommand::LoadSession(handle), code)
                 if code & rc::FORMAT_ONE != 0 || self.job.purpose == Purpose::Close =>
             {
                 self.sessions.remove(handle);
             }
-            (Own::FlushSession(handle), _) => {
+            (OwnCommand::FlushSession(handle), _) => {
                 self.sessions.remove(handle);
             }
-            (Own::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
-            (Own::Properties, _) => self.learnt = true,
+            (OwnCommand::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
+            (OwnCommand::Properties, _) => self.learnt = true,
             // It goes without. A TPM that isn't started says so to what follows.
-            (Own::Clock, _) => {}
-            (Own::List(_), code) => {
+            (OwnCommand::Clock, _) => {}
+            (OwnCommand::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();
                 if self.job.asks.is_some() {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::capability::{MOST_HANDLES, write_handles};
 use super::command::Makes;
-use super::engine::{Engine, Go, PATIENCE, Phase, Place, Purpose, Renewal, Step, What, rc};
+use super::engine::{Engine, Entity, Go, PATIENCE, Phase, Position, Purpose, Renewal, Step, rc};
 use super::objects::Object;
-use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
+use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
 use crate::wire::{capability, property};
 
@@ -37,10 +37,10 @@ impl Engine {
             }
         }
         if !self.job.lists.is_empty() && !std::mem::replace(&mut self.job.asked_clock, true) {
-            return self.send(Own::Clock);
+            return self.send(OwnCommand::Clock);
         }
         if let Some(list) = self.job.lists.last() {
-            return self.send(Own::List(*list));
+            return self.send(OwnCommand::List(*list));
         }
         if let Some((first, count)) = self.job.asks {
             let view = self.view(first);
@@ -59,7 +59,7 @@ impl Engine {
     /// Finds out what may have changed unseen.
     fn check_up(&mut self) -> Option<Go> {
         if !self.learnt {
-            return Some(self.send(Own::Properties));
+            return Some(self.send(OwnCommand::Properties));
         }
         if std::mem::take(&mut self.suspect) {
             self.job
@@ -68,7 +68,7 @@ impl Engine {
         }
         if self.job.lists.is_empty() {
             let stray = self.strays.last().copied()?;
-            return Some(self.send(Own::FlushStray(stray)));
+            return Some(self.send(OwnCommand::FlushStray(stray)));
         }
         None
     }
@@ -136,22 +136,22 @@ impl Engine {
     fn load_needs(&mut self) -> Option<Go> {
         for at in 0..self.job.needs.len() {
             let need = self.job.needs[at];
-            let refusal = need.place.refusal();
-            match need.what {
-                What::Object(id) => match self.objects.get(id) {
+            let refusal = need.position.refusal();
+            match need.entity {
+                Entity::Object(id) => match self.objects.get(id) {
                     None => return Some(self.refuse_with(refusal)),
                     Some(object) if object.real().is_some() => {}
                     Some(_) => return Some(self.load_object(id)),
                 },
-                What::Session(handle) => match self.sessions.get(handle) {
+                Entity::Session(handle) => match self.sessions.get(handle) {
                     None => return Some(self.refuse_with(refusal)),
                     Some(session) if session.residence == Residence::Loaded => {}
                     // A TPM flushes saved sessions as well. Where others use it, it
                     // is loaded first: only so is it known to be the same session.
-                    Some(_) if need.place == Place::Flushed && !self.mode.share => {}
+                    Some(_) if need.position == Position::Flushed && !self.mode.share => {}
                     Some(_) => return Some(self.load_session(handle)),
                 },
-                What::Foreign(_) => {}
+                Entity::Foreign(_) => {}
             }
         }
         None
@@ -165,14 +165,14 @@ impl Engine {
     pub(super) fn load_object(&mut self, id: usize) -> Go {
         match self.make_room(Makes::Object) {
             Some(go) => go,
-            None => self.send(Own::LoadObject(id)),
+            None => self.send(OwnCommand::LoadObject(id)),
         }
     }
 
     pub(super) fn load_session(&mut self, handle: u32) -> Go {
         match self.make_room(Makes::Session) {
             Some(go) => go,
-            None => self.send(Own::LoadSession(handle)),
+            None => self.send(OwnCommand::LoadSession(handle)),
         }
     }
 
@@ -228,7 +228,7 @@ impl Engine {
     pub(super) fn evict(&mut self, kind: Makes) -> Option<Go> {
         let session = |engine: &mut Self| {
             let handle = engine.session_to_evict()?;
-            Some(engine.send(Own::SaveSession(handle)))
+            Some(engine.send(OwnCommand::SaveSession(handle)))
         };
         let object = |engine: &mut Self| {
             let id = engine.object_to_evict()?;
@@ -258,7 +258,7 @@ impl Engine {
             self.job
                 .needs
                 .iter()
-                .any(|need| need.what == What::Object(id))
+                .any(|need| need.entity == Entity::Object(id))
         };
         self.objects.least_recent(|id, _: &Object| !needed(id))
     }
@@ -267,8 +267,8 @@ impl Engine {
         let needs = &self.job.needs;
         let renewed = self.job.renewal.map(|renewal| renewal.handle);
         self.sessions.least_recent(|session| {
-            let this = What::Session(session.handle);
-            renewed != Some(session.handle) && !needs.iter().any(|need| need.what == this)
+            let this = Entity::Session(session.handle);
+            renewed != Some(session.handle) && !needs.iter().any(|need| need.entity == this)
         })
     }
 
@@ -279,15 +279,15 @@ impl Engine {
             .get(id)
             .is_some_and(|object| !object.context.is_empty());
         self.send(match is_saved {
-            true => Own::FlushObject(id),
-            false => Own::SaveObject(id),
+            true => OwnCommand::FlushObject(id),
+            false => OwnCommand::SaveObject(id),
         })
     }
 
     /// Unloads all that can be.
     pub(super) fn unload_all(&mut self) -> Option<Go> {
         if let Some(handle) = self.sessions.least_recent(|_| true) {
-            return Some(self.send(Own::SaveSession(handle)));
+            return Some(self.send(OwnCommand::SaveSession(handle)));
         }
         let id = self.objects.least_recent(|_, _| true)?;
         Some(self.unload_object(id))
@@ -301,7 +301,7 @@ impl Engine {
                 self.job.renewal = None;
                 None
             }
-            Some(Residence::Loaded) => Some(self.send(Own::SaveSession(handle))),
+            Some(Residence::Loaded) => Some(self.send(OwnCommand::SaveSession(handle))),
             Some(_) => Some(self.load_session(handle)),
         }
     }
@@ -322,7 +322,7 @@ impl Engine {
     /// Sends the client's command.
     fn send_client(&mut self) -> Go {
         for at in 0..self.job.needs.len() {
-            if let What::Object(id) = self.job.needs[at].what {
+            if let Entity::Object(id) = self.job.needs[at].entity {
                 // A sequence is another one afterwards, whatever the response.
                 if let Some(object) = self.objects.get_mut(id).filter(|object| object.changes) {
                     object.context.clear();
@@ -336,7 +336,7 @@ impl Engine {
     }
 
     /// Writes a command of the engine's own.
-    pub(super) fn write_own(&mut self, command: Own) {
+    pub(super) fn write_own(&mut self, command: OwnCommand) {
         let out = &mut self.out;
         let real = |id| {
             self.objects
@@ -345,24 +345,28 @@ impl Engine {
                 .unwrap_or_default()
         };
         match command {
-            Own::SaveObject(id) => own::save(out, real(id)),
-            Own::FlushObject(id) => own::flush(out, real(id)),
-            Own::LoadObject(id) => {
+            OwnCommand::SaveObject(id) => own::save(out, real(id)),
+            OwnCommand::FlushObject(id) => own::flush(out, real(id)),
+            OwnCommand::LoadObject(id) => {
                 let context = self.objects.get(id).map(|object| &object.context[..]);
                 own::load(out, context.unwrap_or_default());
             }
-            Own::SaveSession(handle) => own::save(out, handle),
-            Own::LoadSession(handle) => {
+            OwnCommand::SaveSession(handle) => own::save(out, handle),
+            OwnCommand::LoadSession(handle) => {
                 let context = self
                     .sessions
                     .get(handle)
                     .map(|session| &session.context[..]);
                 own::load(out, context.unwrap_or_default());
             }
-            Own::FlushSession(handle) | Own::FlushStray(handle) => own::flush(out, handle),
-            Own::Clock => own::clock(out),
-            Own::List(first) => own::capability(out, capability::HANDLES, first, MOST_HANDLES),
-            Own::Properties => {
+            OwnCommand::FlushSession(handle) | OwnCommand::FlushStray(handle) => {
+                own::flush(out, handle)
+            }
+            OwnCommand::Clock => own::clock(out),
+            OwnCommand::List(first) => {
+                own::capability(out, capability::HANDLES, first, MOST_HANDLES)
+            }
+            OwnCommand::Properties => {
                 let first = property::HR_TRANSIENT_MIN;
                 let count = property::CONTEXT_GAP_MAX - first + 1;
                 own::capability(out, capability::TPM_PROPERTIES, first, count);

@@ -6,23 +6,23 @@
 use super::command::Makes;
 use super::engine::{Engine, Go, Phase, Step};
 use super::objects::Object;
-use super::own::{LOADED_SESSIONS, Own, TRANSIENT};
+use super::own::{LOADED_SESSIONS, OwnCommand, TRANSIENT};
 use super::sessions::{Residence, Session};
 
 impl Engine {
     /// One step of a client that comes: the TPM's sizes, and what is loaded.
     pub(super) fn open(&mut self) -> Go {
         if !self.learnt {
-            return self.send(Own::Properties);
+            return self.send(OwnCommand::Properties);
         }
         if self.resets.is_none() && !std::mem::replace(&mut self.job.asked_clock, true) {
-            return self.send(Own::Clock);
+            return self.send(OwnCommand::Clock);
         }
         if let Some(list) = self.job.lists.last() {
-            return self.send(Own::List(*list));
+            return self.send(OwnCommand::List(*list));
         }
         if let Some(stray) = self.strays.last() {
-            return self.send(Own::FlushStray(*stray));
+            return self.send(OwnCommand::FlushStray(*stray));
         }
         if let Some(pause) = self.search.pause() {
             return Go::Step(Step::Wait(pause));
@@ -56,7 +56,7 @@ impl Engine {
             // same session.
             return match sticky || (self.mode.share && residence != Residence::Loaded) {
                 true => self.load_session(handle),
-                false => self.send(Own::FlushSession(handle)),
+                false => self.send(OwnCommand::FlushSession(handle)),
             };
         }
         let is_own = |id: &usize| {
@@ -66,7 +66,7 @@ impl Engine {
         };
         let own = self.objects.loaded().iter().copied().find(is_own);
         match own {
-            Some(id) => self.send(Own::FlushObject(id)),
+            Some(id) => self.send(OwnCommand::FlushObject(id)),
             None => self.done(),
         }
     }

@@ -12,9 +12,9 @@
 use std::time::Duration;
 
 use super::command::{Command, Makes};
-pub(super) use super::job::{Job, Need, Phase, Place, Purpose, Renewal, What};
+pub(super) use super::job::{Entity, Job, Need, Phase, Position, Purpose, Renewal};
 use super::objects::Objects;
-use super::own::Own;
+use super::own::OwnCommand;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
 use crate::wire::{Header, tag};
@@ -268,7 +268,10 @@ impl Engine {
         match (self.job.phase, self.job.own) {
             (Phase::Sent, _) => self.job.makes != Makes::Nothing,
             (Phase::Idle, _) => false,
-            (_, own) => matches!(own, Some(Own::LoadObject(_) | Own::LoadSession(_))),
+            (_, own) => matches!(
+                own,
+                Some(OwnCommand::LoadObject(_) | OwnCommand::LoadSession(_))
+            ),
         }
     }
 
@@ -363,7 +366,7 @@ impl Engine {
     }
 
     /// Sends a command of the engine's own.
-    pub(super) fn send(&mut self, own: Own) -> Go {
+    pub(super) fn send(&mut self, own: OwnCommand) -> Go {
         self.job.own = Some(own);
         self.job.budget = self.job.budget.saturating_sub(1);
         self.write_own(own);

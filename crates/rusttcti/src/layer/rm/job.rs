@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::command::Makes;
 use super::engine::rc;
 use super::objects::ObjectId;
-use super::own::Own;
+use super::own::OwnCommand;
 use super::sessions::Residence;
 use crate::wire::CommandCode;
 
@@ -39,12 +39,12 @@ pub(super) enum Phase {
 /// A handle or a session of the client's command that is a matter of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    pub(super) what: What,
-    pub(super) place: Place,
+    pub(super) entity: Entity,
+    pub(super) position: Position,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Entity {
     Object(ObjectId),
     Session(u32),
     /// A handle of the TPM's that no client made.
@@ -53,7 +53,7 @@ pub(super) enum What {
 
 /// Where a handle stands in a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     /// In the handle area.
     Handle(usize),
     /// In the authorization area; whether the session goes on after a success.
@@ -62,7 +62,7 @@ pub(super) enum Place {
     Flushed,
 }
 
-impl Place {
+impl Position {
     /// Returns the TPM's code for a handle that is not loaded.
     pub(super) fn refusal(self) -> u32 {
         match self {
@@ -98,7 +98,7 @@ pub(super) struct Job {
     pub(super) asks: Option<(u32, u32)>,
     pub(super) needs: Vec<Need>,
     /// The command that the engine sent last, and waits for.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<OwnCommand>,
     /// The client's response, where it isn't in the caller's buffer.
     pub(super) response: Vec<u8>,
     /// Whether it was asked how often the TPM was reset.

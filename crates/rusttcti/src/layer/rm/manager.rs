@@ -225,7 +225,7 @@ impl Manager {
         timeout: Option<Duration>,
         take: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let mut patience = Patience::Whole(timeout);
+        let mut wait = Wait::Whole(timeout);
         let mut state = self.lock();
         loop {
             let Some(slot) = state.slot(space) else {
@@ -249,23 +249,19 @@ impl Manager {
                 }
                 waiting => slot.progress = waiting,
             }
-            state = self.bring_forward(state, &mut patience)?;
+            state = self.bring_forward(state, &mut wait)?;
         }
     }
 
     /// Brings the job whose turn it is forward, or waits for the thread that does.
-    fn bring_forward<'a>(
-        &'a self,
-        mut state: Locked<'a>,
-        patience: &mut Patience,
-    ) -> Result<Locked<'a>> {
+    fn bring_forward<'a>(&'a self, mut state: Locked<'a>, wait: &mut Wait) -> Result<Locked<'a>> {
         let Some(turn) = state.turn else {
             state.start_next();
             return Ok(state);
         };
         let lane = state.slot(turn).and_then(|slot| slot.lane.take());
         let Some(mut lane) = lane else {
-            let deadline = patience.deadline();
+            let deadline = wait.deadline();
             if deadline.is_over() {
                 return Err(ErrorKind::TryAgain.into());
             }
@@ -274,16 +270,16 @@ impl Manager {
         let received = match lane.flight {
             Flight::Nothing => {
                 drop(state);
-                pause(lane.resume, patience.deadline())
+                pause(lane.resume, wait.deadline())
             }
             Flight::Client => {
                 drop(state);
-                let left = patience.spend();
+                let left = wait.spend();
                 lane.below.receive(&mut lane.buffer, left)
             }
             Flight::Own => {
                 drop(state);
-                let left = patience.deadline().remaining();
+                let left = wait.deadline().remaining();
                 lane.below.receive(&mut lane.buffer, left)
             }
         };
@@ -297,10 +293,10 @@ impl Manager {
     }
 
     /// Runs a task from its beginning to its end.
-    pub(super) fn run(&self, space: usize, task: Task, patience: Duration) -> Result<Vec<u8>> {
+    pub(super) fn run(&self, space: usize, task: Task, wait: Duration) -> Result<Vec<u8>> {
         self.begin(space, task, &[])?;
         let mut bytes = Vec::new();
-        let deadline = Deadline::after(Some(patience));
+        let deadline = Deadline::after(Some(wait));
         let done = loop {
             let done = self.finish(space, deadline.remaining(), |answer| {
                 bytes.extend_from_slice(answer);
@@ -413,12 +409,12 @@ impl Drop for Manager {
 
 /// How long a caller waits. The clock is not looked at before there is something
 /// to wait for besides the client's own response.
-enum Patience {
+enum Wait {
     Whole(Option<Duration>),
     Until(Deadline),
 }
 
-impl Patience {
+impl Wait {
     fn deadline(&mut self) -> Deadline {
         let deadline = match self {
             Self::Whole(timeout) => Deadline::after(*timeout),

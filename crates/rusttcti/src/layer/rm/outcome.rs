@@ -5,7 +5,7 @@
 
 use super::capability;
 use super::command::Makes;
-use super::engine::{Engine, Need, Phase, Place, What, rc};
+use super::engine::{Engine, Entity, Need, Phase, Position, rc};
 use super::objects::Object;
 use super::own;
 use super::sessions::{Residence, Session};
@@ -64,21 +64,22 @@ impl Engine {
     /// A handle or a session that the TPM doesn't have any more: an object may be
     /// loaded again.
     fn finds_unloaded(&mut self, code: u32) -> bool {
-        let blamed = |need: &&Need| need.place != Place::Flushed && need.place.refusal() == code;
+        let blamed =
+            |need: &&Need| need.position != Position::Flushed && need.position.refusal() == code;
         let Some(need) = self.job.needs.iter().find(blamed).copied() else {
             return false;
         };
-        match need.what {
-            What::Object(id) => {
+        match need.entity {
+            Entity::Object(id) => {
                 self.unloaded(id);
                 self.job.reloads += 1;
                 self.objects.get(id).is_some() && self.job.reloads < MOST_RELOADS
             }
-            What::Session(handle) => {
+            Entity::Session(handle) => {
                 self.sessions.remove(handle);
                 false
             }
-            What::Foreign(handle) => {
+            Entity::Foreign(handle) => {
                 self.forget_foreign(handle);
                 false
             }
@@ -93,10 +94,10 @@ impl Engine {
             Makes::Session => self.made_session(response),
         }
         if let Some(n) = self.job.flushes {
-            self.end_needed(Place::Handle(n));
+            self.end_needed(Position::Handle(n));
         }
         match self.job.code {
-            CommandCode::FLUSH_CONTEXT => self.end_needed(Place::Flushed),
+            CommandCode::FLUSH_CONTEXT => self.end_needed(Position::Flushed),
             CommandCode::CONTEXT_SAVE => self.client_saved(response),
             CommandCode::STARTUP => {
                 self.restarted();
@@ -121,18 +122,18 @@ impl Engine {
     fn end_sessions(&mut self) {
         for at in 0..self.job.needs.len() {
             let Need {
-                what,
-                place: Place::Authorization(_, false),
+                entity,
+                position: Position::Authorization(_, false),
             } = self.job.needs[at]
             else {
                 continue;
             };
-            match what {
-                What::Session(handle) => {
+            match entity {
+                Entity::Session(handle) => {
                     self.sessions.remove(handle);
                 }
-                What::Foreign(handle) => self.forget_foreign(handle),
-                What::Object(_) => {}
+                Entity::Foreign(handle) => self.forget_foreign(handle),
+                Entity::Object(_) => {}
             }
         }
     }
@@ -188,14 +189,14 @@ impl Engine {
     }
 
     /// Ends what the command flushed.
-    fn end_needed(&mut self, place: Place) {
-        let flushed = self.job.needs.iter().find(|need| need.place == place);
-        match flushed.map(|need| need.what) {
-            Some(What::Object(id)) => self.flushed(id),
-            Some(What::Session(handle)) => {
+    fn end_needed(&mut self, position: Position) {
+        let flushed = self.job.needs.iter().find(|need| need.position == position);
+        match flushed.map(|need| need.entity) {
+            Some(Entity::Object(id)) => self.flushed(id),
+            Some(Entity::Session(handle)) => {
                 self.sessions.remove(handle);
             }
-            Some(What::Foreign(handle)) => self.forget_foreign(handle),
+            Some(Entity::Foreign(handle)) => self.forget_foreign(handle),
             None => {}
         }
     }
@@ -205,9 +206,9 @@ impl Engine {
     fn client_saved(&mut self, response: &[u8]) {
         let context = response.get(Header::SIZE..).unwrap_or_default();
         let without_sessions = !self.job.has_sessions;
-        let saved = self.job.needs.first().map(|need| need.what);
+        let saved = self.job.needs.first().map(|need| need.entity);
         match saved {
-            Some(What::Session(handle)) => {
+            Some(Entity::Session(handle)) => {
                 self.sessions.saved(handle, context);
                 if let Some(session) = self.sessions.get_mut(handle) {
                     session.residence = Residence::Saved;
@@ -215,14 +216,14 @@ impl Engine {
                     session.given.extend_from_slice(context);
                 }
             }
-            Some(What::Object(id)) if without_sessions => {
+            Some(Entity::Object(id)) if without_sessions => {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.context.clear();
                     object.context.extend_from_slice(context);
                     object.changes |= own::is_sequence(context);
                 }
             }
-            Some(What::Foreign(handle)) if super::own::is_session(context) => {
+            Some(Entity::Foreign(handle)) if super::own::is_session(context) => {
                 self.forget_foreign(handle);
             }
             _ => {}

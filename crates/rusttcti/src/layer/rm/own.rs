@@ -9,7 +9,7 @@ use crate::wire::{CommandCode, Header, tag};
 
 /// A command of the engine's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Own {
+pub(super) enum OwnCommand {
     SaveObject(ObjectId),
     LoadObject(ObjectId),
     FlushObject(ObjectId),

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::command::{Command, Makes};
-use super::engine::{Engine, Need, Place, What};
+use super::engine::{Engine, Entity, Need, Position};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
 use crate::wire::{CommandCode, Header, capability};
@@ -27,16 +27,16 @@ impl Engine {
             self.job.flushes = command.flushes();
             self.job.asks = asks_for_handles(command);
             for (n, handle) in command.handles().enumerate() {
-                self.need(handle.0, Place::Handle(n));
+                self.need(handle.0, Position::Handle(n));
             }
             for (n, (session, goes_on)) in command.sessions().enumerate() {
-                self.need(session.0, Place::Authorization(n, goes_on));
+                self.need(session.0, Position::Authorization(n, goes_on));
             }
             let flushed = command
                 .flushed_parameter()
                 .filter(|_| !command.has_sessions());
             if let Some(handle) = flushed {
-                self.need(handle.0, Place::Flushed);
+                self.need(handle.0, Position::Flushed);
             }
         }
         self.job.command = bytes;
@@ -47,15 +47,15 @@ impl Engine {
     }
 
     /// Notes what a handle of the command means.
-    fn need(&mut self, handle: u32, place: Place) {
-        let what = match handle >> 24 {
+    fn need(&mut self, handle: u32, position: Position) {
+        let entity = match handle >> 24 {
             TRANSIENT_OBJECT => self.object_of(handle),
-            HMAC_SESSION | POLICY_SESSION => self.session_of(handle, place),
+            HMAC_SESSION | POLICY_SESSION => self.session_of(handle, position),
             _ => return,
         };
-        match what {
-            Some(what) => self.job.needs.push(Need { what, place }),
-            None if !self.is_refused() => self.answer(place.refusal()),
+        match entity {
+            Some(entity) => self.job.needs.push(Need { entity, position }),
+            None if !self.is_refused() => self.answer(position.refusal()),
             None => {}
         }
     }
@@ -65,51 +65,51 @@ impl Engine {
         self.job.phase == super::engine::Phase::After
     }
 
-    fn object_of(&self, handle: u32) -> Option<What> {
+    fn object_of(&self, handle: u32) -> Option<Entity> {
         let space = self.space()?;
         match space.object(handle) {
-            Some(id) => Some(What::Object(id)),
+            Some(id) => Some(Entity::Object(id)),
             None => self.foreign_of(handle),
         }
     }
 
     /// A session of the client's. A saved one is as good as none, but to
     /// FlushContext.
-    fn session_of(&self, handle: u32, place: Place) -> Option<What> {
+    fn session_of(&self, handle: u32, position: Position) -> Option<Entity> {
         let own = self
             .sessions
             .get(handle)
             .filter(|session| session.space == self.job.space);
         match own {
-            Some(session) if place == Place::Flushed => Some(What::Session(session.handle)),
+            Some(session) if position == Position::Flushed => Some(Entity::Session(session.handle)),
             Some(session) if session.handle != handle => None,
             Some(session) if session.residence == Residence::Saved => None,
-            Some(_) => Some(What::Session(handle)),
+            Some(_) => Some(Entity::Session(handle)),
             None => self.foreign_of(handle),
         }
     }
 
-    fn foreign_of(&self, handle: u32) -> Option<What> {
+    fn foreign_of(&self, handle: u32) -> Option<Entity> {
         let is_known = self.space()?.foreign.contains(&handle);
-        is_known.then_some(What::Foreign(handle))
+        is_known.then_some(Entity::Foreign(handle))
     }
 
     /// Notes the use of what the command needs.
     fn touch(&mut self) {
         let now = self.clock;
         for need in &self.job.needs {
-            match need.what {
-                What::Object(id) => {
+            match need.entity {
+                Entity::Object(id) => {
                     if let Some(object) = self.objects.get_mut(id) {
                         object.used = now;
                     }
                 }
-                What::Session(handle) => {
+                Entity::Session(handle) => {
                     if let Some(session) = self.sessions.get_mut(handle) {
                         session.used = now;
                     }
                 }
-                What::Foreign(_) => {}
+                Entity::Foreign(_) => {}
             }
         }
     }
@@ -179,14 +179,14 @@ impl Engine {
             None => self.out.extend_from_slice(&self.job.command),
         }
         for need in &self.job.needs {
-            let at = match need.place {
-                Place::Handle(n) => Header::SIZE + 4 * n,
-                Place::Flushed => Header::SIZE,
-                Place::Authorization(..) => continue,
+            let at = match need.position {
+                Position::Handle(n) => Header::SIZE + 4 * n,
+                Position::Flushed => Header::SIZE,
+                Position::Authorization(..) => continue,
             };
-            let real = match need.what {
-                What::Object(id) => self.objects.get(id).and_then(|object| object.real()),
-                What::Session(handle) | What::Foreign(handle) => Some(handle),
+            let real = match need.entity {
+                Entity::Object(id) => self.objects.get(id).and_then(|object| object.real()),
+                Entity::Session(handle) | Entity::Foreign(handle) => Some(handle),
             };
             if let (Some(real), Some(place)) = (real, self.out.get_mut(at..at + 4)) {
                 place.copy_from_slice(&real.to_be_bytes());
@@ -235,8 +235,8 @@ impl Engine {
     /// flushed. Returns whether it was one.
     pub(super) fn flush_unloaded(&mut self) -> bool {
         let Some(Need {
-            what: What::Object(id),
-            place: Place::Flushed,
+            entity: Entity::Object(id),
+            position: Position::Flushed,
         }) = self.job.needs.first().copied()
         else {
             return false;

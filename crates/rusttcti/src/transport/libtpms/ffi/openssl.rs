@@ -55,7 +55,7 @@ unsafe impl Sync for LibraryContext {}
 /// The one context of this library, its users, and their process. A child makes
 /// its own: another thread of the parent may have been in a call with the
 /// parent's, and hold its locks for ever.
-struct Shared {
+struct CurrentContext {
     context: Option<Arc<LibraryContext>>,
     callers: Vec<Arc<Caller>>,
     generation: Option<Generation>,
@@ -82,15 +82,15 @@ pub(super) fn is_another_thread_ending() -> bool {
 }
 
 /// Locked within [`without_fork`] only, so that no child finds it locked.
-static SHARED: Mutex<Shared> = Mutex::new(Shared {
+static CURRENT: Mutex<CurrentContext> = Mutex::new(CurrentContext {
     context: None,
     callers: Vec::new(),
     generation: None,
 });
 
-fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
+fn with_current_context<T>(change: impl FnOnce(&mut CurrentContext) -> T) -> T {
     without_fork(|| {
-        let mut shared = SHARED.lock();
+        let mut shared = CURRENT.lock();
         let generation = Some(Generation::current());
         if shared.generation != generation {
             // The parent's, which is not freed: it may be in any state.
@@ -102,7 +102,7 @@ fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
     })
 }
 
-impl Shared {
+impl CurrentContext {
     fn is_in_use(&self, context: &Arc<LibraryContext>) -> bool {
         let current = self.context.as_ref();
         current.is_some_and(|current| Arc::ptr_eq(current, context))
@@ -145,7 +145,7 @@ impl ContextGuard {
     /// # Errors
     /// [`ErrorKind::GeneralFailure`] while another thread ends the process.
     pub(crate) fn new() -> Result<Option<Self>> {
-        with_shared(|shared| {
+        with_current_context(|shared| {
             if is_another_thread_ending() {
                 return Err(Error::new(
                     ErrorKind::GeneralFailure,
@@ -166,7 +166,7 @@ impl ContextGuard {
     /// Returns another use of this context, for another thread.
     pub(crate) fn again(&self) -> Self {
         let caller = Arc::<Caller>::default();
-        with_shared(|shared| {
+        with_current_context(|shared| {
             if shared.is_in_use(&self.context) {
                 shared.callers.push(caller.clone());
             }
@@ -262,7 +262,7 @@ impl ContextGuard {
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        let stays = with_shared(|shared| {
+        let stays = with_current_context(|shared| {
             if !shared.is_in_use(&self.context) {
                 return false;
             }
@@ -296,7 +296,7 @@ impl Drop for ContextGuard {
 fn end() {
     let deadline = Deadline::after(Some(LONGEST_END));
     let announce = || {
-        let shared = SHARED.try_lock()?;
+        let shared = CURRENT.try_lock()?;
         ENDER.store(this_thread(), Ordering::SeqCst);
         Some(shared.callers.clone())
     };

@@ -6,7 +6,7 @@
 
 use super::build::Sent;
 use super::bytes::{Put, first_sized};
-use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
+use super::command::{Command, Response, ResponseAuth, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, fits, forged, malformed};
 use super::protect::Plan;
@@ -14,6 +14,7 @@ use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
 use super::slot::Slot;
 use crate::Error;
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 
 /// The most sessions that are hidden from the program.
@@ -31,10 +32,10 @@ impl Engine {
         response: &[u8],
     ) -> Flow<Secret> {
         let shape = command.shape;
-        let parsed = Response::parse(response, shape.response_handle.is_some(), plan.sent())
-            .ok_or_else(|| malformed(command))?;
+        let parsed =
+            Response::parse(response, shape.code, plan.sent()).ok_or_else(|| malformed(command))?;
         self.check(command, rewritten, plan, sent, &parsed)?;
-        self.check_theirs(command, rewritten, plan, sent, &parsed)?;
+        self.check_program_sessions(command, rewritten, plan, sent, &parsed)?;
 
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         if plan.encrypts_response() {
@@ -59,7 +60,9 @@ impl Engine {
         });
         let plain = Command {
             parameters: match command.code {
-                cc::GET_CAPABILITY | cc::ENCRYPT_DECRYPT => command.parameters.clone(),
+                CommandCode::GET_CAPABILITY | CommandCode::ENCRYPT_DECRYPT => {
+                    command.parameters.clone()
+                }
                 _ => sent.parameters.clone(),
             },
             bytes: Secret::default(),
@@ -110,7 +113,7 @@ impl Engine {
     }
 
     /// Checks what can be checked of the program's sessions, and of the handle.
-    fn check_theirs(
+    fn check_program_sessions(
         &self,
         command: &Command,
         rewritten: &Rewritten,
@@ -164,12 +167,12 @@ impl Engine {
         }
         let first = command.handles.first().copied();
         match command.code {
-            cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH => {
+            CommandCode::HIERARCHY_CHANGE_AUTH | CommandCode::NV_CHANGE_AUTH => {
                 let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }
-            cc::CLEAR if first == Some(LOCKOUT) => Secret::default(),
-            cc::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
+            CommandCode::CLEAR if first == Some(LOCKOUT) => Secret::default(),
+            CommandCode::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
             _ => before,
         }
     }
@@ -242,7 +245,7 @@ const KEPT: u8 =
 
 fn wrong_hmac(command: &Command) -> Error {
     forged(&format!(
-        "the response to the command {:x} was not made by the TPM for this command (its HMAC is \
+        "the response to {} was not made by the TPM for this command (its HMAC is \
          wrong)",
         command.code
     ))

@@ -11,7 +11,7 @@ use super::protect::Plan;
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute};
 use super::slot::Slot;
-use crate::wire::{Header, tag};
+use crate::wire::{CommandCode, Header, tag};
 
 /// What is sent, and what the response is checked with.
 pub(super) struct Sent {
@@ -52,7 +52,7 @@ impl Plan {
         let header = Header {
             tag: tag::SESSIONS,
             size: size as u32,
-            code: rewritten.code,
+            code: rewritten.code.0,
         };
         bytes.extend_from_slice(&header.to_bytes());
         for handle in &command.handles {
@@ -91,7 +91,7 @@ impl Plan {
         &self,
         engine: &Engine,
         command: &Command,
-        code: u32,
+        code: CommandCode,
         parameters: &[u8],
         at: usize,
         area: &mut Secret,
@@ -149,8 +149,10 @@ impl Plan {
             _ => command
                 .auths
                 .get(at)
-                .and_then(|auth| engine.theirs.get(auth.handle))
-                .map_or_else(Vec::new, |their| their.nonce_tpm.clone()),
+                .and_then(|auth| engine.program_sessions.get(auth.handle))
+                .map_or_else(Vec::new, |program_session| {
+                    program_session.nonce_tpm.clone()
+                }),
         };
         let (decrypt, encrypt) = (with(attribute::DECRYPT), with(attribute::ENCRYPT));
         let mut nonces = decrypt.map_or_else(Vec::new, nonce);

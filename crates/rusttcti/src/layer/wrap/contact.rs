@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, Response, cc, cp_hash, rp_hash};
+use super::command::{self, Response, cp_hash, rp_hash};
 use super::crypto::{Hash, Secret, random};
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure, rc};
 use super::key::{KeySource, Pinned, SaltKey, hex};
 use super::line::Line;
 use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 use crate::wire::tag;
 use crate::{Error, ErrorKind};
@@ -134,7 +135,7 @@ impl Engine {
         for field in [0x0006, key.key_bits, 0x0043, hash.id()] {
             body.put_u16(field);
         }
-        let request = command::plain(cc::START_AUTH_SESSION, &body);
+        let request = command::plain(CommandCode::START_AUTH_SESSION, &body);
         loop {
             let response = match line.run(request.clone()).await {
                 // How the kernel's resource manager says that no place is left.
@@ -145,7 +146,7 @@ impl Engine {
             };
             match code_of(&response)? {
                 0 => {
-                    let parsed = Response::parse(&response, true, 0);
+                    let parsed = Response::parse(&response, CommandCode::START_AUTH_SESSION, 0);
                     let started = parsed.and_then(|parsed| {
                         let mut reader = Cursor::new(parsed.parameters, 0);
                         let nonce = reader.sized().filter(|nonce| nonce.len() == hash.size())?;
@@ -179,7 +180,7 @@ impl Engine {
             return Ok(false);
         };
         session.roll()?;
-        let cp_hash = cp_hash(session.hash, cc::GET_RANDOM, &[], &parameters);
+        let cp_hash = cp_hash(session.hash, CommandCode::GET_RANDOM, &[], &parameters);
         let hmac = session.command_hmac(&[], &cp_hash, &[], attributes);
         let mut area = Vec::new();
         area.put_u32(session.handle);
@@ -190,7 +191,7 @@ impl Engine {
         body.put_u32(area.len() as u32);
         body.extend_from_slice(&area);
         body.extend_from_slice(&parameters);
-        let mut request = command::plain(cc::GET_RANDOM, &body);
+        let mut request = command::plain(CommandCode::GET_RANDOM, &body);
         request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
         session.in_flight = true;
         let response = line.run(request).await?;
@@ -205,8 +206,8 @@ impl Engine {
                 false => Ok(false),
             };
         }
-        let genuine = Response::parse(&response, false, 1).filter(|parsed| {
-            let rp_hash = rp_hash(session.hash, cc::GET_RANDOM, parsed.parameters);
+        let genuine = Response::parse(&response, CommandCode::GET_RANDOM, 1).filter(|parsed| {
+            let rp_hash = rp_hash(session.hash, CommandCode::GET_RANDOM, parsed.parameters);
             parsed.auths.iter().all(|auth| {
                 auth.nonce.len() == session.hash.size()
                     && auth.attributes == attributes

@@ -5,15 +5,15 @@
 
 use std::collections::HashSet;
 
-use super::command::{self, Command, Response, cc};
+use super::command::{self, Command, Response};
 use super::crypto::Secret;
 use super::key::SaltKey;
 use super::line::Line;
 use super::names::{HandleType, Names, from_public_response};
 use super::options::Settings;
+use super::program_sessions::ProgramSessions;
 use super::protect::Plan;
 use super::session::Session;
-use super::theirs::Theirs;
 use crate::wire::cursor::Cursor;
 use crate::wire::{self, CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
@@ -79,7 +79,7 @@ pub(super) struct Engine {
     /// Sessions of the program's whose places ours have for the moment.
     pub(super) aside: Vec<(u32, Vec<u8>)>,
     pub(super) names: Names,
-    pub(super) theirs: Theirs,
+    pub(super) program_sessions: ProgramSessions,
     told: HashSet<&'static str>,
 }
 
@@ -93,7 +93,7 @@ impl Engine {
             stale: Vec::new(),
             aside: Vec::new(),
             names: Names::default(),
-            theirs: Theirs::default(),
+            program_sessions: ProgramSessions::default(),
             told: HashSet::new(),
         }
     }
@@ -104,7 +104,7 @@ impl Engine {
         self.stale.clear();
         self.aside.clear();
         self.names.clear();
-        self.theirs.clear();
+        self.program_sessions.clear();
     }
 
     /// Runs a command of the program's, and returns the response for it.
@@ -160,7 +160,7 @@ impl Engine {
         let (sent, loaded) = self.unwrapped(command);
         let mut response = line.run_programs(sent.clone()).await?;
         let full = code_of(&response)? == rc::SESSION_MEMORY && !self.ours.is_empty();
-        if full && command.code == cc::CONTEXT_LOAD {
+        if full && command.code == CommandCode::CONTEXT_LOAD {
             self.make_way(line).await?;
             response = line.run_programs(sent).await?;
         }
@@ -168,12 +168,8 @@ impl Engine {
             0 => {}
             code => return Err(Stop::Answer(code)),
         }
-        let parsed = Response::parse(
-            &response,
-            command.shape.response_handle.is_some(),
-            command.auths.len(),
-        )
-        .ok_or_else(|| malformed(command))?;
+        let parsed = Response::parse(&response, command.code, command.auths.len())
+            .ok_or_else(|| malformed(command))?;
         for (auth, answered) in command.auths.iter().zip(&parsed.auths) {
             self.followed(auth.handle, answered.nonce, answered.attributes);
         }
@@ -187,8 +183,8 @@ impl Engine {
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         self.took_effect(command, parsed.handle, &mut parameters, encrypted);
         self.passed(command);
-        if let (Some(their), Some(handle)) = (loaded, parsed.handle) {
-            self.theirs.set(handle, their);
+        if let (Some(program_session), Some(handle)) = (loaded, parsed.handle) {
+            self.program_sessions.set(handle, program_session);
         }
         Ok(Response::build(
             parsed.handle,
@@ -263,8 +259,8 @@ impl Engine {
     /// an answer says, no HMAC over a wrong Name is ever accepted.
     async fn read_name(&mut self, handle: u32, line: &Line) -> Flow<()> {
         let code = match HandleType::of(handle) {
-            HandleType::NvIndex => cc::NV_READ_PUBLIC,
-            _ => cc::READ_PUBLIC,
+            HandleType::NvIndex => CommandCode::NV_READ_PUBLIC,
+            _ => CommandCode::READ_PUBLIC,
         };
         let response = line
             .run(command::plain(code, &handle.to_be_bytes()))
@@ -279,7 +275,7 @@ impl Engine {
             code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
             _ => return Ok(()),
         }
-        let name = Response::parse(&response, false, 0)
+        let name = Response::parse(&response, code, 0)
             .and_then(|response| from_public_response(handle, response.parameters));
         match name {
             Some((name, settled)) => {
@@ -343,7 +339,8 @@ impl Engine {
 fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
     match &response {
         Err(error)
-            if error.kind() == ErrorKind::Memory && command.code == cc::START_AUTH_SESSION =>
+            if error.kind() == ErrorKind::Memory
+                && command.code == CommandCode::START_AUTH_SESSION =>
         {
             None
         }
@@ -391,7 +388,7 @@ pub(super) fn is_transient_refusal(code: u32) -> bool {
 /// command makes or loads: one of another type would be another thing.
 pub(super) fn fits(command: &Command, handle: u32) -> bool {
     let saved = match command.code {
-        cc::CONTEXT_LOAD => {
+        CommandCode::CONTEXT_LOAD => {
             let mut reader = Cursor::new(&command.parameters, 0);
             reader.take(8).and_then(|_| reader.u32())
         }
@@ -400,7 +397,7 @@ pub(super) fn fits(command: &Command, handle: u32) -> bool {
     match saved.map(HandleType::of) {
         // A session keeps its handle.
         Some(HandleType::Session) => saved == Some(handle),
-        _ if command.code == cc::START_AUTH_SESSION => {
+        _ if command.code == CommandCode::START_AUTH_SESSION => {
             HandleType::of(handle) == HandleType::Session
         }
         _ => HandleType::of(handle) == HandleType::Transient,
@@ -433,7 +430,7 @@ pub(super) fn forged(what: &str) -> Error {
 
 pub(super) fn malformed(command: &Command) -> Error {
     forged(&format!(
-        "the response to the command {:x} is not of its form",
+        "the response to {} is not of its form",
         command.code
     ))
 }

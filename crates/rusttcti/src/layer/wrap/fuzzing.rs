@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, cc};
+use super::command;
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
 use super::key::{KeySource, name_of, null_template};
@@ -24,7 +24,7 @@ fn engine(strict: bool) -> Box<Engine> {
         name: None,
         system_name: None,
         strict,
-        skip: vec![cc::HMAC_START],
+        skip: vec![CommandCode::HMAC_START],
     }));
     // Sessions that are there already, so that more than the first contact runs.
     for handle in [0x0200_0000, 0x0200_0001] {
@@ -104,7 +104,7 @@ fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     let parameters = input.take(size.min(input.rest().len())).unwrap_or_default();
     body.extend_from_slice(parameters);
     let first = CommandCode::NV_UNDEFINE_SPACE_SPECIAL.0;
-    let mut bytes = command::plain(first + u32::from(code), &body).to_vec();
+    let mut bytes = command::plain(CommandCode(first + u32::from(code)), &body).to_vec();
     if kind & 1 != 0 {
         bytes[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     }
@@ -120,15 +120,15 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     let code = Header::parse(sent).map_or(0, |header| header.code);
     let mut answer = match kind % 8 {
         0 => any.to_vec(),
-        1 => command::plain(0, any).to_vec(),
+        1 => command::success(any).to_vec(),
         2 => {
-            let mut tagged = command::plain(0, any).to_vec();
+            let mut tagged = command::success(any).to_vec();
             tagged[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             tagged
         }
         3 => command::refusal(0x900 | u32::from(at)).to_vec(),
         4 => command::refusal(0x080 | u32::from(at) << 4 | u32::from(bit)).to_vec(),
-        _ => canned(code),
+        _ => canned(CommandCode(code)),
     };
     if kind & 0x80 != 0 {
         let length = answer.len().max(1);
@@ -140,10 +140,10 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
 }
 
 /// A response that the layer's own commands go on with.
-fn canned(code: u32) -> Vec<u8> {
+fn canned(code: CommandCode) -> Vec<u8> {
     let mut body = Vec::new();
     match code {
-        cc::CREATE_PRIMARY => {
+        CommandCode::CREATE_PRIMARY => {
             let mut public = null_template();
             public.truncate(public.len() - 4);
             for coordinate in POINT {
@@ -159,24 +159,24 @@ fn canned(code: u32) -> Vec<u8> {
             body.put_u32(parameters.len() as u32);
             body.extend_from_slice(&parameters);
             body.extend_from_slice(&[0, 0, 1, 0, 0]);
-            let mut response = command::plain(0, &body).to_vec();
+            let mut response = command::success(&body).to_vec();
             response[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             return response;
         }
-        cc::START_AUTH_SESSION => {
+        CommandCode::START_AUTH_SESSION => {
             body.put_u32(0x0200_0004);
             body.put_sized(&[9; 32]);
         }
-        cc::CONTEXT_LOAD => body.put_u32(0x8000_0000),
-        cc::CONTEXT_SAVE => body.extend_from_slice(&[1; 40]),
-        cc::GET_CAPABILITY => {
+        CommandCode::CONTEXT_LOAD => body.put_u32(0x8000_0000),
+        CommandCode::CONTEXT_SAVE => body.extend_from_slice(&[1; 40]),
+        CommandCode::GET_CAPABILITY => {
             body.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 2]);
             body.put_u32(0x0200_0002);
             body.put_u32(0x8000_0001);
         }
         _ => {}
     }
-    command::plain(0, &body).to_vec()
+    command::success(&body).to_vec()
 }
 
 /// A point of P-256: the generator.

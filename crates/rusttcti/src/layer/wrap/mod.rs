@@ -45,6 +45,7 @@ mod key;
 mod line;
 mod names;
 mod options;
+mod program_sessions;
 mod protect;
 mod refusal;
 mod rewrite;
@@ -54,7 +55,6 @@ mod session;
 mod slot;
 #[cfg(test)]
 mod tests;
-mod theirs;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +69,7 @@ use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::Generation;
+use crate::wire::CommandCode;
 use crate::{Cancel, Error, ErrorKind, Result, Tcti};
 
 /// Its options.
@@ -151,6 +152,8 @@ pub struct Wrap<T: Tcti = Box<dyn Tcti>> {
     state: State,
     /// A response that needs no command.
     ready: Option<Secret>,
+    /// Responses are received into this, and wiped there once they are copied.
+    buffer: Secret,
     canceller: Arc<Canceller>,
     /// Whether what is below cancels commands.
     cancels: bool,
@@ -194,6 +197,7 @@ impl<T: Tcti> Wrap<T> {
             cancels,
             state: State::Idle(Box::new(Engine::new(settings))),
             ready: None,
+            buffer: Secret::default(),
             canceller: Arc::default(),
             generation: Generation::current(),
             open: true,
@@ -264,7 +268,7 @@ impl<T: Tcti> Wrap<T> {
         };
         engine.retire_all();
         for handle in std::mem::take(&mut engine.stale) {
-            let flush = command::plain(command::cc::FLUSH_CONTEXT, &handle.to_be_bytes());
+            let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
             let mut response = [0; engine::LONGEST];
             let flushed = self
                 .inner
@@ -289,15 +293,15 @@ impl<T: Tcti> Tcti for Wrap<T> {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let deadline = Deadline::after(timeout);
-        let mut received = Secret::default();
+        let size = response.len().max(engine::LONGEST);
         let answer = loop {
             if let Some(answer) = self.ready.take() {
                 break answer;
             }
-            if received.is_empty() {
-                received = Secret::new(vec![0; response.len().max(engine::LONGEST)]);
+            if self.buffer.len() < size {
+                self.buffer = Secret::new(vec![0; size]);
             }
-            let length = match self.inner.receive(&mut received, deadline.remaining()) {
+            let length = match self.inner.receive(&mut self.buffer, deadline.remaining()) {
                 Ok(length) => Ok(length),
                 Err(error) if error.kind().leaves_command_pending() => return Err(error),
                 Err(error) => Err(error),
@@ -308,11 +312,13 @@ impl<T: Tcti> Tcti for Wrap<T> {
                     "the layer wrap: no response is awaited",
                 ));
             };
-            let fed = length.and_then(|length| {
-                received
-                    .get(..length)
-                    .map(|bytes| Secret::new(bytes.to_vec()))
-                    .ok_or_else(|| ErrorKind::MalformedResponse.into())
+            let fed = length.and_then(|length| match self.buffer.get_mut(..length) {
+                Some(bytes) => {
+                    let received = Secret::new(bytes.to_vec());
+                    zeroize::Zeroize::zeroize(bytes);
+                    Ok(received)
+                }
+                None => Err(ErrorKind::MalformedResponse.into()),
             });
             let step = exchange.feed(fed);
             self.ready = self.drive(step)?;

@@ -26,7 +26,7 @@ pub(super) struct Settings {
     /// Whether what cannot be protected is refused.
     pub(super) strict: bool,
     /// The codes of commands that pass as they are.
-    pub(super) skip: Vec<u32>,
+    pub(super) skip: Vec<CommandCode>,
 }
 
 /// The options as they were written.
@@ -35,7 +35,7 @@ pub(super) struct Written {
     key: Key,
     name: Option<Vec<u8>>,
     strict: bool,
-    skip: Vec<u32>,
+    skip: Vec<CommandCode>,
 }
 
 impl Written {
@@ -197,13 +197,12 @@ fn name(value: &str) -> Result<Vec<u8>> {
         })
 }
 
-fn skip(value: &str) -> Result<Vec<u32>> {
+fn skip(value: &str) -> Result<Vec<CommandCode>> {
     let allowed = "command names or codes with + between them, as in GetTestResult+0x17a";
     value
         .split(['+', ';', ',', ' '])
         .map(|code| {
-            let code: Result<CommandCode> = code.parse();
-            code.map(u32::from)
+            code.parse()
                 .map_err(|_| bad_value(LAYER, "skip", value, allowed))
         })
         .collect()

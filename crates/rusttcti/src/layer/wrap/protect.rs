@@ -4,13 +4,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::{Auth, Command, cc};
+use super::command::{Auth, Command};
 use super::crypto::Hash;
 use super::engine::{Engine, Flow, unsupported};
+use super::program_sessions::Kind;
 use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::slot::{Slot, slot};
-use super::theirs::Kind;
+use crate::wire::CommandCode;
 use crate::wire::header::Header;
 
 /// How a command is protected.
@@ -44,9 +45,9 @@ impl Plan {
                 passwords += 1;
             }
             let out_of_step = engine
-                .theirs
+                .program_sessions
                 .get(auth.handle)
-                .is_some_and(|their| their.shown.is_some());
+                .is_some_and(|program_session| program_session.shown.is_some());
             if matches!(slot, Slot::Rigid) && out_of_step {
                 return Err(unsupported(
                     "a session of the program's that encrypted without a key cannot authorize \
@@ -201,15 +202,19 @@ impl Plan {
 /// True for commands whose response is authorized by another authValue than
 /// the command.
 pub(super) fn changes_auth(command: &Command) -> bool {
-    matches!(command.code, cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH)
+    matches!(
+        command.code,
+        CommandCode::HIERARCHY_CHANGE_AUTH | CommandCode::NV_CHANGE_AUTH
+    )
 }
 
 impl Engine {
     /// True where a session of the program's is salted or bound.
     fn own_protection(&self, command: &Command) -> bool {
-        let theirs = command.auths.iter();
-        let mut theirs = theirs.filter_map(|auth| self.theirs.get(auth.handle));
-        theirs.any(|their| !their.keyless)
+        let program_sessions = command.auths.iter();
+        let mut program_sessions =
+            program_sessions.filter_map(|auth| self.program_sessions.get(auth.handle));
+        program_sessions.any(|program_session| !program_session.keyless)
     }
 }
 
@@ -237,8 +242,9 @@ fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bo
     let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
     let mut others = command.auths.iter().skip(1);
     answered_for
-        && others
-            .any(|auth| auth.attributes & ciphers != 0 && engine.theirs.get(auth.handle).is_none())
+        && others.any(|auth| {
+            auth.attributes & ciphers != 0 && engine.program_sessions.get(auth.handle).is_none()
+        })
 }
 
 /// Gives the layer's sessions to the passwords, one each.
@@ -275,8 +281,8 @@ fn bound_to_parameters(engine: &Engine, command: &Command) -> bool {
     command
         .auths
         .iter()
-        .filter_map(|auth| engine.theirs.get(auth.handle))
-        .any(|their| their.kind != Kind::Hmac && their.cp_hash)
+        .filter_map(|auth| engine.program_sessions.get(auth.handle))
+        .any(|program_session| program_session.kind != Kind::Hmac && program_session.cp_hash)
 }
 
 /// The length of the command that is sent.

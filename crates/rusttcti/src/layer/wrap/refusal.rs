@@ -4,11 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::{Command, cc};
+use super::command::Command;
 use super::engine::{Engine, Flow, Next, Stop, Tries, is_transient_refusal, rc};
 use super::line::Line;
 use super::protect::Plan;
 use super::slot::Slot;
+use crate::wire::CommandCode;
 use crate::{Error, ErrorKind};
 
 /// How often new sessions are made for one command.
@@ -24,7 +25,7 @@ impl Engine {
         tries: &mut Tries,
         line: &Line,
     ) -> Flow<Next> {
-        let full = code == rc::SESSION_MEMORY && command.code == cc::START_AUTH_SESSION;
+        let full = code == rc::SESSION_MEMORY && command.code == CommandCode::START_AUTH_SESSION;
         if full && self.move_session_aside(&plan.needed(command), line).await? {
             // It is back when the command is over, and the layer's own are gone.
             return Ok(Next::Again);
@@ -101,10 +102,10 @@ impl Engine {
         Stop::Error(Error::new(
             ErrorKind::IoError,
             format!(
-                "the layer wrap: the TPM refuses the layer's session with the command {:x} \
+                "the layer wrap: the TPM refuses the layer's session with {name} \
                  (response code {code:x}); the command is not sent without it: if this TPM \
-                 takes no sessions with it, skip={:x} says so",
-                command.code, command.code
+                 takes no sessions with it, skip={name} says so",
+                name = command.code
             ),
         ))
     }

@@ -4,10 +4,11 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, Response, cc};
+use super::command::{self, Response};
 use super::crypto::Secret;
 use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
 use super::line::Line;
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 use crate::wire::header::Header;
 
@@ -18,7 +19,7 @@ const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
 impl Engine {
     /// Flushes, whether or not it is there.
     pub(super) async fn flush(&mut self, handle: u32, line: &Line) -> Flow<()> {
-        let flush = command::plain(cc::FLUSH_CONTEXT, &handle.to_be_bytes());
+        let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
         code_of(&line.run(flush).await?)?;
         Ok(())
     }
@@ -107,24 +108,27 @@ impl Engine {
         for word in [1, first, 254] {
             body.put_u32(word);
         }
-        let response = line.run(command::plain(cc::GET_CAPABILITY, &body)).await?;
+        let response = line
+            .run(command::plain(CommandCode::GET_CAPABILITY, &body))
+            .await?;
         match code_of(&response)? {
             0 => {}
             code => return Err(own_failure("TPM2_GetCapability", code)),
         }
-        let listed = Response::parse(&response, false, 0).and_then(|parsed| {
-            let mut reader = Cursor::new(parsed.parameters, 0);
-            reader.take(5)?;
-            let count = reader.u32()?.min(254);
-            (0..count).map(|_| reader.u32()).collect()
-        });
+        let listed =
+            Response::parse(&response, CommandCode::GET_CAPABILITY, 0).and_then(|parsed| {
+                let mut reader = Cursor::new(parsed.parameters, 0);
+                reader.take(5)?;
+                let count = reader.u32()?.min(254);
+                (0..count).map(|_| reader.u32()).collect()
+            });
         Ok(listed.ok_or_else(|| forged("the list of handles is not of its form"))?)
     }
 
     /// Saves a context, and returns it as ContextLoad takes it; `None` where the
     /// TPM refuses.
     pub(super) async fn save(&mut self, handle: u32, line: &Line) -> Flow<Option<Vec<u8>>> {
-        let save = command::plain(cc::CONTEXT_SAVE, &handle.to_be_bytes());
+        let save = command::plain(CommandCode::CONTEXT_SAVE, &handle.to_be_bytes());
         let response = line.run(save).await?;
         Ok(match code_of(&response)? {
             0 => Some(response[Header::SIZE..].to_vec()),
@@ -133,12 +137,14 @@ impl Engine {
     }
 
     pub(super) async fn load(&mut self, context: &[u8], line: &Line) -> Flow<u32> {
-        let response = line.run(command::plain(cc::CONTEXT_LOAD, context)).await?;
+        let response = line
+            .run(command::plain(CommandCode::CONTEXT_LOAD, context))
+            .await?;
         match code_of(&response)? {
             0 => {}
             code => return Err(own_failure("TPM2_ContextLoad", code)),
         }
-        let parsed = Response::parse(&response, true, 0);
+        let parsed = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
         let handle = parsed.and_then(|parsed| parsed.handle);
         Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is not of its form"))?)
     }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, Response, cc};
+use super::command::{self, Response};
 use super::crypto::Secret;
 use super::effects::primary_name;
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
@@ -13,6 +13,7 @@ use super::key::{Pinned, SaltKey, hex, name_of, null_template};
 use super::line::Line;
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 use crate::wire::tag;
 use crate::{Error, ErrorKind};
@@ -63,9 +64,9 @@ impl Engine {
         line: &Line,
     ) -> Flow<(SaltKey, u32)> {
         if let (Some(key), Some(context)) = (self.key.clone(), self.primary.clone()) {
-            let request = command::plain(cc::CONTEXT_LOAD, &context);
+            let request = command::plain(CommandCode::CONTEXT_LOAD, &context);
             let response = self.with_room(request, needed, aside, line).await?;
-            let loaded = Response::parse(&response, true, 0);
+            let loaded = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
             if let Some(handle) = loaded.and_then(|response| response.handle) {
                 // Another key does not find the salt.
                 return Ok((key, handle));
@@ -83,7 +84,7 @@ impl Engine {
                 ));
             }
         }
-        let parsed = Response::parse(&response, true, 1);
+        let parsed = Response::parse(&response, CommandCode::CREATE_PRIMARY, 1);
         let (handle, key) = parsed
             .and_then(|parsed| Some((parsed.handle?, primary_key(parsed.parameters)?)))
             .ok_or_else(|| forged("the null hierarchy's primary is not what was asked for"))?;
@@ -152,7 +153,7 @@ impl Engine {
         pinned: &Pinned,
         line: &Line,
     ) -> Flow<SaltKey> {
-        let read = command::plain(cc::READ_PUBLIC, &handle.to_be_bytes());
+        let read = command::plain(CommandCode::READ_PUBLIC, &handle.to_be_bytes());
         let response = line.run(read).await?;
         match code_of(&response)? {
             0 => {}
@@ -168,7 +169,7 @@ impl Engine {
                 )));
             }
         }
-        let parsed = Response::parse(&response, false, 0);
+        let parsed = Response::parse(&response, CommandCode::READ_PUBLIC, 0);
         let public = parsed.and_then(|parsed| {
             from_public_response(handle, parsed.parameters)?;
             Cursor::new(parsed.parameters, 0).sized()
@@ -240,7 +241,7 @@ fn create_primary() -> Secret {
     body.put_sized(&null_template());
     body.put_sized(&[]); // outsideInfo
     body.put_u32(0); // creationPCR
-    let mut request = command::plain(cc::CREATE_PRIMARY, &body);
+    let mut request = command::plain(CommandCode::CREATE_PRIMARY, &body);
     request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     request
 }

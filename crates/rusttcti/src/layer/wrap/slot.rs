@@ -8,8 +8,8 @@
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
 use super::engine::{Engine, Flow, Stop, rc, unsupported};
+use super::program_sessions::ProgramSession;
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
-use super::theirs::Their;
 
 /// What becomes of an authorization of the program's.
 pub(super) enum Slot {
@@ -102,7 +102,7 @@ pub(super) fn slot(
         });
     }
     let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
-    let Some(their) = engine.theirs.get(auth.handle) else {
+    let Some(program_session) = engine.program_sessions.get(auth.handle) else {
         return Ok(
             match auth.hmac.is_empty() && auth.attributes & ciphers == 0 {
                 true => Slot::Keyless(Keyless::silent()),
@@ -110,8 +110,8 @@ pub(super) fn slot(
             },
         );
     };
-    let undone = auth.attributes & ciphers == 0 || their.key_bits.is_some();
-    let (Some(hash), true, true) = (their.hash, their.keyless, undone) else {
+    let undone = auth.attributes & ciphers == 0 || program_session.key_bits.is_some();
+    let (Some(hash), true, true) = (program_session.hash, program_session.keyless, undone) else {
         return Ok(Slot::Rigid);
     };
     let keyless = Keyless {
@@ -119,11 +119,11 @@ pub(super) fn slot(
         hmac_to_tpm: true,
         hmac_to_program: true,
         hash: Some(hash),
-        key_bits: their.key_bits,
-        nonce_tpm: their.nonce_tpm.clone(),
-        shown: their.shown().to_vec(),
+        key_bits: program_session.key_bits,
+        nonce_tpm: program_session.nonce_tpm.clone(),
+        shown: program_session.shown().to_vec(),
     };
-    if their.password && authorizes {
+    if program_session.password && authorizes {
         return Ok(Slot::Keyless(Keyless {
             value: without_zeros(&auth.hmac),
             hmac_to_tpm: true,
@@ -138,7 +138,7 @@ pub(super) fn slot(
             ..keyless
         }));
     }
-    match verifies(engine, command, names, at, auth, their, hash) {
+    match verifies(engine, command, names, at, auth, program_session, hash) {
         true => Ok(Slot::Keyless(keyless)),
         false => Ok(Slot::Rigid),
     }
@@ -166,7 +166,7 @@ fn verifies(
     names: &[Vec<u8>],
     at: usize,
     auth: &Auth,
-    their: &Their,
+    program_session: &ProgramSession,
     hash: Hash,
 ) -> bool {
     let others = match at {
@@ -179,7 +179,7 @@ fn verifies(
     let input = HmacInput {
         parameters: &cp_hash(hash, command.code, names, &command.parameters),
         nonce_newer: &auth.nonce,
-        nonce_older: their.shown(),
+        nonce_older: program_session.shown(),
         others: &others,
         attributes: auth.attributes,
     };
@@ -197,8 +197,8 @@ fn program_nonces(engine: &Engine, command: &Command) -> Option<Vec<u8>> {
             .filter(|at| *at != 0)
     };
     let nonce = |at: usize| {
-        let their = engine.theirs.get(command.auths[at].handle)?;
-        Some(their.shown().to_vec())
+        let program_session = engine.program_sessions.get(command.auths[at].handle)?;
+        Some(program_session.shown().to_vec())
     };
     let (decrypt, encrypt) = (with(attribute::DECRYPT), with(attribute::ENCRYPT));
     let mut nonces = match decrypt {

@@ -7,8 +7,8 @@
 use super::crypto::{Direction, Hash, ParameterCipher, kdfa, kdfe};
 use super::curve::Curve;
 use super::key::{SaltKey, from_hex, hex, null_template};
+use super::program_sessions::{Kind, ProgramSession};
 use super::session::{HmacInput, Session};
-use super::theirs::{Kind, Their};
 use crate::wire::CommandCode;
 
 fn bytes(text: &str) -> Vec<u8> {
@@ -294,7 +294,7 @@ fn a_session_s_value_is_its_key_and_the_auth_value_behind_it() {
 
 #[test]
 fn what_is_appended_to_a_saved_session_comes_back_and_nothing_else_is_taken_for_it() {
-    let their = Their {
+    let program_session = ProgramSession {
         kind: Kind::Policy,
         hash: Some(Hash::Sha256),
         key_bits: Some(128),
@@ -305,14 +305,17 @@ fn what_is_appended_to_a_saved_session_comes_back_and_nothing_else_is_taken_for_
         password: true,
         cp_hash: false,
     };
-    let saved = [&b"the TPM's own"[..], &their.trailer()].concat();
-    assert_eq!(Their::split(&saved), (&b"the TPM's own"[..], Some(their)));
+    let saved = [&b"the TPM's own"[..], &program_session.trailer()].concat();
+    assert_eq!(
+        ProgramSession::split(&saved),
+        (&b"the TPM's own"[..], Some(program_session))
+    );
     for cut in 1..saved.len() {
         let part = &saved[..saved.len() - cut];
-        assert_eq!(Their::split(part), (part, None));
+        assert_eq!(ProgramSession::split(part), (part, None));
     }
     assert_eq!(
-        Their::split(b"\xff\xffrusttcti"),
+        ProgramSession::split(b"\xff\xffrusttcti"),
         (&b"\xff\xffrusttcti"[..], None)
     );
 }

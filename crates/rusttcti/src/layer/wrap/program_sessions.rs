@@ -30,7 +30,7 @@ impl Kind {
 
 /// A session of the program's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Their {
+pub(super) struct ProgramSession {
     pub(super) kind: Kind,
     /// `None` for an algorithm that this layer has not.
     pub(super) hash: Option<Hash>,
@@ -56,7 +56,7 @@ pub(super) struct Their {
 const MAGIC: &[u8; 8] = b"rusttcti";
 const VERSION: u8 = 1;
 
-impl Their {
+impl ProgramSession {
     /// The nonce that the program has.
     pub(super) fn shown(&self) -> &[u8] {
         self.shown.as_ref().unwrap_or(&self.nonce_tpm)
@@ -85,7 +85,9 @@ impl Their {
 
     /// Splits what [`trailer`](Self::trailer) made from a context's blob.
     pub(super) fn split(blob: &[u8]) -> (&[u8], Option<Self>) {
-        Self::found(blob).map_or((blob, None), |(blob, their)| (blob, Some(their)))
+        Self::found(blob).map_or((blob, None), |(blob, program_session)| {
+            (blob, Some(program_session))
+        })
     }
 
     fn found(blob: &[u8]) -> Option<(&[u8], Self)> {
@@ -127,24 +129,24 @@ const MOST: usize = 256;
 
 /// The program's sessions by their handles.
 #[derive(Debug, Default)]
-pub(super) struct Theirs {
-    known: HashMap<u32, Their>,
+pub(super) struct ProgramSessions {
+    known: HashMap<u32, ProgramSession>,
 }
 
-impl Theirs {
-    pub(super) fn get(&self, handle: u32) -> Option<&Their> {
+impl ProgramSessions {
+    pub(super) fn get(&self, handle: u32) -> Option<&ProgramSession> {
         self.known.get(&handle)
     }
 
-    pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut Their> {
+    pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut ProgramSession> {
         self.known.get_mut(&handle)
     }
 
-    pub(super) fn set(&mut self, handle: u32, their: Their) {
+    pub(super) fn set(&mut self, handle: u32, program_session: ProgramSession) {
         if self.known.len() >= MOST {
             self.known.clear();
         }
-        self.known.insert(handle, their);
+        self.known.insert(handle, program_session);
     }
 
     pub(super) fn forget(&mut self, handle: u32) {

@@ -121,26 +121,6 @@ impl<'a> AuthCommand<'a> {
             offset,
         })
     }
-
-    /// Returns the offset of the nonce's first byte in the command.
-    pub const fn nonce_offset(&self) -> usize {
-        self.offset + 4 + 2
-    }
-
-    /// Returns the offset of the attributes in the command.
-    pub const fn attributes_offset(&self) -> usize {
-        self.nonce_offset() + self.nonce.len()
-    }
-
-    /// Returns the offset of the HMAC's first byte in the command.
-    pub const fn hmac_offset(&self) -> usize {
-        self.attributes_offset() + 1 + 2
-    }
-
-    /// Returns the offset in the command at which this entry ends.
-    pub const fn end(&self) -> usize {
-        self.hmac_offset() + self.hmac.len()
-    }
 }
 
 /// A session in a response's authorization area (`TPMS_AUTH_RESPONSE`; Part 2,
@@ -172,27 +152,38 @@ impl<'a> AuthResponse<'a> {
             offset,
         })
     }
-
-    /// Returns the offset of the nonce's first byte in the response.
-    pub const fn nonce_offset(&self) -> usize {
-        self.offset + 2
-    }
-
-    /// Returns the offset of the attributes in the response.
-    pub const fn attributes_offset(&self) -> usize {
-        self.nonce_offset() + self.nonce.len()
-    }
-
-    /// Returns the offset of the HMAC's first byte in the response.
-    pub const fn hmac_offset(&self) -> usize {
-        self.attributes_offset() + 1 + 2
-    }
-
-    /// Returns the offset in the response at which this entry ends.
-    pub const fn end(&self) -> usize {
-        self.hmac_offset() + self.hmac.len()
-    }
 }
+
+/// The offsets of an entry's fields: a handle in commands only, then the nonce with
+/// its size, the attributes, and the HMAC with its size.
+macro_rules! offsets {
+    ($entry:ident, $handle_size:literal, $whole:literal) => {
+        impl $entry<'_> {
+            #[doc = concat!("Returns the offset of the nonce's first byte in the ", $whole, ".")]
+            pub const fn nonce_offset(&self) -> usize {
+                self.offset + $handle_size + 2
+            }
+
+            #[doc = concat!("Returns the offset of the attributes in the ", $whole, ".")]
+            pub const fn attributes_offset(&self) -> usize {
+                self.nonce_offset() + self.nonce.len()
+            }
+
+            #[doc = concat!("Returns the offset of the HMAC's first byte in the ", $whole, ".")]
+            pub const fn hmac_offset(&self) -> usize {
+                self.attributes_offset() + 1 + 2
+            }
+
+            #[doc = concat!("Returns the offset in the ", $whole, " at which this entry ends.")]
+            pub const fn end(&self) -> usize {
+                self.hmac_offset() + self.hmac.len()
+            }
+        }
+    };
+}
+
+offsets!(AuthCommand, 4, "command");
+offsets!(AuthResponse, 0, "response");
 
 /// The sessions of an authorization area, in order.
 #[derive(Clone, Copy, Debug)]

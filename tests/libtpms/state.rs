@@ -32,8 +32,16 @@ fn provisioned() -> (TempDir, std::path::PathBuf, Vec<u8>) {
     (folder, path, pcr)
 }
 
-fn names(folder: &TempDir) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+/// A state file's bytes in tpm2-tss's format: this library's without its trailer.
+fn in_tpm2_tss_s_format(path: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).expect("a state");
+    bytes.truncate(bytes.len() - 16);
+    bytes
+}
+
+/// The names of the files in a folder.
+fn names(folder: impl AsRef<Path>) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| {
             entry
@@ -60,20 +68,8 @@ fn assert_refused(path: &Path, bytes: &[u8], words: &str) {
         std::fs::read(path).expect("still there") == bytes,
         "changed ({words})"
     );
-    assert_eq!(names_in(path), ["state"], "left something behind ({words})");
-}
-
-fn names_in(path: &Path) -> Vec<String> {
-    std::fs::read_dir(path.parent().expect("a folder"))
-        .expect("a folder")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
-        .collect()
+    let folder = path.parent().expect("a folder");
+    assert_eq!(names(folder), ["state"], "left something behind ({words})");
 }
 
 #[test]
@@ -155,9 +151,8 @@ fn a_state_is_consumed_so_that_a_crash_is_a_power_loss() {
     assert_ne!(pcr_read(&mut after, DEBUG_PCR), pcr, "PCRs are volatile");
     assert_eq!(nv_read_counter(&mut after), 2, "what was answered is kept");
     // tpm2-tss's reader gives libtpms both parts, and looks no further.
-    let bytes = std::fs::read(&path).expect("a state");
     let theirs = folder.path().join("theirs");
-    std::fs::write(&theirs, &bytes[..bytes.len() - 16]).expect("written");
+    std::fs::write(&theirs, in_tpm2_tss_s_format(&path)).expect("written");
     let mut after = open(&theirs);
     assert_ne!(pcr_read(&mut after, DEBUG_PCR), pcr, "it is powered off");
     assert_eq!(nv_read_counter(&mut after), 2);
@@ -200,11 +195,10 @@ fn a_flipped_bit_is_refused_everywhere() {
 #[test]
 fn a_flipped_bit_in_tpm2_tss_s_format_is_refused_or_opens_and_never_ends_the_process() {
     let (_folder, path, _) = provisioned();
-    let bytes = std::fs::read(&path).expect("a state");
-    let theirs = &bytes[..bytes.len() - 16];
+    let theirs = in_tpm2_tss_s_format(&path);
     let permanent = 4 + u32::from_be_bytes(theirs[..4].try_into().expect("a length")) as usize;
     for bit in (0..theirs.len() * 8).step_by(211) {
-        let mut flipped = theirs.to_vec();
+        let mut flipped = theirs.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         if bit / 8 >= permanent {
             // libtpms itself would abort for some of these.
@@ -251,8 +245,7 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
 #[test]
 fn a_state_of_another_libtpms_is_refused_with_both_versions() {
     let (_folder, path, _) = provisioned();
-    let bytes = std::fs::read(&path).expect("a state");
-    let mut theirs = bytes[..bytes.len() - 16].to_vec();
+    let mut theirs = in_tpm2_tss_s_format(&path);
     // The version of the permanent state's format, and the least reader's.
     theirs[4..6].copy_from_slice(&[0, 99]);
     theirs[10..12].copy_from_slice(&[0, 98]);
@@ -264,12 +257,11 @@ fn a_state_of_another_libtpms_is_refused_with_both_versions() {
 #[test]
 fn a_state_in_tpm2_tss_s_format_is_resumed() {
     let (_folder, path, pcr) = provisioned();
-    let bytes = std::fs::read(&path).expect("a state");
-    let theirs = &bytes[..bytes.len() - 16];
+    let theirs = in_tpm2_tss_s_format(&path);
     // As tpm2-tss leaves it after a crash: zeros up to a multiple of 2048.
-    let mut padded = theirs.to_vec();
+    let mut padded = theirs.clone();
     padded.resize(theirs.len().next_multiple_of(2048), 0);
-    for bytes in [theirs, &padded] {
+    for bytes in [theirs, padded] {
         std::fs::write(&path, bytes).expect("written");
         let mut tpm = open(&path);
         assert_eq!(pcr_read(&mut tpm, DEBUG_PCR), pcr);

@@ -35,6 +35,16 @@ fn create(
     )
 }
 
+/// Runs TPM2_Unseal of `object`, whose Name this is, with these sessions.
+fn unseal_with(
+    bench: &mut Bench,
+    object: u32,
+    name: &[u8],
+    uses: &[Use<'_>],
+) -> Result<(Vec<u8>, Vec<u8>), u32> {
+    run_with(bench, CommandCode::UNSEAL, &[object], &[name], 1, uses, &[])
+}
+
 /// How many sessions the last command of this code had.
 fn sessions(bench: &Bench, wanted: CommandCode) -> usize {
     let all = bench.recording.all();
@@ -160,16 +170,7 @@ fn a_policy_session_without_a_key_is_encrypted_for() {
         let handle = session.borrow().handle;
         bench.ok(&plain(CommandCode::POLICY_COMMAND_CODE, &[handle], &UNSEAL));
         let uses = [used(&session, &[], attributes)];
-        let (_, unsealed) = run_with(
-            &mut bench,
-            CommandCode::UNSEAL,
-            &[object],
-            &[&name],
-            1,
-            &uses,
-            &[],
-        )
-        .expect("unsealed");
+        let (_, unsealed) = unseal_with(&mut bench, object, &name, &uses).expect("unsealed");
         assert_eq!(split(&unsealed).0, SECRET);
         bench.ok(&plain(CommandCode::POLICY_COMMAND_CODE, &[handle], &UNSEAL));
         // Programs that send no HMAC get none.
@@ -236,16 +237,7 @@ fn a_policy_with_an_auth_value_passes_audited_or_taken_over() {
             let handle = session.borrow().handle;
             bench.ok(&plain(CommandCode::POLICY_AUTH_VALUE, &[handle], &[]));
             let uses = [used(&session, auth, 1)];
-            let (_, unsealed) = run_with(
-                &mut bench,
-                CommandCode::UNSEAL,
-                &[object],
-                &[&name],
-                1,
-                &uses,
-                &[],
-            )
-            .expect("unsealed");
+            let (_, unsealed) = unseal_with(&mut bench, object, &name, &uses).expect("unsealed");
             assert_eq!(split(&unsealed).0, SECRET);
             assert_eq!(sessions(&bench, CommandCode::UNSEAL), 2);
         }
@@ -273,15 +265,7 @@ fn a_policy_that_is_bound_to_the_parameters_is_not_encrypted_but_its_response_is
         &sized(&[5; 32]),
     ));
     let uses = [used(&session, &[], 1)];
-    let refused = run_with(
-        &mut bench,
-        CommandCode::UNSEAL,
-        &[object],
-        &[&name],
-        1,
-        &uses,
-        &[],
-    );
+    let refused = unseal_with(&mut bench, object, &name, &uses);
     assert_eq!(
         refused.expect_err("the TPM's own refusal"),
         0x99d,
@@ -447,16 +431,7 @@ fn a_session_that_was_saved_is_known_to_another_process() {
     let object = word(&bench.ok(&plain(CommandCode::CONTEXT_LOAD, &[], &save_object)));
     let name = name(&mut bench, object);
     let uses = [used(&session, &[], 1)];
-    let (_, unsealed) = run_with(
-        &mut bench,
-        CommandCode::UNSEAL,
-        &[object],
-        &[&name],
-        1,
-        &uses,
-        &[],
-    )
-    .expect("unsealed");
+    let (_, unsealed) = unseal_with(&mut bench, object, &name, &uses).expect("unsealed");
     assert_eq!(split(&unsealed).0, SECRET);
     assert!(!bench.recording.has(SECRET));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is done after a client's command was answered, before the client gets
-//! the answer.
+//! The steps between the TPM's answer to a client's command and the client's
+//! receipt of it.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use super::own::{OwnCommand, TRANSIENT};
 use super::sessions::Residence;
 
 impl Engine {
-    /// One step after the client's command; `None` once nothing is left to be done.
+    /// Does one step after the client's command; `None` once none is left.
     pub(super) fn after(&mut self) -> Option<Go> {
         if self.job.budget == 0 || self.job.purpose == Purpose::Close {
             return None;
@@ -45,9 +45,9 @@ impl Engine {
         Some(self.send(OwnCommand::SaveObject(id)))
     }
 
-    /// Renews a saved session before the TPM's count runs away from it. Those of
-    /// clients come later: each renewal makes the client's context useless in
-    /// another process.
+    /// Renews a saved session before the TPM's count runs away from it. The
+    /// engine's own come first: each renewal of a session that a client saved makes
+    /// the client's context useless in another process.
     fn renew_overdue(&mut self) -> Option<Go> {
         let (newest, gap) = (self.sessions.newest, self.gap);
         let is_overdue = |session: &&super::sessions::Session| {
@@ -67,7 +67,7 @@ impl Engine {
         self.renew()
     }
 
-    /// Has it found out which objects without a context are gone.
+    /// Asks the TPM which objects without a context are gone.
     pub(super) fn check_objects(&mut self) {
         self.job.lists.push(TRANSIENT);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the answers to the engine's own commands change.
+//! Answers to the engine's own commands, and the changes that they make in its
+//! tables.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,7 @@ use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::{Residence, number};
 use crate::wire::{Header, property};
 
-/// How often the engine makes room before it tries whether there is more.
+/// How often the engine makes room before it tries whether the TPM has more by now.
 const TRY_AGAIN_AFTER: u32 = 256;
 
 impl Engine {
@@ -32,7 +33,8 @@ impl Engine {
         }
     }
 
-    /// Has a command sent again after a pause, for a while.
+    /// Prepares to send a command again after a pause; false once that went on for
+    /// long.
     fn may_repeat(&mut self) -> bool {
         self.job.retries += 1;
         let pause = Duration::from_millis(self.job.retries.min(50).into());
@@ -83,13 +85,13 @@ impl Engine {
         let real = u32::from_be_bytes(*handle);
         self.claim(real);
         self.objects.set_real(id, Some(real));
-        self.fits();
+        self.note_fit();
     }
 
     /// Notes an object that went out.
     fn evicted(&mut self, id: usize) {
         self.unloaded(id);
-        self.job.crowded = None;
+        self.job.lacks_room_for = None;
         self.room.made += 1;
         if self.room.made >= TRY_AGAIN_AFTER && !self.mode.kernel {
             self.room = Room {
@@ -108,7 +110,7 @@ impl Engine {
             self.job.renewal = None;
             return;
         }
-        self.job.crowded = None;
+        self.job.lacks_room_for = None;
         self.session_room.made += 1;
         if self.session_room.made >= TRY_AGAIN_AFTER && !self.mode.kernel {
             self.session_room = Room {
@@ -127,11 +129,11 @@ impl Engine {
             Some(session) if is_it => session.residence = Residence::Loaded,
             _ => self.failed(),
         }
-        self.fits();
+        self.note_fit();
     }
 
     /// Notes how much fits.
-    pub(super) fn fits(&mut self) {
+    pub(super) fn note_fit(&mut self) {
         self.room.known = self.room.known.max(self.objects_used());
         self.session_room.known = self.session_room.known.max(self.sessions_used());
     }
@@ -153,7 +155,7 @@ impl Engine {
         }
     }
 
-    /// Ends what the TPM doesn't list any more.
+    /// Removes what the TPM does not list any more.
     fn listed(&mut self, first: u32, response: &[u8]) {
         let handles = capability::handles(response);
         self.job.lists.retain(|list| *list != first);
@@ -186,7 +188,8 @@ impl Engine {
         }
     }
 
-    /// After a lost response: a session may be where the engine wanted it to be.
+    /// Finds the sessions after a lost response: the command may have been
+    /// executed.
     fn find_sessions(&mut self, first: u32, is_listed: impl Fn(u32) -> bool) {
         if !self.orphans || first == SAVED_SESSIONS {
             return;
@@ -201,7 +204,7 @@ impl Engine {
         }
     }
 
-    /// Looks at what is loaded and no client's.
+    /// Sorts what is loaded and belongs to no client.
     fn sort_out(&mut self, first: u32, handles: Vec<u32>) {
         let flush = match self.job.purpose {
             Purpose::Open { flush } => flush,
@@ -243,7 +246,7 @@ impl Engine {
                 rc::REFERENCE_H0 | rc::HANDLE_P1,
             ) => {
                 self.unloaded(id);
-                self.job.crowded = None;
+                self.job.lacks_room_for = None;
             }
             (OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id), code)
                 if code != rc::INITIALIZE =>
@@ -257,10 +260,10 @@ impl Engine {
                 self.sessions.remove(handle);
             }
             (OwnCommand::LoadObject(_), rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY) => {
-                self.crowd(Makes::Object, code);
+                self.needs_room(Makes::Object, code);
             }
             (OwnCommand::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => {
-                self.crowd(Makes::Session, code)
+                self.needs_room(Makes::Session, code)
             }
             (OwnCommand::SaveSession(_) | OwnCommand::LoadSession(_), rc::CONTEXT_GAP) => {
                 let fresh = self.job.renewal.is_none();
@@ -280,7 +283,8 @@ impl Engine {
             }
             (OwnCommand::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
             (OwnCommand::Properties, _) => self.learnt = true,
-            // It goes without. A TPM that isn't started says so to what follows.
+            // The engine does without. A TPM that is not started refuses the next
+            // command too.
             (OwnCommand::Clock, _) => {}
             (OwnCommand::List(_), code) => {
                 self.job.lists.clear();
@@ -294,13 +298,13 @@ impl Engine {
     }
 
     /// Asks for room after a command of the engine's own found none.
-    fn crowd(&mut self, kind: Makes, code: u32) {
+    fn needs_room(&mut self, kind: Makes, code: u32) {
         self.job.refused = code;
         self.is_full(kind);
         if self.job.phase == Phase::After {
             self.give_up(code);
         } else {
-            self.job.crowded = Some(kind);
+            self.job.lacks_room_for = Some(kind);
         }
     }
 
@@ -316,8 +320,8 @@ impl Engine {
         }
     }
 
-    /// Ends the job with the TPM's code: before the client's command, as the
-    /// answer to it; after it, what is left is for the next job.
+    /// Ends the job with the TPM's code. Before the client's command, the code is
+    /// the answer to it. After it, the next job does what is left.
     pub(super) fn give_up(&mut self, code: u32) {
         self.job.renewal = None;
         if self.job.phase == Phase::After {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is done before a client's command is sent: what it needs is loaded, and
-//! room is made for what it makes.
+//! The steps before a client's command is sent: they load what it needs, and make
+//! room for what it makes.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use super::sessions::Residence;
 use crate::wire::{capability, property};
 
 impl Engine {
-    /// One step before the client's command.
+    /// Does one step before the client's command.
     pub(super) fn before(&mut self) -> Go {
         if self.job.budget == 0 {
             self.answer(self.job.refused.max(rc::RETRY));
@@ -56,7 +56,7 @@ impl Engine {
         go.unwrap_or_else(|| self.send_client())
     }
 
-    /// Finds out what may have changed unseen.
+    /// Asks the TPM what may have changed without this engine.
     fn check_up(&mut self) -> Option<Go> {
         if !self.learnt {
             return Some(self.send(OwnCommand::Properties));
@@ -73,13 +73,13 @@ impl Engine {
         None
     }
 
-    /// Goes on with what a refusal asked for: a saved session renewed, something
-    /// evicted, everything unloaded.
+    /// Goes on with the remedy for a refusal: renew a saved session, evict
+    /// something, or unload everything.
     fn settle(&mut self) -> Option<Go> {
         if let Some(go) = self.renew() {
             return Some(go);
         }
-        if let Some(kind) = self.job.crowded {
+        if let Some(kind) = self.job.lacks_room_for {
             return Some(self.relieve(kind));
         }
         if self.job.yields {
@@ -88,12 +88,12 @@ impl Engine {
         None
     }
 
-    /// Makes room after the TPM had none: one goes out.
+    /// Makes room after the TPM had none: evicts one object or session.
     fn relieve(&mut self, kind: Makes) -> Go {
         match self.evict(kind) {
             Some(go) => go,
             None if self.mode.share && self.job.refused != rc::SESSION_HANDLES => {
-                self.job.crowded = None;
+                self.job.lacks_room_for = None;
                 self.job.yields = true;
                 Go::Again
             }
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    /// Unloads all there is, and waits for other programs to do the same.
+    /// Unloads everything, and waits for other programs to do so too.
     fn yield_all(&mut self) -> Go {
         if let Some(go) = self.unload_all() {
             return go;
@@ -119,8 +119,8 @@ impl Engine {
         Go::Step(Step::Wait(pause))
     }
 
-    /// The pause before another try: longer each time, and never quite as long as
-    /// another process's.
+    /// Returns the pause before another try. It is longer each time, and differs
+    /// between processes.
     pub(super) fn next_pause(&mut self) -> Duration {
         // xorshift64
         self.random ^= self.random << 13;
@@ -132,7 +132,7 @@ impl Engine {
         longest / 2 + longest * spread / 1000
     }
 
-    /// Loads what the command needs and isn't loaded.
+    /// Loads what the command needs, if it is not loaded yet.
     fn load_needs(&mut self) -> Option<Go> {
         for at in 0..self.job.needs.len() {
             let need = self.job.needs[at];
@@ -146,8 +146,9 @@ impl Engine {
                 Entity::Session(handle) => match self.sessions.get(handle) {
                     None => return Some(self.refuse_with(refusal)),
                     Some(session) if session.residence == Residence::Loaded => {}
-                    // A TPM flushes saved sessions as well. Where others use it, it
-                    // is loaded first: only so is it known to be the same session.
+                    // A TPM flushes saved sessions too. If others use the TPM, the
+                    // session is loaded first: only that shows that it is still this
+                    // client's.
                     Some(_) if need.position == Position::Flushed && !self.mode.share => {}
                     Some(_) => return Some(self.load_session(handle)),
                 },
@@ -176,7 +177,7 @@ impl Engine {
         }
     }
 
-    /// Makes room for one more, where the TPM is known to have none.
+    /// Makes room for one more, if the TPM is known to have none.
     fn make_room(&mut self, kind: Makes) -> Option<Go> {
         let (used, room) = match kind {
             Makes::Nothing => return None,
@@ -199,20 +200,22 @@ impl Engine {
         }
     }
 
-    /// Returns how many places of the TPM's objects are taken, as far as is known.
+    /// Returns how many of the TPM's places for objects are taken, as far as is
+    /// known.
     pub(super) fn objects_used(&self) -> usize {
         self.objects.loaded().len() + self.foreign_count(TRANSIENT >> 24)
     }
 
-    /// Returns how many places of loaded sessions are taken, as far as is known.
+    /// Returns how many of the TPM's places for loaded sessions are taken, as far
+    /// as is known.
     pub(super) fn sessions_used(&self) -> usize {
         let foreign =
             [LOADED_SESSIONS, SAVED_SESSIONS].map(|first| self.foreign_count(first >> 24));
         self.sessions.loaded() + foreign[0] + foreign[1]
     }
 
-    /// How many handles of a type are nobody's: each client that came later has
-    /// found all of them.
+    /// Returns how many handles of a type were loaded before the first client. Each
+    /// later client found all of them.
     fn foreign_count(&self, kind: u32) -> usize {
         let of_kind = |space: &super::spaces::Space| {
             space
@@ -224,7 +227,8 @@ impl Engine {
         self.spaces.iter().flatten().map(of_kind).max().unwrap_or(0)
     }
 
-    /// Evicts what was used longest ago and the command doesn't need.
+    /// Evicts the least recently used object or session that the command does not
+    /// need.
     pub(super) fn evict(&mut self, kind: Makes) -> Option<Go> {
         let session = |engine: &mut Self| {
             let handle = engine.session_to_evict()?;
@@ -236,7 +240,7 @@ impl Engine {
         };
         match kind {
             Makes::Session => session(self),
-            // TPM_RC_MEMORY is for both.
+            // TPM_RC_MEMORY means objects or sessions.
             _ if self.job.refused == rc::MEMORY => object(self).or_else(|| session(self)),
             _ => object(self),
         }
@@ -272,7 +276,7 @@ impl Engine {
         })
     }
 
-    /// Saves an object if that is needed, else flushes it.
+    /// Saves an object if its context is not up to date, and flushes it otherwise.
     pub(super) fn unload_object(&mut self, id: usize) -> Go {
         let is_saved = self
             .objects
@@ -284,7 +288,7 @@ impl Engine {
         })
     }
 
-    /// Unloads all that can be.
+    /// Unloads everything that can be unloaded.
     pub(super) fn unload_all(&mut self) -> Option<Go> {
         if let Some(handle) = self.sessions.least_recent(|_| true) {
             return Some(self.send(OwnCommand::SaveSession(handle)));
@@ -293,7 +297,7 @@ impl Engine {
         Some(self.unload_object(id))
     }
 
-    /// Goes on loading and saving a session again.
+    /// Goes on with a renewal: the session is loaded, then saved again.
     pub(super) fn renew(&mut self) -> Option<Go> {
         let Renewal { handle, .. } = self.job.renewal?;
         match self.sessions.get(handle).map(|session| session.residence) {
@@ -306,8 +310,8 @@ impl Engine {
         }
     }
 
-    /// Begins to renew the session that was saved longest ago; false where none is
-    /// left that this job could renew.
+    /// Begins to renew the session that was saved longest ago; false if this job
+    /// has renewed all that it may.
     pub(super) fn begin_renewal(&mut self) -> bool {
         let Some(session) = self.sessions.oldest_saved(self.job.renew_before) else {
             return false;
@@ -323,7 +327,7 @@ impl Engine {
     fn send_client(&mut self) -> Go {
         for at in 0..self.job.needs.len() {
             if let Entity::Object(id) = self.job.needs[at].entity {
-                // A sequence is another one afterwards, whatever the response.
+                // The command changes a sequence, whatever the response says.
                 if let Some(object) = self.objects.get_mut(id).filter(|object| object.changes) {
                     object.context.clear();
                 }

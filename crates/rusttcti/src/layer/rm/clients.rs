@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How a client comes and goes, and what it leaves behind on purpose.
+//! The opening and closing of a client, and the handles that it makes sticky.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,8 @@ use super::own::{LOADED_SESSIONS, OwnCommand, TRANSIENT};
 use super::sessions::{Residence, Session};
 
 impl Engine {
-    /// One step of a client that comes: the TPM's sizes, and what is loaded.
+    /// Does one step of opening a client: learns the TPM's sizes and what is
+    /// loaded.
     pub(super) fn open(&mut self) -> Go {
         if !self.learnt {
             return self.send(OwnCommand::Properties);
@@ -34,8 +35,8 @@ impl Engine {
         Go::Again
     }
 
-    /// One step of a client that goes: what it loaded, and didn't save or make
-    /// sticky, is flushed.
+    /// Does one step of closing a client: flushes what it loaded, and neither saved
+    /// nor made sticky.
     pub(super) fn close(&mut self) -> Go {
         if let Some(go) = self.settle_close() {
             return go;
@@ -52,8 +53,8 @@ impl Engine {
             });
         let left = left.map(|session| (session.handle, session.sticky, session.residence));
         if let Some((handle, sticky, residence)) = left {
-            // Loaded first where others use the TPM: only so is it known to be the
-            // same session.
+            // If others use the TPM, the session is loaded first: only that shows that
+            // it is still this client's.
             return match sticky || (self.mode.share && residence != Residence::Loaded) {
                 true => self.load_session(handle),
                 false => self.send(OwnCommand::FlushSession(handle)),
@@ -71,8 +72,8 @@ impl Engine {
         }
     }
 
-    /// One step of a handle that is to outlive its client, or no more. The answer
-    /// is the handle that it has then, or nothing for one that means nothing.
+    /// Does one step of making a handle sticky, or normal again. The answer is its
+    /// new handle, or empty for a handle that means nothing.
     pub(super) fn make_sticky(&mut self, handle: u32, sticky: bool) -> Go {
         let Some(space) = self.space() else {
             return self.done();
@@ -148,12 +149,12 @@ impl Engine {
         }
     }
 
-    /// Makes room, or renews a session, where a load asked for it.
+    /// Makes room, or renews a session, if a load needs it.
     fn settle_close(&mut self) -> Option<Go> {
         if let Some(go) = self.renew() {
             return Some(go);
         }
-        let kind = self.job.crowded?;
+        let kind = self.job.lacks_room_for?;
         Some(self.relieve_or_end(kind))
     }
 
@@ -161,7 +162,7 @@ impl Engine {
         match self.evict(kind) {
             Some(go) => go,
             None => {
-                self.job.crowded = None;
+                self.job.lacks_room_for = None;
                 self.done()
             }
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The machine: a command of a client's in, commands of the engine's own and the
-//! client's command out; responses likewise.
+//! The engine: it takes a client's command, and gives out that command and commands
+//! of its own; it takes and gives responses likewise. It does no I/O.
 //!
-//! One job at a time, from [`Engine::begin`] to [`Step::Done`]. In between the
-//! caller sends what [`Engine::next`] says and gives back what the TPM answers.
-//! `next` decides from the tables alone what is to be done next, so that a job
-//! goes on wherever a failure left the tables.
+//! It has one job at a time, from [`Engine::begin`] to [`Step::Done`]. In between,
+//! the caller sends what [`Engine::next`] returns and hands in the TPM's answers.
+//! `next` decides by the tables alone, so a job goes on wherever a failure left the
+//! tables.
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +42,7 @@ pub(super) mod rc {
     pub(in super::super) const FORMAT_ONE: u32 = 0x080;
 }
 
-/// How an engine works.
+/// The options of an engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mode {
     /// Whether other programs use the TPM: nothing stays loaded between commands.
@@ -54,7 +54,7 @@ pub(crate) struct Mode {
     pub(crate) fork: bool,
 }
 
-/// What is to be done next.
+/// The caller's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Send [`Engine::outgoing`]: a command of the engine's own.
@@ -67,7 +67,7 @@ pub(crate) enum Step {
     Done,
 }
 
-/// What one part of a job comes to.
+/// The result of one part of a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Go {
     Step(Step),
@@ -75,12 +75,12 @@ pub(super) enum Go {
     Again,
 }
 
-/// How much of something the TPM has room for.
+/// The TPM's room for objects, or for sessions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// So many fit, if not more.
+    /// How many are known to fit.
     pub(super) known: usize,
-    /// Whether more were tried and refused.
+    /// Whether the TPM refused one more.
     pub(super) is_all: bool,
     /// How often room was made since then.
     pub(super) made: u32,
@@ -118,26 +118,26 @@ pub(crate) struct Engine {
     pub(super) suspect: bool,
     /// Whether a response was lost that may have had a handle in it.
     pub(super) orphans: bool,
-    /// Handles of the TPM's that are the engine's and nothing's any more.
+    /// The TPM's handles of things that the engine loaded and no client has any
+    /// more.
     pub(super) strays: Vec<u32>,
     pub(super) search: super::search::Search,
     pub(super) clock: u64,
     pub(super) job: Job,
-    /// What is to be sent.
+    /// The bytes to send.
     pub(super) out: Vec<u8>,
     /// Spreads the pauses of several processes.
     pub(super) random: u64,
 }
 
-/// The longest that room is waited for.
-/// What it takes costs the fuzzer tries.
+/// How long the engine waits for room. The fuzzer waits less, to make more tries.
 pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 5 } else { 5000 });
-/// CONTEXT_GAP_MAX of a TPM that doesn't tell.
+/// The CONTEXT_GAP_MAX of a TPM that does not report it.
 const GAP: u64 = 0xffff;
 
 impl Engine {
-    /// An engine that knows nothing of its TPM yet. `seed` should differ between
-    /// processes.
+    /// Makes an engine that knows nothing of its TPM yet. `seed` should differ
+    /// between processes.
     pub(crate) fn new(mode: Mode, seed: u64) -> Self {
         let room = if mode.kernel {
             Room::KERNEL
@@ -176,7 +176,7 @@ impl Engine {
         space
     }
 
-    /// Removes a client and all that it has, whatever the TPM has of it.
+    /// Removes a client with all that it has, even if some of that is still loaded.
     pub(crate) fn remove_client(&mut self, space: usize) {
         let of_it = |engine: &Self, id| engine.objects.get(id).is_some_and(|o| o.space == space);
         let ids: Vec<_> = self.objects.ids().filter(|id| of_it(self, *id)).collect();
@@ -194,22 +194,22 @@ impl Engine {
         self.mode.share = share;
     }
 
-    /// Whether each object is saved when it is made, from now on.
+    /// Sets whether each object is saved when it is made.
     pub(crate) fn set_fork(&mut self, fork: bool) {
         self.mode.fork = fork;
     }
 
-    /// Begins the job of a client that comes.
+    /// Begins the job of opening a client.
     pub(crate) fn begin_open(&mut self, space: usize, flush: bool) {
         self.start(space, Purpose::Open { flush });
     }
 
-    /// Begins the job of a client that goes.
+    /// Begins the job of closing a client.
     pub(crate) fn begin_close(&mut self, space: usize) {
         self.start(space, Purpose::Close);
     }
 
-    /// Begins to make a handle outlive its client, or no more.
+    /// Begins to make a handle sticky, or normal again.
     pub(crate) fn begin_sticky(&mut self, space: usize, handle: u32, sticky: bool) {
         self.start(space, Purpose::Sticky { handle, sticky });
     }
@@ -248,7 +248,7 @@ impl Engine {
         self.mode.share
     }
 
-    /// Returns the TPM's handles of what is loaded.
+    /// Returns the TPM's handles of all that the engine has loaded.
     pub(crate) fn held(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         let objects = self.objects.loaded().iter();
         let objects = objects.filter_map(|id| self.objects.get(*id)?.real());
@@ -263,7 +263,7 @@ impl Engine {
         )
     }
 
-    /// Returns whether the job may load something by what it sends next.
+    /// Returns whether the command to send next may load something.
     pub(crate) fn is_loading(&self) -> bool {
         match (self.job.phase, self.job.own) {
             (Phase::Sent, _) => self.job.makes != Makes::Nothing,
@@ -281,8 +281,8 @@ impl Engine {
         spaces.flat_map(|space| space.foreign.iter().copied())
     }
 
-    /// Returns whether the client's command was executed: a failure of what
-    /// comes after loses none of its response.
+    /// Returns whether the client's command was executed. A later failure does not
+    /// lose its response.
     pub(crate) fn has_response(&self) -> bool {
         self.job.phase == Phase::After
     }
@@ -304,9 +304,9 @@ impl Engine {
         self.answer(rc::CANCELED);
     }
 
-    /// Takes the response to the client's command, of `length` bytes, and makes it
-    /// the client's. Returns its length where the job is done with it; elsewhere
-    /// the engine keeps it.
+    /// Takes the response to the client's command, of `length` bytes, and rewrites
+    /// it for the client. Returns its length if that ends the job; otherwise the
+    /// engine keeps it.
     pub(crate) fn client_answered(&mut self, buffer: &mut [u8], length: usize) -> Option<usize> {
         let Some(response) = buffer.get_mut(..length) else {
             self.failed();
@@ -332,7 +332,7 @@ impl Engine {
         self.job.own = None;
         self.job.renewal = None;
         if self.job.phase == Phase::After {
-            // The client has its answer. The rest is for the next job.
+            // The client has its answer. The next job does the rest.
             self.job.budget = 0;
         }
         if self.mode.share {
@@ -340,7 +340,7 @@ impl Engine {
         }
     }
 
-    /// Says what is to be done next.
+    /// Returns the next step.
     pub(crate) fn next(&mut self) -> Step {
         if let Some(pause) = self.job.pause.take() {
             return Step::Wait(pause);
@@ -378,7 +378,7 @@ impl Engine {
         self.spaces.get(self.job.space)?.as_ref()
     }
 
-    /// Returns the command in hand.
+    /// Returns the client's command.
     pub(super) fn command(&self) -> Option<Command<'_>> {
         Command::parse(&self.job.command)
     }

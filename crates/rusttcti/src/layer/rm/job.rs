@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The work in hand: one client's command, or its coming or going.
+//! The engine's current job: one client's command, or its opening or closing.
 
 #![forbid(unsafe_code)]
 
@@ -12,16 +12,16 @@ use super::own::OwnCommand;
 use super::sessions::Residence;
 use crate::wire::CommandCode;
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A client's command.
     Command,
-    /// A client comes; whether it flushes what it finds loaded.
+    /// The opening of a client; whether it flushes what it finds loaded.
     Open { flush: bool },
-    /// A client goes.
+    /// The closing of a client.
     Close,
-    /// A client makes a handle outlive it, or no more.
+    /// A client's handle is made sticky, or normal again.
     Sticky { handle: u32, sticky: bool },
 }
 
@@ -32,11 +32,11 @@ pub(super) enum Phase {
     Before,
     /// The client's command is with the TPM.
     Sent,
-    /// The client's response is there; what is left is the engine's own.
+    /// The client's response is there; only commands of the engine's own are left.
     After,
 }
 
-/// A handle or a session of the client's command that is a matter of the engine.
+/// A handle or a session of the client's command that the engine manages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
     pub(super) entity: Entity,
@@ -51,7 +51,7 @@ pub(super) enum Entity {
     Foreign(u32),
 }
 
-/// Where a handle stands in a command.
+/// The position of a handle in a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Position {
     /// In the handle area.
@@ -80,7 +80,7 @@ pub(super) struct Renewal {
     pub(super) residence: Residence,
 }
 
-/// The work in hand.
+/// The engine's current job.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) space: usize,
@@ -92,34 +92,34 @@ pub(super) struct Job {
     pub(super) makes: Makes,
     /// Whether it has an authorization area.
     pub(super) has_sessions: bool,
-    /// Which of its handles a success flushes.
+    /// The number of the handle that a success flushes.
     pub(super) flushes: Option<usize>,
-    /// From which handle on it asks for handles, and for how many.
+    /// The first handle that it asks for, and how many, if it lists handles.
     pub(super) asks: Option<(u32, u32)>,
     pub(super) needs: Vec<Need>,
     /// The command that the engine sent last, and waits for.
     pub(super) own: Option<OwnCommand>,
-    /// The client's response, where it isn't in the caller's buffer.
+    /// The client's response, unless it is in the caller's buffer.
     pub(super) response: Vec<u8>,
-    /// Whether it was asked how often the TPM was reset.
+    /// Whether the TPM was asked how often it was reset.
     pub(super) asked_clock: bool,
-    /// Whether a client that comes has asked for what is loaded.
+    /// Whether the lists of an opening client were requested.
     pub(super) has_listed: bool,
-    /// Which lists of handles are to be asked for.
+    /// The first handles of the lists that are still to be requested.
     pub(super) lists: Vec<u32>,
-    /// What has to go out before the client's command is sent again.
-    pub(super) crowded: Option<Makes>,
-    /// Whether all that can be unloaded is to be, so that others get room.
+    /// The kind of thing to evict before the client's command is sent again.
+    pub(super) lacks_room_for: Option<Makes>,
+    /// Whether everything is to be unloaded, so that other programs get room.
     pub(super) yields: bool,
     pub(super) pause: Option<Duration>,
-    /// How long was waited for room.
+    /// How long the job has waited for room.
     pub(super) waited: Duration,
     pub(super) renewal: Option<Renewal>,
-    /// Sessions that were saved later are not renewed any more by this job.
+    /// The count from which on this job renews no saved sessions.
     pub(super) renew_before: u64,
     /// How many commands of its own the job may still send.
     pub(super) budget: u32,
-    /// How often a command of its own was asked to be sent again.
+    /// How often the TPM asked for one of the engine's commands again.
     pub(super) retries: u32,
     /// The object that the client's command made.
     pub(super) made: Option<ObjectId>,
@@ -129,7 +129,7 @@ pub(super) struct Job {
     pub(super) reloads: u32,
 }
 
-/// How many commands of its own the engine runs for one of a client's, at most.
+/// The most commands of its own that the engine runs for one of a client's.
 const BUDGET: u32 = 1000;
 
 impl Job {
@@ -150,7 +150,7 @@ impl Job {
             asked_clock: false,
             has_listed: false,
             lists: Vec::new(),
-            crowded: None,
+            lacks_room_for: None,
             yields: false,
             pause: None,
             waited: Duration::ZERO,
@@ -164,7 +164,7 @@ impl Job {
         }
     }
 
-    /// Begins anew, in the memory that there is.
+    /// Begins another job, in the same memory.
     pub(super) fn reset(&mut self, space: usize, purpose: Purpose) {
         self.space = space;
         self.purpose = purpose;
@@ -181,7 +181,7 @@ impl Job {
         self.asked_clock = false;
         self.has_listed = false;
         self.lists.clear();
-        self.crowded = None;
+        self.lacks_room_for = None;
         self.yields = false;
         self.pause = None;
         self.waited = Duration::ZERO;

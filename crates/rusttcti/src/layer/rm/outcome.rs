@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the answer to a client's command changes, in the tables and in itself.
+//! The TPM's answer to a client's command: the changes in the tables, and its
+//! translation for the client.
 
 #![forbid(unsafe_code)]
 
@@ -11,12 +12,13 @@ use super::own;
 use super::sessions::{Residence, Session};
 use crate::wire::{CommandCode, Handle, Header, tag};
 
-/// How often a command may find that something it needs isn't loaded after all.
+/// How often a command may find that something which it needs is not loaded after
+/// all.
 const MOST_RELOADS: u32 = 8;
 
 impl Engine {
-    /// Takes the TPM's response to the client's command, and makes it the
-    /// client's; false where the command is to be sent again.
+    /// Takes the TPM's response to the client's command, and rewrites it for the
+    /// client; false if the command is to be sent again.
     pub(super) fn take_client_response(&mut self, response: &mut [u8]) -> bool {
         let Some(header) = Header::parse(response) else {
             return true;
@@ -56,13 +58,13 @@ impl Engine {
             && self.job.waited < super::engine::PATIENCE;
         let again = self.can_evict(kind) || waits;
         if again {
-            self.job.crowded = Some(kind);
+            self.job.lacks_room_for = Some(kind);
         }
         again
     }
 
-    /// A handle or a session that the TPM doesn't have any more: an object may be
-    /// loaded again.
+    /// Handles a refusal that blames a handle or a session which the TPM does not
+    /// have any more. Returns whether the object can be loaded again.
     fn finds_unloaded(&mut self, code: u32) -> bool {
         let blamed =
             |need: &&Need| need.position != Position::Flushed && need.position.refusal() == code;
@@ -115,7 +117,7 @@ impl Engine {
             CommandCode::GET_CAPABILITY => self.show_properties(response),
             _ => {}
         }
-        self.fits();
+        self.note_fit();
     }
 
     /// Ends the sessions that the command used for the last time.
@@ -164,7 +166,7 @@ impl Engine {
         let Some(handle) = handle else {
             self.objects.remove(id);
             self.strays.push(real);
-            // A handle that means nothing.
+            // A handle that means nothing, because there are no virtual handles left.
             place.copy_from_slice(&u32::MAX.to_be_bytes());
             return;
         };
@@ -188,7 +190,7 @@ impl Engine {
             .insert(Session::new(self.job.space, handle, self.clock));
     }
 
-    /// Ends what the command flushed.
+    /// Removes the object or session that the command flushed.
     fn end_needed(&mut self, position: Position) {
         let flushed = self.job.needs.iter().find(|need| need.position == position);
         match flushed.map(|need| need.entity) {
@@ -201,8 +203,8 @@ impl Engine {
         }
     }
 
-    /// Notes what the client saved: a session is its own now; an object's context
-    /// serves the engine as well.
+    /// Notes that the client saved a session, which it keeps itself from now on, or
+    /// an object, whose context the engine uses too.
     fn client_saved(&mut self, response: &[u8]) {
         let context = response.get(Header::SIZE..).unwrap_or_default();
         let without_sessions = !self.job.has_sessions;
@@ -230,8 +232,8 @@ impl Engine {
         }
     }
 
-    /// Ends the objects of hierarchies that were cleared or disabled. A context
-    /// says which hierarchy it is of; of objects without one the TPM is asked.
+    /// Removes the objects of hierarchies that were cleared or disabled. A context
+    /// names its hierarchy; for objects without a context, the engine asks the TPM.
     fn end_hierarchies(&mut self, hierarchies: &[u32]) {
         let mut unknown = false;
         let ids: Vec<_> = self.objects.ids().collect();
@@ -247,8 +249,8 @@ impl Engine {
         }
     }
 
-    /// Ends an object of a hierarchy that is gone. Whether a loaded one is, the
-    /// TPM's list tells.
+    /// Removes an object of a hierarchy that is gone. If it is loaded, the TPM's
+    /// list decides.
     fn end_if_gone(&mut self, id: usize) {
         let Some(object) = self.objects.get_mut(id) else {
             return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! From the handles in a client's command to what they mean, and back to the
-//! handles of the TPM.
+//! Handles in a client's command, resolved to objects and sessions, and translated
+//! to the TPM's handles.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +16,8 @@ const POLICY_SESSION: u32 = 3;
 const TRANSIENT_OBJECT: u32 = 0x80;
 
 impl Engine {
-    /// Reads the command in hand: what it needs, what it makes. One with a handle
-    /// that means nothing is answered here.
+    /// Reads the client's command: what it needs and what it makes. A command with
+    /// a handle that means nothing is answered here.
     pub(super) fn read_command(&mut self) {
         let bytes = std::mem::take(&mut self.job.command);
         if let Some(command) = Command::parse(&bytes) {
@@ -46,7 +46,7 @@ impl Engine {
         self.touch();
     }
 
-    /// Notes what a handle of the command means.
+    /// Notes the meaning of a handle of the command.
     fn need(&mut self, handle: u32, position: Position) {
         let entity = match handle >> 24 {
             TRANSIENT_OBJECT => self.object_of(handle),
@@ -73,8 +73,7 @@ impl Engine {
         }
     }
 
-    /// A session of the client's. A saved one is as good as none, but to
-    /// FlushContext.
+    /// Finds a session of the client's. Only FlushContext may name a saved one.
     fn session_of(&self, handle: u32, position: Position) -> Option<Entity> {
         let own = self
             .sessions
@@ -94,7 +93,7 @@ impl Engine {
         is_known.then_some(Entity::Foreign(handle))
     }
 
-    /// Notes the use of what the command needs.
+    /// Notes the use of the objects and sessions that the command needs.
     fn touch(&mut self) {
         let now = self.clock;
         for need in &self.job.needs {
@@ -114,7 +113,7 @@ impl Engine {
         }
     }
 
-    /// Has the lists asked for that show what has vanished.
+    /// Requests the lists that show what has vanished.
     fn list_for(&mut self, first: u32) {
         match first >> 24 {
             TRANSIENT_OBJECT => self.job.lists.push(TRANSIENT),
@@ -122,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Returns the handles of the client's that it asks for, in order.
+    /// Returns the client's handles from `first` on, in order.
     pub(super) fn view(&self, first: u32) -> Vec<u32> {
         let Some(space) = self.space() else {
             return Vec::new();
@@ -140,9 +139,8 @@ impl Engine {
         self.sessions_view(first)
     }
 
-    /// The sessions of the client, by their numbers: those loaded, or those saved,
-    /// as the client sees them. A TPM lists saved ones as HMAC sessions, whatever
-    /// they are.
+    /// Returns the client's sessions that it sees as loaded, or as saved, ordered
+    /// by their numbers. A TPM lists all saved sessions as HMAC sessions.
     fn sessions_view(&self, first: u32) -> Vec<u32> {
         let wants_saved = first >> 24 == SAVED_SESSIONS >> 24;
         let listed = |session: &&super::sessions::Session| {
@@ -163,8 +161,8 @@ impl Engine {
         handles
     }
 
-    /// Writes the client's command with the TPM's handles. Everything that it
-    /// needs is loaded.
+    /// Writes the client's command with the TPM's handles, when all that it needs
+    /// is loaded.
     pub(super) fn translate(&mut self) {
         self.out.clear();
         let renewed = self.renewed_context();
@@ -194,8 +192,8 @@ impl Engine {
         }
     }
 
-    /// Returns the session whose context the client loads, where the engine had to
-    /// renew it since the client got it.
+    /// Returns the session whose context the client loads, if the engine had to
+    /// renew that context since the client got it.
     fn renewed_context(&self) -> Option<u32> {
         if self.job.code != CommandCode::CONTEXT_LOAD || self.job.makes != Makes::Session {
             return None;
@@ -212,10 +210,10 @@ impl Engine {
             .map(|session| session.handle)
     }
 
-    /// Changes a property of the TPM's to what the client should count with.
+    /// Changes a property of the TPM's to the value that holds for the client.
     pub(super) fn property_view(&self, property: u32, value: u32) -> u32 {
         use crate::wire::property::*;
-        /// How many objects a client is told that there is room for.
+        /// The number of objects that a client is told there is room for.
         const MANY: u32 = 0x00ff;
         let own = |count: &dyn Fn(&super::sessions::Session) -> bool| {
             let mine = self.sessions.iter().filter(|s| s.space == self.job.space);
@@ -231,8 +229,8 @@ impl Engine {
         }
     }
 
-    /// Answers FlushContext of an object that isn't loaded: nothing is left to be
-    /// flushed. Returns whether it was one.
+    /// Answers FlushContext of an object that is not loaded, without the TPM.
+    /// Returns whether the command was that.
     pub(super) fn flush_unloaded(&mut self) -> bool {
         let Some(Need {
             entity: Entity::Object(id),
@@ -253,7 +251,7 @@ impl Engine {
         true
     }
 
-    /// Ends an object that its client flushed.
+    /// Removes an object that its client flushed.
     pub(super) fn flushed(&mut self, id: usize) {
         if let Some(object) = self.objects.remove(id) {
             if let Some(Some(space)) = self.spaces.get_mut(object.space) {
@@ -262,7 +260,7 @@ impl Engine {
         }
     }
 
-    /// Ends an object that is gone.
+    /// Removes an object that is gone.
     pub(super) fn lose(&mut self, id: usize) {
         if let Some(object) = self.objects.remove(id) {
             if let Some(Some(space)) = self.spaces.get_mut(object.space) {
@@ -271,7 +269,8 @@ impl Engine {
         }
     }
 
-    /// Ends all that a handle of the TPM's meant: it means something else now.
+    /// Removes what a handle of the TPM's meant: the TPM has given it to something
+    /// else.
     pub(super) fn claim(&mut self, real: u32) {
         if let Some(id) = self.objects.at(real) {
             self.unloaded(id);
@@ -298,15 +297,15 @@ impl Engine {
         }
     }
 
-    /// Ends all that a restart of the TPM ends: what was loaded, to the clients'
-    /// knowledge. Sessions that clients saved may live on.
+    /// Removes all that a restart of the TPM ends: everything that the clients take
+    /// for loaded. Sessions that clients saved may live on.
     pub(crate) fn restarted(&mut self) {
         let ids: Vec<_> = self.objects.ids().collect();
         for id in ids {
             self.lose(id);
         }
         for session in self.sessions.iter() {
-            // Where others use the TPM, its number may be another's at once.
+            // If others use the TPM, they may have its number by now.
             if session.residence == Residence::Evicted && !self.mode.share {
                 self.strays.push(session.handle);
             }
@@ -320,8 +319,8 @@ impl Engine {
         }
     }
 
-    /// Goes on in a forked child, with what was saved: the TPM's handles and the
-    /// sessions are the parent's.
+    /// Goes on in a forked child with the saved objects. The TPM's handles and the
+    /// sessions stay the parent's.
     pub(crate) fn enter_child(&mut self) {
         let ids: Vec<_> = self.objects.ids().collect();
         for id in ids {
@@ -335,8 +334,9 @@ impl Engine {
         self.finish();
     }
 
-    /// After a failure on the way: what was loaded may be another program's by
-    /// now, so it is flushed, and loaded anew from its context.
+    /// Prepares for the next job after a failure on the way. A handle may be
+    /// another program's by now, so loaded objects are flushed, and loaded again
+    /// from their contexts.
     pub(super) fn distrust_loaded(&mut self) {
         for id in self.objects.loaded().to_vec() {
             self.strays
@@ -347,11 +347,11 @@ impl Engine {
 }
 
 const SUCCESS: u32 = 0;
-/// How many sessions may be active in common TPMs.
+/// The number of sessions that may be active in common TPMs.
 const MOST_SESSIONS: u32 = 64;
 
-/// Returns from which handle on a client asks for its handles, and for how many,
-/// where the engine answers that.
+/// Returns the first handle that a client asks for, and how many, if the engine
+/// answers that command.
 fn asks_for_handles(command: Command<'_>) -> Option<(u32, u32)> {
     if command.code() != CommandCode::GET_CAPABILITY || command.has_sessions() {
         return None;

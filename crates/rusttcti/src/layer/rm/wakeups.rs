@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One descriptor for an event loop, whatever the client's job waits for: the
-//! transport, which may have another descriptor for each command, a pause, or
+//! One descriptor for an event loop. It covers all that a client's job may wait
+//! for: the transport, whose descriptor may differ for each command, a pause, or
 //! another client.
 
 #![forbid(unsafe_code)]
@@ -17,14 +17,14 @@ use crate::sys::timer::Timer;
 use crate::sys::watch;
 use crate::{PollHandle, Result};
 
-/// Made when an event loop first asks for descriptors.
+/// A client's descriptor, made when an event loop first asks for one.
 #[derive(Debug)]
 pub(super) struct Wakeups {
     epoll: OwnFd,
     /// Readable while there is something to be done at once.
     ready: EventFd<OwnFd>,
     timer: Timer,
-    /// The transport's descriptors that the epoll has.
+    /// The transport's descriptors that the epoll watches.
     watched: Vec<RawFd>,
 }
 
@@ -46,7 +46,7 @@ impl Wakeups {
         })
     }
 
-    /// Returns what to poll.
+    /// Returns the descriptor to poll.
     pub(super) fn handle(&self) -> PollHandle {
         PollHandle::readable(self.epoll.as_fd().as_raw_fd())
     }
@@ -59,12 +59,12 @@ impl Wakeups {
         }
     }
 
-    /// Has the loop woken after a pause; without one, not at all.
+    /// Wakes the loop after a pause; `None` cancels that.
     pub(super) fn set_pause(&self, pause: Option<Duration>) {
         self.timer.set(pause);
     }
 
-    /// Watches these of a transport's, and those from before no more.
+    /// Watches these descriptors of a transport, and none of the earlier ones.
     pub(super) fn watch(&mut self, handles: &[PollHandle]) {
         for fd in self.watched.drain(..) {
             if !handles.iter().any(|handle| handle.fd == fd) {

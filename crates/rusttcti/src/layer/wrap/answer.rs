@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Responses: checked, decrypted, and written as the program expects them; and
-//! what a refusal says.
+//! Responses: checked, decrypted, and written as the program expects them.
 
 #![forbid(unsafe_code)]
 
@@ -112,7 +111,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks what can be checked of the program's sessions, and of the handle.
+    /// Checks the program's sessions as far as the layer can, and the handle.
     fn check_program_sessions(
         &self,
         command: &Command,
@@ -152,8 +151,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The authValue in the key of a slot's HMAC in the response: that of the
-    /// command, but for commands that change it.
+    /// Returns the authValue in the key of a slot's HMAC in the response. It is
+    /// that of the command, except for commands that change it.
     fn response_auth(&self, command: &Command, plan: &Plan, sent: &Sent, at: usize) -> Secret {
         /// TPM_RH_LOCKOUT.
         const LOCKOUT: u32 = 0x4000_000a;
@@ -239,7 +238,7 @@ impl Engine {
     }
 }
 
-/// The attributes that a TPM gives back as it got them.
+/// The attributes that a TPM returns unchanged.
 const KEPT: u8 =
     attribute::CONTINUE_SESSION | attribute::DECRYPT | attribute::ENCRYPT | attribute::AUDIT;
 
@@ -251,7 +250,7 @@ fn wrong_hmac(command: &Command) -> Error {
     ))
 }
 
-/// What the program is answered for one of its authorizations.
+/// The response's entry for one of the program's authorizations.
 struct Answered {
     nonce: Vec<u8>,
     attributes: u8,
@@ -259,15 +258,15 @@ struct Answered {
     hmac: Secret,
 }
 
-/// What the program is answered for its authorizations, but for the HMACs that
-/// the layer makes.
+/// Returns the response's entries for the program's authorizations, without the
+/// HMACs that the layer makes.
 fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<Answered>> {
     let taken = plan.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
     let mut answers = Vec::new();
     for (at, auth) in command.auths.iter().enumerate() {
         let from_tpm = plan.sent_at(at).and_then(|sent| parsed.auths.get(sent));
         answers.push(match (&plan.slots[at], from_tpm) {
-            // As for a password.
+            // The entry of a password.
             (Slot::Ours { .. }, _) => Answered {
                 nonce: Vec::new(),
                 attributes: attribute::CONTINUE_SESSION,
@@ -280,7 +279,8 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
             },
             (slot, Some(answered)) => Answered {
                 nonce: answered.nonce.to_vec(),
-                // What the layer took over is there again.
+                // The attributes of which the layer's session took over the work are
+                // set again.
                 attributes: match slot {
                     Slot::Keyless(_) => answered.attributes | auth.attributes & taken,
                     _ => answered.attributes,
@@ -293,8 +293,8 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
     Ok(answers)
 }
 
-/// Where a GetCapability asks for loaded sessions: from which handle, and how
-/// many.
+/// Returns the first handle and the count of a GetCapability that lists loaded
+/// sessions.
 pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
     const TPM_CAP_HANDLES: u32 = 1;
     let mut reader = Cursor::new(&command.parameters, 0);
@@ -303,8 +303,8 @@ pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
     asks.then_some((property, count))
 }
 
-/// Takes the layer's own sessions out of a list of loaded sessions, and puts
-/// those in that are loaded but for this command.
+/// Removes the layer's own sessions from a list of loaded sessions, and adds the
+/// program's sessions that are moved aside during this command.
 pub(super) fn without(
     parameters: &[u8],
     ours: &[u32],
@@ -320,7 +320,7 @@ pub(super) fn without(
         handles.push(reader.u32()?);
     }
     handles.retain(|handle| !ours.contains(handle));
-    // A TPM lists them by their numbers, whatever their type.
+    // A TPM orders them by their numbers, not by their types.
     let number = |handle: &u32| handle & 0xff_ffff;
     let listed_up_to = handles.last().map(number);
     for handle in aside {

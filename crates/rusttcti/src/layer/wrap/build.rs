@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command, built by its plan: encrypted, and with an HMAC for each session.
+//! The command that is sent, built by its plan: encrypted, with an HMAC for each
+//! session.
 
 #![forbid(unsafe_code)]
 
@@ -13,16 +14,16 @@ use super::session::{HmacInput, attribute};
 use super::slot::Slot;
 use crate::wire::{CommandCode, Header, tag};
 
-/// What is sent, and what the response is checked with.
+/// The command that is sent, with what the check of its response needs.
 pub(super) struct Sent {
     pub(super) bytes: Secret,
-    /// The first parameter, as it is without any encryption; the program's own
-    /// where only the program can decrypt it.
+    /// The parameters without any encryption, except the program's own if only the
+    /// program can decrypt it.
     pub(super) parameters: Secret,
 }
 
 impl Plan {
-    /// Builds the command. The sessions that it takes are there.
+    /// Builds the command. The sessions that it takes must exist.
     pub(super) fn build(
         &self,
         engine: &mut Engine,
@@ -67,7 +68,8 @@ impl Plan {
         })
     }
 
-    /// Decrypts what the program encrypted with a session that protects nothing.
+    /// Decrypts a parameter that the program encrypted with a session without a
+    /// key.
     fn decrypt_theirs(&self, command: &Command, parameters: &mut Secret) -> Flow<()> {
         if !self.encrypts_command() {
             return Ok(());
@@ -98,7 +100,8 @@ impl Plan {
     ) {
         let auth = command.auths.get(at);
         let attributes = self.attributes_of(at, auth);
-        // A session that authorizes is never left out.
+        // A session that authorizes is never left out, so the first one sent is the
+        // first slot.
         let others = match at {
             0 if command.shape.authorizations() > 0 => self.other_nonces(engine, command),
             _ => Vec::new(),
@@ -136,8 +139,8 @@ impl Plan {
         area.put_sized(&hmac);
     }
 
-    /// The nonces of the decrypt and the encrypt session, where they are not the
-    /// first one.
+    /// Returns the nonces of the decrypt and the encrypt session, unless they are
+    /// the first one.
     fn other_nonces(&self, engine: &Engine, command: &Command) -> Vec<u8> {
         let with = |flag: u8| {
             (0..self.slots.len())

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command of the program's, taken apart, and responses likewise.
+//! Commands and responses as the layer holds them: in parts, with secrets that are
+//! wiped.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,7 @@ pub(super) struct Auth {
 
 /// A command.
 pub(super) struct Command {
-    /// As it came.
+    /// The command's bytes.
     pub(super) bytes: Secret,
     pub(super) code: CommandCode,
     pub(super) shape: &'static wire::Command,
@@ -30,8 +31,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Takes a command apart, of which the code is in the table; `None` where
-    /// that cannot be done.
+    /// Parses a command whose code is in the table; `None` for a malformed one.
     pub(super) fn parse(bytes: &Secret, shape: &'static wire::Command) -> Option<Self> {
         let view = CommandView::parse(bytes).ok()?;
         let auths = view.auths().map(|auth| Auth {
@@ -61,7 +61,7 @@ pub(super) fn plain(code: CommandCode, body: &[u8]) -> Secret {
     without_sessions(code.0, body)
 }
 
-/// Returns a response that is a response code alone.
+/// Returns a response with this code and no parameters.
 pub(super) fn refusal(code: u32) -> Secret {
     without_sessions(code, &[])
 }
@@ -110,7 +110,7 @@ pub(super) struct ResponseAuth<'a> {
     pub(super) hmac: &'a [u8],
 }
 
-/// A response that succeeded, taken apart.
+/// The parts of a successful response.
 pub(super) struct Response<'a> {
     pub(super) handle: Option<u32>,
     pub(super) parameters: &'a [u8],
@@ -118,8 +118,8 @@ pub(super) struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Takes the response to a command with so many sessions apart; `None` where
-    /// it is not one.
+    /// Parses the successful response to a command with so many sessions; `None`
+    /// for anything else.
     pub(super) fn parse(bytes: &'a [u8], code: CommandCode, sessions: usize) -> Option<Self> {
         let view = ResponseView::parse(bytes, wire::Command::of(code)).ok()?;
         let auths = view.auths().map(|auth| ResponseAuth {
@@ -136,7 +136,7 @@ impl<'a> Response<'a> {
         })
     }
 
-    /// Puts a response together for the program.
+    /// Builds a response for the program.
     pub(super) fn build(
         handle: Option<u32>,
         parameters: &[u8],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How the layer's sessions begin and end: the salt key, the room that a session
-//! needs, and the first exchange, which shows that the TPM has the key.
+//! The beginning and the end of the layer's sessions: the salt key, the room that a
+//! session needs, and the first exchange, which shows that the TPM has the key.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,7 @@ use crate::wire::tag;
 use crate::{Error, ErrorKind};
 
 impl Engine {
-    /// The hash of the layer's sessions: that of the salt key's Name.
+    /// Returns the hash of the layer's sessions: that of the salt key's Name.
     pub(super) fn session_hash(&self) -> Hash {
         match (&self.key, &self.settings.source) {
             (Some(key), _)
@@ -33,15 +33,15 @@ impl Engine {
         }
     }
 
-    /// Makes as many sessions as a command takes; `needed` are the handles in that
-    /// command, which keep their places.
+    /// Makes as many sessions as a command takes. `needed` are the handles in that
+    /// command, which must stay loaded.
     pub(super) async fn ensure_sessions(
         &mut self,
         count: usize,
         needed: &[u32],
         line: &Line,
     ) -> Flow<()> {
-        // A command without a known outcome may have rolled a session's nonces.
+        // A command whose outcome is unknown may have rolled a session's nonces.
         let over = self.ours.iter().filter(|session| session.in_flight);
         self.stale.extend(over.map(|session| session.handle));
         self.ours.retain(|session| !session.in_flight);
@@ -58,9 +58,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes sure, after a failure, that the TPM has the nonces that the layer has,
-    /// and ends the sessions and returns false where it has not: an authorization
-    /// with other ones would count as a wrong password.
+    /// Checks, after a failure, that the TPM has the layer's nonces. If it does
+    /// not, the sessions end and false is returned: an authorization with other
+    /// nonces would count as a wrong password.
     pub(super) async fn are_in_step(&mut self, line: &Line) -> Flow<bool> {
         for index in 0..self.ours.len() {
             if self.ours[index].doubtful && !self.probe(index, line).await? {
@@ -71,7 +71,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Ends all sessions of ours; the TPM is told before the next ones are made.
+    /// Ends all of the layer's sessions. They are flushed before the next ones are
+    /// made.
     pub(super) fn retire_all(&mut self) {
         let ours = self.ours.drain(..);
         self.stale.extend(ours.map(|session| session.handle));
@@ -84,7 +85,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a session, and has the TPM show that it holds the salt key.
+    /// Makes a session, and checks that the TPM holds the salt key.
     async fn make_session(&mut self, needed: &[u32], line: &Line) -> Flow<()> {
         let session = match self.settings.source.clone() {
             KeySource::Null => self.session_on_primary(needed, line).await?,
@@ -138,7 +139,7 @@ impl Engine {
         let request = command::plain(CommandCode::START_AUTH_SESSION, &body);
         loop {
             let response = match line.run(request.clone()).await {
-                // How the kernel's resource manager says that no place is left.
+                // The kernel's resource manager has no place left.
                 Err(error) if error.kind() == ErrorKind::Memory => {
                     command::refusal(rc::SESSION_MEMORY)
                 }
@@ -171,8 +172,8 @@ impl Engine {
         }
     }
 
-    /// Has the TPM answer with a session of ours, and returns whether the two
-    /// have the same key and nonces.
+    /// Runs a command with one of the layer's sessions, and returns whether the TPM
+    /// has its key and nonces.
     pub(super) async fn probe(&mut self, index: usize, line: &Line) -> Flow<bool> {
         let attributes = attribute::CONTINUE_SESSION | attribute::ENCRYPT;
         let parameters = 16u16.to_be_bytes();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a command that succeeded changes in what the layer knows: Names, and the
+//! The effects of a successful command on the layer's knowledge: Names, and the
 //! program's sessions.
 
 #![forbid(unsafe_code)]
@@ -17,7 +17,7 @@ use crate::wire::cursor::Cursor;
 use crate::wire::header::Header;
 
 impl Engine {
-    /// Follows a session of the program's through a response.
+    /// Updates a session of the program's after a response.
     pub(super) fn followed(&mut self, handle: u32, nonce: &[u8], attributes: u8) {
         if attributes & attribute::CONTINUE_SESSION == 0 {
             self.program_sessions.forget(handle);
@@ -27,7 +27,7 @@ impl Engine {
         }
     }
 
-    /// Follows a session of the program's that was left out of a command.
+    /// Updates a session of the program's that was left out of a command.
     pub(super) fn left_out(&mut self, handle: u32, shown: &[u8], attributes: u8) {
         if attributes & attribute::CONTINUE_SESSION == 0 {
             self.program_sessions.forget(handle);
@@ -37,9 +37,9 @@ impl Engine {
         }
     }
 
-    /// Follows what a command changed. `parameters` are those of the response, as
-    /// the program will see them; `hidden` says that the first of them is
-    /// encrypted for the program.
+    /// Notes what a command changed. `parameters` are the response's, as the
+    /// program will see them; `hidden` means that the first one is encrypted for
+    /// the program.
     pub(super) fn took_effect(
         &mut self,
         command: &Command,
@@ -132,8 +132,8 @@ impl Engine {
         }
     }
 
-    /// Follows a command that passed as the program wrote it: a PolicyPassword of
-    /// that kind is the TPM's to ask for.
+    /// Notes a command that passed unchanged. After such a PolicyPassword the TPM
+    /// itself asks for the password.
     pub(super) fn passed(&mut self, command: &Command) {
         let session = command.handles.first().copied().unwrap_or_default();
         if let (CommandCode::POLICY_PASSWORD, Some(program_session)) =
@@ -143,7 +143,7 @@ impl Engine {
         }
     }
 
-    /// Keeps what a session of the program's is.
+    /// Keeps the properties of a session that the program started.
     fn started(&mut self, command: &Command, handle: Option<u32>, parameters: &[u8], hidden: bool) {
         let Some(handle) = handle else {
             return;
@@ -156,7 +156,7 @@ impl Engine {
         }
     }
 
-    /// Follows what a policy command says of its session.
+    /// Notes the effect of a policy command on its session.
     fn policy(&mut self, command: &Command) {
         let session = match command.code {
             CommandCode::POLICY_SECRET => command.handles.get(1),
@@ -196,8 +196,8 @@ impl Engine {
         }
     }
 
-    /// Appends what is known of a session to its saved context, for
-    /// [`unwrapped`](Self::unwrapped) to find, in this process or another.
+    /// Appends the properties of a session to its saved context, where
+    /// [`unwrapped`](Self::unwrapped) finds them, in this process or another.
     fn saved(&mut self, command: &Command, parameters: &mut Secret) {
         let Some(handle) = command.handles.first().copied() else {
             return;
@@ -223,8 +223,8 @@ impl Engine {
         }
     }
 
-    /// Returns a command as the TPM is to get it, without what
-    /// [`saved`](Self::saved) appended to a session's context, and that.
+    /// Removes the properties that [`saved`](Self::saved) appended to a session's
+    /// context. Returns the command for the TPM, and these properties.
     pub(super) fn unwrapped(&self, command: &Command) -> (Secret, Option<ProgramSession>) {
         let as_it_is = || (command.bytes.clone(), None);
         if command.code != CommandCode::CONTEXT_LOAD {
@@ -250,7 +250,7 @@ impl Engine {
         }
     }
 
-    /// Takes the layer's sessions out of a list that the program asked for.
+    /// Removes the layer's sessions from a list that the program asked for.
     fn hide_sessions(&self, command: &Command, parameters: &mut Secret) {
         let Some(page) = answer::asks_for_sessions(command) else {
             return;
@@ -264,8 +264,8 @@ impl Engine {
     }
 }
 
-/// The Name in a CreatePrimary response: behind outPublic, creationData,
-/// creationHash and the ticket.
+/// Returns the Name in a CreatePrimary response, which follows outPublic,
+/// creationData, creationHash and the ticket.
 pub(super) fn primary_name<'a>(reader: &mut Cursor<'a>) -> Option<&'a [u8]> {
     for _ in 0..3 {
         reader.sized()?;
@@ -275,7 +275,7 @@ pub(super) fn primary_name<'a>(reader: &mut Cursor<'a>) -> Option<&'a [u8]> {
     reader.sized()
 }
 
-/// What a StartAuthSession asks for.
+/// Returns the session that a StartAuthSession asks for.
 fn asked_for(command: &Command) -> Option<ProgramSession> {
     const TPM_RH_NULL: u32 = 0x4000_0007;
     const TPM_ALG_AES: u16 = 0x0006;

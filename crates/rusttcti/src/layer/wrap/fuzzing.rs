@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any response, and any command, through the machine: for the fuzzer, and for
+//! Runs the engine with any commands and any responses, for the fuzzer and for
 //! property tests.
 
 #![forbid(unsafe_code)]
@@ -15,7 +15,7 @@ use super::session::{PASSWORD, Session};
 use crate::wire::cursor::Cursor;
 use crate::wire::{CommandCode, Header, tag};
 
-/// How many commands of the layer's own one of the program's may cost.
+/// The most commands of the layer's own for one of the program's.
 const MOST_STEPS: usize = 200;
 
 fn engine(strict: bool) -> Box<Engine> {
@@ -26,7 +26,7 @@ fn engine(strict: bool) -> Box<Engine> {
         strict,
         skip: vec![CommandCode::HMAC_START],
     }));
-    // Sessions that are there already, so that more than the first contact runs.
+    // Sessions that exist already, so that more runs than the first contact.
     for handle in [0x0200_0000, 0x0200_0001] {
         let nonce = [7; 32];
         let session = Session::new(handle, Hash::Sha256, 128, b"salt", &nonce, &nonce);
@@ -67,14 +67,14 @@ fn serve(
     panic!("more than {MOST_STEPS} commands for one");
 }
 
-/// Takes bytes off the input; zeros where it has ended.
+/// Takes bytes from the input; zeros after its end.
 fn take<const N: usize>(input: &mut Cursor<'_>) -> [u8; N] {
     input
         .take(N)
         .map_or([0; N], |bytes| bytes.try_into().expect("as many"))
 }
 
-/// A command of any code, with authorizations of any kind.
+/// Makes a command of any code, with authorizations of any kind.
 fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     let [kind, code, handles, auths, size] = take(input);
     let mut body = Vec::new();
@@ -111,7 +111,7 @@ fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A response to a command: any bytes, or one that goes far.
+/// Makes a response to a command: any bytes, or one that gets the engine further.
 fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     let [kind, size, at, bit] = take(input);
     let any = input
@@ -139,7 +139,7 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     answer
 }
 
-/// A response that the layer's own commands go on with.
+/// Makes a response that lets the layer's own commands go on.
 fn canned(code: CommandCode) -> Vec<u8> {
     let mut body = Vec::new();
     match code {
@@ -193,10 +193,10 @@ const POINT: [[u8; 32]; 2] = [
     ],
 ];
 
-/// Runs commands of the input's, answered as the input says.
+/// Runs commands and responses that the input chooses.
 ///
 /// # Panics
-/// Where the machine breaks a promise.
+/// If the engine breaks a promise.
 pub fn run(input: &[u8]) {
     let mut input = Cursor::new(input, 0);
     let [strict] = take(&mut input);

@@ -40,35 +40,35 @@ pub(super) struct ProgramSession {
     pub(super) keyless: bool,
     /// The nonce that the TPM has.
     pub(super) nonce_tpm: Vec<u8>,
-    /// The nonce that the program has, where the layer answered for a session
-    /// that it left out of a command.
+    /// The program's nonce, if the layer left the session out of a command and
+    /// answered for it.
     pub(super) shown: Option<Vec<u8>>,
     /// Whether its policy needs the authValue (TPM2_PolicyAuthValue).
     pub(super) auth_value: bool,
-    /// Whether the program said TPM2_PolicyPassword, and the TPM was told
+    /// Whether the program sent TPM2_PolicyPassword, and the TPM got
     /// TPM2_PolicyAuthValue.
     pub(super) password: bool,
     /// Whether its policy is bound to a cpHash.
     pub(super) cp_hash: bool,
 }
 
-/// What ends a session's context that was saved through the layer.
+/// The end of a session's context that was saved through the layer.
 const MAGIC: &[u8; 8] = b"rusttcti";
 const VERSION: u8 = 1;
 
 impl ProgramSession {
-    /// The nonce that the program has.
+    /// Returns the nonce that the program has.
     pub(super) fn shown(&self) -> &[u8] {
         self.shown.as_ref().unwrap_or(&self.nonce_tpm)
     }
 
-    /// What a policy is again after TPM2_PolicyRestart.
+    /// Resets the policy, after TPM2_PolicyRestart.
     pub(super) fn restart(&mut self) {
         (self.auth_value, self.password, self.cp_hash) = (false, false, false);
     }
 
-    /// Returns what is appended to the saved context of this session, so that
-    /// another process knows it as well. There is no secret in it.
+    /// Returns the bytes that are appended to the saved context of this session, so
+    /// that another process knows its properties. There is no secret in them.
     pub(super) fn trailer(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.kind as u8];
         bytes.put_u16(self.hash.map_or(0, Hash::id));
@@ -83,7 +83,7 @@ impl ProgramSession {
         bytes
     }
 
-    /// Splits what [`trailer`](Self::trailer) made from a context's blob.
+    /// Splits the bytes of [`trailer`](Self::trailer) from a context's blob.
     pub(super) fn split(blob: &[u8]) -> (&[u8], Option<Self>) {
         Self::found(blob).map_or((blob, None), |(blob, program_session)| {
             (blob, Some(program_session))
@@ -124,7 +124,7 @@ impl ProgramSession {
     }
 }
 
-/// How many sessions are kept: more than a TPM has.
+/// The most sessions that are kept: more than a TPM has.
 const MOST: usize = 256;
 
 /// The program's sessions by their handles.

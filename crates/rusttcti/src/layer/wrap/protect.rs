@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How a command is protected: which authorizations stay, which become sessions
-//! of the layer's own, and what is encrypted.
+//! The plan for a command: which authorizations stay, which become sessions of the
+//! layer's own, and what is encrypted.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use super::slot::{Slot, slot};
 use crate::wire::CommandCode;
 use crate::wire::header::Header;
 
-/// How a command is protected.
+/// The plan for the protection of a command.
 pub(super) struct Plan {
     pub(super) slots: Vec<Slot>,
     /// The slot of the session that encrypts, audits, or authorizes with what
@@ -26,7 +26,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan for a command; `None` where it passes as it is.
+    /// Makes the plan for a command; `None` if it passes unchanged.
     pub(super) fn of(
         engine: &mut Engine,
         command: &Command,
@@ -122,13 +122,13 @@ impl Plan {
         }))
     }
 
-    /// How many sessions of the layer's own it takes.
+    /// Returns how many sessions of the layer's own it takes.
     pub(super) fn sessions(&self) -> usize {
         let ours = |slot: &&Slot| matches!(slot, Slot::Ours { .. });
         self.slots.iter().filter(ours).count()
     }
 
-    /// True where a session of the layer's own stands for a password.
+    /// Returns whether a session of the layer's own stands for a password.
     pub(super) fn has_passwords(&self) -> bool {
         let password = |slot: &Slot| {
             matches!(
@@ -142,12 +142,12 @@ impl Plan {
         self.slots.iter().any(password)
     }
 
-    /// The length of the command that is sent.
+    /// Returns the length of the command that is sent.
     pub(super) fn length(&self) -> usize {
         self.length
     }
 
-    /// The handles that the command that is sent needs, the layer's own apart.
+    /// Returns the handles that the sent command needs, without the layer's own.
     pub(super) fn needed(&self, command: &Command) -> Vec<u32> {
         let auths = self.slots.iter().zip(&command.auths);
         let sessions = auths
@@ -156,7 +156,7 @@ impl Plan {
         sessions.chain(command.handles.iter().copied()).collect()
     }
 
-    /// Which session of the command that is sent a slot is.
+    /// Returns the number that a slot's session has in the sent command.
     pub(super) fn sent_at(&self, at: usize) -> Option<usize> {
         let sent = |slot: &&Slot| slot.is_sent();
         let slot = self.slots.get(at).filter(sent)?;
@@ -164,27 +164,27 @@ impl Plan {
         slot.is_sent().then_some(before)
     }
 
-    /// Which slot a session of the command that is sent is.
+    /// Returns the slot of a session in the sent command.
     pub(super) fn slot_of(&self, sent: usize) -> Option<usize> {
         (0..self.slots.len()).find(|at| self.sent_at(*at) == Some(sent))
     }
 
-    /// How many sessions the command that is sent has.
+    /// Returns how many sessions the sent command has.
     pub(super) fn sent(&self) -> usize {
         self.slots.iter().filter(|slot| slot.is_sent()).count()
     }
 
-    /// True where the command's first parameter is encrypted by the layer.
+    /// Returns whether the layer encrypts the command's first parameter.
     pub(super) fn encrypts_command(&self) -> bool {
         self.attributes & attribute::DECRYPT != 0
     }
 
-    /// True where the response's first parameter is encrypted for the layer.
+    /// Returns whether the response's first parameter is encrypted for the layer.
     pub(super) fn encrypts_response(&self) -> bool {
         self.attributes & attribute::ENCRYPT != 0
     }
 
-    /// The attributes of a slot's session, as the TPM gets them.
+    /// Returns the attributes of a slot's session, as the TPM gets them.
     pub(super) fn attributes_of(&self, at: usize, auth: Option<&Auth>) -> u8 {
         match (&self.slots[at], auth) {
             (Slot::Ours { .. }, _) if at == self.lead => self.attributes,
@@ -199,8 +199,8 @@ impl Plan {
     }
 }
 
-/// True for commands whose response is authorized by another authValue than
-/// the command.
+/// Returns whether the response is authorized by another authValue than the
+/// command.
 pub(super) fn changes_auth(command: &Command) -> bool {
     matches!(
         command.code,
@@ -209,7 +209,7 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 }
 
 impl Engine {
-    /// True where a session of the program's is salted or bound.
+    /// Returns whether a session of the program's is salted or bound.
     fn own_protection(&self, command: &Command) -> bool {
         let program_sessions = command.auths.iter();
         let mut program_sessions =
@@ -218,7 +218,8 @@ impl Engine {
     }
 }
 
-/// Leaves out the sessions that would only encrypt what the layer's encrypts.
+/// Leaves out the sessions that would only encrypt what the layer's session
+/// encrypts.
 fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
     let taken = attributes & (attribute::DECRYPT | attribute::ENCRYPT);
     for (at, auth) in command.auths.iter().enumerate() {
@@ -235,7 +236,7 @@ fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
     }
 }
 
-/// True where the first session's HMAC has the nonce of a session in it that the
+/// Returns whether the first session's HMAC covers the nonce of a session that the
 /// layer does not know.
 fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bool {
     let answered_for = !matches!(slots.first(), None | Some(Slot::Rigid));
@@ -247,7 +248,7 @@ fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bo
         })
 }
 
-/// Gives the layer's sessions to the passwords, one each.
+/// Assigns one of the layer's sessions to each password.
 fn number_ours(slots: &mut [Slot]) {
     let mut next = 0;
     for slot in slots {
@@ -258,8 +259,8 @@ fn number_ours(slots: &mut [Slot]) {
     }
 }
 
-/// Finds the layer's session that encrypts or audits, and adds one where there
-/// is none yet; `None` where that cannot be done.
+/// Finds the layer's session that encrypts or audits, or adds one; `None` if there
+/// is no room for one.
 fn lead(slots: &mut Vec<Slot>, attributes: u8) -> Option<usize> {
     let ours = |slot: &Slot| matches!(slot, Slot::Ours { .. });
     if let Some(at) = slots.iter().position(ours) {
@@ -276,7 +277,7 @@ fn lead(slots: &mut Vec<Slot>, attributes: u8) -> Option<usize> {
     Some(slots.len() - 1)
 }
 
-/// True where a policy of the command's fixes its parameters' digest.
+/// Returns whether a policy of the command's fixes the digest of its parameters.
 fn bound_to_parameters(engine: &Engine, command: &Command) -> bool {
     command
         .auths
@@ -285,7 +286,7 @@ fn bound_to_parameters(engine: &Engine, command: &Command) -> bool {
         .any(|program_session| program_session.kind != Kind::Hmac && program_session.cp_hash)
 }
 
-/// The length of the command that is sent.
+/// Returns the length of the command that is sent.
 fn length(slots: &[Slot], hash: Hash, command: &Command, rewritten: &Rewritten) -> usize {
     let entries: usize = slots
         .iter()

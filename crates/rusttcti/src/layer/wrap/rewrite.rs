@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands that the TPM gets in another form, which protects more.
+//! Commands that the TPM gets in another form, which can be protected better.
 
 #![forbid(unsafe_code)]
 
@@ -37,9 +37,9 @@ impl Rewritten {
 }
 
 impl Engine {
-    /// Writes a command as the TPM is to get it: EncryptDecrypt as
-    /// EncryptDecrypt2, PolicyPassword as PolicyAuthValue, and GetCapability with
-    /// room for the sessions that will be hidden.
+    /// Rewrites a command for the TPM: EncryptDecrypt as EncryptDecrypt2,
+    /// PolicyPassword as PolicyAuthValue, and GetCapability with room for the
+    /// sessions that will be hidden.
     pub(super) fn rewritten(&mut self, command: &mut Command) -> Flow<Rewritten> {
         let mut rewritten = Rewritten {
             code: command.code,

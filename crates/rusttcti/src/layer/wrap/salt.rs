@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the salt key comes from: the null hierarchy's primary, or a persistent
-//! key that a file tells of. Both must be what they were at first.
+//! The source of the salt key: the null hierarchy's primary, or a persistent key
+//! whose public part is in a file. Both must stay the same.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ pub(super) const TPM_RH_NULL: u32 = 0x4000_0007;
 
 impl Engine {
     /// Makes a session salted with the null hierarchy's primary, which is loaded
-    /// only meanwhile.
+    /// only for that time.
     pub(super) async fn session_on_primary(
         &mut self,
         needed: &[u32],
@@ -68,7 +68,7 @@ impl Engine {
             let response = self.with_room(request, needed, aside, line).await?;
             let loaded = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
             if let Some(handle) = loaded.and_then(|response| response.handle) {
-                // Another key does not find the salt.
+                // If it is another key, it cannot compute the salt.
                 return Ok((key, handle));
             }
         }
@@ -99,8 +99,8 @@ impl Engine {
         Ok((key, handle))
     }
 
-    /// Checks that a null primary is the one of the first session, and the one
-    /// that was asked for by name.
+    /// Checks that a null primary is the one of the first session, and has the Name
+    /// of the options.
     fn expected(&self, key: SaltKey) -> crate::Result<SaltKey> {
         if let Some(name) = self
             .settings
@@ -146,7 +146,7 @@ impl Engine {
         }
     }
 
-    /// Finds the persistent salt key, which must be the one of the file.
+    /// Reads the persistent salt key, which must be the one of the file.
     pub(super) async fn persistent_key(
         &mut self,
         handle: u32,
@@ -227,8 +227,8 @@ impl Engine {
     }
 }
 
-/// The CreatePrimary of the null hierarchy's key, whose password is empty for
-/// all.
+/// Returns the CreatePrimary of the null hierarchy's key, whose password is always
+/// empty.
 fn create_primary() -> Secret {
     let mut body = Secret::default();
     body.put_u32(TPM_RH_NULL);
@@ -246,12 +246,12 @@ fn create_primary() -> Secret {
     request
 }
 
-/// The key of a CreatePrimary response, if it is what [`null_template`] asks for
-/// and its Name is its own.
+/// Returns the key of a CreatePrimary response, if it fits [`null_template`] and
+/// its Name is right.
 fn primary_key(parameters: &[u8]) -> Option<SaltKey> {
     let public = Cursor::new(parameters, 0).sized()?;
     let template = null_template();
-    // All but the two empty TPM2Bs of the unique.
+    // The template, without the two empty TPM2Bs of its unique.
     if !public.starts_with(template.strip_suffix(&[0; 4])?) {
         return None;
     }

@@ -84,8 +84,8 @@ impl Pause {
         Ok(End::Over)
     }
 
-    /// Begins a pause; `None` is one that only a cancel ends. That of a command
-    /// that was cancelled is over at once.
+    /// Begins a pause; with `None`, only a cancel ends it. If the command was
+    /// cancelled already, the pause is over at once.
     pub(super) fn begin(&self, time: Option<Duration>) -> Result<()> {
         let timer = self.timer()?;
         let mut state = self.state.lock();
@@ -119,14 +119,14 @@ impl Pause {
         self.state.lock().cancelled
     }
 
-    /// Says that the command is done: the poll handle is not readable any more.
+    /// Ends the pauses of the command: the poll handle is not readable any more.
     pub(super) fn stop(&self) {
         if let Some(timer) = self.timer.get() {
             timer.set(None);
         }
     }
 
-    /// Returns what is to be polled beside the handles of what is below.
+    /// Returns the descriptor to poll beside those from below.
     pub(super) fn poll_handle(&self) -> Result<PollHandle> {
         self.timer().map(Timer::poll_handle)
     }

@@ -96,7 +96,7 @@ macro_rules! trace_bytes {
 pub(crate) use info;
 pub(crate) use {debug, error, function, location, trace_bytes, warning, write_log};
 
-/// Where in the source a message is from.
+/// The place in the source that a message is from.
 pub(crate) struct Location {
     pub(crate) file: &'static str,
     pub(crate) line: u32,
@@ -117,8 +117,8 @@ impl Location {
         }
     }
 
-    /// The file's path within this crate: a module made elsewhere would tell
-    /// where its author keeps the sources.
+    /// Returns the file's path within this crate. The full path would show where a
+    /// module's author keeps the sources.
     fn file(&self) -> &str {
         let within = self.file.rfind("src/").unwrap_or_default();
         &self.file[within..]
@@ -145,7 +145,7 @@ pub(crate) fn enabled(level: Level) -> bool {
     level as u8 <= wanted
 }
 
-/// The environment is read once, at the first message that might be wanted.
+/// Reads the environment, once, at the first message that might be wanted.
 #[cold]
 fn read_environment() -> u8 {
     let pairs = std::env::var_os("TSS2_LOG").unwrap_or_default();
@@ -155,9 +155,9 @@ fn read_environment() -> u8 {
     level
 }
 
-/// The level of our module. The last pair that names it wins; what cannot be
-/// understood is passed over. As in tpm2-tss, a module's name is what stands
-/// before a `+` (whatever stands before the name), a level what follows it.
+/// Returns the level of our module. The last pair that names it wins; pairs that
+/// cannot be understood are ignored. As in tpm2-tss, the module's name ends at the
+/// `+`, any text may precede it, and the level follows the `+`.
 pub(crate) fn level_of(pairs: &str) -> Level {
     let mut level = DEFAULT;
     for (at, _) in pairs.match_indices('+') {
@@ -208,7 +208,7 @@ impl File {
 
     fn keep(&self) {
         let path = Self::of_environment();
-        // A path that does not fit is no path: the system's limit is the same.
+        // A path that does not fit is unusable: the system has the same limit.
         let claim = self.state.compare_exchange(
             Self::UNREAD,
             Self::READING,
@@ -241,7 +241,8 @@ impl File {
 pub(crate) fn write(level: Level, location: &Location, text: std::fmt::Arguments<'_>) {
     let mut line = head(level, location);
     let _ = write!(line, "{text}");
-    // A message is a line, whatever a peer or a file name put into it.
+    // A message is one line, so line breaks from a peer or a file name are
+    // replaced.
     let mut line = line.replace(['\n', '\r', '\0'], "?");
     line.push_str(" \n");
     put(line.as_bytes());
@@ -310,7 +311,7 @@ fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Says once that the file cannot be written.
+/// Reports once that the file cannot be written.
 fn complain(path: &[u8], errno: Errno) {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {
@@ -355,7 +356,7 @@ mod tests {
             ("tcti+trace,all+none", Level::None),
             ("esys+trace,marshal+debug", Level::Warning),
             ("tcti+ERROR,esys+trace", Level::Error),
-            // What cannot be understood changes nothing.
+            // Pairs that cannot be understood change nothing.
             ("tcti+loud", Level::Warning),
             ("tcti+debug,tcti+loud", Level::Debug),
             ("tcti", Level::Warning),

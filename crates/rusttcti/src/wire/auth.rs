@@ -49,7 +49,7 @@ impl SessionAttributes {
         (Self::AUDIT, "audit"),
     ];
 
-    /// Whether all bits of `other` are set.
+    /// Returns whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -98,7 +98,7 @@ pub struct AuthCommand<'a> {
     pub handle: Handle,
     /// The caller's nonce.
     pub nonce: &'a [u8],
-    /// What the session is used for.
+    /// The uses of the session in this command.
     pub attributes: SessionAttributes,
     /// The HMAC, or the password.
     pub hmac: &'a [u8],

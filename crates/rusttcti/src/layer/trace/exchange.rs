@@ -90,7 +90,7 @@ impl Decoder {
         }
     }
 
-    /// A handle, with what is known of it.
+    /// Returns a handle in words, with what is known of it.
     fn handle(&self, handle: Handle) -> String {
         match self.objects.get(&handle.0) {
             Some(known) => format!("{handle} [{known}]"),
@@ -124,7 +124,7 @@ impl Decoder {
         format!("{}({body}){sessions}", self.coloured(BOLD, &name))
     }
 
-    /// A command that is cut or lies about its size: as far as it goes.
+    /// Returns a malformed command in words, as far as it can be read.
     fn unparsed(&self, bytes: &[u8]) -> String {
         let name = Header::parse(bytes).map(|header| CommandCode(header.code));
         match name {

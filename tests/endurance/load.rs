@@ -139,7 +139,7 @@ fn eight_threads_take_turns_on_a_simulator() {
     });
 }
 
-/// They share the TPM of a state file, and nothing that one stored is lost.
+/// They share the TPM of a state file, and nothing stored is lost.
 #[test]
 fn eight_threads_share_the_tpm_of_a_state_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -180,7 +180,7 @@ fn eight_threads_share_the_tpm_of_a_state_file() {
     }
 }
 
-/// Each thread has eight, and each TPM remembers what it was told alone.
+/// Each thread has eight TPMs, and each TPM keeps only its own state.
 #[test]
 fn eight_threads_have_sixty_four_embedded_tpms() {
     load("64 embedded TPMs", |worker, go_on| {

@@ -194,7 +194,7 @@ fn a_copy_of_swtpm_s_own_state_file_has_its_permanent_state() {
     drop(copied);
     assert_eq!(std::fs::read(swtpm.state_file()).expect("its file"), before);
 
-    // As a state file of ours it is left alone, and the remedy is named.
+    // Like a state file of ours it is left alone, and the error names the remedy.
     let error = Libtpms::builder().path(swtpm.state_file()).open();
     let error = error.expect_err("refused").report();
     assert!(error.contains("it is swtpm's (libtpms-copy"), "{error}");

@@ -47,8 +47,8 @@ impl SmallDisk {
         let _ = std::fs::remove_file(self.0.path().join("filler"));
     }
 
-    /// True where it is read-only now: while something is being written, it
-    /// cannot be made so.
+    /// Makes the file system read-only. Returns false while something is being
+    /// written, which prevents that.
     fn try_read_only(&self) -> bool {
         let mut remount = Command::new("mount");
         // "bind", because a user namespace may change no more than its mount.
@@ -95,7 +95,7 @@ fn fails_in_between(
     ok(&mut tpm, &nv_increment());
     spoil(disk);
     let before = std::fs::read(&path).expect("a state");
-    // What changes nothing for good goes on.
+    // Commands that change nothing permanent go on.
     ok(&mut tpm, &get_random(8));
     for _ in 0..3 {
         let error = call(&mut tpm, &nv_increment()).expect_err("it cannot be kept");

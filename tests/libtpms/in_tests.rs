@@ -5,7 +5,8 @@
 use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
 
-/// A TPM as your tests want it, set up once: here, one whose PCR 16 is extended.
+/// Returns a TPM that is set up once for your tests: here, one whose PCR 16 is
+/// extended.
 fn provisioned() -> Vec<u8> {
     let mut tpm = Libtpms::builder().open().expect("libtpms");
     let extend = b"\x80\x02\0\0\0\x41\0\0\x01\x82\0\0\0\x10\0\0\0\x09\x40\0\0\x09\0\0\0\0\0\

@@ -19,11 +19,11 @@ use rusttcti_kit::tpm::*;
 const CANCELED: u32 = 0x909;
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 const MINUTE: Duration = Duration::from_secs(60);
-/// What transmit, and a look for a response, may take: the least of a few times,
-/// because the machine may be busy.
+/// The time limit of transmit, and of a receive without a timeout. The shortest of
+/// a few times counts, because the machine may be busy.
 const PROMPT: Duration = Duration::from_millis(5);
 
-/// A response that is there; `None` where there is none yet.
+/// Returns the response; `None` if there is none yet.
 fn look(tpm: &mut Libtpms) -> Option<Vec<u8>> {
     let mut response = vec![0; 4096];
     match tpm.receive(&mut response, AT_ONCE) {

@@ -240,7 +240,7 @@ fn commands_survive_a_storm_of_signals() {
     assert!(storm.stop() > 20, "hardly a storm");
 }
 
-/// SIGALRM at 1 kHz, to whatever thread takes it: it must be one of the test's.
+/// Raises SIGALRM at 1 kHz. Only threads of the test may take it.
 struct Storm;
 
 static SIGNALS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

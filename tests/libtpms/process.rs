@@ -13,7 +13,7 @@ use rusttcti_kit::module::program;
 use rusttcti_kit::random::Random;
 use rusttcti_kit::tpm::*;
 
-/// Not a test: what `RoleProcess` runs. It does nothing where no role is given.
+/// Not a test: `RoleProcess` runs it. It does nothing without a role.
 #[test]
 fn other_roles() {
     let Some((role, path)) = role() else {
@@ -34,7 +34,7 @@ fn other_roles() {
     }
 }
 
-/// Opens, increments and closes, many times over.
+/// Opens, increments and closes, many times.
 fn turns(path: &Path) {
     for _ in 0..20 {
         let mut tpm = open(path);

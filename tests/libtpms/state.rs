@@ -55,7 +55,8 @@ fn names(folder: impl AsRef<Path>) -> Vec<String> {
     names
 }
 
-/// What is wrong is said, with the file's name, and the file stays as it is.
+/// Asserts that these bytes are refused with the file's name and these words, and
+/// that the file does not change.
 fn assert_refused(path: &Path, bytes: &[u8], words: &str) {
     std::fs::write(path, bytes).expect("written");
     let error = try_open(path)
@@ -103,7 +104,7 @@ fn a_clean_close_is_a_suspend_and_leaves_only_the_state() {
     assert_eq!(nv_read_counter(&mut tpm), 1);
 }
 
-/// A program of root's, once, and its user would have no TPM any more.
+/// Otherwise one program that root ran would take the TPM away from its user.
 #[test]
 fn a_state_file_stays_its_users_when_root_uses_it() {
     let (_folder, path, _) = provisioned();
@@ -114,7 +115,7 @@ fn a_state_file_stays_its_users_when_root_uses_it() {
             .map(|file| (file.uid(), file.gid(), file.mode() & 0o7777))
     };
     assert_eq!(user().expect("a file"), (65534, 65533, 0o600), "resumed");
-    // What is left of it, were it killed now, is no obstacle to the user.
+    // If it were killed now, the files that it leaves would not hinder the user.
     let lock = path.with_extension("lock").metadata().expect("a lock");
     assert_eq!((lock.uid(), lock.gid()), (65534, 65533));
     ok(&mut tpm, &nv_increment());
@@ -205,7 +206,7 @@ fn a_flipped_bit_in_tpm2_tss_s_format_is_refused_or_opens_and_never_ends_the_pro
             assert_refused(&path, &flipped, "cannot be used");
             continue;
         }
-        // There is no checksum in a permanent state: libtpms takes many.
+        // A permanent state has no checksum, so libtpms accepts many changes.
         std::fs::write(&path, &flipped).expect("written");
         if let Ok(mut tpm) = try_open(&path) {
             call(&mut tpm, &get_random(16)).expect("a response");

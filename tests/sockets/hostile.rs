@@ -14,7 +14,8 @@ use rusttcti_kit::vtable::{Vtable, rc};
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(4);
 
-/// Each of `reactions` brings `code` at once, and the context works afterwards.
+/// Asserts that each of `reactions` makes receive return `code` at once, and that
+/// the context works afterwards.
 fn assert_each_brings(code: u32, reactions: impl Fn(Route) -> Vec<Reaction> + Sync) {
     on_all_routes(|route| {
         let reactions = reactions(route);
@@ -73,8 +74,8 @@ fn bytes_after_the_response_are_malformed() {
     });
 }
 
-/// Waits until something has come that nobody asked for, on a connection that
-/// outlives its command.
+/// Waits until unsolicited bytes have come, on a connection that outlives its
+/// command.
 fn wait_for_more(tcti: Vtable) {
     let (code, _, handles) = tcti.poll_handles(1);
     assert_eq!(code, rc::SUCCESS);

@@ -171,7 +171,7 @@ fn a_second_channel_that_does_not_answer_costs_no_more_than_its_deadline() {
     });
 }
 
-/// The commands of a simulator, each answered.
+/// Answers each command of a simulator's.
 fn answer_all(route: Route) -> Handler {
     Box::new(move |mut conn| {
         while conn.read_exact(&mut [0; 9]).is_ok()

@@ -30,7 +30,7 @@ fn execute(tcti: Vtable, command: &[u8]) -> Vec<u8> {
     response
 }
 
-/// A TPM2_Hash of SHA-256 whose answer depends on `who`: its digest.
+/// Returns a TPM2_Hash of SHA-256 whose data depends on `who`, and the digest.
 fn hash(who: u32) -> Vec<u8> {
     let mut parameters = vec![0, 4];
     parameters.extend_from_slice(&who.to_be_bytes());
@@ -99,8 +99,8 @@ fn threads_share_a_swtpm_in_every_mode() {
     }
 }
 
-/// How long the slowest response took, once its command was sent, of those that
-/// sixteen threads asked for, each over a context of its own, for a while.
+/// Returns the longest time from a command to its response, while sixteen threads
+/// send commands, each over its own context.
 fn slowest_in_a_crowd(conf: &str) -> Duration {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
@@ -139,8 +139,8 @@ fn no_client_in_a_crowd_waits_for_the_kernel_to_send_its_command_again() {
     assert!(runs.len() < 4, "{runs:?}");
 }
 
-/// The peer that a context is connected to, as the peer sees it: what all of a
-/// process's contexts have in common where they share a connection.
+/// Returns the address of a context's connection as the peer sees it. Contexts that
+/// share a connection have the same one.
 fn connection(context: &Context<Box<dyn Tcti>>) -> i32 {
     Vtable(context.as_ptr()).poll_handles(1).2[0].fd
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Exchanges that go well, however slowly.
+//! Exchanges that succeed, also slow ones.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;

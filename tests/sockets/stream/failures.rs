@@ -12,7 +12,7 @@ use super::{KINDS, Line};
 /// The deadline of `transmit` is 5 s, and a machine may be slow.
 const IN_TIME: std::ops::Range<Duration> = Duration::from_secs(4)..Duration::from_secs(20);
 
-/// Each later call says that the line was lost, and why.
+/// Asserts that each later call reports that the connection was lost, and why.
 fn is_lost(kind: &str, tpm: &mut dyn Tcti, why: &str) {
     for _ in 0..2 {
         for result in [

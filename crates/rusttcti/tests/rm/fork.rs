@@ -64,7 +64,7 @@ fn children_and_their_children_go_on_with_the_parent_s_objects() {
             user.hmac(own, b"x").expect("it works");
             0
         };
-        // As Apache: it opens, detaches by a fork, and forks its workers.
+        // Does as Apache does: opens, detaches by a fork, and forks its workers.
         let code = in_child(|| {
             let first = in_child(|| worker(&mut user));
             let second = in_child(|| worker(&mut user));

@@ -439,8 +439,8 @@ impl World {
             }
             Op::Disable => {}
             Op::Restart { told } => {
-                // Of a TPM that restarts behind its back, an engine hears when it
-                // uses what is gone.
+                // An engine learns of a restart of the TPM when it uses something that
+                // is gone.
                 match together && told {
                     true => rusttcti::Tcti::reset(&mut c.user.0).expect("a power cycle"),
                     false => self.tpm.restart(),
@@ -451,8 +451,8 @@ impl World {
                     for session in &mut c.sessions {
                         session.state = State::Flushed;
                     }
-                    // What an engine doesn't hear of it finds out by looking, before
-                    // the TPM gives the numbers of its sessions to others.
+                    // An engine also looks by itself for sessions that are gone, before
+                    // the TPM gives their numbers to others.
                     c.user.handles(LOADED, 1);
                 }
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the layer costs while nothing has to be moved.
+//! The cost of the layer while nothing has to be moved.
 
 use std::time::{Duration, Instant};
 
@@ -93,8 +93,8 @@ fn six_objects_in_turn_on_three_places_take_three_commands_each() {
     for round in 0..600 {
         user.read_public(keys[round % 6]).expect("it is there");
     }
-    // One out (its context is there already), one in, and the command; now and
-    // then one more, to see whether the TPM has more room.
+    // A flush (the context exists already), a load, and the command; now and then
+    // one more, to see whether the TPM has more room.
     let sent = tpm.take_commands().len();
     assert!(sent <= 1810, "{sent} for 600");
 }
@@ -119,7 +119,8 @@ fn costs() {
                 }
                 start.elapsed() / 1000
             };
-            // The best: whatever else runs on this machine only adds to it.
+            // The shortest time, because other programs on this machine can only add to
+            // it.
             let best = (0..60).map(|_| once(&mut user, &mut response)).min();
             println!("{chain} {name}: {:?}", best.expect("some"));
         }

@@ -21,12 +21,13 @@ pub fn open(chain: &str) -> User {
     User(rusttcti::open(chain).unwrap_or_else(|error| panic!("{chain}: {}", error.report())))
 }
 
-/// A command without sessions: what is behind its header, in parts.
+/// Returns a command without sessions, with these parts behind its header.
 pub fn command(code: CommandCode, parts: &[&[u8]]) -> Vec<u8> {
     CommandBuilder::new(code).bytes(&parts.concat()).build()
 }
 
-/// A command with one handle, which a session or an empty password authorizes.
+/// Returns a command with one handle, which a session or an empty password
+/// authorizes.
 pub fn authorized(
     code: CommandCode,
     handle: u32,
@@ -42,7 +43,7 @@ pub fn authorized(
         .build()
 }
 
-/// HMAC by a key, with an empty password.
+/// Returns TPM2_HMAC by a key, with an empty password.
 pub fn hmac(key: u32, text: &[u8]) -> Vec<u8> {
     let parameters = [&(text.len() as u16).to_be_bytes()[..], text, &[0, 0x0b]].concat();
     let none = SessionAttributes::NONE;
@@ -133,19 +134,19 @@ impl<T: Tcti> User<T> {
             .collect()
     }
 
-    /// HMACs of one text by each key, which tell the keys from one another.
+    /// Returns the HMAC of one text by each key. They differ if the keys do.
     pub fn marks(&mut self, keys: &[u32]) -> Vec<Vec<u8>> {
         keys.iter()
             .map(|key| self.hmac(*key, b"x").expect("it works"))
             .collect()
     }
 
-    /// HMAC of a text by a key: tells one key from another.
+    /// Runs TPM2_HMAC of a text by a key, which shows which key it is.
     pub fn hmac(&mut self, key: u32, text: &[u8]) -> Answer {
         self.hmac_by(PASSWORD, key, text)
     }
 
-    /// HMAC, authorized by a session.
+    /// Runs TPM2_HMAC, authorized by a session.
     pub fn hmac_by(&mut self, session: u32, key: u32, text: &[u8]) -> Answer {
         let parameters = [&(text.len() as u16).to_be_bytes()[..], text, &[0, 0x0b]].concat();
         let body = self.authorized(CommandCode::HMAC, key, session, &parameters)?;
@@ -182,7 +183,8 @@ impl<T: Tcti> User<T> {
         .map(|body| first_word(&body))
     }
 
-    /// PolicyCpHash with a digest of such bytes: marks a policy session.
+    /// Runs PolicyCpHash with a digest of equal bytes, which marks a policy
+    /// session.
     pub fn mark(&mut self, session: u32, byte: u8) -> Answer {
         self.plain(
             CommandCode::POLICY_CP_HASH,
@@ -240,7 +242,7 @@ impl<T: Tcti> User<T> {
         self.plain(CommandCode::STARTUP, &[&[0, 0]])
     }
 
-    /// The handles from `first` on, and whether there are more.
+    /// Returns the handles from `first` on, and whether there are more.
     pub fn handles(&mut self, first: u32, count: u32) -> (Vec<u32>, bool) {
         let words = [1, first, count].map(u32::to_be_bytes).concat();
         let body = self

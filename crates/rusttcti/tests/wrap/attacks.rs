@@ -140,7 +140,7 @@ pub fn start_session(kind: u8, symmetric: u16) -> Vec<u8> {
     plain(CommandCode::START_AUTH_SESSION, &[NULL, NULL], &parameters)
 }
 
-/// The error that the program got instead of a response.
+/// Returns the error that the program got instead of a response.
 fn detected(outcome: Result<Vec<u8>>, what: &str) -> Error {
     match outcome {
         Ok(response) => panic!("{what}: the program saw {response:02x?}"),
@@ -235,7 +235,7 @@ fn responses_of_two_commands_cannot_be_swapped() {
     }
 }
 
-/// A response without its sessions; one that has none as it is.
+/// Returns a response without its sessions.
 fn stripped(response: &[u8]) -> Vec<u8> {
     if response[..2] == [0x80, 0x01] {
         return response.to_vec();
@@ -464,7 +464,7 @@ fn a_transient_handle_that_is_redirected_names_another_object_and_is_refused() {
     assert!([0x98e, 0x9a2].contains(&rc), "{rc:x}");
     bench.meddler.stop();
     bench.ok(&create_sealed(parent, b"auth", &[], b"data"));
-    // On the way out: the program is told of a handle that is another object's.
+    // On the way out: the program gets the handle of another object.
     bench.ok(&flush(parent));
     bench.meddler.on_response(move |sent, response| {
         if command_code(sent) == CommandCode::CREATE_PRIMARY {

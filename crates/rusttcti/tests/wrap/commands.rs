@@ -305,7 +305,7 @@ fn index_locks_and_counters_keep_their_names_right() {
         &[&[]],
         &[],
     ));
-    // The same index, of other attributes.
+    // An index of the same handle with other attributes.
     bench.ok(&define(locked, b"c", 4));
     bench.ok(&nv_write(locked, b"c", b"four"));
     bench.ok(&nv_read(locked, b"c", 4));
@@ -354,7 +354,7 @@ fn a_context_that_was_saved_here_is_loaded_as_the_same_object() {
     let two = word(&bench.ok(&create_primary(ENDORSEMENT, &[], b"auth")));
     let saved = bench.ok(&plain(CommandCode::CONTEXT_SAVE, &[one], &[]));
     bench.ok(&flush(one));
-    // The program is told of another object's handle.
+    // The program gets another object's handle.
     bench.meddler.on_response(move |sent, response| {
         if command_code(sent) == CommandCode::CONTEXT_LOAD {
             response[10..14].copy_from_slice(&two.to_be_bytes());

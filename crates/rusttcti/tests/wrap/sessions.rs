@@ -45,7 +45,7 @@ fn unseal_with(
     run_with(bench, CommandCode::UNSEAL, &[object], &[name], 1, uses, &[])
 }
 
-/// How many sessions the last command of this code had.
+/// Returns how many sessions the last command of this code had.
 fn sessions(bench: &Bench, wanted: CommandCode) -> usize {
     let all = bench.recording.all();
     let (command, _) = all
@@ -140,7 +140,7 @@ fn strict_refuses_what_cannot_be_encrypted_and_says_so() {
     bench.ok(&get_random(4));
 }
 
-/// A policy digest: PolicyCommandCode, extended by more.
+/// Returns the policy digest of these steps.
 fn policy_of(steps: &[&[u8]]) -> Vec<u8> {
     let mut digest = vec![0; 32];
     for step in steps {
@@ -569,7 +569,7 @@ fn a_forged_lack_of_places_does_not_make_a_session_start_in_the_open() {
         let programs = command.windows(32).any(|window| window == [0x11; 32]);
         assert!(!programs, "the program's nonce passed in the open");
     }
-    // What was moved aside for nothing is back.
+    // The session that was moved aside in vain is loaded again.
     let owner = OWNER.to_be_bytes();
     let uses = [used(&one, &[], 1)];
     run_with(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands as programs write them, and what stands between the layer and a TPM.
+//! Commands as programs write them, and a bus between the layer and a TPM that
+//! records and changes messages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub const LOCKOUT: u32 = 0x4000_000a;
 pub const ENDORSEMENT: u32 = 0x4000_000b;
 pub const PLATFORM: u32 = 0x4000_000c;
 
-/// What passed below the layer: commands and responses in turn.
+/// The commands and responses that passed below the layer.
 #[derive(Clone, Default)]
 pub struct Recording(Arc<Mutex<Vec<Exchange>>>);
 
@@ -31,7 +32,7 @@ impl Recording {
         self.0.lock().expect("unpoisoned").clear();
     }
 
-    /// The codes of the commands.
+    /// Returns the codes of the commands.
     pub fn codes(&self) -> Vec<CommandCode> {
         self.all()
             .iter()
@@ -39,7 +40,7 @@ impl Recording {
             .collect()
     }
 
-    /// True where `secret` passed, in either direction.
+    /// Returns whether `secret` passed, in either direction.
     pub fn has(&self, secret: &[u8]) -> bool {
         let within = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
         self.all()
@@ -50,7 +51,7 @@ impl Recording {
 
 type Change = Box<dyn FnMut(&mut Vec<u8>, &mut Vec<u8>) + Send>;
 
-/// What is done to commands, and to responses, on the way.
+/// The changes to commands and to responses on their way.
 #[derive(Clone, Default)]
 pub struct Meddler {
     command: Arc<Mutex<Option<Change>>>,
@@ -178,7 +179,7 @@ pub fn response_code(response: &[u8]) -> u32 {
     word(&response[6..])
 }
 
-/// A response that has this code and nothing else.
+/// Returns a response that has this code and nothing else.
 pub fn refusal(code: u32) -> Vec<u8> {
     ResponseBuilder::new(ResponseCode(code)).build()
 }
@@ -187,18 +188,18 @@ pub fn word(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().expect("four bytes"))
 }
 
-/// A TPM2B.
+/// Returns a TPM2B.
 pub fn sized(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
-/// The content of the TPM2B at the head, and what is behind it.
+/// Returns the content of the TPM2B at the beginning, and the bytes behind it.
 pub fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
     let size = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
     bytes[2..].split_at(size)
 }
 
-/// An entry of an authorization area.
+/// Returns an entry of an authorization area.
 pub fn entry(handle: u32, nonce: &[u8], attributes: u8, hmac: &[u8]) -> Vec<u8> {
     [
         &handle.to_be_bytes()[..],
@@ -209,7 +210,7 @@ pub fn entry(handle: u32, nonce: &[u8], attributes: u8, hmac: &[u8]) -> Vec<u8> 
     .concat()
 }
 
-/// A command with authorizations.
+/// Returns a command with authorizations.
 pub fn with_auths(
     code: CommandCode,
     handles: &[u32],
@@ -241,7 +242,7 @@ pub fn plain(code: CommandCode, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
     with_auths(code, handles, &[], parameters)
 }
 
-/// A command with a password for each of the first handles.
+/// Returns a command with a password for each of the first handles.
 pub fn with_passwords(
     code: CommandCode,
     handles: &[u32],
@@ -347,7 +348,7 @@ pub fn nv_read(index: u32, auth: &[u8], size: u16) -> Vec<u8> {
     with_passwords(CommandCode::NV_READ, &[index, index], &[auth], &parameters)
 }
 
-/// What the TPM is given to keep.
+/// The secret that is sealed.
 pub const SECRET: &[u8] = b"what only the program knows";
 
 /// The parameters of a Create of sealed data.

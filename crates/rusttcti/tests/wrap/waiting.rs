@@ -17,7 +17,7 @@ struct Slow {
     looks: usize,
     commands: Arc<AtomicUsize>,
     cancelled: Arc<AtomicBool>,
-    /// Which command's response is lost with the line.
+    /// The number of the command whose response is lost with the connection.
     lost: Option<usize>,
 }
 

@@ -66,6 +66,12 @@ impl ResponseCode {
         self.0 == 0
     }
 
+    /// Returns whether this is a format-one code, which may blame a handle, a
+    /// parameter or a session.
+    pub(crate) const fn is_format_one(self) -> bool {
+        self.0 & FORMAT_ONE != 0
+    }
+
     /// Returns whether this is a warning: nothing is wrong with the command, and it
     /// may succeed later, or when there is room.
     pub const fn is_warning(self) -> bool {

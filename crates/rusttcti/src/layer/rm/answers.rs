@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::capability;
 use super::command::Makes;
-use super::engine::{Engine, PATIENCE, Phase, Purpose, Room, rc};
+use super::engine::{Engine, PATIENCE, Phase, Purpose, Room};
+use super::job::HANDLE_PARAMETER_1;
 use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::{Residence, number};
-use crate::wire::{Header, property};
+use crate::wire::{Header, ResponseCode, property};
 
 /// How often the engine makes room before it tries whether the TPM has more by now.
 const TRY_AGAIN_AFTER: u32 = 256;
@@ -26,9 +27,10 @@ impl Engine {
             self.failed();
             return;
         };
-        match header.code {
-            0 => self.own_succeeded(own, &response[Header::SIZE..], response),
-            rc::RETRY | rc::YIELDED | rc::TESTING if self.may_repeat() => {}
+        match ResponseCode(header.code) {
+            ResponseCode::SUCCESS => self.own_succeeded(own, &response[Header::SIZE..], response),
+            ResponseCode::RETRY | ResponseCode::YIELDED | ResponseCode::TESTING
+                if self.may_repeat() => {}
             code => self.own_refused(own, code),
         }
     }
@@ -239,42 +241,48 @@ impl Engine {
         }
     }
 
-    fn own_refused(&mut self, own: OwnCommand, code: u32) {
+    fn own_refused(&mut self, own: OwnCommand, code: ResponseCode) {
         match (own, code) {
             (
                 OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id),
-                rc::REFERENCE_H0 | rc::HANDLE_P1,
+                ResponseCode::REFERENCE_H0 | HANDLE_PARAMETER_1,
             ) => {
                 self.unloaded(id);
                 self.job.lacks_room_for = None;
             }
             (OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id), code)
-                if code != rc::INITIALIZE =>
+                if code != ResponseCode::INITIALIZE =>
             {
                 // It stays where it is. The next one may go.
                 if let Some(object) = self.objects.get_mut(id) {
                     object.stays = true;
                 }
             }
-            (OwnCommand::SaveSession(handle), rc::REFERENCE_H0) => {
+            (OwnCommand::SaveSession(handle), ResponseCode::REFERENCE_H0) => {
                 self.sessions.remove(handle);
             }
-            (OwnCommand::LoadObject(_), rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY) => {
+            (
+                OwnCommand::LoadObject(_),
+                ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY,
+            ) => {
                 self.needs_room(Makes::Object, code);
             }
-            (OwnCommand::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => {
+            (OwnCommand::LoadSession(_), ResponseCode::SESSION_MEMORY | ResponseCode::MEMORY) => {
                 self.needs_room(Makes::Session, code)
             }
-            (OwnCommand::SaveSession(_) | OwnCommand::LoadSession(_), rc::CONTEXT_GAP) => {
+            (
+                OwnCommand::SaveSession(_) | OwnCommand::LoadSession(_),
+                ResponseCode::CONTEXT_GAP,
+            ) => {
                 let fresh = self.job.renewal.is_none();
                 if !fresh || !self.begin_renewal() {
                     self.job.renewal = None;
                     self.give_up(code);
                 }
             }
-            (OwnCommand::LoadObject(id), code) if code & rc::FORMAT_ONE != 0 => self.lose(id),
+            (OwnCommand::LoadObject(id), code) if code.is_format_one() => self.lose(id),
             (OwnCommand::LoadSession(handle), code)
-                if code & rc::FORMAT_ONE != 0 || self.job.purpose == Purpose::Close =>
+                if code.is_format_one() || self.job.purpose == Purpose::Close =>
             {
                 self.sessions.remove(handle);
             }
@@ -298,7 +306,7 @@ impl Engine {
     }
 
     /// Asks for room after a command of the engine's own found none.
-    fn needs_room(&mut self, kind: Makes, code: u32) {
+    fn needs_room(&mut self, kind: Makes, code: ResponseCode) {
         self.job.refused = code;
         self.is_full(kind);
         if self.job.phase == Phase::After {
@@ -322,7 +330,7 @@ impl Engine {
 
     /// Ends the job with the TPM's code. Before the client's command, the code is
     /// the answer to it. After it, the next job does what is left.
-    pub(super) fn give_up(&mut self, code: u32) {
+    pub(super) fn give_up(&mut self, code: ResponseCode) {
         self.job.renewal = None;
         if self.job.phase == Phase::After {
             self.suspect = true;

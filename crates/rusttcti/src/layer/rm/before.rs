@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::capability::{MOST_HANDLES, write_handles};
 use super::command::Makes;
-use super::engine::{Engine, Entity, Go, PATIENCE, Phase, Position, Purpose, Renewal, Step, rc};
+use super::engine::{Engine, Entity, Go, PATIENCE, Phase, Position, Purpose, Renewal, Step};
 use super::objects::Object;
 use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
-use crate::wire::{capability, property};
+use crate::wire::{ResponseCode, capability, property};
 
 impl Engine {
     /// Does one step before the client's command.
     pub(super) fn before(&mut self) -> Go {
         if self.job.budget == 0 {
-            self.answer(self.job.refused.max(rc::RETRY));
+            self.answer(self.job.refused.max(ResponseCode::RETRY));
             return Go::Again;
         }
         match self.job.purpose {
@@ -92,7 +92,7 @@ impl Engine {
     fn relieve(&mut self, kind: Makes) -> Go {
         match self.evict(kind) {
             Some(go) => go,
-            None if self.mode.share && self.job.refused != rc::SESSION_HANDLES => {
+            None if self.mode.share && self.job.refused != ResponseCode::SESSION_HANDLES => {
                 self.job.lacks_room_for = None;
                 self.job.yields = true;
                 Go::Again
@@ -158,7 +158,7 @@ impl Engine {
         None
     }
 
-    fn refuse_with(&mut self, code: u32) -> Go {
+    fn refuse_with(&mut self, code: ResponseCode) -> Go {
         self.answer(code);
         Go::Again
     }
@@ -188,8 +188,8 @@ impl Engine {
             return None;
         }
         let code = match kind {
-            Makes::Session => rc::SESSION_MEMORY,
-            _ => rc::OBJECT_MEMORY,
+            Makes::Session => ResponseCode::SESSION_MEMORY,
+            _ => ResponseCode::OBJECT_MEMORY,
         };
         match self.evict(kind) {
             None if self.mode.kernel => {
@@ -241,7 +241,7 @@ impl Engine {
         match kind {
             Makes::Session => session(self),
             // TPM_RC_MEMORY means objects or sessions.
-            _ if self.job.refused == rc::MEMORY => object(self).or_else(|| session(self)),
+            _ if self.job.refused == ResponseCode::MEMORY => object(self).or_else(|| session(self)),
             _ => object(self),
         }
     }
@@ -250,7 +250,7 @@ impl Engine {
     pub(super) fn can_evict(&self, kind: Makes) -> bool {
         match kind {
             Makes::Session => self.session_to_evict().is_some(),
-            _ if self.job.refused == rc::MEMORY => {
+            _ if self.job.refused == ResponseCode::MEMORY => {
                 self.object_to_evict().is_some() || self.session_to_evict().is_some()
             }
             _ => self.object_to_evict().is_some(),

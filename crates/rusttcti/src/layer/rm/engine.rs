@@ -17,30 +17,7 @@ use super::objects::Objects;
 use super::own::OwnCommand;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
-use crate::wire::{Header, tag};
-
-/// Response codes as numbers.
-pub(super) mod rc {
-    use crate::wire::ResponseCode;
-
-    pub(in super::super) const INITIALIZE: u32 = ResponseCode::INITIALIZE.0;
-    pub(in super::super) const CANCELED: u32 = ResponseCode::CANCELED.0;
-    pub(in super::super) const CONTEXT_GAP: u32 = ResponseCode::CONTEXT_GAP.0;
-    pub(in super::super) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
-    pub(in super::super) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
-    pub(in super::super) const MEMORY: u32 = ResponseCode::MEMORY.0;
-    pub(in super::super) const SESSION_HANDLES: u32 = ResponseCode::SESSION_HANDLES.0;
-    pub(in super::super) const OBJECT_HANDLES: u32 = ResponseCode::OBJECT_HANDLES.0;
-    pub(in super::super) const YIELDED: u32 = ResponseCode::YIELDED.0;
-    pub(in super::super) const TESTING: u32 = ResponseCode::TESTING.0;
-    pub(in super::super) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
-    pub(in super::super) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
-    pub(in super::super) const RETRY: u32 = ResponseCode::RETRY.0;
-    /// RC_HANDLE for the first parameter.
-    pub(in super::super) const HANDLE_P1: u32 = 0x1cb;
-    /// The bit of a code that blames a handle, a parameter or a session.
-    pub(in super::super) const FORMAT_ONE: u32 = 0x080;
-}
+use crate::wire::{Header, ResponseCode, tag};
 
 /// The options of an engine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -288,11 +265,11 @@ impl Engine {
     }
 
     /// Answers the client with a code and nothing more.
-    pub(super) fn answer(&mut self, code: u32) {
+    pub(super) fn answer(&mut self, code: ResponseCode) {
         let header = Header {
             tag: tag::NO_SESSIONS,
             size: Header::SIZE as u32,
-            code,
+            code: code.0,
         };
         self.job.response.clear();
         self.job.response.extend_from_slice(&header.to_bytes());
@@ -301,7 +278,7 @@ impl Engine {
 
     /// Answers the client that its command was cancelled, before it was sent.
     pub(crate) fn answer_cancelled(&mut self) {
-        self.answer(rc::CANCELED);
+        self.answer(ResponseCode::CANCELED);
     }
 
     /// Takes the response to the client's command, of `length` bytes, and rewrites

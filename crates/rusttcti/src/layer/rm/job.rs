@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use super::command::Makes;
-use super::engine::rc;
 use super::objects::ObjectId;
 use super::own::OwnCommand;
 use super::sessions::Residence;
-use crate::wire::CommandCode;
+use crate::wire::{CommandCode, ResponseCode};
 
 /// The purpose of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +50,9 @@ pub(super) enum Entity {
     Foreign(u32),
 }
 
+/// TPM_RC_HANDLE for the first parameter.
+pub(super) const HANDLE_PARAMETER_1: ResponseCode = ResponseCode(0x1cb);
+
 /// The position of a handle in a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Position {
@@ -64,11 +66,11 @@ pub(super) enum Position {
 
 impl Position {
     /// Returns the TPM's code for a handle that is not loaded.
-    pub(super) fn refusal(self) -> u32 {
+    pub(super) fn refusal(self) -> ResponseCode {
         match self {
-            Self::Handle(n) => rc::REFERENCE_H0 + n as u32,
-            Self::Authorization(n, _) => rc::REFERENCE_S0 + n as u32,
-            Self::Flushed => rc::HANDLE_P1,
+            Self::Handle(n) => ResponseCode(ResponseCode::REFERENCE_H0.0 + n as u32),
+            Self::Authorization(n, _) => ResponseCode(ResponseCode::REFERENCE_S0.0 + n as u32),
+            Self::Flushed => HANDLE_PARAMETER_1,
         }
     }
 }
@@ -124,7 +126,7 @@ pub(super) struct Job {
     /// The object that the client's command made.
     pub(super) made: Option<ObjectId>,
     /// The code that the client's command failed with, while it is tried again.
-    pub(super) refused: u32,
+    pub(super) refused: ResponseCode,
     /// How often a handle was found not to be loaded.
     pub(super) reloads: u32,
 }
@@ -159,7 +161,7 @@ impl Job {
             budget: BUDGET,
             retries: 0,
             made: None,
-            refused: 0,
+            refused: ResponseCode::SUCCESS,
             reloads: 0,
         }
     }
@@ -190,7 +192,7 @@ impl Job {
         self.budget = BUDGET;
         self.retries = 0;
         self.made = None;
-        self.refused = 0;
+        self.refused = ResponseCode::SUCCESS;
         self.reloads = 0;
     }
 }

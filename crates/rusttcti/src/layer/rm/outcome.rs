@@ -6,11 +6,11 @@
 
 use super::capability;
 use super::command::Makes;
-use super::engine::{Engine, Entity, Need, Phase, Position, rc};
+use super::engine::{Engine, Entity, Need, Phase, Position};
 use super::objects::Object;
 use super::own;
 use super::sessions::{Residence, Session};
-use crate::wire::{CommandCode, Handle, Header, tag};
+use crate::wire::{CommandCode, Handle, Header, ResponseCode, tag};
 
 /// How often a command may find that something which it needs is not loaded after
 /// all.
@@ -23,8 +23,8 @@ impl Engine {
         let Some(header) = Header::parse(response) else {
             return true;
         };
-        match header.code {
-            0 => {
+        match ResponseCode(header.code) {
+            ResponseCode::SUCCESS => {
                 self.succeeded(response);
                 true
             }
@@ -33,14 +33,16 @@ impl Engine {
     }
 
     /// Returns whether the command is tried again after this code.
-    fn tries_again(&mut self, code: u32) -> bool {
+    fn tries_again(&mut self, code: ResponseCode) -> bool {
         self.job.refused = code;
         let again = match code {
-            rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY => {
+            ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY => {
                 self.finds_no_room(Makes::Object)
             }
-            rc::SESSION_MEMORY | rc::SESSION_HANDLES => self.finds_no_room(Makes::Session),
-            rc::CONTEXT_GAP => self.begin_renewal(),
+            ResponseCode::SESSION_MEMORY | ResponseCode::SESSION_HANDLES => {
+                self.finds_no_room(Makes::Session)
+            }
+            ResponseCode::CONTEXT_GAP => self.begin_renewal(),
             _ => self.finds_unloaded(code),
         };
         if again {
@@ -54,7 +56,7 @@ impl Engine {
             self.is_full(kind);
         }
         let waits = self.mode.share
-            && self.job.refused != rc::SESSION_HANDLES
+            && self.job.refused != ResponseCode::SESSION_HANDLES
             && self.job.waited < super::engine::PATIENCE;
         let again = self.can_evict(kind) || waits;
         if again {
@@ -65,7 +67,7 @@ impl Engine {
 
     /// Handles a refusal that blames a handle or a session which the TPM does not
     /// have any more. Returns whether the object can be loaded again.
-    fn finds_unloaded(&mut self, code: u32) -> bool {
+    fn finds_unloaded(&mut self, code: ResponseCode) -> bool {
         let blamed =
             |need: &&Need| need.position != Position::Flushed && need.position.refusal() == code;
         let Some(need) = self.job.needs.iter().find(blamed).copied() else {

@@ -8,7 +8,7 @@ use super::command::{Command, Makes};
 use super::engine::{Engine, Entity, Need, Position};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
-use crate::wire::{CommandCode, Header, capability};
+use crate::wire::{CommandCode, Header, ResponseCode, capability};
 
 /// The types of handles (TPM_HT) that the engine manages.
 const HMAC_SESSION: u32 = 2;
@@ -247,7 +247,7 @@ impl Engine {
             return false;
         }
         self.flushed(id);
-        self.answer(SUCCESS);
+        self.answer(ResponseCode::SUCCESS);
         true
     }
 
@@ -346,7 +346,6 @@ impl Engine {
     }
 }
 
-const SUCCESS: u32 = 0;
 /// The number of sessions that may be active in common TPMs.
 const MOST_SESSIONS: u32 = 64;
 

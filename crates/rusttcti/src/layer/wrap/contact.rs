@@ -12,9 +12,8 @@ use super::key::{KeySource, Pinned, SaltKey, hex};
 use super::line::Line;
 use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
-use crate::wire::tag;
+use crate::wire::{CommandCode, tag};
 use crate::{Error, ErrorKind};
 
 impl Engine {

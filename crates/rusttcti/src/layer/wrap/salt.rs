@@ -13,9 +13,8 @@ use super::key::{Pinned, SaltKey, hex, name_of, null_template};
 use super::line::Line;
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
-use crate::wire::tag;
+use crate::wire::{CommandCode, tag};
 use crate::{Error, ErrorKind};
 
 /// The null hierarchy.

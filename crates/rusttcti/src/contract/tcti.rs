@@ -201,7 +201,7 @@ pub trait Tcti: Send {
         }
     }
 
-    /// Returns the known facts about the TPM, for the layer `rm`. It is not part of the
+    /// Returns the known facts about the TPM, for the layers `rm` and `wrap`. It is not part of the
     /// contract.
     #[doc(hidden)]
     fn peer(&mut self) -> Option<Peer> {
@@ -244,6 +244,9 @@ pub struct Peer {
     /// Whether the connection goes to the kernel's resource manager, which holds three
     /// objects and three sessions.
     pub is_kernel_manager: bool,
+    /// Whether a layer below answers GetCapability with the program's own view of
+    /// handles (`rm`).
+    pub has_view: bool,
 }
 
 /// Refuses a locality that no TPM has.

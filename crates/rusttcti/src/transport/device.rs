@@ -253,6 +253,7 @@ impl Tcti for Device {
             identity: None,
             is_exclusive: true,
             is_kernel_manager: name.is_some_and(|name| name.starts_with("tpmrm")),
+            has_view: false,
         })
     }
 

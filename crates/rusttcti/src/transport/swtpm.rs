@@ -306,6 +306,7 @@ impl Tcti for Swtpm {
             identity: Some(self.data.to_string()),
             is_exclusive: self.shared.is_some(),
             is_kernel_manager: false,
+            has_view: false,
         })
     }
 

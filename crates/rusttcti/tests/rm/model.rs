@@ -150,6 +150,7 @@ fn world(setting: Setting) -> World {
         identity: setting.together.then(|| format!("model {world}")),
         is_exclusive: true,
         is_kernel_manager: false,
+        has_view: false,
     };
     let client = |_| {
         let mut below = tpm.clone().with_peer(peer.clone());

@@ -5,6 +5,7 @@ mod attacks;
 mod below;
 mod commands;
 mod keys;
+mod lists;
 mod plain;
 mod program;
 mod reference;

@@ -29,8 +29,9 @@ fn too_many_open_files(subject: &Subject) -> Verdict {
     let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
     // SAFETY: the struct that the call fills in; then a lower soft limit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    let used = proc::fds().last().map_or(3, |last| last + 1);
     let full = libc::rlimit {
-        rlim_cur: proc::fds().last().map_or(3, |last| *last as u64 + 1),
+        rlim_cur: used.try_into().expect("a small number"),
         ..limit
     };
     // SAFETY: as above.

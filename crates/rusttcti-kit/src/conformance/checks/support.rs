@@ -153,7 +153,8 @@ pub(super) fn handles(opened: &Opened) -> Result<Vec<libc::pollfd>, NotPassed> {
 /// Waits until one of the descriptors has an event; returns false at the timeout.
 pub(super) fn wait(handles: &mut [libc::pollfd], timeout: Duration) -> bool {
     let milliseconds = timeout.as_millis().try_into().expect("a short time");
+    let count = handles.len().try_into().expect("a few");
     // SAFETY: an array of this length.
-    let ready = unsafe { libc::poll(handles.as_mut_ptr(), handles.len() as u64, milliseconds) };
+    let ready = unsafe { libc::poll(handles.as_mut_ptr(), count, milliseconds) };
     ready > 0
 }

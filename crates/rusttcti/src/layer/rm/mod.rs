@@ -359,9 +359,14 @@ impl Tcti for Rm {
     }
 
     fn peer(&mut self) -> Option<Peer> {
-        self.manager
+        let below = self
+            .manager
             .with_below(self.space, |below| Ok(below.peer()))
-            .ok()?
+            .ok()?;
+        Some(Peer {
+            has_view: true,
+            ..below.unwrap_or_default()
+        })
     }
 
     /// Flushes all that this client loaded, except sessions that it saved and

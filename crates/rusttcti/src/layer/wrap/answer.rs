@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::build::Sent;
-use super::bytes::{Put, first_sized};
+use super::bytes::first_sized;
 use super::command::{Command, Response, ResponseAuth, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, fits, forged, malformed};
@@ -15,9 +15,6 @@ use super::slot::Slot;
 use crate::Error;
 use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
-
-/// The most sessions that are hidden from the program.
-pub(super) const HIDDEN: u32 = 3;
 
 impl Engine {
     /// Checks the response to a protected command, and writes it as the program
@@ -291,54 +288,4 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
         });
     }
     Ok(answers)
-}
-
-/// Returns the first handle and the count of a GetCapability that lists loaded
-/// sessions.
-pub(super) fn asks_for_sessions(command: &Command) -> Option<(u32, u32)> {
-    const TPM_CAP_HANDLES: u32 = 1;
-    let mut reader = Cursor::new(&command.parameters, 0);
-    let (capability, property, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    let asks = capability == TPM_CAP_HANDLES && property >> 24 == 0x02 && reader.is_at_end();
-    asks.then_some((property, count))
-}
-
-/// Removes the layer's own sessions from a list of loaded sessions, and adds the
-/// program's sessions that are moved aside during this command.
-pub(super) fn without(
-    parameters: &[u8],
-    ours: &[u32],
-    aside: &[u32],
-    (first, count): (u32, u32),
-) -> Option<Secret> {
-    let mut reader = Cursor::new(parameters, 0);
-    let more = reader.u8()?;
-    let capability = reader.u32()?;
-    let listed = reader.u32()?;
-    let mut handles = Vec::new();
-    for _ in 0..listed {
-        handles.push(reader.u32()?);
-    }
-    handles.retain(|handle| !ours.contains(handle));
-    // A TPM orders them by their numbers, not by their types.
-    let number = |handle: &u32| handle & 0xff_ffff;
-    let listed_up_to = handles.last().map(number);
-    for handle in aside {
-        let within = more == 0 || listed_up_to.is_some_and(|last| number(handle) <= last);
-        if number(handle) >= number(&first) && within {
-            handles.push(*handle);
-        }
-    }
-    handles.sort_by_key(number);
-    let most = usize::try_from(count).unwrap_or(usize::MAX);
-    let cut = handles.len() > most;
-    handles.truncate(most);
-    let mut shown = Secret::new(Vec::with_capacity(parameters.len()));
-    shown.push(u8::from(more != 0 || cut));
-    shown.put_u32(capability);
-    shown.put_u32(handles.len() as u32);
-    for handle in handles {
-        shown.put_u32(handle);
-    }
-    reader.is_at_end().then_some(shown)
 }

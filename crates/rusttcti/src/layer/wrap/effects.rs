@@ -4,11 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::answer;
 use super::bytes::Put;
 use super::command::{self, Command};
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
+use super::lists;
 use super::names::HandleType;
 use super::program_sessions::{Kind, ProgramSession};
 use super::session::attribute;
@@ -223,10 +223,16 @@ impl Engine {
         }
     }
 
-    /// Removes the properties that [`saved`](Self::saved) appended to a session's
-    /// context. Returns the command for the TPM, and these properties.
+    /// Prepares a command for the TPM: removes the properties that
+    /// [`saved`](Self::saved) appended to a session's context, and asks for a list of
+    /// sessions that is long enough when the layer's own are hidden. Returns the
+    /// command, and these properties.
     pub(super) fn unwrapped(&self, command: &Command) -> (Secret, Option<ProgramSession>) {
         let as_it_is = || (command.bytes.clone(), None);
+        if let Some(parameters) = lists::longer(command) {
+            let longer = command::plain(CommandCode::GET_CAPABILITY, &parameters);
+            return (longer, None);
+        }
         if command.code != CommandCode::CONTEXT_LOAD {
             return as_it_is();
         }
@@ -247,19 +253,6 @@ impl Engine {
                 )
             }
             _ => as_it_is(),
-        }
-    }
-
-    /// Removes the layer's sessions from a list that the program asked for.
-    fn hide_sessions(&self, command: &Command, parameters: &mut Secret) {
-        let Some(page) = answer::asks_for_sessions(command) else {
-            return;
-        };
-        let ours = self.ours.iter().map(|session| session.handle);
-        let ours: Vec<u32> = ours.chain(self.stale.iter().copied()).collect();
-        let aside: Vec<u32> = self.aside.iter().map(|(handle, _)| *handle).collect();
-        if let Some(shown) = answer::without(parameters, &ours, &aside, page) {
-            *parameters = shown;
         }
     }
 }

@@ -25,6 +25,7 @@ fn engine(strict: bool) -> Box<Engine> {
         system_name: None,
         strict,
         skip: vec![CommandCode::HMAC_START],
+        has_view_below: false,
     }));
     // Sessions that exist already, so that more runs than the first contact.
     for handle in [0x0200_0000, 0x0200_0001] {

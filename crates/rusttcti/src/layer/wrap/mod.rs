@@ -44,6 +44,7 @@ pub mod fuzzing;
 mod fuzzing;
 mod key;
 mod line;
+mod lists;
 mod names;
 mod options;
 mod program_sessions;
@@ -193,6 +194,7 @@ impl<T: Tcti> Wrap<T> {
         if matches!(settings.source, KeySource::Null) {
             settings.system_name = system_name(&mut inner);
         }
+        settings.has_view_below = inner.peer().is_some_and(|peer| peer.has_view);
         let cancels = inner.canceller().is_some();
         Self {
             inner,

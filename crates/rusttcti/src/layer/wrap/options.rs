@@ -26,6 +26,8 @@ pub(super) struct Settings {
     pub(super) strict: bool,
     /// The commands that pass unchanged.
     pub(super) skip: Vec<CommandCode>,
+    /// Whether a layer below answers with the program's view of handles.
+    pub(super) has_view_below: bool,
 }
 
 /// The options as they were written.
@@ -134,6 +136,7 @@ impl Written {
             system_name: None,
             strict: self.strict,
             skip: self.skip.clone(),
+            has_view_below: false,
         })
     }
 }

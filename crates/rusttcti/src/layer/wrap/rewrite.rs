@@ -3,11 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::answer;
-use super::bytes::Put;
 use super::command::Command;
 use super::crypto::Secret;
 use super::engine::{Engine, Flow};
+use super::lists;
 use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 
@@ -79,11 +78,7 @@ impl Engine {
                 }
             }
             CommandCode::GET_CAPABILITY => {
-                if let Some((property, count)) = answer::asks_for_sessions(command) {
-                    let mut parameters = Secret::new(Vec::with_capacity(12));
-                    for word in [1, property, count.saturating_add(answer::HIDDEN)] {
-                        parameters.put_u32(word);
-                    }
+                if let Some(parameters) = lists::longer(command) {
                     rewritten.parameters = parameters;
                 }
             }

@@ -378,6 +378,7 @@ impl Tcti for Libtpms {
                 .map(|tpm| format!("libtpms {:p}", Arc::as_ptr(tpm))),
             is_exclusive: true,
             is_kernel_manager: false,
+            has_view: false,
         })
     }
 

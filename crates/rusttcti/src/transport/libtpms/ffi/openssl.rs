@@ -7,10 +7,11 @@
 //! with a library context (`OSSL_LIB_CTX`, OpenSSL 3) of our own as its thread's
 //! default: plain, whatever the program or its openssl.cnf says.
 //!
-//! OpenSSL keeps state for each thread and context until the thread ends, so a
-//! context can be freed only by a thread that alone has used it. Where several
-//! threads have, the context stays for the TPMs to come, and this library stays
-//! loaded until the process ends, because it knows the context.
+//! To make a context takes as long as all else that opens a TPM, so it stays for the
+//! TPMs to come. OpenSSL keeps state for each thread and context until the thread
+//! ends, so a context can be freed only by a thread that alone has used it: it is
+//! freed when that thread unloads this library. Where several threads have used it,
+//! this library stays loaded until the process ends, because it knows the context.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
@@ -44,7 +45,7 @@ struct LibraryContext {
     maker: usize,
     /// Whether OpenSSL may keep state in it for another thread.
     is_shared: AtomicBool,
-    _library: Library,
+    library: Library,
 }
 
 // SAFETY: an OSSL_LIB_CTX is made to be used by several threads at once.
@@ -71,10 +72,6 @@ static ENDER: AtomicUsize = AtomicUsize::new(0);
 
 /// How long the end is held off for threads in a call.
 const LONGEST_END: Duration = Duration::from_secs(1);
-
-fn is_ending() -> bool {
-    ENDER.load(Ordering::SeqCst) != 0
-}
 
 pub(super) fn is_another_thread_ending() -> bool {
     let ender = ENDER.load(Ordering::SeqCst);
@@ -130,8 +127,7 @@ fn this_thread() -> usize {
     THREAD.with(|thread| ptr::from_ref(thread).addr())
 }
 
-/// A use of the library context. The last one to be dropped frees it, where that
-/// can be done.
+/// A use of the library context.
 #[derive(Debug)]
 pub(crate) struct ContextGuard {
     context: Arc<LibraryContext>,
@@ -262,7 +258,7 @@ impl ContextGuard {
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        let stays = with_current_context(|shared| {
+        let cannot_be_freed = with_current_context(|shared| {
             if !shared.is_in_use(&self.context) {
                 return false;
             }
@@ -273,19 +269,9 @@ impl Drop for ContextGuard {
                 return false;
             }
             shared.callers = Vec::new();
-            let context = &self.context;
-            if context.maker != this_thread() || context.is_shared.load(Ordering::Relaxed) {
-                return true;
-            }
-            if !is_ending() {
-                shared.context = None;
-                // SAFETY: this was the last use (counted under the lock held
-                // here), and no other thread has state in it.
-                unsafe { (context.free)(context.context) };
-            }
-            false
+            !self.context.is_this_thread_s()
         });
-        if stays {
+        if cannot_be_freed {
             keep_loaded();
         }
     }
@@ -300,7 +286,11 @@ fn end() {
         ENDER.store(this_thread(), Ordering::SeqCst);
         Some(shared.callers.clone())
     };
-    let callers = retry_until(deadline, || without_fork(announce)).unwrap_or_default();
+    let announced = retry_until(deadline, || without_fork(announce));
+    if announced.as_ref().is_some_and(Vec::is_empty) {
+        with_current_context(free_context);
+    }
+    let callers = announced.unwrap_or_default();
     // A signal handler that exits may have interrupted a call of its own thread.
     let is_out = |thread| thread == 0 || thread == this_thread();
     for caller in callers {
@@ -311,7 +301,25 @@ fn end() {
     thread_end::wait_for_the_ended(deadline);
 }
 
+/// Frees the context that no TPM uses, if this thread may.
+fn free_context(shared: &mut CurrentContext) {
+    if let Some(context) = shared.context.take_if(|context| context.is_this_thread_s()) {
+        // SAFETY: nothing uses it (`callers` was empty, and `ENDER` is set since),
+        // and no other thread has state in it.
+        unsafe { (context.free)(context.context) };
+        // libcrypto stays loaded in any case, and the loader is unloading this library.
+        if let Some(context) = Arc::into_inner(context) {
+            std::mem::forget(context.library);
+        }
+    }
+}
+
 impl LibraryContext {
+    /// Whether this thread alone has used it.
+    fn is_this_thread_s(&self) -> bool {
+        self.maker == this_thread() && !self.is_shared.load(Ordering::Relaxed)
+    }
+
     fn new() -> Option<Self> {
         // SAFETY: finds a library that libtpms loaded; the functions have these
         // signatures (OSSL_LIB_CTX(3), OPENSSL_thread_stop_ex(3)).
@@ -337,7 +345,7 @@ impl LibraryContext {
                 free,
                 maker: this_thread(),
                 is_shared: AtomicBool::new(false),
-                _library: library,
+                library,
             })
         }
     }

@@ -31,10 +31,20 @@ fn numbers(line: &str) -> impl Iterator<Item = (usize, u32)> {
     })
 }
 
+/// The last bytes of headers that are written as byte strings.
+fn byte_strings(line: &str) -> impl Iterator<Item = u32> {
+    let ends = line.split(r"\0\0\x01\x").skip(1);
+    ends.filter_map(|rest| u32::from_str_radix(rest.get(..2)?, 16).ok())
+}
+
 /// Finds a command's code in a line: as a number, or as the last two bytes of a
 /// header.
 fn code_in(line: &str) -> Option<CommandCode> {
     let is_known = |code: &CommandCode| !code.is_vendor() && Command::of(*code).is_some();
+    let mut strings = byte_strings(line).map(|byte| CommandCode(0x100 | byte));
+    if let Some(code) = strings.find(is_known) {
+        return Some(code);
+    }
     numbers(line).find_map(|(at, number)| {
         let (before, behind) = line.split_at(at);
         // What a user types, in a text.
@@ -86,6 +96,7 @@ fn a_code_is_found_as_a_number_and_in_a_header_and_not_in_a_text() {
         "CommandCode(0x0000_017B)",
         "[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16]",
         "[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16]",
+        r#"b"\x80\x01\0\0\0\x0c\0\0\x01\x7b\0\x10""#,
     ] {
         assert_eq!(code_in(line), Some(CommandCode::GET_RANDOM), "{line}");
     }

@@ -127,6 +127,7 @@ impl Tcti for Liar {
             identity,
             is_exclusive: true,
             is_kernel_manager: false,
+            has_view: false,
         })
     }
 }

@@ -59,7 +59,7 @@ impl Command {
         }
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         // To a pipe that nobody reads it would be a SIGPIPE.
         if self.is_left() {
             return;
@@ -126,18 +126,18 @@ fn step(client: &mut Client<Box<dyn Tcti>>, command: &mut Command, input: &mut I
         }
         12 => receive(client, command, 4096, -2),
         13 => client.size(),
-        14..17 => command.say(input.string()),
+        14..17 => command.send(input.string()),
         17..20 => {
             let size = usize::from(input.byte());
-            command.say(&response(size as u32, size));
+            command.send(&response(size as u32, size));
         }
         20 => {
             let size = input.number::<2>() as usize % 4200;
-            command.say(&response(size as u32, size));
+            command.send(&response(size as u32, size));
         }
         21 => {
             let claimed = input.number::<4>() as u32;
-            command.say(&response(claimed, input.byte().into()));
+            command.send(&response(claimed, input.byte().into()));
         }
         22 | 23 => command.stdout = None,
         24 => command.stdin = None,
@@ -194,7 +194,7 @@ fn recover(client: &mut Client<Box<dyn Tcti>>, command: &mut Command) {
         if !client.send(2) {
             continue;
         }
-        next.say(&response(12, 12));
+        next.send(&response(12, 12));
         if let Some(response) = client.receive(4096, 0) {
             assert_eq!(response.len(), 12);
             *command = next;

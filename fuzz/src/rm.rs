@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusttcti::layer::rm::Rm;
-use rusttcti::wire::{CommandView, Header};
+use rusttcti::wire::{Command, CommandCode, CommandView, Header};
 use rusttcti::{Error, ErrorKind, Peer, Result, Tcti};
 use rusttcti_kit::model_tpm::{ModelTpm, Sizes};
 
@@ -127,6 +127,7 @@ impl Tcti for Liar {
             identity,
             is_exclusive: true,
             is_kernel_manager: false,
+            has_view: false,
         })
     }
 }
@@ -138,9 +139,23 @@ struct Client {
     contexts: Vec<Vec<u8>>,
 }
 
-const CODES: [u32; 16] = [
-    0x131, 0x173, 0x186, 0x15c, 0x13e, 0x176, 0x16e, 0x189, 0x162, 0x161, 0x165, 0x126, 0x121,
-    0x17a, 0x144, 0x17b,
+const CODES: [CommandCode; 16] = [
+    CommandCode::CREATE_PRIMARY,
+    CommandCode::READ_PUBLIC,
+    CommandCode::HASH_SEQUENCE_START,
+    CommandCode::SEQUENCE_UPDATE,
+    CommandCode::SEQUENCE_COMPLETE,
+    CommandCode::START_AUTH_SESSION,
+    CommandCode::POLICY_CP_HASH,
+    CommandCode::POLICY_GET_DIGEST,
+    CommandCode::CONTEXT_SAVE,
+    CommandCode::CONTEXT_LOAD,
+    CommandCode::FLUSH_CONTEXT,
+    CommandCode::CLEAR,
+    CommandCode::HIERARCHY_CONTROL,
+    CommandCode::GET_CAPABILITY,
+    CommandCode::STARTUP,
+    CommandCode::GET_RANDOM,
 ];
 
 pub(crate) fn run(input: &[u8]) {
@@ -206,13 +221,14 @@ fn step(decisions: &Decisions, client: &mut Client) {
 /// Keeps what the client got.
 fn keep(client: &mut Client, command: &[u8], response: &[u8]) {
     let body = response.get(10..).unwrap_or_default();
-    match command.get(8..10) {
-        Some([1, 0x31 | 0x86 | 0x76 | 0x61]) => {
+    let code = Header::parse(command).map(|header| CommandCode(header.code));
+    match code {
+        Some(CommandCode::CONTEXT_SAVE) => client.contexts.push(body.to_vec()),
+        Some(code) if Command::of(code).is_some_and(|info| info.response_handle.is_some()) => {
             if let Some(handle) = body.first_chunk() {
                 client.handles.push(u32::from_be_bytes(*handle));
             }
         }
-        Some([1, 0x62]) => client.contexts.push(body.to_vec()),
         _ => {}
     }
 }
@@ -227,27 +243,29 @@ fn command(input: &mut Input<'_>, client: &Client) -> Vec<u8> {
     let mut body = Vec::new();
     let mut tag = 0x8001u16;
     match code {
-        0x131 => {
+        CommandCode::CREATE_PRIMARY => {
             body.extend_from_slice(&[0x40, 0, 0, 1 + 6 * (input.byte() & 1)]);
             tag = 0x8002;
         }
-        0x173 | 0x16e | 0x189 | 0x162 | 0x165 => {
-            body.extend_from_slice(&handle(input).to_be_bytes())
-        }
-        0x15c | 0x13e => {
+        CommandCode::READ_PUBLIC
+        | CommandCode::POLICY_CP_HASH
+        | CommandCode::POLICY_GET_DIGEST
+        | CommandCode::CONTEXT_SAVE
+        | CommandCode::FLUSH_CONTEXT => body.extend_from_slice(&handle(input).to_be_bytes()),
+        CommandCode::SEQUENCE_UPDATE | CommandCode::SEQUENCE_COMPLETE => {
             body.extend_from_slice(&handle(input).to_be_bytes());
             tag = 0x8002;
         }
-        0x126 | 0x121 => {
+        CommandCode::CLEAR | CommandCode::HIERARCHY_CONTROL => {
             body.extend_from_slice(&[0x40, 0, 0, 0x0c]);
             tag = 0x8002;
         }
-        0x176 => body.extend_from_slice(&[0x40, 0, 0, 7, 0x40, 0, 0, 7]),
-        0x161 if !client.contexts.is_empty() => {
+        CommandCode::START_AUTH_SESSION => body.extend_from_slice(&[0x40, 0, 0, 7, 0x40, 0, 0, 7]),
+        CommandCode::CONTEXT_LOAD if !client.contexts.is_empty() => {
             let at = usize::from(input.byte()) % client.contexts.len();
             body.extend_from_slice(&client.contexts[at]);
         }
-        0x17a => {
+        CommandCode::GET_CAPABILITY => {
             let first = [0x8000_0000u32, 0x0200_0000, 0x0300_0000][usize::from(input.byte()) % 3];
             for word in [
                 1 + 5 * u32::from(input.byte() & 1),
@@ -272,7 +290,7 @@ fn command(input: &mut Input<'_>, client: &Client) -> Vec<u8> {
     let header = Header {
         tag,
         size: (10 + body.len()) as u32,
-        code,
+        code: code.0,
     };
     [&header.to_bytes()[..], &body].concat()
 }

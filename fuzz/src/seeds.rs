@@ -242,7 +242,7 @@ fn state() -> Vec<Vec<u8>> {
 }
 
 fn pcap() -> Vec<Vec<u8>> {
-    let get_random = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 2];
+    let get_random = rusttcti_kit::commands::get_random(2);
     let response = [0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0];
     let exchange = [&[0, 12][..], &get_random, &[10], &response].concat();
     vec![

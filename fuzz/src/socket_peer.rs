@@ -141,20 +141,20 @@ fn step(
         }
         10 => receive(protocol, client, wire, 4096, -2),
         11 => client.size(),
-        12..15 => wire.say(input.string()),
+        12..15 => wire.send(input.string()),
         15..18 => {
             let size = usize::from(input.byte());
             let claimed = size as u32;
-            wire.say(&frame(protocol, claimed, claimed, &vec![0x5b; size]));
+            wire.send(&frame(protocol, claimed, claimed, &vec![0x5b; size]));
         }
         18 => {
             // Sizes that lie, each of them.
             let (outer, inner) = (input.number::<4>() as u32, input.number::<4>() as u32);
-            wire.say(&frame(protocol, outer, inner, input.string()));
+            wire.send(&frame(protocol, outer, inner, input.string()));
         }
         19 => {
             let size = input.number::<2>() as usize % 4200;
-            wire.say(&frame(
+            wire.send(&frame(
                 protocol,
                 size as u32,
                 size as u32,
@@ -244,7 +244,7 @@ fn recover(
         }
         tries += 1;
         wire.accept();
-        wire.say(&frame(protocol, 12, 12, &[0; 12]));
+        wire.send(&frame(protocol, 12, 12, &[0; 12]));
         if let Some(response) = client.receive(4096, 1000) {
             assert_eq!(response.len(), 12);
             return;

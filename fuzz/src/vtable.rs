@@ -8,7 +8,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use rusttcti::__private::init_own;
 use rusttcti::transport::null::Null;
 use rusttcti_kit::commands::get_random;
-use rusttcti_kit::model::{Behaviour, Call, Command, NO_HANDLES, Which, check};
+use rusttcti_kit::model::{Behaviour, Call, Command, Function, NO_HANDLES, check};
 use rusttcti_kit::vtable::{Vtable, rc};
 use tss_esapi_sys::size_t;
 
@@ -89,15 +89,15 @@ fn call(input: &mut Input<'_>) -> Call {
     }
 }
 
-fn which(input: &mut Input<'_>) -> Which {
+fn which(input: &mut Input<'_>) -> Function {
     match input.byte() % 7 {
-        0 => Which::Transmit,
-        1 => Which::Receive,
-        2 => Which::Cancel,
-        3 => Which::SetLocality,
-        4 => Which::PollHandles,
-        5 => Which::MakeSticky,
-        _ => Which::Finalize,
+        0 => Function::Transmit,
+        1 => Function::Receive,
+        2 => Function::Cancel,
+        3 => Function::SetLocality,
+        4 => Function::PollHandles,
+        5 => Function::MakeSticky,
+        _ => Function::Finalize,
     }
 }
 

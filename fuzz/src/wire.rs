@@ -105,7 +105,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    pub(crate) fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         if self.ended {
             return;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Public types go where Rust programs take types: between threads, and into
-//! `{:?}`, whatever transport they hold.
+//! Public types may move between threads and be printed by `{:?}`, for every
+//! transport in them.
 
 use std::fmt::Debug;
 use std::time::Duration;

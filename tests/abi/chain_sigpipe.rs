@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A C module in a chain may write to a pipe that nobody reads
-//! (tests/c/pipe_module.c does, in every call): the program that uses the chain
-//! lives on, and its signals are as they were.
+//! A C module in a chain may write to a pipe without a reader
+//! (tests/c/pipe_module.c does so in every call). The program that uses the chain
+//! goes on, and its signals do not change.
 
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
@@ -16,20 +16,20 @@ use rusttcti_kit::again;
 use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::stage::output;
 
-/// Where the scenes find the module.
+/// The variable by which the scenes find the module.
 const MODULE: &str = "RUSTTCTI_TEST_PIPE_MODULE";
 
 fn module() -> String {
     std::env::var(MODULE).expect("a test has made it")
 }
 
-/// SIGPIPE as a C program has it; Rust's own start had it ignored.
+/// Sets SIGPIPE as in a C program; Rust's startup ignores it.
 fn as_in_c() {
     // SAFETY: a disposition that every program may have.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// True where this thread blocks SIGPIPE, or one waits for it.
+/// Returns whether this thread blocks SIGPIPE, or has one pending.
 fn has_sigpipe() -> bool {
     let (mut mask, mut pending) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: NULL changes nothing; each set is filled in before it is read.
@@ -46,7 +46,7 @@ fn has_sigpipe() -> bool {
     }
 }
 
-/// Every call that reaches the module.
+/// Makes every call that reaches the module.
 fn use_and_close(mut tcti: impl Tcti) {
     let gone = |error: rusttcti::Error| {
         assert_eq!(error.kind(), ErrorKind::IoError, "{}", error.report());

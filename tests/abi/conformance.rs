@@ -11,7 +11,7 @@ fn ours(chain: &str) -> Subject {
     Subject::module(&format!("{}:{chain}", module::file().display())).expect("our module")
 }
 
-/// Nothing fails, and what does not apply says why.
+/// Asserts that nothing fails, and that checks which do not apply have a reason.
 fn assert_conforms(report: &Report) {
     assert!(report.passed(), "{report}");
     for row in &report.rows {

@@ -169,7 +169,7 @@ fn a_context_tells_the_error_that_a_call_from_c_failed_with_and_its_cause() {
         "{error:#?}"
     );
 
-    // It is the last failure, whatever succeeds after it.
+    // It stays the last failure, even if later calls succeed.
     assert_eq!(c.transmit(&get_random(16)), rc::SUCCESS);
     let still = context.last_error().expect("kept");
     assert_eq!(still.report(), "cannot send: unplugged");

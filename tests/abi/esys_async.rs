@@ -19,7 +19,7 @@ const ESYS_TR_NONE: u32 = 0xfff;
 /// The TRY_AGAIN of whichever layer.
 const TRY_AGAIN: u32 = 9;
 
-/// What ESYS offers to poll.
+/// Returns the descriptors that ESYS offers to poll.
 fn poll_handles(esys: *mut ESYS_CONTEXT) -> Vec<TSS2_TCTI_POLL_HANDLE> {
     let mut handles = ptr::null_mut();
     let mut count = 0;

@@ -17,7 +17,7 @@ use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::tpm::*;
 use rusttcti_kit::vtable::rc;
 
-/// What a scene is about.
+/// The variable that tells a scene its subject.
 const ABOUT: &str = "RUSTTCTI_TEST_ABOUT";
 const NOBODY: u32 = 65534;
 
@@ -112,8 +112,8 @@ fn scene_daemon() {
     unsafe { libc::_exit(0) };
 }
 
-/// daemon(3) forks, and the parent exits: the state file is free, and what was
-/// answered is there.
+/// daemon(3) forks, and the parent exits. The state file is then free, and has all
+/// that was answered.
 #[test]
 fn a_program_that_becomes_a_daemon_opens_its_state_file_again() {
     let folder = tempfile::tempdir().expect("a folder");

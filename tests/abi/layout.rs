@@ -27,7 +27,7 @@ macro_rules! claim {
     }};
 }
 
-/// What the C compiler says to `claims`; nothing if it agrees.
+/// Returns the C compiler's messages about `claims`; empty if they hold.
 fn objections(claims: &str) -> String {
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     let mut cc = Command::new(&compiler)

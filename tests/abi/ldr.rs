@@ -4,7 +4,7 @@
 use rusttcti::{Error, ErrorKind, Tcti, TctiLdr};
 use rusttcti_kit::commands::get_random;
 
-/// Our module, loaded as any C module is: a copy of the library of its own.
+/// Our module, loaded as any C module is. It is a second copy of the library.
 fn ours(conf: &str) -> rusttcti::Result<TctiLdr> {
     let file = rusttcti_kit::module::file();
     TctiLdr::new(file.to_str().expect("UTF-8"), Some(conf))

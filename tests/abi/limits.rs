@@ -14,7 +14,7 @@ use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::tpm::*;
 use rusttcti_kit::vtable::rc;
 
-/// What a scene is about.
+/// The variable that tells a scene its subject.
 const CHAIN: &str = "RUSTTCTI_TEST_CHAIN";
 
 fn play(scene: &str, chain: &str) {
@@ -137,7 +137,7 @@ fn scene_no_threads() {
     assert!(text.contains("cannot run \""), "{text}");
 }
 
-/// Where no thread can be started, long commands keep their caller waiting.
+/// If no thread can be started, the caller of a long command waits.
 #[test]
 fn without_threads_the_embedded_tpm_answers_long_commands_too() {
     play("scene_no_threads", "libtpms");
@@ -171,8 +171,8 @@ fn scene_little_memory() {
     assert!(module.open(&chain).works());
 }
 
-/// Opening and a command, with a little more memory each time. (Not of libtpms,
-/// which itself crashes where it is short of memory when a TPM is made.)
+/// Opens and runs a command, with a little more memory each time. libtpms is left
+/// out: it crashes if memory is short while a TPM is made.
 #[test]
 fn without_memory_opening_fails_and_ends_no_program() {
     let swtpm = Swtpm::tcp();

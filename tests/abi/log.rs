@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is said where, with TSS2_LOG and TSS2_LOGFILE as tpm2-tss has them.
+//! The log's levels and destinations, by TSS2_LOG and TSS2_LOGFILE as tpm2-tss has
+//! them.
 //!
 //! Each test runs a scene (an ignored test) in a process of its own, because
 //! the environment is read once.

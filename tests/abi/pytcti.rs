@@ -142,7 +142,7 @@ fn poll_handles_are_cached_between_their_count_and_their_copy() {
     let copy: Vec<i32> = copied(9);
     assert_eq!(copy, [0, 1, 2, 3], "they are given once");
 
-    // What happens in between makes them others.
+    // Events in between make them differ.
     assert_eq!(c.poll_handles(0).1, 5);
     assert_eq!(c.transmit(&get_random(2)), rc::SUCCESS);
     let copy: Vec<i32> = copied(9);

@@ -201,7 +201,7 @@ fn scene_two_logs() {
     stranger.open("nowhere").err().expect("none");
     ours.open("swtpm:colour=red").err().expect("none");
     let null = ours.open("null").expect("it opens");
-    // What is not implemented is told at the level debug.
+    // NOT_IMPLEMENTED is logged at the level debug.
     assert_eq!(null.c.transmit(&get_random(16)), rc::NOT_IMPLEMENTED);
     null.close();
     let peer = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the bridge checks before a transport is asked, and what it does with
-//! the caller's memory.
+//! The bridge's checks before it calls a transport, and its use of the caller's
+//! memory.
 
 use std::ptr;
 use std::time::Duration;

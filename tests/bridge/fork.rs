@@ -29,7 +29,7 @@ impl Witness {
         }
     }
 
-    /// All that was written, once nobody can write any more.
+    /// Returns all that was written, once every writer has closed.
     fn read(self) -> String {
         drop(self.write);
         let mut text = String::new();
@@ -90,7 +90,8 @@ fn in_child(child: impl FnOnce() -> i32) -> i32 {
     }
 }
 
-/// The number of the first call that does not say BAD_CONTEXT; 0 if all do.
+/// Returns the number of the first call that does not return BAD_CONTEXT; 0 if all
+/// do.
 fn calls_that_are_not_refused(c: Vtable) -> i32 {
     let calls = [
         c.transmit(&get_random(16)),

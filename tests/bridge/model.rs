@@ -2,7 +2,7 @@
 //! Any sequence of calls, against a model of the bridge's table.
 
 use proptest::prelude::*;
-use rusttcti_kit::model::{Behaviour, Call, Command, NO_HANDLES, Which, check};
+use rusttcti_kit::model::{Behaviour, Call, Command, Function, NO_HANDLES, check};
 use rusttcti_kit::vtable::rc;
 
 fn call() -> impl Strategy<Value = Call> {
@@ -22,13 +22,13 @@ fn call() -> impl Strategy<Value = Call> {
     let places = prop::option::of(0..6usize);
     let which = || {
         prop::sample::select(vec![
-            Which::Transmit,
-            Which::Receive,
-            Which::Cancel,
-            Which::SetLocality,
-            Which::PollHandles,
-            Which::MakeSticky,
-            Which::Finalize,
+            Function::Transmit,
+            Function::Receive,
+            Function::Cancel,
+            Function::SetLocality,
+            Function::PollHandles,
+            Function::MakeSticky,
+            Function::Finalize,
         ])
     };
     prop_oneof![

@@ -24,7 +24,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// False where the time ran out.
+    /// Returns false if the time ran out.
     fn pass(&self, timeout: Option<Duration>) -> bool {
         let limit = timeout.unwrap_or(Duration::from_secs(60));
         let open = self.open.lock().unwrap();
@@ -43,7 +43,8 @@ impl Cancel for Gate {
     }
 }
 
-/// A context whose receive says that it waits, then waits at the gate.
+/// Returns a context whose receive reports that it waits, and then waits at the
+/// gate.
 fn gated(cancellable: bool) -> (Context<Scripted>, Arc<Gate>, Receiver<()>) {
     let gate = Arc::new(Gate::default());
     let (waiting, is_waiting) = channel();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module leaves nothing behind in a process, whatever it was used for.
+//! The module leaves nothing behind in a process after any kind of use.
 //!
 //! Each test looks at the whole process, so that each takes its turn.
 

@@ -10,9 +10,10 @@
 
 #include <tss2/tss2_tctildr.h>
 
+#include "command.h"
 #include "module.h"
 
-static const uint8_t get_random[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16};
+static const uint8_t get_random[] = {HEADER(TPM2_ST_NO_SESSIONS, 12, TPM2_CC_GetRandom), 0, 16};
 
 #define V1(context) ((TSS2_TCTI_CONTEXT_COMMON_V1 *)(context))
 #define V2(context) ((TSS2_TCTI_CONTEXT_COMMON_V2 *)(context))

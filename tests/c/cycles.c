@@ -7,6 +7,7 @@
 
 #include <tss2/tss2_tctildr.h>
 
+#include "command.h"
 #include "module.h"
 
 struct footprint {
@@ -49,7 +50,7 @@ static struct footprint footprint(void)
 
 static void use(TSS2_TCTI_CONTEXT *context)
 {
-    static const unsigned char get_random[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16};
+    static const unsigned char get_random[] = {HEADER(TPM2_ST_NO_SESSIONS, 12, TPM2_CC_GetRandom), 0, 16};
     unsigned char response[4096];
     size_t size = sizeof(response);
     /* What it answers is another test's: here it only has to be used. */

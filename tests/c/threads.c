@@ -7,13 +7,14 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "command.h"
 #include "module.h"
 
 #define THREADS 8
 
-static const uint8_t get_random[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 10};
+static const uint8_t get_random[] = {HEADER(TPM2_ST_NO_SESSIONS, 12, TPM2_CC_GetRandom), 0, 10};
 /* Takes a TPM long, as its kind goes: the embedded one runs it on a thread. */
-static const uint8_t self_test[] = {0x80, 0x01, 0, 0, 0, 11, 0, 0, 0x01, 0x43, 0};
+static const uint8_t self_test[] = {HEADER(TPM2_ST_NO_SESSIONS, 11, TPM2_CC_SelfTest), 0};
 
 static struct module module;
 static long rounds;

@@ -9,10 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "module.h"
 
 static const unsigned char extend[65] = {
-    0x80, 0x02, 0, 0, 0, 65, 0, 0, 0x01, 0x82, /* TPM2_PCR_Extend */
+    HEADER(TPM2_ST_SESSIONS, 65, TPM2_CC_PCR_Extend),
     0, 0, 0, 16,                               /* PCR 16 */
     0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0,  /* an empty password */
     0, 0, 0, 1, 0, 0x0b,                       /* one digest, SHA-256 */
@@ -21,7 +22,7 @@ static const unsigned char extend[65] = {
 
 /* TPM2_CreatePrimary in the null hierarchy: an RSA storage key of 2048 bits. */
 static const unsigned char create[67] = {
-    0x80, 0x02, 0, 0, 0, 67, 0, 0, 0x01, 0x31, 0x40, 0, 0, 7,
+    HEADER(TPM2_ST_SESSIONS, 67, TPM2_CC_CreatePrimary), BYTES32(TPM2_RH_NULL),
     0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0,
     0, 4, 0, 0, 0, 0, 0, 26, 0, 1, 0, 11, 0, 3, 0, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43,
     0, 16, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};

@@ -34,7 +34,7 @@ fn round_trip(cmd: &mut Cmd) -> Result<Vec<u8>, Error> {
     Ok(response[..size].to_vec())
 }
 
-/// The failure of the first TPM command that fails.
+/// Returns the failure of the first TPM command that fails.
 fn failure(cmd: &mut Cmd) -> Error {
     (0..3)
         .find_map(|_| round_trip(cmd).err())
@@ -533,7 +533,7 @@ fn a_forked_child_of_the_program_does_not_touch_the_command() {
 fn a_fork_of_the_program_that_lives_on_does_not_keep_the_command_alive() {
     let folder = tempfile::tempdir().expect("a folder");
     let seen = folder.path().join("seen");
-    // What is written after the end of its input; SIGTERM would not end it.
+    // The command writes after the end of its input, and ignores SIGTERM.
     let command = format!("trap '' TERM; cat >/dev/null; >'{}'", seen.display());
     let mut cmd = start(&command);
     // SAFETY: the child sleeps and is killed.

@@ -103,7 +103,7 @@ fn timeouts_are_kept_while_the_tpm_computes_and_the_response_is_not_lost() {
     for path in PATHS {
         let mut device = open(path);
         let mut response = [0; 4096];
-        // Which key takes long is up to chance.
+        // The time for a key is random.
         let (mut looks, mut waits, mut slowest) = (0, 0, Duration::ZERO);
         for unique in 1..=10 {
             device.transmit(&create_rsa(unique)).expect("sent");
@@ -230,7 +230,7 @@ fn a_device_that_is_open_elsewhere_is_told_to_be_busy() {
         text.contains("busy") && text.contains("/dev/tpmrm0"),
         "{text}"
     );
-    // That one can be shared.
+    // The kernel's resource manager can be shared.
     let (mut one, mut other) = (open("/dev/tpmrm0"), open("/dev/tpmrm0"));
     one.transmit(&get_random(8)).expect("sent");
     ok(&mut other, &get_random(16));

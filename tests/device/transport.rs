@@ -30,7 +30,7 @@ fn refused(conf: Option<&str>) -> Error {
     }
 }
 
-/// What the only handle of this transport shows within this time.
+/// Polls the only handle of this transport for this time, and returns its events.
 fn shows(handle: PollHandle, within: Duration) -> PollFlags {
     // SAFETY: the transport that the handle is of is still open.
     let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };

@@ -21,7 +21,7 @@ fn library() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/rusttcti/src")
 }
 
-/// The floors, each with those that it may use.
+/// Returns the floors, each with those that it may use.
 fn floors() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let line = |line: &'static str| {
         let (floor, below) = line.split_once(':').expect("a floor");
@@ -31,7 +31,8 @@ fn floors() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     FLOORS.lines().map(line).collect()
 }
 
-/// The Rust files below a folder, each with its code: no comments, no unit tests.
+/// Returns the Rust files below a folder, each with its code, without comments and
+/// unit tests.
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -49,8 +50,8 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The names in a `{...}` group that begins after `text`'s brace, without what
-/// stands below each.
+/// Returns the first names of the paths in a `{...}` group, of which `text` begins
+/// after the brace.
 fn group(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut names) = (0, 0, Vec::new());
     for (at, c) in text.char_indices() {
@@ -77,7 +78,7 @@ fn group(text: &str) -> Vec<&str> {
     names.map(|name| &name[..first(name)]).collect()
 }
 
-/// Each name that `code` takes from the crate's root.
+/// Returns each name that `code` takes from the crate's root.
 fn taken(code: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
@@ -97,7 +98,7 @@ fn taken(code: &str) -> BTreeSet<&str> {
     names
 }
 
-/// Which floor a name at the root is of: the root re-exports, and defines nothing.
+/// Returns the floor of each name at the root, which only re-exports.
 fn re_exported() -> BTreeMap<String, String> {
     let root = std::fs::read_to_string(library().join("lib.rs")).expect("lib.rs");
     let mut names = BTreeMap::new();
@@ -141,7 +142,7 @@ fn no_arrow_goes_up_and_none_that_the_table_does_not_have() {
             }
         }
     }
-    // What the table allows and no code needs is a line too many.
+    // An arrow that the table allows and no code needs must go.
     for (floor, below) in &floors {
         for used in below {
             assert!(

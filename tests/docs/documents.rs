@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the documents name is there: files, tests, targets of make, versions.
+//! The files, tests, make targets and versions that the documents name exist.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What stands between backticks in the text, outside of code blocks.
+/// Returns the texts between backticks, outside of code blocks.
 fn quoted(text: &str) -> Vec<String> {
     let outside: Vec<&str> = text.split("```").step_by(2).collect();
     let quoted = outside
@@ -29,7 +29,7 @@ fn quoted(text: &str) -> Vec<String> {
     quoted.map(str::to_owned).collect()
 }
 
-/// The names that a document's headings can be linked by.
+/// Returns the names by which a document's headings can be linked.
 fn anchors(text: &str) -> std::collections::BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     headings
@@ -118,7 +118,7 @@ fn contributors_are_sent_to_files_that_are_there() {
     let ignored = read(".gitignore");
     for word in quoted(&read("CONTRIBUTING.md")) {
         let is_path = word.contains('/') && !word.contains([' ', ':', '=']);
-        // What is made, and is not in the sources.
+        // Files that are generated, and not in the sources.
         let made = ignored
             .lines()
             .filter_map(|line| line.strip_prefix('/'))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the documents say is so.
+//! Tests of what the documents and the sources claim of each other.
 
 mod architecture;
+mod codes;
 mod documents;
 mod man;
 mod readme;

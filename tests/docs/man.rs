@@ -18,13 +18,13 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).expect("a page")
 }
 
-/// Every page that is checked in.
+/// Returns every page that is checked in.
 fn pages() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder()).expect("man/");
     entries.map(|entry| entry.expect("a page").path()).collect()
 }
 
-/// What a reader sees of the examples: `heading` and `text` of each.
+/// Returns the examples as a reader sees them: `heading` and `text` of each.
 fn examples(page: &str) -> Vec<(String, String)> {
     let (_, section) = page.split_once(".SH EXAMPLES\n").expect("examples");
     let section = section.split("\n.SH ").next().expect("a section");
@@ -203,7 +203,7 @@ fn the_program_in_the_manual_compiles_and_runs() {
     assert!(said.contains("/nosuchfolder/state"), "{said}");
 }
 
-/// True where these are 16 bytes in hexadecimal.
+/// Returns whether these are 16 bytes in hexadecimal.
 fn is_16_bytes(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

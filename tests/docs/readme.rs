@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What README.md shows is what works: its transport is the example's very
-//! file, and the examples are built and run.
+//! The examples of README.md work: its transport is the example's own file, and the
+//! others are built and run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).expect("README.md")
 }
 
-/// The code blocks of README.md in this language.
+/// Returns the code blocks of README.md in this language.
 fn blocks(language: &str) -> Vec<String> {
     let readme = readme();
     let mut blocks = Vec::new();
@@ -31,7 +31,7 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// True where these are 16 bytes in hexadecimal.
+/// Returns whether these are 16 bytes in hexadecimal.
 fn is_16_bytes(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

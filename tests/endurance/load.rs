@@ -16,7 +16,7 @@ use rusttcti_kit::signals::Alarms;
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::tpm::*;
 use rusttcti_kit::vtable::Vtable;
-use rusttcti_kit::worker::{Tally, Worker};
+use rusttcti_kit::worker::{Counts, Worker};
 
 const THREADS: u64 = 8;
 
@@ -38,7 +38,7 @@ fn load(name: &str, work: impl Fn(&mut Worker, &dyn Fn() -> bool) + Sync) {
     let begun = Instant::now();
     let until = begun + duration();
     let go_on = || Instant::now() < until && !over.load(Ordering::Relaxed);
-    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+    let tallies: Vec<Counts> = std::thread::scope(|scope| {
         let workers: Vec<_> = (1..=THREADS)
             .map(|number| {
                 let (work, over, go_on) = (&work, &over, &go_on);
@@ -48,21 +48,21 @@ fn load(name: &str, work: impl Fn(&mut Worker, &dyn Fn() -> bool) + Sync) {
                     let mut worker = Worker::new(number);
                     let _alarms = Alarms::on_this_thread();
                     work(&mut worker, go_on);
-                    worker.tally
+                    worker.counts
                 })
             })
             .collect();
         let tallies = workers.into_iter().map(|worker| worker.join());
         tallies
-            .map(|tally| tally.expect("every answer was right"))
+            .map(|counts| counts.expect("every answer was right"))
             .collect()
     });
-    let mut all = Tally::default();
-    for tally in &tallies {
-        all.add(tally);
+    let mut all = Counts::default();
+    for counts in &tallies {
+        all.add(counts);
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let each: Vec<u64> = tallies.iter().map(|tally| tally.commands).collect();
+    let each: Vec<u64> = tallies.iter().map(|counts| counts.commands).collect();
     let (least, most) = (each.iter().min().unwrap(), each.iter().max().unwrap());
     println!(
         "{name}: {} commands in {seconds:.1} s, {:.0} a second; {} keys, {} cancelled, \
@@ -139,7 +139,7 @@ fn eight_threads_take_turns_on_a_simulator() {
     });
 }
 
-/// They share the TPM of a state file, and nothing that one stored is lost.
+/// They share the TPM of a state file, and nothing stored is lost.
 #[test]
 fn eight_threads_share_the_tpm_of_a_state_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -155,13 +155,13 @@ fn eight_threads_share_the_tpm_of_a_state_file() {
         worker.cancels = true;
         let mut context = open(&chain);
         while go_on() {
-            if worker.dice.below(1000) == 0 {
+            if worker.random.below(1000) == 0 {
                 // Another process could have its turn, were there one.
                 drop(context);
                 context = open(&chain);
             }
             let c = Vtable(context.as_ptr());
-            if worker.dice.below(40) == 0 {
+            if worker.random.below(40) == 0 {
                 let response = worker.exchange(c, &nv_increment(), false);
                 assert_eq!(response_code(&response), 0);
                 increments.fetch_add(1, Ordering::Relaxed);
@@ -180,18 +180,18 @@ fn eight_threads_share_the_tpm_of_a_state_file() {
     }
 }
 
-/// Each thread has eight, and each TPM remembers what it was told alone.
+/// Each thread has eight TPMs, and each TPM keeps only its own state.
 #[test]
 fn eight_threads_have_sixty_four_embedded_tpms() {
     load("64 embedded TPMs", |worker, go_on| {
         worker.cancels = true;
         let mut tpms: Vec<_> = (0..8).map(|_| (open("libtpms"), [0; 32])).collect();
         while go_on() {
-            let which = worker.dice.below(8);
+            let which = worker.random.below(8);
             let (context, pcr) = &mut tpms[which as usize];
             let c = Vtable(context.as_ptr());
-            if worker.dice.below(20) == 0 {
-                let byte = worker.dice.below(256) as u8;
+            if worker.random.below(20) == 0 {
+                let byte = worker.random.below(256) as u8;
                 let response = worker.exchange(c, &pcr_extend(DEBUG_PCR, byte), false);
                 assert_eq!(response_code(&response), 0);
                 *pcr = sha256(&[&pcr[..], &[byte; 32]].concat());

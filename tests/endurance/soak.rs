@@ -49,7 +49,7 @@ fn soak(name: &str, chain: &str) {
     }
 }
 
-/// What a process has.
+/// The resources of a process.
 #[derive(Debug, PartialEq, Eq)]
 struct Footprint {
     /// Bytes that malloc gave and did not get back.
@@ -88,7 +88,7 @@ impl Footprint {
     }
 }
 
-/// One command, and what comes of it: other bytes than the time before.
+/// Runs one command, and checks that its bytes differ from the time before.
 fn use_once(context: &Opened, before: &mut Vec<u8>) {
     let (code, response) = context.call(&get_random(10));
     if code == rc::NOT_IMPLEMENTED {
@@ -101,7 +101,7 @@ fn use_once(context: &Opened, before: &mut Vec<u8>) {
     *before = response;
 }
 
-/// The `rounds` of one process.
+/// Runs the `rounds` of one process.
 fn repeat(rounds: u64, way: &str, chain: &str, before: &mut Vec<u8>) {
     let has_thread = chain.starts_with("libtpms");
     let mut round = |number, module: &Loaded| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What `export!` exports, used as a C program uses it.
+//! The functions that `export!` exports, used as a C program uses them.
 
 mod init;
 mod sigpipe;

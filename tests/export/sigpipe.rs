@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An exported transport may write to a pipe: a C program that loads it is not
-//! ended by SIGPIPE when nobody reads that pipe any more.
+//! An exported transport may write to a pipe without a reader. SIGPIPE does not end
+//! a C program that loads it.
 
 use std::ffi::CStr;
 use std::fs::File;

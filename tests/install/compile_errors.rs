@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the compiler tells an author of a transport who made a mistake.
+//! The compiler's messages for mistakes of a transport's author.
 
 use std::fs;
 use std::path::Path;
@@ -28,8 +28,8 @@ impl Module for Mine {
 }
 "#;
 
-/// What `cargo build` says of the transport crate with this added; `None` where
-/// it builds. The crate has no dependency but rusttcti.
+/// Returns the messages of `cargo build` for the transport crate with this
+/// addition; `None` if it builds. The crate depends on rusttcti alone.
 fn build(name: &str, with: &str) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("a folder");

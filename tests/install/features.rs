@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rusttcti_kit::{module, stage::output};
 
-/// Says which crate a command of cargo's is about.
+/// Names the crate to a command of cargo's.
 fn of_the_library(command: &mut Command) -> &mut Command {
     command
         .args(["--manifest-path", "crates/rusttcti/Cargo.toml"])

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is built, installed and packaged.
+//! The build, the installed files and the packages.
 
 mod compile_errors;
 mod examples;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What packages say of the module: the bill of materials (`make sbom`) is held
-//! against cargo and the module itself, the rest against the sources.
+//! The packages' description of the module. The bill of materials (`make sbom`) is
+//! compared with cargo and the module itself, the rest with the sources.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn the_sbom_lists_exactly_the_crates_that_cargo_tree_shows() {
     assert_eq!(crates(&sbom()), shown);
 }
 
-/// The places of panics have the paths of the sources, which name the crates.
+/// The locations of panics have the paths of the sources, which name the crates.
 #[test]
 fn every_crate_that_the_module_names_in_a_path_is_in_the_sbom() {
     let file = std::fs::read(module::file()).expect("the module");

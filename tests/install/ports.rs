@@ -63,7 +63,7 @@ fn ported(name: &str, ty: &str, open: &str) -> PathBuf {
     target.join(format!("debug/lib{}.so", name.replace('-', "_")))
 }
 
-/// What the other types are called by.
+/// The names that other types go by.
 const USES: &str = "#![allow(unused_imports)]
 use std::fs::File;
 use std::os::unix::net::UnixStream;

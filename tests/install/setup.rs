@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// As apt 2.6 says it, of the lists' lock.
+/// The message of apt 2.6 about the lists' lock.
 const BUSY: &str = "E: Could not get lock /var/lib/apt/lists/lock. \
                     It is held by process 4711 (unattended-upgr)";
 
@@ -81,7 +81,7 @@ impl System {
             .expect("setup.sh runs")
     }
 
-    /// What apt-get was asked for.
+    /// Returns the arguments of apt-get.
     fn asked(&self) -> String {
         std::fs::read_to_string(self.0.path().join("apt-get.log")).unwrap_or_default()
     }

@@ -25,7 +25,7 @@ impl Line {
 }
 
 impl Cancel for Line {
-    /// As on a TPM: the cancelled command's response comes.
+    /// As on a TPM, the cancelled command's response comes.
     fn cancel(&self) -> Result<()> {
         let canceled = [0x80, 1, 0, 0, 0, 10, 0, 0, 9, 9];
         self.0.lock().unwrap().push_back(canceled.to_vec());
@@ -71,7 +71,8 @@ fn a_wait_for_ever_ends_with_words_and_the_command_is_cancelled() {
     assert_eq!(error.kind(), ErrorKind::IoError);
     let told = "deadline: no response came within 30ms (ms= sets that); the command was cancelled";
     assert_eq!(error.to_string(), told);
-    // What the cancel brought is thrown away, and the next command gets its own.
+    // The response that the cancel caused is thrown away, and the next command gets
+    // its own.
     tpm.transmit(&get_random(16)).expect("sent");
     line.bring(28);
     assert_eq!(tpm.receive(&mut [0; 4096], None).expect("a response"), 28);

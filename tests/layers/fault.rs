@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusttcti::layer::fault::Fault;
+use rusttcti::wire::ResponseCode;
 use rusttcti::{Cancel, Context, ErrorKind, Result, Tcti};
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::module::program;
@@ -68,7 +69,11 @@ const WAYS: &[Way] = &[
     // The last bit of the response code.
     way("flip=79", 0x1, "Esys_GetRandom(0x1)"),
     // GetRandom becomes a code that no command has.
-    way("flip=78,side=command", 0x143, "command code not supported"),
+    way(
+        "flip=78,side=command",
+        ResponseCode::COMMAND_CODE.0,
+        "command code not supported",
+    ),
     way("close", NO_CONNECTION, "the connection was closed"),
     way(
         "close,side=command",

@@ -55,7 +55,7 @@ fn programs_in_turn_never_run_out_of_room() {
     let full = create(folder.path(), "rusttcti:libtpms:state");
     let told = String::from_utf8_lossy(&full.stderr).into_owned();
     assert!(told.contains("out of memory for object contexts"), "{told}");
-    // What they left goes when the layer is opened.
+    // The layer flushes what they left when it is opened.
     printed(create(folder.path(), "rusttcti:flush:libtpms:state"));
 }
 

@@ -262,8 +262,8 @@ fn options_that_make_no_sense_are_named() {
     }
 }
 
-/// Where nothing takes what is written, as on a disk that is full, commands go
-/// on; once there is room again, so does the recording, and all of it is whole.
+/// If the file takes no bytes, as on a full disk, commands go on. Once there is
+/// room again, the recording goes on too, and is well-formed.
 #[test]
 fn commands_go_on_while_nothing_can_be_written() {
     let folder = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// What programs printed, and the files that they made (those that end in .out).
+/// The programs' output, and the files that they made (those that end in .out).
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     printed: Vec<String>,

@@ -18,7 +18,7 @@ const YIELDED: u32 = 0x908;
 const TESTING: u32 = 0x90a;
 const CANCELED: u32 = 0x909;
 
-/// A response that is a code alone.
+/// Returns a response that has this code and nothing else.
 fn code(code: u32) -> Vec<u8> {
     [&[0x80, 1, 0, 0, 0, 10][..], &code.to_be_bytes()].concat()
 }

@@ -266,12 +266,18 @@ fn a_recording_is_printed_in_the_same_words() {
 #[test]
 fn a_cut_or_unknown_command_is_shown_as_far_as_it_goes_and_disturbs_nothing() {
     use rusttcti::layer::trace::{Style, Trace};
+    use rusttcti::wire::{CommandCode, Header, tag};
     use rusttcti_kit::scripted::Scripted;
 
     let scene = Scene::new();
     let path = scene.path().join("trace");
     let mut tcti = Trace::new(Scripted::default(), &path, Style::default()).expect("a file");
-    let cut = [0x80, 0x02, 0, 0, 0, 12, 0, 0, 0x01, 0x5e, 0, 16];
+    let cut = Header {
+        tag: tag::SESSIONS,
+        size: 12,
+        code: CommandCode::UNSEAL.0,
+    };
+    let cut = [&cut.to_bytes()[..], &[0, 16]].concat();
     let unknown = [0x80, 0x01, 0, 0, 0, 12, 0x20, 0, 0xbe, 0xef, 0, 16];
     for command in [&cut[..], &unknown, &[0x80]] {
         tcti.transmit(command).expect("sent");

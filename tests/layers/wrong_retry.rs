@@ -22,8 +22,8 @@ fn count_up_once(tpm: &mut dyn Tcti) -> Result<()> {
     }
 }
 
-/// How far a program counts with this fault on its second NV_Increment (the first
-/// one is what makes the counter readable).
+/// Returns the count that a program reaches with this fault on its second
+/// NV_Increment (the first one makes the counter readable).
 fn counted(program: fn(&mut dyn Tcti) -> Result<()>, fault: &str) -> u64 {
     let chain = format!("deadline,ms=100:fault,on=NV_Increment,nth=2,{fault}:libtpms");
     let mut tpm = Context::new(rusttcti::open(&chain).expect("a TPM"));

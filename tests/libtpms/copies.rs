@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rusttcti::transport::libtpms::{Libtpms, Startup};
 use rusttcti::transport::libtpms_copy::LibtpmsCopy;
+use rusttcti::wire::{CommandCode, startup_type};
 use rusttcti::{ErrorKind, Tcti};
-use rusttcti_kit::commands::get_random;
+use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::module::program;
 use rusttcti_kit::proc::printed;
 use rusttcti_kit::swtpm::Swtpm;
@@ -177,7 +178,10 @@ fn a_copy_of_swtpm_s_own_state_file_has_its_permanent_state() {
     }
     ok(&mut *tpm, &pcr_extend(DEBUG_PCR, 1));
     // A counter is on disk after an orderly shutdown at the latest.
-    ok(&mut *tpm, &[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x45, 0, 0]);
+    ok(
+        &mut *tpm,
+        &command(CommandCode::SHUTDOWN, &startup_type::CLEAR.to_be_bytes()),
+    );
     let mut copied = copy(&swtpm.state_file());
     assert_eq!(nv_read_counter(&mut copied), 2);
     assert_eq!(
@@ -190,7 +194,7 @@ fn a_copy_of_swtpm_s_own_state_file_has_its_permanent_state() {
     drop(copied);
     assert_eq!(std::fs::read(swtpm.state_file()).expect("its file"), before);
 
-    // As a state file of ours it is left alone, and the remedy is named.
+    // Like a state file of ours it is left alone, and the error names the remedy.
     let error = Libtpms::builder().path(swtpm.state_file()).open();
     let error = error.expect_err("refused").report();
     assert!(error.contains("it is swtpm's (libtpms-copy"), "{error}");

@@ -47,8 +47,8 @@ impl SmallDisk {
         let _ = std::fs::remove_file(self.0.path().join("filler"));
     }
 
-    /// True where it is read-only now: while something is being written, it
-    /// cannot be made so.
+    /// Makes the file system read-only. Returns false while something is being
+    /// written, which prevents that.
     fn try_read_only(&self) -> bool {
         let mut remount = Command::new("mount");
         // "bind", because a user namespace may change no more than its mount.
@@ -95,7 +95,7 @@ fn fails_in_between(
     ok(&mut tpm, &nv_increment());
     spoil(disk);
     let before = std::fs::read(&path).expect("a state");
-    // What changes nothing for good goes on.
+    // Commands that change nothing permanent go on.
     ok(&mut tpm, &get_random(8));
     for _ in 0..3 {
         let error = call(&mut tpm, &nv_increment()).expect_err("it cannot be kept");
@@ -214,11 +214,11 @@ fn scene_kills_and_a_full_disk() {
     let disk = SmallDisk::new();
     let path = disk.state();
     provision(&path);
-    let during = |dice: &mut rusttcti_kit::counter::Dice| {
+    let during = |random: &mut rusttcti_kit::random::Random| {
         disk.fill();
-        std::thread::sleep(Duration::from_micros(dice.below(3000)));
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
         // Otherwise it is full when the kill comes.
-        if dice.below(3) > 0 {
+        if random.below(3) > 0 {
             disk.free();
         }
     };
@@ -237,9 +237,9 @@ fn scene_kills_and_a_read_only_disk() {
     let path = disk.state();
     provision(&path);
     let mut times = 0;
-    let during = |dice: &mut rusttcti_kit::counter::Dice| {
+    let during = |random: &mut rusttcti_kit::random::Random| {
         times += usize::from(disk.try_read_only());
-        if dice.below(2) > 0 {
+        if random.below(2) > 0 {
             disk.writable();
         }
     };

@@ -94,7 +94,7 @@ fn children_that_exit_leave_the_parent_s_tpm_alone() {
     nothing_is_lost("children");
 }
 
-/// Where the scene's state file is.
+/// The variable by which a scene finds its state file.
 const STATE: &str = "RUSTTCTI_TEST_STATE";
 
 /// Exits while other threads open, use and close TPMs.
@@ -111,7 +111,7 @@ fn scene_exit_among_threads() {
                     0 => Libtpms::builder(),
                     _ => Libtpms::builder().path(&state),
                 };
-                // What comes after the exit began may fail in any way but a crash.
+                // Calls after the exit began may fail, but not crash.
                 let Ok(mut tpm) = builder.open() else {
                     continue;
                 };

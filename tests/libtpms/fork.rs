@@ -11,7 +11,7 @@ use rusttcti_kit::commands::get_random;
 use rusttcti_kit::tpm::*;
 
 const CHILDREN: usize = 200;
-/// What a child may take, in seconds. It takes some milliseconds.
+/// The time limit of a child, in seconds. It takes some milliseconds.
 const LONGEST: u32 = 60;
 
 /// Opens a TPM, uses it and closes it.
@@ -23,7 +23,7 @@ fn one_tpm(command: &[u8]) {
     tpm.finalize().expect("closed");
 }
 
-/// What a child does; it never returns.
+/// Runs in a child, and never returns.
 fn child(number: usize) -> ! {
     // SAFETY: a child that hangs is ended by a signal.
     unsafe { libc::alarm(LONGEST) };

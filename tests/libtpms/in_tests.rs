@@ -2,16 +2,20 @@
 //! The README's "A TPM in your tests", as it stands there.
 
 // README: from here
-use rusttcti::Tcti;
 use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::wire::{CommandBuilder, CommandCode, Handle};
+use rusttcti::{Tcti, TctiExt};
 
-/// A TPM as your tests want it, set up once: here, one whose PCR 16 is extended.
+/// Returns the state of a TPM that is set up for your tests: PCR 16 is extended.
 fn provisioned() -> Vec<u8> {
     let mut tpm = Libtpms::builder().open().expect("libtpms");
-    let extend = b"\x80\x02\0\0\0\x41\0\0\x01\x82\0\0\0\x10\0\0\0\x09\x40\0\0\x09\0\0\0\0\0\
-                   \0\0\0\x01\0\x0b................................";
-    tpm.transmit(extend).expect("sent");
-    tpm.receive(&mut [0; 4096], None).expect("a response");
+    let extend = CommandBuilder::new(CommandCode::PCR_EXTEND)
+        .handle(Handle(16))
+        .empty_password()
+        .bytes(&[0, 0, 0, 1, 0, 0x0b]) // one digest, SHA-256
+        .bytes(&[7; 32])
+        .build();
+    tpm.execute(&extend, None).expect("a response");
     tpm.snapshot().expect("its whole state, as bytes")
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::libtpms::Libtpms;
-use rusttcti::wire::CommandCode;
+use rusttcti::wire::{CommandBuilder, CommandCode, capability};
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::commands::{command, response_code};
 use rusttcti_kit::long::{LONG, Long, flush, provisioned};
@@ -19,11 +19,11 @@ use rusttcti_kit::tpm::*;
 const CANCELED: u32 = 0x909;
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 const MINUTE: Duration = Duration::from_secs(60);
-/// What transmit, and a look for a response, may take: the least of a few times,
-/// because the machine may be busy.
+/// The time limit of transmit, and of a receive without a timeout. The shortest of
+/// a few times counts, because the machine may be busy.
 const PROMPT: Duration = Duration::from_millis(5);
 
-/// A response that is there; `None` where there is none yet.
+/// Returns the response; `None` if there is none yet.
 fn look(tpm: &mut Libtpms) -> Option<Vec<u8>> {
     let mut response = vec![0; 4096];
     match tpm.receive(&mut response, AT_ONCE) {
@@ -109,9 +109,9 @@ fn each_long_command_leaves_its_caller_free_and_its_response_is_polled_for() {
 #[test]
 fn these_are_all_the_commands_that_transmit_does_not_run_itself() {
     let mut tpm = provisioned();
-    // TPM2_GetCapability: up to 256 commands from the first one on.
-    let capability = [0, 0, 0, 2, 0, 0, 1, 0x1f, 0, 0, 1, 0];
-    let response = ok(&mut tpm, &command(CommandCode::GET_CAPABILITY, &capability));
+    let first = CommandCode::NV_UNDEFINE_SPACE_SPECIAL.0;
+    let list = CommandBuilder::get_capability(capability::COMMANDS, first, 256);
+    let response = ok(&mut tpm, &list.build());
     let codes = response[19..].chunks_exact(4);
     let codes: Vec<CommandCode> = codes
         .map(|attributes| u32::from_be_bytes(attributes.try_into().expect("four")))

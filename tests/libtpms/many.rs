@@ -14,7 +14,7 @@ fn new() -> Libtpms {
     tpm.unwrap_or_else(|error| panic!("{}", error.report()))
 }
 
-/// What this process has open and mapped: descriptors, libraries, threads.
+/// Counts the descriptors, libraries and threads of this process.
 fn belongings() -> (usize, usize, usize) {
     let count = |folder: &str| std::fs::read_dir(folder).expect("procfs").count();
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
@@ -26,7 +26,7 @@ fn belongings() -> (usize, usize, usize) {
     )
 }
 
-/// The memory of this process's own, in KiB.
+/// Returns this process's own memory in KiB.
 fn anonymous() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
     let line = status.lines().find(|line| line.starts_with("RssAnon:"));
@@ -36,7 +36,7 @@ fn anonymous() -> u64 {
         .expect("a number")
 }
 
-/// As many TPMs as said, on two threads each with its half: their keys.
+/// Runs `count` TPMs on two threads, and returns their keys.
 fn keys_of(count: usize) -> HashSet<Vec<u8>> {
     let half = |_| {
         thread::spawn(move || {
@@ -70,7 +70,7 @@ fn keys_of(count: usize) -> HashSet<Vec<u8>> {
     all
 }
 
-/// One test in this program, because what is open is the whole process's.
+/// This program has one test, because it counts the resources of the whole process.
 #[test]
 fn many_tpms_have_keys_of_their_own_and_leave_nothing_behind() {
     assert_eq!(keys_of(8).len(), 8);

@@ -207,7 +207,7 @@ fn no_descriptor_takes_the_place_of_a_closed_standard_stream() {
     assert_eq!(status.code(), Some(0));
 }
 
-/// What the two scenes below look at, where a copy fails for this reason.
+/// Asserts what both scenes below expect of a copy that fails for this reason.
 fn assert_only_one_tpm(reason: &str) {
     for _ in 0..2 {
         let mut first = new();
@@ -238,7 +238,7 @@ fn scene_small_files() {
     assert_only_one_tpm("File too large");
 }
 
-/// As containers and systemd's SystemCallFilter= do it.
+/// Containers and systemd's SystemCallFilter= do so.
 #[test]
 #[ignore = "a scene of another test"]
 fn scene_memfd_is_filtered() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The embedded TPM's worker where there is no memory for it: a thread has none
-//! of its own before it has asked for some.
+//! The embedded TPM's worker without memory: a thread has no memory of its own
+//! before its first request.
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{ErrorKind, Tcti};
@@ -25,7 +25,7 @@ fn a_worker_without_memory_fails_the_command_and_ends_no_program() {
     refuse_to_workers(false);
     let response = exchange(&mut tpm, &create_primary_ecc()).expect("a key");
     assert_eq!(response_code(&response), 0);
-    // What it needs of memory, it has by now.
+    // It has all the memory that it needs by now.
     refuse_to_workers(true);
     let response = exchange(&mut tpm, &create_primary_ecc()).expect("another");
     assert_eq!(response_code(&response), 0);

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::libtpms::Libtpms;
-use rusttcti::wire::CommandCode;
+use rusttcti::wire::{CommandCode, ResponseCode};
 use rusttcti::{Context, ErrorKind, Tcti};
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::poll::polls;
@@ -164,7 +164,7 @@ fn a_command_longer_than_any_is_the_tpms_to_refuse() {
     let mut tpm = new();
     let response =
         call(&mut tpm, &command(CommandCode::GET_RANDOM, &[0; 9000])).expect("a response");
-    assert_eq!(response_code(&response), 0x142, "TPM_RC_COMMAND_SIZE");
+    assert_eq!(response_code(&response), ResponseCode::COMMAND_SIZE.0);
     ok(&mut tpm, &get_random(8));
 }
 
@@ -240,7 +240,7 @@ fn commands_survive_a_storm_of_signals() {
     assert!(storm.stop() > 20, "hardly a storm");
 }
 
-/// SIGALRM at 1 kHz, to whatever thread takes it: it must be one of the test's.
+/// Raises SIGALRM at 1 kHz. Only threads of the test may take it.
 struct Storm;
 
 static SIGNALS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::commands::get_random;
-use rusttcti_kit::counter::{Dice, Other, count, kill_rounds, open, provision, role, tell};
+use rusttcti_kit::counter::{RoleProcess, count, kill_rounds, open, provision, role, tell};
 use rusttcti_kit::module::program;
+use rusttcti_kit::random::Random;
 use rusttcti_kit::tpm::*;
 
-/// Not a test: what `Other` runs. It does nothing where no role is given.
+/// Not a test: `RoleProcess` runs it. It does nothing without a role.
 #[test]
 fn other_roles() {
     let Some((role, path)) = role() else {
@@ -33,7 +34,7 @@ fn other_roles() {
     }
 }
 
-/// Opens, increments and closes, many times over.
+/// Opens, increments and closes, many times.
 fn turns(path: &Path) {
     for _ in 0..20 {
         let mut tpm = open(path);
@@ -104,7 +105,10 @@ fn processes_take_turns_on_one_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
     provision(&path);
-    let mut others = [Other::start("turns", &path), Other::start("turns", &path)];
+    let mut others = [
+        RoleProcess::start("turns", &path),
+        RoleProcess::start("turns", &path),
+    ];
     let mut told = Vec::new();
     for other in &mut others {
         while let Some(number) = other.number() {
@@ -121,7 +125,7 @@ fn processes_take_turns_on_one_file() {
 fn a_file_in_use_is_refused_with_its_users_pid_until_that_is_killed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
-    let mut other = Other::start("hold", &path);
+    let mut other = RoleProcess::start("hold", &path);
     assert_eq!(other.number(), Some(0));
     let start = Instant::now();
     let error = Libtpms::builder().path(&path).open().expect_err("in use");
@@ -145,7 +149,7 @@ fn a_file_in_use_is_refused_with_its_users_pid_until_that_is_killed() {
 fn a_killed_users_lock_does_not_live_on_in_its_children() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
-    let mut other = Other::start("fork", &path);
+    let mut other = RoleProcess::start("fork", &path);
     let child = other.number().expect("a child");
     other.child.kill().expect("killed");
     other.child.wait().expect("waited for");
@@ -160,7 +164,7 @@ fn a_forked_child_opens_tpms_of_its_own_and_leaves_the_parents_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
     provision(&path);
-    let mut other = Other::start("fork-and-open", &path);
+    let mut other = RoleProcess::start("fork-and-open", &path);
     assert_eq!(other.number(), Some(2));
     assert!(other.child.wait().expect("waited for").success());
     assert_eq!(nv_read_counter(&mut open(&path)), 2);
@@ -175,14 +179,17 @@ fn nothing_is_lost_by_kills_of_two_processes_that_take_turns() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
     provision(&path);
-    let mut dice = Dice(11);
+    let mut random = Random(11);
     let mut told = 1;
     let mut all = 0;
     for round in 0..300 {
-        let mut others = [Other::start("turns", &path), Other::start("turns", &path)];
+        let mut others = [
+            RoleProcess::start("turns", &path),
+            RoleProcess::start("turns", &path),
+        ];
         let first = others[0].number().expect("its turn came");
         assert!(first > told, "round {round}: {told} was told, then {first}");
-        std::thread::sleep(Duration::from_micros(dice.below(12_000)));
+        std::thread::sleep(Duration::from_micros(random.below(12_000)));
         for other in &mut others {
             other.kill();
         }

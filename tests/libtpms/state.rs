@@ -32,8 +32,16 @@ fn provisioned() -> (TempDir, std::path::PathBuf, Vec<u8>) {
     (folder, path, pcr)
 }
 
-fn names(folder: &TempDir) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+/// A state file's bytes in tpm2-tss's format: this library's without its trailer.
+fn in_tpm2_tss_s_format(path: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).expect("a state");
+    bytes.truncate(bytes.len() - 16);
+    bytes
+}
+
+/// The names of the files in a folder.
+fn names(folder: impl AsRef<Path>) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| {
             entry
@@ -47,7 +55,8 @@ fn names(folder: &TempDir) -> Vec<String> {
     names
 }
 
-/// What is wrong is said, with the file's name, and the file stays as it is.
+/// Asserts that these bytes are refused with the file's name and these words, and
+/// that the file does not change.
 fn assert_refused(path: &Path, bytes: &[u8], words: &str) {
     std::fs::write(path, bytes).expect("written");
     let error = try_open(path)
@@ -60,20 +69,8 @@ fn assert_refused(path: &Path, bytes: &[u8], words: &str) {
         std::fs::read(path).expect("still there") == bytes,
         "changed ({words})"
     );
-    assert_eq!(names_in(path), ["state"], "left something behind ({words})");
-}
-
-fn names_in(path: &Path) -> Vec<String> {
-    std::fs::read_dir(path.parent().expect("a folder"))
-        .expect("a folder")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
-        .collect()
+    let folder = path.parent().expect("a folder");
+    assert_eq!(names(folder), ["state"], "left something behind ({words})");
 }
 
 #[test]
@@ -107,7 +104,7 @@ fn a_clean_close_is_a_suspend_and_leaves_only_the_state() {
     assert_eq!(nv_read_counter(&mut tpm), 1);
 }
 
-/// A program of root's, once, and its user would have no TPM any more.
+/// Otherwise one program that root ran would take the TPM away from its user.
 #[test]
 fn a_state_file_stays_its_users_when_root_uses_it() {
     let (_folder, path, _) = provisioned();
@@ -118,7 +115,7 @@ fn a_state_file_stays_its_users_when_root_uses_it() {
             .map(|file| (file.uid(), file.gid(), file.mode() & 0o7777))
     };
     assert_eq!(user().expect("a file"), (65534, 65533, 0o600), "resumed");
-    // What is left of it, were it killed now, is no obstacle to the user.
+    // If it were killed now, the files that it leaves would not hinder the user.
     let lock = path.with_extension("lock").metadata().expect("a lock");
     assert_eq!((lock.uid(), lock.gid()), (65534, 65533));
     ok(&mut tpm, &nv_increment());
@@ -155,9 +152,8 @@ fn a_state_is_consumed_so_that_a_crash_is_a_power_loss() {
     assert_ne!(pcr_read(&mut after, DEBUG_PCR), pcr, "PCRs are volatile");
     assert_eq!(nv_read_counter(&mut after), 2, "what was answered is kept");
     // tpm2-tss's reader gives libtpms both parts, and looks no further.
-    let bytes = std::fs::read(&path).expect("a state");
     let theirs = folder.path().join("theirs");
-    std::fs::write(&theirs, &bytes[..bytes.len() - 16]).expect("written");
+    std::fs::write(&theirs, in_tpm2_tss_s_format(&path)).expect("written");
     let mut after = open(&theirs);
     assert_ne!(pcr_read(&mut after, DEBUG_PCR), pcr, "it is powered off");
     assert_eq!(nv_read_counter(&mut after), 2);
@@ -200,18 +196,17 @@ fn a_flipped_bit_is_refused_everywhere() {
 #[test]
 fn a_flipped_bit_in_tpm2_tss_s_format_is_refused_or_opens_and_never_ends_the_process() {
     let (_folder, path, _) = provisioned();
-    let bytes = std::fs::read(&path).expect("a state");
-    let theirs = &bytes[..bytes.len() - 16];
+    let theirs = in_tpm2_tss_s_format(&path);
     let permanent = 4 + u32::from_be_bytes(theirs[..4].try_into().expect("a length")) as usize;
     for bit in (0..theirs.len() * 8).step_by(211) {
-        let mut flipped = theirs.to_vec();
+        let mut flipped = theirs.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         if bit / 8 >= permanent {
             // libtpms itself would abort for some of these.
             assert_refused(&path, &flipped, "cannot be used");
             continue;
         }
-        // There is no checksum in a permanent state: libtpms takes many.
+        // A permanent state has no checksum, so libtpms accepts many changes.
         std::fs::write(&path, &flipped).expect("written");
         if let Ok(mut tpm) = try_open(&path) {
             call(&mut tpm, &get_random(16)).expect("a response");
@@ -269,8 +264,7 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
 #[test]
 fn a_state_of_another_libtpms_is_refused_with_both_versions() {
     let (_folder, path, _) = provisioned();
-    let bytes = std::fs::read(&path).expect("a state");
-    let mut theirs = bytes[..bytes.len() - 16].to_vec();
+    let mut theirs = in_tpm2_tss_s_format(&path);
     // The version of the permanent state's format, and the least reader's.
     theirs[4..6].copy_from_slice(&[0, 99]);
     theirs[10..12].copy_from_slice(&[0, 98]);
@@ -282,12 +276,11 @@ fn a_state_of_another_libtpms_is_refused_with_both_versions() {
 #[test]
 fn a_state_in_tpm2_tss_s_format_is_resumed() {
     let (_folder, path, pcr) = provisioned();
-    let bytes = std::fs::read(&path).expect("a state");
-    let theirs = &bytes[..bytes.len() - 16];
+    let theirs = in_tpm2_tss_s_format(&path);
     // As tpm2-tss leaves it after a crash: zeros up to a multiple of 2048.
-    let mut padded = theirs.to_vec();
+    let mut padded = theirs.clone();
     padded.resize(theirs.len().next_multiple_of(2048), 0);
-    for bytes in [theirs, &padded] {
+    for bytes in [theirs, padded] {
         std::fs::write(&path, bytes).expect("written");
         let mut tpm = open(&path);
         assert_eq!(pcr_read(&mut tpm, DEBUG_PCR), pcr);

@@ -22,7 +22,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut size_t, *const c_char) -> u32;
 
-/// A context of this module in memory of its own, handed to `then` and finalized.
+/// Makes a context of this module, hands it to `then`, and finalizes it.
 fn with_context(init: Init, chain: &str, then: impl FnOnce(Vtable)) {
     let chain = CString::new(chain).expect("no NUL");
     let mut size = 0;

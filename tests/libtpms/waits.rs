@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{ErrorKind, open};
-use rusttcti_kit::counter::Other;
+use rusttcti_kit::counter::RoleProcess;
 use rusttcti_kit::{again, module, rights};
 
 const CHAIN: &str = "RUSTTCTI_TEST_CHAIN";
@@ -45,10 +45,10 @@ fn refused(part: &mut Command, path: &Path) -> (String, Duration, String) {
 }
 
 /// The file, and a process that has it open.
-fn held() -> (tempfile::TempDir, std::path::PathBuf, Other) {
+fn held() -> (tempfile::TempDir, std::path::PathBuf, RoleProcess) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
-    let mut other = Other::start("hold", &path);
+    let mut other = RoleProcess::start("hold", &path);
     assert_eq!(other.number(), Some(0));
     (folder, path, other)
 }

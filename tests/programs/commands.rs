@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What tpm2-tools, and ESYS below them, send and are answered, taken apart by
+//! The commands and responses of tpm2-tools, and of ESYS below them, parsed by
 //! `rusttcti::wire`.
 
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ fn every_command_of_tpm2_tools_and_its_response_is_taken_apart() {
     );
 }
 
-/// Whether parameters begin with a sized buffer that is all there.
+/// Returns whether parameters begin with a whole sized buffer.
 fn begins_with_sized(parameters: &[u8]) -> bool {
     let Some((size, rest)) = parameters.split_first_chunk() else {
         return false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a command costs over swtpm and mssim: system calls and allocations.
+//! The cost of a command over swtpm and mssim: system calls and allocations.
 
 use rusttcti::{Context, Tcti, open};
 use rusttcti_kit::commands::get_random;
@@ -18,7 +18,7 @@ fn exchange(tcti: Vtable, command: &[u8], response: &mut [u8]) {
 
 fn context(chain: &str) -> Context<Box<dyn Tcti>> {
     let context = Context::new(open(chain).expect("the peer is there"));
-    // What is done once is done now.
+    // One-time work is done here.
     exchange(Vtable(context.as_ptr()), &STARTUP, &mut [0; 4096]);
     context
 }
@@ -85,9 +85,9 @@ fn a_command_to_the_simulator_is_one_write() {
         );
         let count = |name: &str| calls.iter().filter(|call| *call == name).count();
         assert_eq!(count("sendmsg"), COMMANDS, "{calls:?}");
-        // A look whether anything came that nobody asked for. An answer comes in
-        // three parts at most, each of which is a read, and before it the word
-        // that it be acknowledged.
+        // A check for unsolicited bytes. An answer comes in three parts at most, each
+        // of which takes one read, and before them a call that requests a quick
+        // acknowledgement.
         assert!(
             (2 * COMMANDS..=4 * COMMANDS).contains(&count("recvfrom")),
             "{calls:?}"

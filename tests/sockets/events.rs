@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rusttcti_kit::commands::get_random;
-use rusttcti_kit::hostile::{Act, RESPONSE, assert_works, gate, in_all_ways, send, ways};
+use rusttcti_kit::hostile::{RESPONSE, Reaction, assert_works, on_all_routes, routes, send};
 use rusttcti_kit::vtable::{Vtable, rc};
 use rusttcti_kit::{again, signals};
 
@@ -40,28 +41,31 @@ fn is_readable(fd: RawFd, milliseconds: i64) -> bool {
 
 #[test]
 fn a_poll_handle_is_readable_exactly_when_there_is_progress() {
-    in_all_ways(|way| {
-        let (go, wait) = gate();
-        let frame = way.frame(&RESPONSE);
-        let peer = way.peer(vec![
-            Act::SayInTwo(vec![], wait, frame.clone()),
-            Act::SaySlowly(frame, Duration::from_millis(1)),
+    on_all_routes(|route| {
+        let (go, wait) = channel();
+        let frame = route.frame(&RESPONSE);
+        let peer = route.peer(vec![
+            Reaction::SendInTwo(vec![], wait, frame.clone()),
+            Reaction::SendSlowly(frame, Duration::from_millis(1)),
         ]);
-        let context = way.open(&peer);
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
         // The descriptor may be asked for in advance, for the next command.
         let early = poll_fd(tcti);
         send(tcti);
-        assert_eq!(poll_fd(tcti), early, "{way:?}");
-        assert!(!is_readable(early, 50), "{way:?}: nothing was said yet");
+        assert_eq!(poll_fd(tcti), early, "{route:?}");
+        assert!(!is_readable(early, 50), "{route:?}: nothing was said yet");
         assert_eq!(tcti.receive(0).0, rc::TRY_AGAIN);
         go.send(()).unwrap();
-        assert!(is_readable(early, 10_000), "{way:?}: the response is there");
+        assert!(
+            is_readable(early, 10_000),
+            "{route:?}: the response is there"
+        );
         loop {
             match tcti.receive(0) {
-                (rc::TRY_AGAIN, _) => assert!(is_readable(early, 10_000), "{way:?}"),
+                (rc::TRY_AGAIN, _) => assert!(is_readable(early, 10_000), "{route:?}"),
                 received => {
-                    assert_eq!(received, (rc::SUCCESS, RESPONSE.to_vec()), "{way:?}");
+                    assert_eq!(received, (rc::SUCCESS, RESPONSE.to_vec()), "{route:?}");
                     break;
                 }
             }
@@ -75,26 +79,26 @@ fn a_poll_handle_is_readable_exactly_when_there_is_progress() {
             match tcti.receive(0) {
                 (rc::TRY_AGAIN, _) => {}
                 received => {
-                    assert_eq!(received, (rc::SUCCESS, RESPONSE.to_vec()), "{way:?}");
+                    assert_eq!(received, (rc::SUCCESS, RESPONSE.to_vec()), "{route:?}");
                     break;
                 }
             }
         }
-        assert!((2..100).contains(&wakes), "{way:?}: {wakes} wake-ups");
+        assert!((2..100).contains(&wakes), "{route:?}: {wakes} wake-ups");
     });
 }
 
 #[test]
 fn no_signal_is_ever_seen() {
-    for way in ways() {
+    for route in routes() {
         let pause = Duration::from_micros(300);
-        let slowly = || Act::SaySlowly(way.frame(&RESPONSE), pause);
-        let peer = way.peer((0..60).map(|_| slowly()).collect());
+        let slowly = || Reaction::SendSlowly(route.frame(&RESPONSE), pause);
+        let peer = route.peer((0..60).map(|_| slowly()).collect());
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _storm = signals::storm_on_this_thread(scope, &done);
             for at in 0..6 {
-                let context = way.open(&peer);
+                let context = route.open(&peer);
                 let tcti = Vtable(context.as_ptr());
                 for timeout in [-1, 0, 3, 10_000] {
                     send(tcti);
@@ -104,15 +108,15 @@ fn no_signal_is_ever_seen() {
                             (rc::TRY_AGAIN, _) => assert!(began.elapsed() < LONG),
                             received => {
                                 let expected = (rc::SUCCESS, RESPONSE.to_vec());
-                                assert_eq!(received, expected, "{way:?}, {at}, {timeout}");
+                                assert_eq!(received, expected, "{route:?}, {at}, {timeout}");
                                 break;
                             }
                         }
                     }
                 }
                 // The time does not begin anew with each signal.
-                if way.transport == "swtpm" {
-                    assert_eq!(tcti.set_locality(2), rc::SUCCESS, "{way:?}");
+                if route.transport == "swtpm" {
+                    assert_eq!(tcti.set_locality(2), rc::SUCCESS, "{route:?}");
                 }
             }
         });
@@ -121,10 +125,10 @@ fn no_signal_is_ever_seen() {
 
 #[test]
 fn a_timeout_ends_under_signals_too() {
-    for way in ways() {
-        let (closed, _keep) = gate();
-        let peer = way.peer(vec![Act::Silence(closed)]);
-        let context = way.open(&peer);
+    for route in routes() {
+        let (closed, _keep) = channel();
+        let peer = route.peer(vec![Reaction::Silence(closed)]);
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -135,7 +139,7 @@ fn a_timeout_ends_under_signals_too() {
             let took = began.elapsed();
             assert!(
                 (Duration::from_millis(100)..LONG).contains(&took),
-                "{way:?}: {took:?}"
+                "{route:?}: {took:?}"
             );
         });
     }
@@ -149,13 +153,13 @@ fn no_sigpipe_is_raised() {
     }
     // SAFETY: the handler counts, and nothing else.
     unsafe { libc::signal(libc::SIGPIPE, count as *const () as usize) };
-    in_all_ways(|way| {
-        let peer = way.peer(
+    on_all_routes(|route| {
+        let peer = route.peer(
             (0..20)
-                .map(|_| Act::SayAndClose(way.frame(&RESPONSE)))
+                .map(|_| Reaction::SendAndClose(route.frame(&RESPONSE)))
                 .collect(),
         );
-        let context = way.open(&peer);
+        let context = route.open(&peer);
         for _ in 0..20 {
             // Into a connection that was closed, where it was kept; that may be
             // seen by the write, or by the read that follows.
@@ -179,12 +183,12 @@ fn descriptors() -> BTreeSet<RawFd> {
 
 #[test]
 fn descriptors_are_high_and_private_and_gone_after_finalize() {
-    let ways = ways();
-    let peers: Vec<_> = ways.iter().map(|way| way.peer(vec![])).collect();
-    let chains: Vec<_> = ways
+    let routes = routes();
+    let peers: Vec<_> = routes.iter().map(|route| route.peer(vec![])).collect();
+    let chains: Vec<_> = routes
         .iter()
         .zip(&peers)
-        .map(|(way, peer)| way.chain(peer))
+        .map(|(route, peer)| route.chain(peer))
         .collect();
     let status = again::only!("descriptors_of_a_process_without_standard_streams")
         .env("RUSTTCTI_TEST_CHAINS", chains.join(" "))
@@ -238,15 +242,15 @@ const ALL_CHECKED: i32 = 255;
 
 #[test]
 fn a_child_neither_holds_nor_disturbs_its_parent_s_connection() {
-    for way in ways() {
-        let (closed, is_closed) = gate();
-        let (go, wait) = gate();
-        let frame = way.frame(&RESPONSE);
-        let peer = way.peer(vec![
-            Act::SayInTwo(vec![], wait, frame),
-            Act::Silence(closed),
+    for route in routes() {
+        let (closed, is_closed) = channel();
+        let (go, wait) = channel();
+        let frame = route.frame(&RESPONSE);
+        let peer = route.peer(vec![
+            Reaction::SendInTwo(vec![], wait, frame),
+            Reaction::Silence(closed),
         ]);
-        let context = way.open(&peer);
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
         send(tcti);
         let (hold, held) = rustix::pipe::pipe().expect("a pipe");
@@ -268,7 +272,7 @@ fn a_child_neither_holds_nor_disturbs_its_parent_s_connection() {
         assert_eq!(
             tcti.receive(-1),
             (rc::SUCCESS, RESPONSE.to_vec()),
-            "{way:?}"
+            "{route:?}"
         );
         send(tcti);
         tcti.finalize();
@@ -279,24 +283,28 @@ fn a_child_neither_holds_nor_disturbs_its_parent_s_connection() {
         let mut status = 0;
         // SAFETY: the child is ours.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert_eq!(status, 0, "{way:?}");
+        assert_eq!(status, 0, "{route:?}");
     }
 }
 
 #[test]
 fn a_context_that_worked_works_after_its_peer_was_away() {
-    in_all_ways(|way| {
-        let peer = way.peer(vec![]);
-        let context = way.open(&peer);
+    on_all_routes(|route| {
+        let peer = route.peer(vec![]);
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
-        assert_works(way, tcti);
+        assert_works(route, tcti);
         drop(peer);
         // It is gone: whether transmit or receive tells.
         let code = match tcti.transmit(&get_random(2)) {
             rc::SUCCESS => tcti.receive(-1).0,
             code => code,
         };
-        assert_eq!(code, rc::NO_CONNECTION, "{way:?}");
-        assert_eq!(tcti.transmit(&get_random(2)), rc::NO_CONNECTION, "{way:?}");
+        assert_eq!(code, rc::NO_CONNECTION, "{route:?}");
+        assert_eq!(
+            tcti.transmit(&get_random(2)),
+            rc::NO_CONNECTION,
+            "{route:?}"
+        );
     });
 }

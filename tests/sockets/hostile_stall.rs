@@ -7,23 +7,23 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use rusttcti::{ErrorKind, Result, open};
-use rusttcti_kit::hostile::{RESPONSE, Way, consent, in_all_ways};
-use rusttcti_kit::peer::{Handler, Pair};
+use rusttcti_kit::hostile::{RESPONSE, Route, consent, on_all_routes};
+use rusttcti_kit::peer::{Handler, Server};
 use rusttcti_kit::vtable::{Vtable, rc};
 
 /// The deadline of the transports is 5 s, and a machine may be slow.
 const IN_TIME: std::ops::Range<Duration> = Duration::from_secs(4)..Duration::from_secs(20);
 
-fn pair(way: Way, main: Handler, other: Handler) -> Pair {
-    match way.tcp {
-        true => Pair::tcp(main, other),
-        false => Pair::unix(main, other),
+fn server(route: Route, main: Handler, other: Handler) -> Server {
+    match route.tcp {
+        true => Server::tcp(main, other),
+        false => Server::unix(main, other),
     }
 }
 
 #[test]
 fn a_peer_that_stops_reading_fails_transmit_in_time() {
-    in_all_ways(|way| {
+    on_all_routes(|route| {
         // Reads nothing of a client's first command; answers in its next connection.
         let mut stuck = true;
         let serve: Handler = Box::new(move |mut conn| {
@@ -37,18 +37,22 @@ fn a_peer_that_stops_reading_fails_transmit_in_time() {
                     poll(&mut fds, None).expect("poll");
                 }
                 Ok(1) => {
-                    let rest = if way.transport == "mssim" { 8 + 12 } else { 11 };
+                    let rest = if route.transport == "mssim" {
+                        8 + 12
+                    } else {
+                        11
+                    };
                     let mut rest = vec![0; rest];
                     if conn.read_exact(&mut rest).is_ok() {
-                        conn.say(&way.frame(&RESPONSE));
+                        conn.send(&route.frame(&RESPONSE));
                         conn.wait_for_close();
                     }
                 }
                 _ => {}
             }
         });
-        let peer = pair(way, serve, Box::new(consent));
-        let context = way.open(&peer);
+        let peer = server(route, serve, Box::new(consent));
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
         // More than all socket buffers between them hold.
         let size = 64 << 20;
@@ -56,10 +60,10 @@ fn a_peer_that_stops_reading_fails_transmit_in_time() {
         command.resize(size, 0);
         command[2..6].copy_from_slice(&(size as u32).to_be_bytes());
         let began = Instant::now();
-        assert_eq!(tcti.transmit(&command), rc::IO_ERROR, "{way:?}");
+        assert_eq!(tcti.transmit(&command), rc::IO_ERROR, "{route:?}");
         assert!(
             IN_TIME.contains(&began.elapsed()),
-            "{way:?}: {:?}",
+            "{route:?}: {:?}",
             began.elapsed()
         );
         drop(command);
@@ -67,12 +71,12 @@ fn a_peer_that_stops_reading_fails_transmit_in_time() {
         assert_eq!(
             tcti.transmit(&rusttcti_kit::commands::get_random(2)),
             rc::SUCCESS,
-            "{way:?}"
+            "{route:?}"
         );
         assert_eq!(
             tcti.receive(-1),
             (rc::SUCCESS, RESPONSE.to_vec()),
-            "{way:?}"
+            "{route:?}"
         );
     });
 }
@@ -137,24 +141,24 @@ fn a_full_backlog_fails_init_in_time() {
 
 #[test]
 fn a_second_channel_that_does_not_answer_costs_no_more_than_its_deadline() {
-    in_all_ways(|way| {
+    on_all_routes(|route| {
         let silent: Handler = Box::new(|mut conn| conn.wait_for_close());
         let main: Handler = Box::new(
             move |mut conn| {
-                while conn.command().is_some() && conn.say(&RESPONSE) {}
+                while conn.command().is_some() && conn.send(&RESPONSE) {}
             },
         );
-        let peer = pair(way, main, silent);
-        if way.transport == "mssim" {
+        let peer = server(route, main, silent);
+        if route.transport == "mssim" {
             // Without power there is no TPM.
-            let text = assert_open_fails_in_time(&way.chain(&peer), ErrorKind::IoError);
+            let text = assert_open_fails_in_time(&route.chain(&peer), ErrorKind::IoError);
             assert!(text.contains("did not answer POWER_ON"), "{text}");
             return;
         }
         // A swtpm that is busy with a long command serves us afterwards.
         let began = Instant::now();
-        let context = way.open(&peer);
-        assert!(IN_TIME.contains(&began.elapsed()), "{way:?}");
+        let context = route.open(&peer);
+        assert!(IN_TIME.contains(&began.elapsed()), "{route:?}");
         let tcti = Vtable(context.as_ptr());
         assert_eq!(
             tcti.transmit(&rusttcti_kit::commands::get_random(2)),
@@ -163,25 +167,25 @@ fn a_second_channel_that_does_not_answer_costs_no_more_than_its_deadline() {
         assert_eq!(tcti.receive(-1), (rc::SUCCESS, RESPONSE.to_vec()));
         let began = Instant::now();
         assert_eq!(tcti.set_locality(1), rc::TRY_AGAIN);
-        assert!(IN_TIME.contains(&began.elapsed()), "{way:?}");
+        assert!(IN_TIME.contains(&began.elapsed()), "{route:?}");
     });
 }
 
-/// The commands of a simulator, each answered.
-fn answer_all(way: Way) -> Handler {
+/// Answers each command of a simulator's.
+fn answer_all(route: Route) -> Handler {
     Box::new(move |mut conn| {
         while conn.read_exact(&mut [0; 9]).is_ok()
             && conn.command().is_some()
-            && conn.say(&way.frame(&RESPONSE))
+            && conn.send(&route.frame(&RESPONSE))
         {}
     })
 }
 
-/// The ways to a simulator.
-fn in_all_ways_to_a_simulator(test: impl Fn(Way) + Sync) {
-    in_all_ways(|way| {
-        if way.transport == "mssim" {
-            test(way);
+/// The routes to a simulator.
+fn on_all_routes_to_a_simulator(test: impl Fn(Route) + Sync) {
+    on_all_routes(|route| {
+        if route.transport == "mssim" {
+            test(route);
         }
     });
 }
@@ -191,33 +195,33 @@ const CANCEL_OFF: [u8; 4] = 10_u32.to_be_bytes();
 
 #[test]
 fn a_simulator_that_is_slow_to_each_signal_has_no_deadline_for_each() {
-    in_all_ways_to_a_simulator(|way| {
+    on_all_routes_to_a_simulator(|route| {
         let slow: Handler = Box::new(|mut conn| {
             while conn.read_exact(&mut [0; 4]).is_ok() {
                 std::thread::sleep(Duration::from_secs(3));
-                conn.say(&[0; 4]);
+                conn.send(&[0; 4]);
             }
         });
-        let peer = pair(way, answer_all(way), slow);
-        let text = assert_open_fails_in_time(&way.chain(&peer), ErrorKind::IoError);
+        let peer = server(route, answer_all(route), slow);
+        let text = assert_open_fails_in_time(&route.chain(&peer), ErrorKind::IoError);
         assert!(text.contains("did not answer NV_ON"), "{text}");
     });
 }
 
 #[test]
 fn a_simulator_that_does_not_take_a_cancel_back_keeps_no_response_waiting() {
-    in_all_ways_to_a_simulator(|way| {
+    on_all_routes_to_a_simulator(|route| {
         let stubborn: Handler = Box::new(|mut conn| {
             let mut signal = [0; 4];
             while conn.read_exact(&mut signal).is_ok() {
                 if signal == CANCEL_OFF {
                     return conn.wait_for_close();
                 }
-                conn.say(&[0; 4]);
+                conn.send(&[0; 4]);
             }
         });
-        let peer = pair(way, answer_all(way), stubborn);
-        let context = way.open(&peer);
+        let peer = server(route, answer_all(route), stubborn);
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
         assert_eq!(
             tcti.transmit(&rusttcti_kit::commands::get_random(2)),
@@ -225,19 +229,23 @@ fn a_simulator_that_does_not_take_a_cancel_back_keeps_no_response_waiting() {
         );
         assert_eq!(tcti.cancel(), rc::SUCCESS);
         let began = Instant::now();
-        let timeout = if way.tcp { 200 } else { 0 };
+        let timeout = if route.tcp { 200 } else { 0 };
         let received = std::iter::repeat_with(|| tcti.receive(timeout))
             .find(|received| received.0 != rc::TRY_AGAIN);
-        assert_eq!(received, Some((rc::SUCCESS, RESPONSE.to_vec())), "{way:?}");
-        assert!(began.elapsed() < IN_TIME.start, "{way:?}");
+        assert_eq!(
+            received,
+            Some((rc::SUCCESS, RESPONSE.to_vec())),
+            "{route:?}"
+        );
+        assert!(began.elapsed() < IN_TIME.start, "{route:?}");
     });
 }
 
 #[test]
 fn a_simulator_that_accepts_a_client_on_the_command_channel_first_is_served() {
-    in_all_ways_to_a_simulator(|way| {
+    on_all_routes_to_a_simulator(|route| {
         let (accepted, is_accepted) = std::sync::mpsc::channel();
-        let mut serve = answer_all(way);
+        let mut serve = answer_all(route);
         let main: Handler = Box::new(move |conn| {
             accepted.send(()).unwrap();
             serve(conn);
@@ -247,8 +255,8 @@ fn a_simulator_that_accepts_a_client_on_the_command_channel_first_is_served() {
                 consent(conn);
             }
         });
-        let peer = pair(way, main, then);
-        let context = way.open(&peer);
+        let peer = server(route, main, then);
+        let context = route.open(&peer);
         let tcti = Vtable(context.as_ptr());
         assert_eq!(
             tcti.transmit(&rusttcti_kit::commands::get_random(2)),
@@ -260,16 +268,16 @@ fn a_simulator_that_accepts_a_client_on_the_command_channel_first_is_served() {
 
 #[test]
 fn a_second_channel_that_refuses_is_an_error() {
-    in_all_ways(|way| {
+    on_all_routes(|route| {
         let refuse: Handler = Box::new(|mut conn| {
             while let Ok(1..) = conn.read(&mut [0; 64]) {
-                conn.say(&[0, 0, 0, 3]);
+                conn.send(&[0, 0, 0, 3]);
             }
         });
-        let peer = pair(way, Box::new(|mut conn| conn.wait_for_close()), refuse);
-        let error = open(&way.chain(&peer)).map(drop).expect_err("refused");
+        let peer = server(route, Box::new(|mut conn| conn.wait_for_close()), refuse);
+        let error = open(&route.chain(&peer)).map(drop).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::IoError);
-        let name = if way.transport == "mssim" {
+        let name = if route.transport == "mssim" {
             "POWER_ON"
         } else {
             "SET_LOCALITY"
@@ -288,7 +296,7 @@ fn a_swtpm_without_a_control_channel_has_no_locality_but_works() {
             loop {
                 let mut conn = rusttcti_kit::peer::Conn::Tcp(listener.accept().unwrap().0);
                 if conn.command().is_some() {
-                    conn.say(&RESPONSE);
+                    conn.send(&RESPONSE);
                     return conn.wait_for_close();
                 }
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport mssim over a server that speaks the simulator's protocol.
 
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rusttcti::transport::mssim::Mssim as Transport;
@@ -290,13 +291,13 @@ fn a_context_that_is_closed_with_a_command_under_way_lets_the_simulator_answer()
 
 #[test]
 fn a_simulator_that_never_answers_does_not_keep_a_context_from_closing() {
-    for way in hostile::ways()
+    for route in hostile::routes()
         .into_iter()
-        .filter(|way| way.transport == "mssim")
+        .filter(|route| route.transport == "mssim")
     {
-        let (closed, is_closed) = hostile::gate();
-        let peer = way.peer(vec![hostile::Act::Silence(closed)]);
-        let context = way.open(&peer);
+        let (closed, is_closed) = channel();
+        let peer = route.peer(vec![hostile::Reaction::Silence(closed)]);
+        let context = route.open(&peer);
         assert_eq!(
             Vtable(context.as_ptr()).transmit(&get_random(8)),
             rc::SUCCESS

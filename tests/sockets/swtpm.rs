@@ -10,7 +10,7 @@ use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::vtable::{Vtable, rc};
 
-/// All ways to reach a swtpm.
+/// Returns a chain for each way to reach a swtpm.
 fn peers() -> Vec<(Swtpm, String)> {
     let mut peers = Vec::new();
     for persistent in ["", ",persistent=1"] {

@@ -4,13 +4,14 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Barrier;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Tcti, open};
 use rusttcti_kit::commands::{command, get_random, response_code};
-use rusttcti_kit::hostile::{Act, RESPONSE, Way, gate};
+use rusttcti_kit::hostile::{RESPONSE, Reaction, Route};
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::vtable::{Vtable, rc};
 use rusttcti_kit::{again, module};
@@ -29,7 +30,7 @@ fn execute(tcti: Vtable, command: &[u8]) -> Vec<u8> {
     response
 }
 
-/// A TPM2_Hash of SHA-256 whose answer depends on `who`: its digest.
+/// Returns a TPM2_Hash of SHA-256 whose data depends on `who`, and the digest.
 fn hash(who: u32) -> Vec<u8> {
     let mut parameters = vec![0, 4];
     parameters.extend_from_slice(&who.to_be_bytes());
@@ -98,8 +99,8 @@ fn threads_share_a_swtpm_in_every_mode() {
     }
 }
 
-/// How long the slowest response took, once its command was sent, of those that
-/// sixteen threads asked for, each over a context of its own, for a while.
+/// Returns the longest time from a command to its response, while sixteen threads
+/// send commands, each over its own context.
 fn slowest_in_a_crowd(conf: &str) -> Duration {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
@@ -138,8 +139,8 @@ fn no_client_in_a_crowd_waits_for_the_kernel_to_send_its_command_again() {
     assert!(runs.len() < 4, "{runs:?}");
 }
 
-/// The peer that a context is connected to, as the peer sees it: what all of a
-/// process's contexts have in common where they share a connection.
+/// Returns the address of a context's connection as the peer sees it. Contexts that
+/// share a connection have the same one.
 fn connection(context: &Context<Box<dyn Tcti>>) -> i32 {
     Vtable(context.as_ptr()).poll_handles(1).2[0].fd
 }
@@ -179,7 +180,7 @@ fn a_persistent_connection_keeps_others_waiting_until_it_is_closed() {
     assert_eq!(tcti.receive(-1).0, rc::SUCCESS);
 }
 
-const SHARED: Way = Way {
+const SHARED: Route = Route {
     transport: "swtpm",
     tcp: true,
     persistent: true,
@@ -187,8 +188,8 @@ const SHARED: Way = Way {
 
 #[test]
 fn a_context_waits_for_another_s_response_and_says_so_in_time() {
-    let (go, wait) = gate();
-    let peer = SHARED.peer(vec![Act::SayInTwo(vec![], wait, RESPONSE.into())]);
+    let (go, wait) = channel();
+    let peer = SHARED.peer(vec![Reaction::SendInTwo(vec![], wait, RESPONSE.into())]);
     let (first, second) = (SHARED.open(&peer), SHARED.open(&peer));
     let (first, second) = (Vtable(first.as_ptr()), Vtable(second.as_ptr()));
     assert_eq!(first.transmit(&get_random(1)), rc::SUCCESS);
@@ -209,13 +210,13 @@ fn a_context_waits_for_another_s_response_and_says_so_in_time() {
 
 #[test]
 fn a_response_that_nobody_fetched_goes_to_nobody_else() {
-    let (closed, is_closed) = gate();
-    let (go, wait) = gate();
+    let (closed, is_closed) = channel();
+    let (go, wait) = channel();
     let wrong = [&RESPONSE[..10], &[0xee, 0xee]].concat();
     let peer = SHARED.peer(vec![
-        Act::SayInTwo(vec![], wait, wrong.clone()),
-        Act::Answer,
-        Act::Silence(closed),
+        Reaction::SendInTwo(vec![], wait, wrong.clone()),
+        Reaction::Answer,
+        Reaction::Silence(closed),
     ]);
     let (first, second) = (SHARED.open(&peer), SHARED.open(&peer));
     assert_eq!(Vtable(first.as_ptr()).transmit(&get_random(1)), rc::SUCCESS);

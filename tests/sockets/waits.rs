@@ -4,11 +4,12 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, ChildStderr, Stdio};
+use std::sync::mpsc::channel;
 
 use rusttcti::open;
 use rusttcti_kit::again;
 use rusttcti_kit::commands::get_random;
-use rusttcti_kit::hostile::{Act, Way, gate};
+use rusttcti_kit::hostile::{Reaction, Route};
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::vtable::{Vtable, rc};
 
@@ -29,13 +30,13 @@ fn scene_command() {
 #[test]
 #[ignore = "a scene of other tests"]
 fn scene_shared() {
-    const SHARED: Way = Way {
+    const SHARED: Route = Route {
         transport: "swtpm",
         tcp: true,
         persistent: true,
     };
-    let (closed, _) = gate();
-    let peer = SHARED.peer(vec![Act::Silence(closed)]);
+    let (closed, _) = channel();
+    let peer = SHARED.peer(vec![Reaction::Silence(closed)]);
     let (first, second) = (SHARED.open(&peer), SHARED.open(&peer));
     assert_eq!(Vtable(first.as_ptr()).transmit(&get_random(1)), rc::SUCCESS);
     let busy = Vtable(second.as_ptr()).transmit(&get_random(2));

@@ -15,6 +15,7 @@ use rusttcti::{ErrorKind, Tcti};
 
 use super::again;
 use super::commands::response_code;
+use super::random::Random;
 use super::tpm::*;
 
 /// The variable that gives a restarted test program its role instead of testing.
@@ -35,13 +36,13 @@ pub fn provision(path: &Path) {
 }
 
 /// This program, started again in another role. It is killed when this is dropped.
-pub struct Other {
+pub struct RoleProcess {
     /// The process.
     pub child: Child,
     lines: BufReader<ChildStderr>,
 }
 
-impl Other {
+impl RoleProcess {
     /// Starts this program in `role`, on the state file `path`.
     pub fn start(role: &str, path: &Path) -> Self {
         let mut child = again::command("", "process::other_roles", false)
@@ -81,7 +82,7 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for RoleProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -132,33 +133,19 @@ fn nv_read_counter_quietly(tpm: &mut Libtpms) -> Option<u64> {
     ))
 }
 
-/// A generator of numbers that look random and are equal in each run.
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// Returns a number from 0 to below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// Kills a counting process at `rounds` random moments. `during` runs at a random
 /// moment while it counts, `after` when it is dead.
 pub fn kill_rounds(
     path: &Path,
     rounds: usize,
-    mut during: impl FnMut(&mut Dice),
+    mut during: impl FnMut(&mut Random),
     after: impl Fn(),
 ) {
-    let mut dice = Dice(7);
+    let mut random = Random(7);
     let mut told = 1;
     let mut all = 0;
     for round in 0..rounds {
-        let mut other = Other::start("count", path);
+        let mut other = RoleProcess::start("count", path);
         let first = other
             .number()
             .unwrap_or_else(|| panic!("round {round}: no TPM"));
@@ -167,8 +154,8 @@ pub fn kill_rounds(
             "round {round}: {told} was answered, {first} is kept"
         );
         told = first;
-        during(&mut dice);
-        std::thread::sleep(Duration::from_micros(dice.below(9000)));
+        during(&mut random);
+        std::thread::sleep(Duration::from_micros(random.below(9000)));
         other.kill();
         after();
         while let Some(number) = other.number() {

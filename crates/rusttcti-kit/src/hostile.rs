@@ -4,19 +4,19 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusttcti::{Context, Tcti, open};
 
 use super::commands::get_random;
-use super::peer::{Conn, Handler, Pair};
+use super::peer::{Conn, Handler, Server};
 use super::vtable::{Vtable, rc};
 
 /// A protocol and a socket type to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct Route {
     /// The transport's name.
     pub transport: &'static str,
     /// Whether the peer listens on TCP ports, rather than unix sockets.
@@ -25,43 +25,43 @@ pub struct Way {
     pub persistent: bool,
 }
 
-/// Returns all ways.
-pub fn ways() -> Vec<Way> {
-    let mut ways = Vec::new();
+/// Returns each route.
+pub fn routes() -> Vec<Route> {
+    let mut routes = Vec::new();
     for tcp in [true, false] {
         for (transport, persistent) in [("swtpm", false), ("swtpm", true), ("mssim", false)] {
-            ways.push(Way {
+            routes.push(Route {
                 transport,
                 tcp,
                 persistent,
             });
         }
     }
-    ways
+    routes
 }
 
 /// The reaction of a peer to one command.
-pub enum Act {
+pub enum Reaction {
     /// Sends the right response.
     Answer,
     /// Sends these bytes, and keeps the connection.
-    Say(Vec<u8>),
+    Send(Vec<u8>),
     /// Sends these bytes one by one, with this pause between them.
-    SaySlowly(Vec<u8>, Duration),
+    SendSlowly(Vec<u8>, Duration),
     /// Sends these bytes, then a FIN.
-    SayAndClose(Vec<u8>),
+    SendAndClose(Vec<u8>),
     /// Sends a RST.
     Reset,
     /// Sends the first bytes, then the rest when the test allows it, or never.
-    SayInTwo(Vec<u8>, Receiver<()>, Vec<u8>),
+    SendInTwo(Vec<u8>, Receiver<()>, Vec<u8>),
     /// Sends nothing until the client closes, and reports that.
     Silence(Sender<()>),
 }
 
-/// The response of [`Act::Answer`].
+/// The response of [`Reaction::Answer`].
 pub const RESPONSE: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0xab, 0xcd];
 
-impl Way {
+impl Route {
     /// Returns a response as this protocol frames it.
     pub fn frame(self, response: &[u8]) -> Vec<u8> {
         match self.transport {
@@ -87,18 +87,18 @@ impl Way {
         claim
     }
 
-    /// Starts a peer that performs `acts`, one for each command, and then answers
+    /// Starts a peer that performs `reactions`, one for each command, and then answers
     /// normally.
-    pub fn peer(self, acts: Vec<Act>) -> Pair {
-        let acts = Arc::new(Mutex::new(VecDeque::from(acts)));
-        let main: Handler = Box::new(move |mut conn| self.serve(&mut conn, &acts));
+    pub fn peer(self, reactions: Vec<Reaction>) -> Server {
+        let reactions = Arc::new(Mutex::new(VecDeque::from(reactions)));
+        let main: Handler = Box::new(move |mut conn| self.serve(&mut conn, &reactions));
         match self.tcp {
-            true => Pair::tcp(main, Box::new(consent)),
-            false => Pair::unix(main, Box::new(consent)),
+            true => Server::tcp(main, Box::new(consent)),
+            false => Server::unix(main, Box::new(consent)),
         }
     }
 
-    fn serve(self, conn: &mut Conn, acts: &Mutex<VecDeque<Act>>) {
+    fn serve(self, conn: &mut Conn, reactions: &Mutex<VecDeque<Reaction>>) {
         loop {
             if self.transport == "mssim" && conn.read_exact(&mut [0; 9]).is_err() {
                 return;
@@ -106,23 +106,23 @@ impl Way {
             if conn.command().is_none() {
                 return;
             }
-            let act = acts.lock().unwrap().pop_front();
-            let goes_on = match act.unwrap_or(Act::Answer) {
-                Act::Answer => conn.say(&self.frame(&RESPONSE)),
-                Act::Say(bytes) => conn.say(&bytes),
-                Act::SaySlowly(bytes, pause) => conn.say_slowly(&bytes, pause),
-                Act::SayAndClose(bytes) => {
-                    conn.say(&bytes);
+            let reaction = reactions.lock().unwrap().pop_front();
+            let goes_on = match reaction.unwrap_or(Reaction::Answer) {
+                Reaction::Answer => conn.send(&self.frame(&RESPONSE)),
+                Reaction::Send(bytes) => conn.send(&bytes),
+                Reaction::SendSlowly(bytes, pause) => conn.send_slowly(&bytes, pause),
+                Reaction::SendAndClose(bytes) => {
+                    conn.send(&bytes);
                     false
                 }
-                Act::Reset => {
+                Reaction::Reset => {
                     conn.reset();
                     false
                 }
-                Act::SayInTwo(first, go, second) => {
-                    conn.say(&first) && go.recv().is_ok() && conn.say(&second)
+                Reaction::SendInTwo(first, go, second) => {
+                    conn.send(&first) && go.recv().is_ok() && conn.send(&second)
                 }
-                Act::Silence(closed) => {
+                Reaction::Silence(closed) => {
                     conn.wait_for_close();
                     let _ = closed.send(());
                     false
@@ -135,17 +135,17 @@ impl Way {
     }
 
     /// Opens a context on `peer`.
-    pub fn open(self, peer: &Pair) -> Context<Box<dyn Tcti>> {
+    pub fn open(self, peer: &Server) -> Context<Box<dyn Tcti>> {
         Context::new(self.transport(peer))
     }
 
     /// Opens the transport to `peer`.
-    pub fn transport(self, peer: &Pair) -> Box<dyn Tcti> {
+    pub fn transport(self, peer: &Server) -> Box<dyn Tcti> {
         open(&self.chain(peer)).expect("the peer is there")
     }
 
     /// Returns the chain of the transport to `peer`.
-    pub fn chain(self, peer: &Pair) -> String {
+    pub fn chain(self, peer: &Server) -> String {
         let persistent = if self.persistent { ",persistent=1" } else { "" };
         format!("{}:{}{persistent}", self.transport, peer.conf())
     }
@@ -161,24 +161,14 @@ pub fn consent(mut conn: Conn) {
     }
 }
 
-/// Returns the channel on which a silent peer reports that its client closed.
-pub fn gate_of_silence() -> (Sender<()>, Receiver<()>) {
-    channel()
-}
-
-/// Returns a channel by which a test allows an event to happen later.
-pub fn gate() -> (Sender<()>, Receiver<()>) {
-    channel()
-}
-
-/// Runs `test` in all ways in parallel.
-pub fn in_all_ways(test: impl Fn(Way) + Sync) {
+/// Runs `test` over each route, all in parallel.
+pub fn on_all_routes(test: impl Fn(Route) + Sync) {
     std::thread::scope(|scope| {
-        for way in ways() {
+        for route in routes() {
             let test = &test;
             std::thread::Builder::new()
-                .name(format!("{way:?}"))
-                .spawn_scoped(scope, move || test(way))
+                .name(format!("{route:?}"))
+                .spawn_scoped(scope, move || test(route))
                 .expect("a thread");
         }
     });
@@ -190,11 +180,11 @@ pub fn send(tcti: Vtable) {
 }
 
 /// Asserts that a command is sent and answered.
-pub fn assert_works(way: Way, tcti: Vtable) {
+pub fn assert_works(route: Route, tcti: Vtable) {
     send(tcti);
     assert_eq!(
         tcti.receive(-1),
         (rc::SUCCESS, RESPONSE.to_vec()),
-        "{way:?}"
+        "{route:?}"
     );
 }

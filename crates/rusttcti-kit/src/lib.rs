@@ -23,6 +23,7 @@ pub mod poll;
 pub mod ports;
 pub mod proc;
 pub mod pty;
+pub mod random;
 pub mod raw_server;
 pub mod rights;
 pub mod scripted;

@@ -405,7 +405,7 @@ fn duplication_policy(tpm: &mut Libtpms, kind: u8) -> Vec<u8> {
         tpm,
         &command(
             Code::POLICY_COMMAND_CODE,
-            &[&session[..], &[0, 0, 1, 0x4b]].concat(),
+            &[session, Code::DUPLICATE.0.to_be_bytes()].concat(),
         ),
     );
     let digest = ok(tpm, &command(Code::POLICY_GET_DIGEST, &session));

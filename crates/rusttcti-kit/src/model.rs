@@ -49,14 +49,14 @@ pub enum Call {
     /// A `finalize`.
     Finalize,
     /// Any call on a NULL context.
-    OnNull(Which),
+    OnNull(Function),
     /// Any call while bits of the magic are changed by this mask.
-    OnOtherMagic(Which, u64),
+    OnOtherMagic(Function, u64),
 }
 
 /// A function of the vtable.
 #[derive(Clone, Copy, Debug)]
-pub enum Which {
+pub enum Function {
     /// `transmit`.
     Transmit,
     /// `receive`.
@@ -236,7 +236,7 @@ impl Model {
             }
         }
         match (call, self.state) {
-            (Call::OnNull(Which::Finalize) | Call::OnOtherMagic(Which::Finalize, _), _) => {
+            (Call::OnNull(Function::Finalize) | Call::OnOtherMagic(Function::Finalize, _), _) => {
                 code(rc::SUCCESS)
             }
             (Call::OnNull(_), _) => code(rc::BAD_REFERENCE),

@@ -19,20 +19,20 @@
 //! | GetCapability, ReadClock | handles and properties, the number of resets |
 
 mod commands;
-mod rooms;
+mod memory;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusttcti::{Error, ErrorKind, Peer, Result, Tcti};
 
-use rooms::Rooms;
-pub use rooms::Sizes;
+use memory::Memory;
+pub use memory::Sizes;
 
 /// A model TPM; clones are connections to the same one.
 #[derive(Clone, Debug)]
 pub struct ModelTpm {
-    rooms: Arc<Mutex<Rooms>>,
+    memory: Arc<Mutex<Memory>>,
     peer: Peer,
     response: Option<Vec<u8>>,
     /// Whether the first `receive` of each response times out.
@@ -45,7 +45,7 @@ impl ModelTpm {
     /// Returns a TPM after TPM2_Startup.
     pub fn new(sizes: Sizes) -> Self {
         Self {
-            rooms: Arc::new(Mutex::new(Rooms::new(sizes))),
+            memory: Arc::new(Mutex::new(Memory::new(sizes))),
             peer: Peer::default(),
             response: None,
             is_slow: false,
@@ -68,17 +68,17 @@ impl ModelTpm {
 
     /// Restarts the TPM: all volatile state is lost, and Startup is done.
     pub fn restart(&self) {
-        self.with(Rooms::restart);
+        self.with(Memory::restart);
     }
 
     /// Returns how many objects and sessions are loaded.
     pub fn loaded(&self) -> (usize, usize) {
-        self.with(|rooms| rooms.loaded())
+        self.with(|memory| memory.loaded())
     }
 
     /// Returns how many sessions are active: loaded or saved.
     pub fn active(&self) -> usize {
-        self.with(|rooms| rooms.active())
+        self.with(|memory| memory.active())
     }
 
     /// Returns the codes of the commands that came since the last call.
@@ -88,11 +88,11 @@ impl ModelTpm {
 
     /// Returns the response to a command.
     pub fn answer(&self, command: &[u8]) -> Vec<u8> {
-        self.with(|rooms| commands::answer(rooms, command))
+        self.with(|memory| commands::answer(memory, command))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Rooms) -> T) -> T {
-        look(&mut self.rooms.lock().expect("a TPM"))
+    fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
+        look(&mut self.memory.lock().expect("a TPM"))
     }
 }
 

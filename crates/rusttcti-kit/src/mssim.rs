@@ -16,7 +16,7 @@ use rusttcti::wire::frame::mssim::{self as frame, Request, Signal};
 use rusttcti::wire::{ResponseBuilder, ResponseCode};
 use rusttcti::{Cancel, Tcti};
 
-use super::peer::{Address, Conn, Pair};
+use super::peer::{Address, Conn, Server};
 use super::tpm::{STARTUP, ok};
 
 /// The size of the longest command that the simulator takes.
@@ -45,7 +45,7 @@ pub enum Event {
 
 /// A running simulator, stopped when this is dropped.
 pub struct Simulator {
-    pair: Option<Pair>,
+    server: Option<Server>,
     state: Arc<State>,
 }
 
@@ -63,17 +63,17 @@ impl Simulator {
     /// Starts a simulator on two neighbouring TCP ports.
     pub fn tcp() -> Self {
         let state = State::new();
-        let pair = Pair::tcp(commands(&state), platform(&state));
-        let pair = Some(pair);
-        Self { pair, state }
+        let server = Server::tcp(commands(&state), platform(&state));
+        let server = Some(server);
+        Self { server, state }
     }
 
     /// Starts a simulator on two unix sockets.
     pub fn unix() -> Self {
         let state = State::new();
-        let pair = Pair::unix(commands(&state), platform(&state));
-        let pair = Some(pair);
-        Self { pair, state }
+        let server = Server::unix(commands(&state), platform(&state));
+        let server = Some(server);
+        Self { server, state }
     }
 
     /// Starts a simulator whose TPM has had its TPM2_Startup.
@@ -92,7 +92,7 @@ impl Simulator {
 
     /// Returns the configuration of a transport to it.
     pub fn conf(&self) -> String {
-        self.pair.as_ref().expect("it runs").conf()
+        self.server.as_ref().expect("it runs").conf()
     }
 
     /// Ends all connections and the TPM's power, and starts again.
@@ -104,12 +104,12 @@ impl Simulator {
     /// Ends all connections and the TPM's power, and returns the address, for
     /// [`start_at`](Self::start_at).
     pub fn stop(&mut self) -> Address {
-        let pair = self.pair.take().expect("it runs");
-        let Address::Tcp(_) = pair.address else {
+        let server = self.server.take().expect("it runs");
+        let Address::Tcp(_) = server.address else {
             panic!("only over TCP: the folder of the sockets goes with the server")
         };
-        let address = pair.address.clone();
-        drop(pair);
+        let address = server.address.clone();
+        drop(server);
         self.state.power_off();
         self.state.nv.store(false, Ordering::SeqCst);
         address
@@ -117,7 +117,7 @@ impl Simulator {
 
     /// Starts again after [`stop`](Self::stop).
     pub fn start_at(&mut self, address: &Address) {
-        self.pair = Some(Pair::at(
+        self.server = Some(Server::at(
             address,
             commands(&self.state),
             platform(&self.state),

@@ -62,18 +62,18 @@ impl Conn {
     }
 
     /// Writes, and returns whether the client is still there.
-    pub fn say(&mut self, bytes: &[u8]) -> bool {
+    pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.write_all(bytes).is_ok()
     }
 
     /// Writes byte by byte, each as a separate packet.
-    pub fn say_slowly(&mut self, bytes: &[u8], pause: Duration) -> bool {
+    pub fn send_slowly(&mut self, bytes: &[u8], pause: Duration) -> bool {
         if let Self::Tcp(stream) = self {
             stream.set_nodelay(true).unwrap();
         }
         bytes.iter().all(|byte| {
             std::thread::sleep(pause);
-            self.say(&[*byte])
+            self.send(&[*byte])
         })
     }
 
@@ -167,7 +167,7 @@ impl AsFd for Listener {
 pub type Handler = Box<dyn FnMut(Conn) + Send>;
 
 /// A server on two channels, stopped when this is dropped.
-pub struct Pair {
+pub struct Server {
     /// The server's address.
     pub address: Address,
     open: Arc<Mutex<Vec<Weak<Conn>>>>,
@@ -177,7 +177,7 @@ pub struct Pair {
     _folder: Option<TempDir>,
 }
 
-impl Pair {
+impl Server {
     /// Starts a server on two neighbouring TCP ports.
     pub fn tcp(main: Handler, other: Handler) -> Self {
         let listeners = ports::neighbours();
@@ -189,9 +189,9 @@ impl Pair {
     pub fn unix(main: Handler, other: Handler) -> Self {
         let folder = TempDir::new().expect("a folder for sockets");
         let address = Address::Unix(folder.path().join("tpm"));
-        let mut pair = Self::at(&address, main, other);
-        pair._folder = Some(folder);
-        pair
+        let mut server = Self::at(&address, main, other);
+        server._folder = Some(folder);
+        server
     }
 
     /// Starts a server at the address of an earlier one.
@@ -272,7 +272,7 @@ fn serve(
     }
 }
 
-impl Drop for Pair {
+impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         for conn in self.open.lock().unwrap().drain(..) {

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use rusttcti::{Result, Tcti};
 
 use super::hostile::consent;
-use super::peer::{Conn, Pair};
+use super::peer::{Conn, Server};
 use super::tpm::call;
 
 /// A running server, stopped when this is dropped.
 pub struct RawServer {
-    pair: Pair,
+    server: Server,
 }
 
 impl RawServer {
@@ -23,20 +23,20 @@ impl RawServer {
     pub fn tcp() -> Result<Self> {
         let tpm = Arc::new(Mutex::new(rusttcti::open("libtpms")?));
         let serve = move |conn: Conn| serve(conn, &tpm);
-        let pair = Pair::tcp(Box::new(serve), Box::new(consent));
-        Ok(Self { pair })
+        let server = Server::tcp(Box::new(serve), Box::new(consent));
+        Ok(Self { server })
     }
 
     /// Returns the configuration of a transport to this server.
     pub fn conf(&self) -> String {
-        self.pair.conf()
+        self.server.conf()
     }
 }
 
 fn serve(mut conn: Conn, tpm: &Mutex<Box<dyn Tcti>>) {
     while let Some(command) = conn.command() {
         let mut tpm = tpm.lock().expect("no panic");
-        let answered = call(&mut **tpm, &command).is_ok_and(|response| conn.say(&response));
+        let answered = call(&mut **tpm, &command).is_ok_and(|response| conn.send(&response));
         if !answered {
             return;
         }

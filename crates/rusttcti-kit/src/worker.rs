@@ -6,6 +6,7 @@ use rusttcti::wire::CommandCode;
 use std::time::{Duration, Instant};
 
 use super::commands::{command, get_random, response_code};
+use super::random::Random;
 use super::sha256::sha256;
 use super::tpm::{create_primary_ecc, create_primary_rsa};
 use super::vtable::{Vtable, rc};
@@ -17,24 +18,9 @@ const CANCELED: u32 = 0x909;
 /// TPM_RC_OBJECT_MEMORY: no memory for another key at the moment.
 const OBJECT_MEMORY: u32 = 0x902;
 
-/// A generator of numbers that look random and are equal in each run.
-#[derive(Clone, Debug)]
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// Returns a number from 0 to below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// The counts of a worker's commands and their results.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct Counts {
     /// How many commands were sent.
     pub commands: u64,
     /// How many keys were made.
@@ -47,7 +33,7 @@ pub struct Tally {
     pub slowest: Duration,
 }
 
-impl Tally {
+impl Counts {
     /// Adds another worker's counts.
     pub fn add(&mut self, other: &Self) {
         self.commands += other.commands;
@@ -65,9 +51,9 @@ pub struct Worker {
     number: u64,
     sent: u64,
     /// The source of its random choices.
-    pub dice: Dice,
+    pub random: Random,
     /// Its counts so far.
-    pub tally: Tally,
+    pub counts: Counts,
     /// One in how many commands makes an ECC key.
     pub ecc: u64,
     /// One in how many commands makes an RSA key.
@@ -82,8 +68,8 @@ impl Worker {
         Self {
             number,
             sent: 0,
-            dice: Dice(number),
-            tally: Tally::default(),
+            random: Random(number),
+            counts: Counts::default(),
             ecc: 500,
             rsa: 5000,
             cancels: false,
@@ -92,12 +78,12 @@ impl Worker {
 
     /// Sends one random command, and checks the answer.
     pub fn work(&mut self, c: Vtable) {
-        if self.dice.below(self.rsa) == 0 {
+        if self.random.below(self.rsa) == 0 {
             self.make_key(c, &create_primary_rsa(2048), self.cancels);
-        } else if self.dice.below(self.ecc) == 0 {
+        } else if self.random.below(self.ecc) == 0 {
             self.make_key(c, &create_primary_ecc(), false);
-        } else if self.dice.below(8) == 0 {
-            let bytes = 1 + self.dice.below(32) as u16;
+        } else if self.random.below(8) == 0 {
+            let bytes = 1 + self.random.below(32) as u16;
             let response = self.exchange(c, &get_random(bytes), false);
             assert_eq!(response_code(&response), 0);
             assert_eq!(response.len(), 12 + usize::from(bytes));
@@ -109,7 +95,7 @@ impl Worker {
     /// Runs TPM2_Hash of data that no other worker sends.
     fn hash(&mut self, c: Vtable) {
         self.sent += 1;
-        let length = self.dice.below(900) as usize;
+        let length = self.random.below(900) as usize;
         let mut data = [self.number.to_be_bytes(), self.sent.to_be_bytes()].concat();
         data.resize(16 + length, self.number as u8);
         let size = (data.len() as u16).to_be_bytes();
@@ -125,13 +111,13 @@ impl Worker {
         let response = self.exchange(c, create, cancel);
         match response_code(&response) {
             0 => {
-                self.tally.keys += 1;
+                self.counts.keys += 1;
                 let handle = &response[10..14];
                 assert_eq!(handle[0], 0x80, "a transient object's handle");
                 let flushed = self.exchange(c, &command(CommandCode::FLUSH_CONTEXT, handle), false);
                 assert_eq!(response_code(&flushed), 0);
             }
-            CANCELED if cancel => self.tally.cancelled += 1,
+            CANCELED if cancel => self.counts.cancelled += 1,
             code => assert_eq!(code, OBJECT_MEMORY),
         }
     }
@@ -141,10 +127,10 @@ impl Worker {
         let begun = Instant::now();
         assert_eq!(c.transmit(command), rc::SUCCESS);
         if cancel {
-            std::thread::sleep(Duration::from_micros(self.dice.below(20_000)));
+            std::thread::sleep(Duration::from_micros(self.random.below(20_000)));
             assert_eq!(c.cancel(), rc::SUCCESS);
         }
-        let timeout = [-1, 0, 1, 10][self.dice.below(4) as usize];
+        let timeout = [-1, 0, 1, 10][self.random.below(4) as usize];
         let response = loop {
             let (code, response) = c.receive(timeout);
             if code == rc::SUCCESS {
@@ -152,11 +138,11 @@ impl Worker {
             }
             assert_eq!(code, rc::TRY_AGAIN);
             assert!(begun.elapsed() < LONGEST, "no answer to {command:02x?}");
-            self.tally.early += 1;
+            self.counts.early += 1;
             std::thread::yield_now();
         };
-        self.tally.commands += 1;
-        self.tally.slowest = self.tally.slowest.max(begun.elapsed());
+        self.counts.commands += 1;
+        self.counts.slowest = self.counts.slowest.max(begun.elapsed());
         response
     }
 }

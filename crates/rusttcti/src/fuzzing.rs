@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the fuzzer reaches that no other program may: it is there in a build
-//! with `--cfg fuzzing` only, as cargo-fuzz makes them.
+//! Functions for the fuzzer alone. They exist only in a build with `--cfg fuzzing`,
+//! which cargo-fuzz sets.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ pub use crate::transport::cmd::stand_in;
 #[cfg(feature = "libtpms")]
 pub use crate::transport::libtpms::fuzzing::{State, elf, sha1};
 
-/// The level that TSS2_LOG says, as tpm2-tss numbers it.
+/// Returns the level that a value of TSS2_LOG sets, as tpm2-tss numbers it.
 pub fn log_level(pairs: &str) -> u8 {
     crate::sys::log::level_of(pairs) as u8
 }

@@ -163,7 +163,7 @@ mod contract;
 pub mod fuzzing;
 pub mod layer;
 #[macro_use]
-// Some of it serves a part that may be left out.
+// Without some features, parts of these modules have no user.
 #[cfg_attr(
     not(all(feature = "libtpms", feature = "pcap", feature = "wrap")),
     allow(dead_code, unused_macros, unused_imports)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Exchanges that go well, however slowly.
+//! Exchanges that succeed, also slow ones.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -72,7 +72,7 @@ fn no_timeout_is_overstayed_and_nothing_lost_wherever_the_peer_stalls() {
         for cut in 0..response.len() {
             tpm.transmit(&get_random(16)).expect(kind);
             peer.command().expect(kind);
-            peer.say(&response[..cut]);
+            peer.send(&response[..cut]);
             if cut > 0 {
                 assert!(polls(&mut *tpm, AT_ONCE), "{kind}: {cut}");
             }
@@ -91,7 +91,7 @@ fn no_timeout_is_overstayed_and_nothing_lost_wherever_the_peer_stalls() {
                 !polls(&mut *tpm, Duration::ZERO),
                 "{kind}: {cut}: all was taken"
             );
-            peer.say(&response[cut..]);
+            peer.send(&response[cut..]);
             let mut buffer = [0; 4096];
             let size = tpm.receive(&mut buffer, None).expect(kind);
             assert_eq!(buffer[..size], response, "{kind}: {cut}");
@@ -108,7 +108,7 @@ fn the_poll_handle_tells_when_a_response_comes_and_not_before() {
             tpm.transmit(&get_random(16)).expect(kind);
             peer.command().expect(kind);
             assert!(!polls(&mut *tpm, Duration::ZERO), "{kind}");
-            peer.say(&answer(12));
+            peer.send(&answer(12));
             assert!(polls(&mut *tpm, AT_ONCE), "{kind}");
             assert_eq!(
                 tpm.receive(&mut [0; 4096], Some(Duration::ZERO))
@@ -136,7 +136,7 @@ fn signals_change_neither_timeouts_nor_responses() {
             assert_eq!(error.kind(), ErrorKind::TryAgain, "{kind}");
             assert!((silent..AT_ONCE).contains(&began.elapsed()), "{kind}");
             later.command().expect(kind);
-            later.say(&answer(10));
+            later.send(&answer(10));
             assert_eq!(tpm.receive(&mut [0; 4096], None).expect(kind), 10);
             later.serve();
             for _ in 0..50 {
@@ -182,7 +182,7 @@ fn execute_gives_the_whole_response_or_says_that_the_time_ran_out() {
     let error = tpm.transmit(&get_random(16)).expect_err("one at a time");
     assert_eq!(error.kind(), ErrorKind::BadSequence);
     peer.command().expect("sent once");
-    peer.say(&answer(28));
+    peer.send(&answer(28));
     assert_eq!(tpm.receive(&mut [0; 4096], None).expect("later"), 28);
     let error = tpm.receive(&mut [0; 4096], None).expect_err("no command");
     assert_eq!(error.kind(), ErrorKind::BadSequence);

@@ -12,7 +12,7 @@ use super::{KINDS, Line};
 /// The deadline of `transmit` is 5 s, and a machine may be slow.
 const IN_TIME: std::ops::Range<Duration> = Duration::from_secs(4)..Duration::from_secs(20);
 
-/// Each later call says that the line was lost, and why.
+/// Asserts that each later call reports that the connection was lost, and why.
 fn is_lost(kind: &str, tpm: &mut dyn Tcti, why: &str) {
     for _ in 0..2 {
         for result in [
@@ -59,7 +59,7 @@ fn what_no_response_is_loses_the_line() {
             let Line { mut tpm, mut peer } = open();
             tpm.transmit(&get_random(16)).expect(kind);
             peer.command().expect(kind);
-            peer.say(&bytes);
+            peer.send(&bytes);
             until_there(&mut *tpm, bytes.len());
             let error = tpm.receive(&mut [0; 4096], None).expect_err("no response");
             assert_eq!(error.kind(), ErrorKind::MalformedResponse, "{kind}");
@@ -76,7 +76,7 @@ fn a_peer_that_ends_in_the_middle_is_named_and_loses_the_line() {
             let Line { mut tpm, mut peer } = open();
             tpm.transmit(&get_random(16)).expect(kind);
             peer.command().expect(kind);
-            peer.say(&answer(28)[..cut]);
+            peer.send(&answer(28)[..cut]);
             drop(peer);
             let error = tpm.receive(&mut [0; 4096], None).expect_err("it is gone");
             // A terminal that hangs up fails with EIO.
@@ -103,7 +103,7 @@ fn a_peer_that_went_away_before_the_command_is_told_by_transmit() {
 fn bytes_that_no_command_asked_for_are_never_taken_for_a_response() {
     for (kind, open) in KINDS {
         let Line { mut tpm, mut peer } = open();
-        peer.say(&answer(28));
+        peer.send(&answer(28));
         assert!(
             rusttcti_kit::poll::polls(&mut *tpm, Duration::from_secs(2)),
             "{kind}"

@@ -30,7 +30,7 @@ struct Line {
 struct Peer {
     from: Box<dyn Read + Send>,
     to: Box<dyn Write + Send>,
-    /// What must stay there as long as the peer.
+    /// Things that must live as long as the peer.
     _kept: Option<Pty>,
 }
 
@@ -43,7 +43,7 @@ impl Peer {
         }
     }
 
-    /// The next command; `None` where there is none any more.
+    /// Returns the next command; `None` after the last one.
     fn command(&mut self) -> Option<Vec<u8>> {
         let mut command = vec![0; Header::SIZE];
         self.from.read_exact(&mut command).ok()?;
@@ -53,7 +53,7 @@ impl Peer {
         Some(command)
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         self.to.write_all(bytes).expect("the stream takes it");
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a stream does to the process that it is in, and to its children.
+//! The effects of a stream on its process, and on its children.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ fn writes_to_nobody() {
     let error = tpm.transmit(&get_random(16)).expect_err("nobody reads");
     assert_eq!(error.kind(), ErrorKind::NoConnection);
     assert!(error.report().contains("Broken pipe"), "{}", error.report());
-    // What a stream writes when it goes raises none either.
+    // A write when the stream is dropped raises none either.
     let ((from_tpm, _to_us), (from_us, to_tpm)) = (pipe(), pipe());
     let mut tpm = Stream::new(Late(from_tpm, to_tpm));
     drop(from_us);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Check, Outcome, Subject, Trouble};
+use super::{Check, NotPassed, Outcome, Subject};
 
 /// The time limit of a check. Each check has shorter limits of its own.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,8 +50,8 @@ fn in_child(check: &Check, subject: &Subject, writer: OwnedFd) -> ! {
     let verdict = catch_unwind(AssertUnwindSafe(|| (check.run)(subject)));
     let said = match verdict {
         Ok(Ok(())) => "P".to_owned(),
-        Ok(Err(Trouble::Broken(text))) => format!("F{text}"),
-        Ok(Err(Trouble::NotApplicable(text))) => format!("N{text}"),
+        Ok(Err(NotPassed::Broken(text))) => format!("F{text}"),
+        Ok(Err(NotPassed::NotApplicable(text))) => format!("N{text}"),
         Err(panic) => format!("F{}", message(&*panic)),
     };
     let written = File::from(writer).write_all(said.as_bytes());

@@ -35,7 +35,7 @@ use subject::Opened;
 
 /// The reason that a check does not pass.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum NotPassed {
     /// A broken promise, with the observation.
     Broken(String),
     /// A promise that does not concern this TCTI, with the reason.
@@ -43,7 +43,7 @@ pub(crate) enum Trouble {
 }
 
 /// The result of a check.
-pub(crate) type Verdict = Result<(), Trouble>;
+pub(crate) type Verdict = Result<(), NotPassed>;
 
 /// One promise.
 #[derive(Clone, Copy)]
@@ -106,7 +106,7 @@ macro_rules! conformance {
 macro_rules! ensure {
     ($condition:expr, $($sentence:tt)*) => {
         if !$condition {
-            return Err($crate::conformance::Trouble::Broken(format!($($sentence)*)));
+            return Err($crate::conformance::NotPassed::Broken(format!($($sentence)*)));
         }
     };
 }

@@ -9,7 +9,7 @@ use libloading::os::unix::Library;
 use rusttcti::{Context, Error, ErrorKind, Result, Tcti};
 use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, size_t};
 
-use super::Trouble;
+use super::NotPassed;
 use crate::vtable::Vtable;
 
 /// A module's Init function (`TSS2_TCTI_INIT_FUNC`).
@@ -119,24 +119,24 @@ impl Subject {
     }
 
     /// Returns the module; the checks of Init functions apply to no other subject.
-    pub(crate) fn as_module(&self) -> std::result::Result<&Module, Trouble> {
+    pub(crate) fn as_module(&self) -> std::result::Result<&Module, NotPassed> {
         match &self.source {
             Source::Module(module) => Ok(module),
-            Source::Transport(_) => Err(Trouble::NotApplicable(
+            Source::Transport(_) => Err(NotPassed::NotApplicable(
                 "a transport in Rust has no Init function of its own".to_owned(),
             )),
         }
     }
 
     /// Opens a context.
-    pub(crate) fn open(&self) -> std::result::Result<Opened, Trouble> {
+    pub(crate) fn open(&self) -> std::result::Result<Opened, NotPassed> {
         match &self.source {
             Source::Module(module) => module
                 .open(module.conf.as_deref())
-                .map_err(|rc| Trouble::Broken(format!("the context does not open (0x{rc:x})"))),
+                .map_err(|rc| NotPassed::Broken(format!("the context does not open (0x{rc:x})"))),
             Source::Transport(open) => match open() {
                 Ok(tcti) => Ok(Opened::of_transport(tcti)),
-                Err(error) => Err(Trouble::Broken(format!(
+                Err(error) => Err(NotPassed::Broken(format!(
                     "the transport does not open: {}",
                     error.report()
                 ))),

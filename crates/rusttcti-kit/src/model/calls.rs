@@ -4,7 +4,7 @@
 use rusttcti::wire::CommandCode;
 use tss_esapi_sys::{TSS2_TCTI_POLL_HANDLE, size_t};
 
-use super::{Call, Command, Expected, Which, code};
+use super::{Call, Command, Expected, Function, code};
 use crate::commands::{command, get_random};
 use crate::scripted::answer;
 use crate::vtable::{Vtable, rc};
@@ -76,13 +76,13 @@ pub(super) fn make(c: Vtable, call: &Call) -> Expected {
             // SAFETY: as before.
             unsafe { magic.write(before ^ bits) };
             let answered = match which {
-                Which::Transmit => c.transmit(&get_random(16)),
-                Which::Receive => c.receive(0).0,
-                Which::Cancel => c.cancel(),
-                Which::SetLocality => c.set_locality(0),
-                Which::PollHandles => c.poll_handles(1).0,
-                Which::MakeSticky => c.make_sticky(&mut 0, 0),
-                Which::Finalize => {
+                Function::Transmit => c.transmit(&get_random(16)),
+                Function::Receive => c.receive(0).0,
+                Function::Cancel => c.cancel(),
+                Function::SetLocality => c.set_locality(0),
+                Function::PollHandles => c.poll_handles(1).0,
+                Function::MakeSticky => c.make_sticky(&mut 0, 0),
+                Function::Finalize => {
                     c.finalize();
                     rc::SUCCESS
                 }
@@ -156,7 +156,7 @@ fn blank(places: usize) -> Vec<TSS2_TCTI_POLL_HANDLE> {
     vec![handle; places]
 }
 
-fn on_null(c: Vtable, which: Which) -> u32 {
+fn on_null(c: Vtable, which: Function) -> u32 {
     let (v1, sticky) = (c.common().v1, c.common().makeSticky.unwrap());
     let null = std::ptr::null_mut();
     let (command, mut response) = (get_random(16), [0; 64]);
@@ -165,15 +165,15 @@ fn on_null(c: Vtable, which: Which) -> u32 {
     // defined answer for a NULL context.
     unsafe {
         match which {
-            Which::Transmit => v1.transmit.unwrap()(null, 12, command.as_ptr()),
-            Which::Receive => v1.receive.unwrap()(null, &mut size, response.as_mut_ptr(), 0),
-            Which::Cancel => v1.cancel.unwrap()(null),
-            Which::SetLocality => v1.setLocality.unwrap()(null, 0),
-            Which::PollHandles => {
+            Function::Transmit => v1.transmit.unwrap()(null, 12, command.as_ptr()),
+            Function::Receive => v1.receive.unwrap()(null, &mut size, response.as_mut_ptr(), 0),
+            Function::Cancel => v1.cancel.unwrap()(null),
+            Function::SetLocality => v1.setLocality.unwrap()(null, 0),
+            Function::PollHandles => {
                 v1.getPollHandles.unwrap()(null, blank(1).as_mut_ptr(), &mut { 1 })
             }
-            Which::MakeSticky => sticky(null, &mut 0, 0),
-            Which::Finalize => {
+            Function::MakeSticky => sticky(null, &mut 0, 0),
+            Function::Finalize => {
                 v1.finalize.unwrap()(null);
                 rc::SUCCESS
             }

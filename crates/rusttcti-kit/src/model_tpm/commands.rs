@@ -6,7 +6,7 @@ use rusttcti::wire::{
     capability, property,
 };
 
-use super::rooms::{Object, Rooms};
+use super::memory::{Memory, Object};
 
 type Answer = Result<Vec<u8>, Rc>;
 
@@ -14,55 +14,55 @@ type Answer = Result<Vec<u8>, Rc>;
 const HANDLE_P1: Rc = Rc(0x1cb);
 
 /// Answers a command.
-pub(super) fn answer(rooms: &mut Rooms, command: &[u8]) -> Vec<u8> {
+pub(super) fn answer(memory: &mut Memory, command: &[u8]) -> Vec<u8> {
     let Ok(command) = CommandView::parse(command) else {
         return ResponseBuilder::new(Rc::COMMAND_SIZE).build();
     };
-    match run(rooms, &command) {
+    match run(memory, &command) {
         Ok(response) => response,
         Err(code) => ResponseBuilder::new(code).build(),
     }
 }
 
-fn run(rooms: &mut Rooms, command: &CommandView<'_>) -> Answer {
-    check_handles(rooms, command)?;
-    let done = execute(rooms, command)?;
+fn run(memory: &mut Memory, command: &CommandView<'_>) -> Answer {
+    check_handles(memory, command)?;
+    let done = execute(memory, command)?;
     for auth in command.auths() {
         let goes_on = auth
             .attributes
             .contains(SessionAttributes::CONTINUE_SESSION);
         if auth.handle.is_session() && !goes_on {
-            rooms.remove_session(auth.handle.0);
+            memory.remove_session(auth.handle.0);
         }
     }
     Ok(done)
 }
 
-fn check_handles(rooms: &mut Rooms, command: &CommandView<'_>) -> Result<(), Rc> {
+fn check_handles(memory: &mut Memory, command: &CommandView<'_>) -> Result<(), Rc> {
     for (n, view) in command.handles().enumerate() {
         let handle = view.handle.0;
         let is_there = match handle >> 24 {
-            0x80 => rooms.object(handle).is_some(),
-            2 | 3 => rooms.session(handle).is_some(),
+            0x80 => memory.object(handle).is_some(),
+            2 | 3 => memory.session(handle).is_some(),
             _ => true,
         };
         if !is_there {
             return Err(Rc(Rc::REFERENCE_H0.0 + n as u32));
         }
         let hierarchy = handle;
-        if command.code() != Cc::HIERARCHY_CONTROL && rooms.disabled.contains(&hierarchy) {
+        if command.code() != Cc::HIERARCHY_CONTROL && memory.disabled.contains(&hierarchy) {
             return Err(Rc::HIERARCHY);
         }
     }
     for (n, auth) in command.auths().enumerate() {
-        if auth.handle != Handle::RS_PW && rooms.session(auth.handle.0).is_none() {
+        if auth.handle != Handle::RS_PW && memory.session(auth.handle.0).is_none() {
             return Err(Rc(Rc::REFERENCE_S0.0 + n as u32));
         }
     }
     Ok(())
 }
 
-fn execute(rooms: &mut Rooms, command: &CommandView<'_>) -> Answer {
+fn execute(memory: &mut Memory, command: &CommandView<'_>) -> Answer {
     let parameters = command.parameters();
     let first = command.handle(0).map_or(0, |handle| handle.0);
     let ok = || ResponseBuilder::new(Rc::SUCCESS);
@@ -74,106 +74,106 @@ fn execute(rooms: &mut Rooms, command: &CommandView<'_>) -> Answer {
                 .get(parameters.len().wrapping_sub(7))
                 .copied()
                 .unwrap_or(0);
-            handle(rooms.add_object(Object {
+            handle(memory.add_object(Object {
                 hierarchy: first,
                 seed,
                 data: None,
             })?)
         }
         Cc::READ_PUBLIC | Cc::HMAC => {
-            let object = rooms.object(first).ok_or(Rc::REFERENCE_H0)?;
+            let object = memory.object(first).ok_or(Rc::REFERENCE_H0)?;
             Ok(ok().u8(object.seed).build())
         }
         Cc::HASH_SEQUENCE_START => {
             let hierarchy = Handle::NULL.0;
-            handle(rooms.add_object(Object {
+            handle(memory.add_object(Object {
                 hierarchy,
                 seed: 0,
                 data: Some(Vec::new()),
             })?)
         }
         Cc::SEQUENCE_UPDATE => {
-            let data = rooms.object(first).and_then(|object| object.data.as_mut());
+            let data = memory.object(first).and_then(|object| object.data.as_mut());
             data.ok_or(Rc::MODE)?
                 .extend_from_slice(parameters.get(2..).unwrap_or_default());
             Ok(ok().build())
         }
         Cc::SEQUENCE_COMPLETE => {
-            let data = rooms.object(first).and_then(|object| object.data.clone());
+            let data = memory.object(first).and_then(|object| object.data.clone());
             let data = data.ok_or(Rc::MODE)?;
-            rooms.remove_object(first);
+            memory.remove_object(first);
             Ok(ok().bytes(&data).build())
         }
         Cc::START_AUTH_SESSION => {
             // The type follows nonceCaller and an empty salt.
             let size = parameters.get(1).copied().unwrap_or(0) as usize;
             let is_policy = parameters.get(2 + size + 2).copied() == Some(1);
-            handle(rooms.add_session(is_policy)?)
+            handle(memory.add_session(is_policy)?)
         }
         Cc::POLICY_CP_HASH => {
-            let session = rooms.session(first).ok_or(Rc::REFERENCE_H0)?;
+            let session = memory.session(first).ok_or(Rc::REFERENCE_H0)?;
             session.data.push(parameters.get(2).copied().unwrap_or(0));
             Ok(ok().build())
         }
         Cc::POLICY_GET_DIGEST => {
-            let session = rooms.session(first).ok_or(Rc::REFERENCE_H0)?;
+            let session = memory.session(first).ok_or(Rc::REFERENCE_H0)?;
             Ok(ok().bytes(&session.data.clone()).build())
         }
-        Cc::CONTEXT_SAVE => Ok(ok().bytes(&rooms.save(first)?).build()),
-        Cc::CONTEXT_LOAD => handle(rooms.load(parameters)?),
+        Cc::CONTEXT_SAVE => Ok(ok().bytes(&memory.save(first)?).build()),
+        Cc::CONTEXT_LOAD => handle(memory.load(parameters)?),
         Cc::FLUSH_CONTEXT => {
             let flushed = command.flushed_parameter().map_or(0, |handle| handle.0);
             let is_gone = match flushed >> 24 {
-                2 | 3 => rooms.remove_session(flushed),
-                _ => rooms.remove_object(flushed),
+                2 | 3 => memory.remove_session(flushed),
+                _ => memory.remove_object(flushed),
             };
             is_gone.then(|| ok().build()).ok_or(HANDLE_P1)
         }
         Cc::CLEAR => {
-            rooms.clear_hierarchy(Handle::OWNER.0);
-            rooms.clear_hierarchy(Handle::ENDORSEMENT.0);
+            memory.clear_hierarchy(Handle::OWNER.0);
+            memory.clear_hierarchy(Handle::ENDORSEMENT.0);
             Ok(ok().build())
         }
         Cc::HIERARCHY_CONTROL => {
             let hierarchy = parameters
                 .first_chunk()
                 .map_or(0, |word| u32::from_be_bytes(*word));
-            rooms.disabled.retain(|other| *other != hierarchy);
+            memory.disabled.retain(|other| *other != hierarchy);
             if parameters.get(4) == Some(&0) {
-                rooms.flush_hierarchy(hierarchy);
-                rooms.disabled.push(hierarchy);
+                memory.flush_hierarchy(hierarchy);
+                memory.disabled.push(hierarchy);
             }
             Ok(ok().build())
         }
         Cc::STARTUP => Err(Rc::INITIALIZE),
         Cc::GET_RANDOM => Ok(ok().sized(&[0; 16]).map_err(|_| Rc::SIZE)?.build()),
         Cc::READ_CLOCK => {
-            let times = ok().bytes(&[0; 16]).u32(rooms.resets);
+            let times = ok().bytes(&[0; 16]).u32(memory.resets);
             Ok(times.u32(0).u8(1).build())
         }
-        Cc::GET_CAPABILITY => get_capability(rooms, parameters),
+        Cc::GET_CAPABILITY => get_capability(memory, parameters),
         _ => Err(Rc::COMMAND_CODE),
     }
 }
 
-fn get_capability(rooms: &Rooms, parameters: &[u8]) -> Answer {
+fn get_capability(memory: &Memory, parameters: &[u8]) -> Answer {
     let word = |at: usize| {
         let word = parameters.get(at..).and_then(|rest| rest.first_chunk());
         word.map_or(0, |word| u32::from_be_bytes(*word))
     };
     let (wanted, first, count) = (word(0), word(4), word(8) as usize);
     let list: Vec<Vec<u32>> = match wanted {
-        capability::HANDLES => rooms
+        capability::HANDLES => memory
             .handles(first)
             .into_iter()
             .map(|handle| vec![handle])
             .collect(),
         capability::TPM_PROPERTIES => [
-            (property::HR_TRANSIENT_MIN, rooms.sizes.objects as u32),
-            (property::HR_LOADED_MIN, rooms.sizes.sessions as u32),
+            (property::HR_TRANSIENT_MIN, memory.sizes.objects as u32),
+            (property::HR_LOADED_MIN, memory.sizes.sessions as u32),
             (
                 property::CONTEXT_GAP_MAX,
-                rooms.sizes.gap.min(u32::MAX.into()) as u32,
+                memory.sizes.gap.min(u32::MAX.into()) as u32,
             ),
         ]
         .into_iter()

@@ -22,7 +22,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// A memory area of the ioctl's caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct MemoryArea {
     pub(super) address: u64,
     pub(super) length: usize,
 }
@@ -30,7 +30,10 @@ pub(super) struct Place {
 /// A device's answer to an ioctl.
 pub(super) enum Answer {
     /// A request for the bytes of the areas `read`, and for space in the areas `write`.
-    Again { read: Vec<Place>, write: Vec<Place> },
+    Again {
+        read: Vec<MemoryArea>,
+        write: Vec<MemoryArea>,
+    },
     /// The result, with the bytes to write.
     Done(i32, Vec<u8>),
 }

@@ -3,7 +3,7 @@
 
 use tpm_tis::model::{I2cFace, I2cFault};
 
-use super::cuse::{Answer, Device, Place};
+use super::cuse::{Answer, Device, MemoryArea};
 
 const I2C_SLAVE: u32 = 0x0703;
 const I2C_RDWR: u32 = 0x0707;
@@ -22,7 +22,7 @@ impl I2cDev {
     }
 
     fn transfer(&mut self, argument: u64, data: &[u8]) -> Answer {
-        let whole = Place {
+        let whole = MemoryArea {
             address: argument,
             length: MESSAGES,
         };
@@ -37,7 +37,7 @@ impl I2cDev {
             // This is a repeated start, which the chip refuses.
             return Answer::Done(-libc::EREMOTEIO, vec![]);
         }
-        let message = Place {
+        let message = MemoryArea {
             address: u64::from_ne_bytes(fields[..8].try_into().expect("eight")),
             length: MESSAGE,
         };
@@ -49,7 +49,7 @@ impl I2cDev {
         };
         let field = |at: usize| u16::from_ne_bytes(fields[at..at + 2].try_into().expect("two"));
         let (address, flags, length) = (field(0), field(2), usize::from(field(4)));
-        let buffer = Place {
+        let buffer = MemoryArea {
             address: u64::from_ne_bytes(fields[8..].try_into().expect("eight")),
             length,
         };

@@ -4,7 +4,7 @@
 
 use tpm_tis::model::SpiFace;
 
-use super::cuse::{Answer, Device, Place};
+use super::cuse::{Answer, Device, MemoryArea};
 
 /// SPI_IOC_WR_MODE and SPI_IOC_MESSAGE(1), on processors with the usual layout.
 const WRITE_MODE: u32 = 0x4001_6b01;
@@ -33,7 +33,7 @@ impl Spidev {
     }
 
     fn message(&mut self, argument: u64, data: &[u8]) -> Answer {
-        let segment = Place {
+        let segment = MemoryArea {
             address: argument,
             length: SEGMENT,
         };
@@ -49,7 +49,7 @@ impl Spidev {
             return Answer::Done(-libc::EMSGSIZE, vec![]);
         }
         if bytes.len() < length {
-            let buffer = |address| Place { address, length };
+            let buffer = |address| MemoryArea { address, length };
             return Answer::Again {
                 read: vec![segment, buffer(field(0))],
                 write: vec![buffer(field(8))],
@@ -71,7 +71,7 @@ impl Device for Spidev {
             MESSAGE => self.message(argument, data),
             WRITE_MODE => match data {
                 [] => Answer::Again {
-                    read: vec![Place {
+                    read: vec![MemoryArea {
                         address: argument,
                         length: 1,
                     }],

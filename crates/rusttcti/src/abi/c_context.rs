@@ -152,7 +152,6 @@ impl KnownMagics {
 /// `context` is NULL, or points to at least a `TSS2_TCTI_CONTEXT_COMMON_V1`. If it
 /// begins with a magic of this library, this library initialised it and its memory is
 /// still there.
-/// initialised and whose memory is still there.
 #[inline]
 unsafe fn c_context<'a>(context: *mut TSS2_TCTI_CONTEXT) -> Option<&'a CContext> {
     let c_context = context.cast::<CContext>().cast_const();

@@ -11,7 +11,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_char;
 use std::ptr;
 
-use super::words::{self, Peer};
+use super::reason::{self, LoadedModule};
 use crate::sys::log;
 use crate::sys::panic::guarded;
 use crate::{Error, ErrorKind};
@@ -79,11 +79,14 @@ pub fn last_text() -> *const c_char {
 /// Makes a call through C and turns its response code into a result. If one of our own
 /// contexts failed, the result is the very error that it failed with; if another
 /// rusttcti module failed, an error with that module's text.
-pub(super) fn catch(peer: Option<&Peer>, call: impl FnOnce() -> u32) -> Result<(), Error> {
+pub(super) fn catch(
+    module: Option<&LoadedModule>,
+    call: impl FnOnce() -> u32,
+) -> Result<(), Error> {
     match caught(call) {
         (0, _) => Ok(()),
         (rc, Some(error)) if error.rc() == rc => Err(error),
-        (rc, _) => Err(foreign(peer, rc)),
+        (rc, _) => Err(foreign(module, rc)),
     }
 }
 
@@ -121,7 +124,7 @@ pub(super) fn of_code(rc: u32) -> Error {
 
 /// Returns the error of third-party code, with that code's own text or the text of
 /// tss2-rc, unless the code is part of the protocol, such as TRY_AGAIN.
-fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
+fn foreign(module: Option<&LoadedModule>, rc: u32) -> Error {
     let error = Error::from_rc(rc);
     if matches!(
         error.kind(),
@@ -129,8 +132,10 @@ fn foreign(peer: Option<&Peer>, rc: u32) -> Error {
     ) {
         return error;
     }
-    let told = peer.and_then(Peer::text).filter(|text| !text.is_empty());
-    match told.or_else(|| words::of_code(rc)) {
+    let told = module
+        .and_then(LoadedModule::text)
+        .filter(|text| !text.is_empty());
+    match told.or_else(|| reason::of_code(rc)) {
         Some(words) => Error::from_rc_with(rc, format!("{words} (0x{rc:08x})")),
         None => error,
     }

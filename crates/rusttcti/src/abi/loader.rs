@@ -9,8 +9,8 @@ use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
 
 use super::last_error::catch;
 use super::native::Native;
+use super::reason::{LoadedModule, owned};
 use super::tctildr::Tctildr;
-use super::words::{Peer, owned};
 use crate::chain::LoadModule;
 use crate::sys::sigpipe;
 use crate::{Error, ErrorKind, Result, Tcti};
@@ -80,11 +80,11 @@ impl TctiLdr {
         let c_name = c_string(name)?;
         let c_conf = conf.map(c_string).transpose()?;
         let tctildr = Tctildr::load()?;
-        let peer = Peer::of_module(name);
+        let module = LoadedModule::of_module(name);
         let mut context = ptr::null_mut();
         // SAFETY: C strings (or NULL) that live during the call, and a place for the
         // pointer.
-        catch(peer.as_ref(), || unsafe {
+        catch(module.as_ref(), || unsafe {
             (tctildr.initialize_ex)(
                 if name.is_empty() {
                     ptr::null()
@@ -102,7 +102,7 @@ impl TctiLdr {
             })
         })?;
         // SAFETY: the loader just made it, and it is valid until it is finalized.
-        let native = unsafe { Native::from_raw(context) }?.with_peer(peer);
+        let native = unsafe { Native::from_raw(context) }?.with_module(module);
         Ok(Self {
             native,
             context,

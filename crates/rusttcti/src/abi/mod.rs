@@ -9,8 +9,8 @@ mod export;
 mod last_error;
 mod loader;
 mod native;
+mod reason;
 mod tctildr;
-mod words;
 
 pub use context::{Context, ContextBuilder};
 pub use esys::{Esys, OwnedEsys};

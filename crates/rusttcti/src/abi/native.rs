@@ -11,7 +11,7 @@ use tss_esapi_sys::{
 };
 
 use super::last_error::{catch, catch_silent};
-use super::words::Peer;
+use super::reason::LoadedModule;
 use crate::sys::sigpipe;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
@@ -38,16 +38,16 @@ use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 /// ```
 #[derive(Debug)]
 pub struct Native {
-    shared: Arc<Shared>,
+    shared: Arc<SharedPointer>,
     /// The rusttcti module to ask for the text of a failure, if it is one.
-    peer: Option<Peer>,
+    module: Option<LoadedModule>,
     /// Whether SIGPIPE is blocked during its calls.
     shielded: bool,
 }
 
 /// The context, null once finalized; shared with the cancellers.
 #[derive(Debug)]
-struct Shared(Mutex<Pointer>);
+struct SharedPointer(Mutex<Pointer>);
 
 #[derive(Clone, Copy, Debug)]
 struct Pointer(*mut TSS2_TCTI_CONTEXT_COMMON_V1);
@@ -92,8 +92,8 @@ impl Native {
     /// The contract of [`from_raw`](Self::from_raw), and `context` is not NULL.
     pub(super) unsafe fn new(context: *mut TSS2_TCTI_CONTEXT_COMMON_V1) -> Self {
         Self {
-            shared: Arc::new(Shared(Mutex::new(Pointer(context)))),
-            peer: None,
+            shared: Arc::new(SharedPointer(Mutex::new(Pointer(context)))),
+            module: None,
             shielded: false,
         }
     }
@@ -105,8 +105,8 @@ impl Native {
     }
 
     /// Adds the rusttcti module whose text describes failures.
-    pub(super) fn with_peer(self, peer: Option<Peer>) -> Self {
-        Self { peer, ..self }
+    pub(super) fn with_module(self, module: Option<LoadedModule>) -> Self {
+        Self { module, ..self }
     }
 
     /// Blocks SIGPIPE during later calls. The module may write to a pipe without a
@@ -117,7 +117,7 @@ impl Native {
 
     /// Makes a call, and returns its failure with the best available text.
     fn call(&self, call: impl FnOnce() -> u32) -> Result<()> {
-        catch(self.peer.as_ref(), || self.guard(call))
+        catch(self.module.as_ref(), || self.guard(call))
     }
 
     /// Makes a call, with SIGPIPE blocked if `shielded` is set.
@@ -297,7 +297,7 @@ impl Tcti for Native {
     }
 }
 
-impl Cancel for Shared {
+impl Cancel for SharedPointer {
     fn cancel(&self) -> Result<()> {
         let context = self.0.lock();
         if context.0.is_null() {

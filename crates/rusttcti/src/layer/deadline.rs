@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Ends a wait for a response that would be too long: `deadline,ms=N:CHILD`.
 //!
-//! Programs mostly wait for ever (`receive` with a timeout of -1, as ESYS and
-//! tpm2-tools do), and hang with a TPM that hangs. Behind this layer such a wait
-//! ends after N milliseconds with an error in words, and the command is cancelled
-//! where the transport can do that. A shorter timeout of the program's own is
-//! left alone: TRY_AGAIN, and the command goes on.
+//! Most programs wait for ever (`receive` with a timeout of -1, as ESYS and
+//! tpm2-tools do), and hang if the TPM hangs. With this layer such a wait ends
+//! after N milliseconds with an error that says so, and the command is cancelled if
+//! the transport can do that. A shorter timeout of the program's own still returns
+//! TRY_AGAIN, and the command goes on.
 //!
-//! The response that comes late is the failed command's and is thrown away: the
-//! next `transmit` waits for it first, up to N milliseconds, and fails where it
-//! does not come, so that it is never taken for the next command's.
+//! The late response of a failed command is thrown away, so it is never taken for
+//! the next command's. The next `transmit` waits for it first, up to N
+//! milliseconds, and fails if it does not come.
 //!
-//! A transport that only waits, whatever the timeout, cannot be held to one.
+//! The layer has no effect on a transport that ignores timeouts.
 
 #![forbid(unsafe_code)]
 
@@ -36,10 +36,10 @@ const LONGEST: u64 = 86_400_000;
 
 /// Reads the options.
 pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
-    // No number at all is 0, which none may be.
+    // 0, which is not allowed, stands for a missing number.
     let limit = options.take_number("ms", (1, LONGEST), 0)?;
     if limit == 0 {
-        // A key that is misspelt is told before the one that is missing.
+        // A misspelt key is reported before the missing one.
         options.finish()?;
         return Err(Error::new(
             ErrorKind::BadValue,
@@ -69,7 +69,7 @@ pub struct Deadline<T: Tcti = Box<dyn Tcti>> {
     limit: Duration,
     /// Cancels the command under way.
     canceller: Option<Arc<dyn Cancel>>,
-    /// Where a response comes late, the buffer that it is thrown away in.
+    /// The buffer for a late response that is to be thrown away.
     late: Option<Vec<u8>>,
 }
 
@@ -93,7 +93,7 @@ impl<T: Tcti> Deadline<T> {
         }
     }
 
-    /// Throws away the response that comes late, if there is one.
+    /// Throws away the late response, if there is one.
     fn settle(&mut self) -> Result<()> {
         let Some(buffer) = &mut self.late else {
             return Ok(());
@@ -107,7 +107,7 @@ impl<T: Tcti> Deadline<T> {
                     self.limit
                 ),
             )),
-            // It came, or never will.
+            // The response came, or never will.
             _ => {
                 self.late = None;
                 Ok(())

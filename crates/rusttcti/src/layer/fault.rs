@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Makes commands fail, to see what a program makes of it:
+//! Makes commands fail, to test how a program handles failures:
 //! `fault,KEY=VALUE...:CHILD`.
 //!
-//! `on=`, `nth=`, `every=` and `chance=` say which commands are struck, one more
-//! key says what happens to them, and `side=` whether it happens to the command or
-//! to its response. `fault,on=GetRandom,nth=2,rc=0x922:libtpms` answers the second
-//! TPM2_GetRandom with `TPM_RC_RETRY`. Several faults are several of these layers,
-//! each of which counts for itself.
+//! `on=`, `nth=`, `every=` and `chance=` select the commands, one more key is the
+//! fault, and `side=` selects the command or its response.
+//! `fault,on=GetRandom,nth=2,rc=0x922:libtpms` answers the second TPM2_GetRandom
+//! with `TPM_RC_RETRY`. For several faults, stack several of these layers; each
+//! counts on its own.
 //!
 //! | | `side=response`: the TPM has run the command | `side=command`: it has not |
 //! | --- | --- | --- |
@@ -18,10 +18,10 @@
 //! | `close` | the connection is lost with the response | it is lost before |
 //! | `reset` | the TPM is power-cycled afterwards | it is power-cycled before |
 //!
-//! Equal options make equal faults each time: `chance=` draws from numbers
-//! that depend on `seed=` alone. A message that was dropped is waited for as long
-//! as the caller's timeout says; a cancel ends the wait with an error. After
-//! `close` no command works until the program opens a new context.
+//! Equal options make equal faults each time: the random numbers of `chance=`
+//! depend on `seed=` alone. A dropped message makes the caller wait until its
+//! timeout; a cancel ends the wait with an error. After `close` no command works
+//! until the program opens a new context.
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +50,7 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     }))
 }
 
-/// What the options say.
+/// The parsed options.
 #[derive(Clone, Debug)]
 struct Plan {
     rule: Rule,
@@ -95,18 +95,18 @@ pub struct Fault<T: Tcti = Box<dyn Tcti>> {
     closed: bool,
 }
 
-/// Where the command under way is.
+/// The progress of the command under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Below, or there is none: the layer has nothing to do with it.
+    /// There is no command, or it is below and will not fail.
     Passing,
-    /// Below, and its response will be struck.
+    /// The command is below, and its response will be changed.
     Struck,
-    /// Kept back, and sent after the pause.
+    /// The command is kept back, and sent after the pause.
     Unsent,
-    /// Its response is kept back until the pause is over.
+    /// The response is kept back until the pause is over.
     Answered,
-    /// Lost: only a cancel ends the pause.
+    /// The command or response is lost: only a cancel ends the pause.
     Lost,
 }
 
@@ -134,7 +134,7 @@ impl<T: Tcti> Fault<T> {
         }
     }
 
-    fn strike_command(&mut self, command: &[u8]) -> Result<()> {
+    fn change_command(&mut self, command: &[u8]) -> Result<()> {
         self.held.clear();
         self.held.extend_from_slice(command);
         self.pause.start();
@@ -154,8 +154,8 @@ impl<T: Tcti> Fault<T> {
         }
     }
 
-    /// Strikes the response that came; `None` where it is not there any more.
-    fn strike_response(&mut self, response: &mut [u8], length: usize) -> Result<Option<usize>> {
+    /// Applies the fault to the response; `None` if that drops or delays it.
+    fn change_response(&mut self, response: &mut [u8], length: usize) -> Result<Option<usize>> {
         let came = response.get_mut(..length).unwrap_or_default();
         match self.plan.effect {
             Effect::Rc(code) => return put("fault", &failure(code), response).map(Some),
@@ -179,7 +179,7 @@ impl<T: Tcti> Fault<T> {
         Ok(Some(length))
     }
 
-    /// Keeps a response back for so long.
+    /// Keeps a response back for this time.
     fn answer(&mut self, response: &[u8], time: Duration) -> Result<()> {
         self.held.clear();
         self.held.extend_from_slice(response);
@@ -254,7 +254,7 @@ impl<T: Tcti> Tcti for Fault<T> {
             CommandCode(code)
         );
         if self.plan.side == Side::Command {
-            return self.strike_command(command);
+            return self.change_command(command);
         }
         self.pause.send(&mut self.inner, command)?;
         self.step = Step::Struck;
@@ -273,7 +273,7 @@ impl<T: Tcti> Tcti for Fault<T> {
                 Step::Struck => {
                     let length = self.inner.receive(response, deadline.remaining())?;
                     self.step = Step::Passing;
-                    self.strike_response(response, length)?
+                    self.change_response(response, length)?
                 }
                 _ => self.go_on(response, deadline)?,
             };
@@ -283,7 +283,7 @@ impl<T: Tcti> Tcti for Fault<T> {
         }
     }
 
-    /// After the connection was lost nothing is below.
+    /// Returns `None` once the connection was lost.
     fn below(&mut self) -> Option<&mut dyn Tcti> {
         (!self.closed).then_some(&mut self.inner as &mut dyn Tcti)
     }
@@ -296,7 +296,7 @@ impl<T: Tcti> Tcti for Fault<T> {
         }
     }
 
-    /// Those of what is below, and one for the pauses.
+    /// Returns the handles from below, and one for the pauses.
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let Some(below) = self.below() else {
             return Err(closed());
@@ -307,7 +307,7 @@ impl<T: Tcti> Tcti for Fault<T> {
     }
 
     fn after_fork(&mut self) -> Result<()> {
-        // The parent's timer is the parent's.
+        // The timer is shared with the parent.
         self.pause = Pause::new();
         self.step = Step::Passing;
         match self.below() {

@@ -39,12 +39,12 @@ pub(super) struct Pause {
 #[derive(Default)]
 struct State {
     cancelled: bool,
-    place: Place,
+    phase: Phase,
 }
 
-/// Where the command is.
+/// How far the command is.
 #[derive(Default)]
-enum Place {
+enum Phase {
     /// Below, with the handle that cancels it there, if there is one.
     #[default]
     Below,
@@ -76,20 +76,20 @@ impl Pause {
         if state.cancelled {
             return Ok(End::Cancelled);
         }
-        state.place = Place::Below;
+        state.phase = Phase::Below;
         below.transmit(command)?;
         if let Some(canceller) = below.canceller() {
-            state.place = Place::Cancellable(canceller);
+            state.phase = Phase::Cancellable(canceller);
         }
         Ok(End::Over)
     }
 
-    /// Begins a pause; `None` is one that only a cancel ends. That of a command
-    /// that was cancelled is over at once.
+    /// Begins a pause; with `None`, only a cancel ends it. If the command was
+    /// cancelled already, the pause is over at once.
     pub(super) fn begin(&self, time: Option<Duration>) -> Result<()> {
         let timer = self.timer()?;
         let mut state = self.state.lock();
-        state.place = Place::Paused;
+        state.phase = Phase::Paused;
         match state.cancelled {
             true => timer.expire(),
             false => timer.set(time),
@@ -119,14 +119,14 @@ impl Pause {
         self.state.lock().cancelled
     }
 
-    /// Says that the command is done: the poll handle is not readable any more.
+    /// Ends the pauses of the command: the poll handle is not readable any more.
     pub(super) fn stop(&self) {
         if let Some(timer) = self.timer.get() {
             timer.set(None);
         }
     }
 
-    /// Returns what is to be polled beside the handles of what is below.
+    /// Returns the descriptor to poll beside those from below.
     pub(super) fn poll_handle(&self) -> Result<PollHandle> {
         self.timer().map(Timer::poll_handle)
     }
@@ -143,14 +143,14 @@ impl Pause {
 impl Cancel for Pause {
     fn cancel(&self) -> Result<()> {
         let mut state = self.state.lock();
-        match &state.place {
-            Place::Paused => {
+        match &state.phase {
+            Phase::Paused => {
                 if let Some(timer) = self.timer.get() {
                     timer.expire();
                 }
             }
-            Place::Cancellable(below) => below.cancel()?,
-            Place::Below => {
+            Phase::Cancellable(below) => below.cancel()?,
+            Phase::Below => {
                 // The next pause is over at once.
                 state.cancelled = true;
                 return Err(Error::new(

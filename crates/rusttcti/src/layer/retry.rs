@@ -35,7 +35,7 @@ const AGAIN: [ResponseCode; 3] = [
     ResponseCode::YIELDED,
     ResponseCode::TESTING,
 ];
-/// How often a command is sent again at most, where nothing is said.
+/// How often a command is sent again at most, by default.
 const TIMES: u64 = 5;
 /// The first pause in milliseconds, where nothing is said.
 const WAIT: u64 = 20;
@@ -178,7 +178,7 @@ impl<T: Tcti> Tcti for Retry<T> {
         Some(self.pause.clone())
     }
 
-    /// Those of what is below, and one for the pause.
+    /// Returns the handles from below, and one for the pause.
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let mut handles = self.inner.poll_handles()?;
         handles.push(self.pause.poll_handle()?);

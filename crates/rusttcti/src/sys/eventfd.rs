@@ -8,22 +8,37 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::sys::descriptors::above_stdio;
+use crate::sys::descriptors::{OwnFd, above_stdio};
 
-/// An eventfd(2), which a forked child shares.
+/// An eventfd(2). A forked child shares it, or has none if `F` is [`OwnFd`].
 #[derive(Debug)]
-pub(crate) struct EventFd(OwnedFd);
+pub(crate) struct EventFd<F = OwnedFd>(F);
 
 impl EventFd {
-    /// Makes one that is readable if `set`.
+    /// Makes one that a forked child shares; it is readable if `set`.
     ///
     /// # Errors
     /// The system's, where it has no descriptor or no memory left.
     pub(crate) fn new(set: bool) -> rustix::io::Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        eventfd(set.into(), flags).and_then(above_stdio).map(Self)
+        open(set).and_then(above_stdio).map(Self)
     }
+}
 
+impl EventFd<OwnFd> {
+    /// Makes one that a forked child does not get; it is not readable.
+    ///
+    /// # Errors
+    /// The system's, where it has no descriptor or no memory left.
+    pub(crate) fn own() -> rustix::io::Result<Self> {
+        open(false).and_then(OwnFd::new).map(Self)
+    }
+}
+
+fn open(set: bool) -> rustix::io::Result<OwnedFd> {
+    eventfd(set.into(), EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+}
+
+impl<F: AsFd> EventFd<F> {
     /// Makes it readable.
     pub(crate) fn set(&self) {
         // It fails only after 2^64 - 2 of these, and is readable then.
@@ -37,7 +52,7 @@ impl EventFd {
     }
 }
 
-impl AsFd for EventFd {
+impl<F: AsFd> AsFd for EventFd<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

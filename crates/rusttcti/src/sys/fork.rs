@@ -17,8 +17,9 @@ use std::time::Duration;
 use crate::Result;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-/// Whether the handlers are registered. It is no lock, which a child could find
-/// taken: two threads that register at once do no harm.
+/// Whether the handlers are registered. A lock could be held by another thread at a
+/// fork, and stay so in the child. Without one, two threads may register at once,
+/// which does no harm.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors to be closed in each child; -1 marks a free entry.

@@ -44,7 +44,7 @@ pub(crate) fn read(fd: BorrowedFd<'_>, address: u8, bytes: &mut [u8]) -> rustix:
     transfer(fd, address, I2C_M_RD, bytes)
 }
 
-/// One message alone: two in one call would have a repeated start between them,
+/// Transfers one message. Two in one call would have a repeated start between them,
 /// which chips may refuse.
 fn transfer(
     fd: BorrowedFd<'_>,

@@ -69,7 +69,7 @@ macro_rules! trace_bytes {
 }
 pub(crate) use {debug, error, function, info, location, trace_bytes, warning, write_log};
 
-/// Where in the source a message is from.
+/// The place in the source that a message is from.
 pub(crate) struct Location {
     pub(crate) file: &'static str,
     pub(crate) line: u32,
@@ -90,8 +90,8 @@ impl Location {
         }
     }
 
-    /// The file's path within this crate: a module made elsewhere would tell
-    /// where its author keeps the sources.
+    /// Returns the file's path within this crate. The full path would show where a
+    /// module's author keeps the sources.
     fn file(&self) -> &str {
         let within = self.file.rfind("src/").unwrap_or_default();
         &self.file[within..]
@@ -118,7 +118,7 @@ pub(crate) fn enabled(level: Level) -> bool {
     level as u8 <= wanted
 }
 
-/// The environment is read once, at the first message that might be wanted.
+/// Reads the environment, once, at the first message that might be wanted.
 #[cold]
 fn read_environment() -> u8 {
     let pairs = std::env::var_os("TSS2_LOG").unwrap_or_default();
@@ -168,7 +168,7 @@ impl File {
 
     fn keep(&self) {
         let path = Self::of_environment();
-        // A path that does not fit is no path: the system's limit is the same.
+        // A path that does not fit is unusable: the system has the same limit.
         let claim = self.state.compare_exchange(
             Self::UNREAD,
             Self::READING,
@@ -201,7 +201,8 @@ impl File {
 pub(crate) fn write(level: Level, location: &Location, text: std::fmt::Arguments<'_>) {
     let mut line = head(level, location);
     let _ = write!(line, "{text}");
-    // A message is a line, whatever a peer or a file name put into it.
+    // A message is one line, so line breaks from a peer or a file name are
+    // replaced.
     let mut line = line.replace(['\n', '\r', '\0'], "?");
     line.push_str(" \n");
     put(line.as_bytes());
@@ -270,7 +271,7 @@ fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Says once that the file cannot be written.
+/// Reports once that the file cannot be written.
 fn complain(path: &[u8], errno: Errno) {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {

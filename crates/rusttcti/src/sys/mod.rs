@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a library needs to live in somebody else's process.
+//! The means of a library to live in another program's process.
 //!
 //! The program decides how it forks, exits, handles signals and uses its
 //! descriptors, and it may unload this library at any moment. Nothing here may

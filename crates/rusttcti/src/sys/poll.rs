@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Waits for descriptors until a deadline, whatever signals come in between.
+//! Waits for descriptors until a deadline, also if signals come in between.
 //!
 //! An interrupted poll(2) is made again with the time that is left.
 

@@ -31,7 +31,7 @@ pub(crate) fn shell(
     Ok(shell.spawn()?.id())
 }
 
-/// What the child does before it becomes the shell.
+/// Prepares the child before it becomes the shell.
 fn prepare(parent: libc::pid_t) -> io::Result<()> {
     let mut none = MaybeUninit::uninit();
     // SAFETY: calls that are allowed after fork; the set is filled in by the

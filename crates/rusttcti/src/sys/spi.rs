@@ -27,7 +27,7 @@ struct Segment {
 
 const _: () = assert!(size_of::<Segment>() == 32, "as the kernel has it");
 
-/// What becomes of chip select after a message of one segment.
+/// The state of chip select after a message of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChipSelect {
     /// It stays asserted (`cs_change` of the last segment).

@@ -47,7 +47,7 @@ impl Timer {
             it_interval: zero,
             it_value: value.unwrap_or(zero),
         };
-        // It fails only for what is no timer, and for values beyond a second's.
+        // It fails only for a descriptor that is no timer, and for invalid nanoseconds.
         let _ = timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once);
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An epoll that is told of descriptors by their numbers, as poll handles are.
+//! Adds descriptors to an epoll by their numbers, as poll handles have them.
 
 use std::os::fd::{BorrowedFd, RawFd};
 

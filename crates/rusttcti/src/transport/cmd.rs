@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::opened::Opening;
-use super::patience::{Patience, SLICE};
+use super::sent::{SLICE, SentCommand};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::wire::assembly::Assembly;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
-use child::{Child, Manner};
+use child::{Child, Ending};
 
 /// How long the exit status may be behind the end of the output.
 const AFTER_THE_END: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
@@ -59,7 +59,7 @@ pub struct Cmd {
     /// None after a failure, until the next TPM command starts it anew.
     child: Option<Child>,
     partial: Assembly,
-    patience: Patience,
+    sent_command: SentCommand,
     /// When its output was seen to have ended, without a word of its own end yet.
     closed: Option<Instant>,
 }
@@ -97,7 +97,7 @@ impl Configured for Cmd {
             child: Some(child),
             command: command.clone(),
             partial: Assembly::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
             closed: None,
         })
     }
@@ -109,7 +109,7 @@ impl Cmd {
         self.closed = None;
         if let Some(mut child) = self.child.take() {
             // Its owner can do nothing about it.
-            let _ = child.end(Manner::AtOnce);
+            let _ = child.end(Ending::AtOnce);
         }
         error
     }
@@ -119,11 +119,11 @@ impl Cmd {
     fn gone(&mut self, deadline: Deadline) -> Error {
         let since = *self.closed.get_or_insert_with(Instant::now);
         let left = AFTER_THE_END.saturating_sub(since.elapsed());
-        let patience = deadline.remaining().map_or(left, |time| time.min(left));
-        let ended = self.child.as_ref().and_then(|child| child.ended(patience));
+        let wait = deadline.remaining().map_or(left, |time| time.min(left));
+        let ended = self.child.as_ref().and_then(|child| child.ended(wait));
         let how = match ended {
             Some(ended) => ended,
-            None if patience < left => return ErrorKind::TryAgain.into(),
+            None if wait < left => return ErrorKind::TryAgain.into(),
             None => "closed its output".to_owned(),
         };
         let text = format!("the command \"{}\" {how}", self.command);
@@ -173,8 +173,9 @@ impl Cmd {
             }
             Ok(count)
         });
-        let patience = self.patience;
-        let result = result.and_then(|size| patience.check_echo(&response[..size]).map(|()| size));
+        let sent_command = self.sent_command;
+        let result =
+            result.and_then(|size| sent_command.check_echo(&response[..size]).map(|()| size));
         match result {
             Ok(size) => Ok(size),
             Err(error) if error.kind().leaves_command_pending() => Err(error),
@@ -189,7 +190,7 @@ impl Cmd {
 
 impl Tcti for Cmd {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.patience.sent(command);
+        self.sent_command.note(command);
         self.partial.clear();
         match &self.child {
             Some(child) => child.check()?,
@@ -221,9 +222,10 @@ impl Tcti for Cmd {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
-        self.patience.receive(self, timeout, receive, |transport| {
-            format!("the command \"{}\"", transport.command)
-        })
+        self.sent_command
+            .receive(self, timeout, receive, |transport| {
+                format!("the command \"{}\"", transport.command)
+            })
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
@@ -244,7 +246,7 @@ impl Tcti for Cmd {
     /// second before it is asked to by SIGTERM, and another before SIGKILL.
     fn finalize(&mut self) -> Result<()> {
         match self.child.take() {
-            Some(mut child) if child.check().is_ok() => child.end(Manner::Gently),
+            Some(mut child) if child.check().is_ok() => child.end(Ending::Gently),
             _ => Ok(()),
         }
     }

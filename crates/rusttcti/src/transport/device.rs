@@ -25,7 +25,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::opened::Opening;
-use super::patience::{Patience, SLICE};
+use super::sent::{SLICE, SentCommand};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};
@@ -62,7 +62,7 @@ pub struct Device {
     /// None after the device went away, until the next command opens it anew.
     node: Option<Node>,
     partial: Assembly,
-    patience: Patience,
+    sent_command: SentCommand,
 }
 
 impl Module for Device {
@@ -105,7 +105,7 @@ impl Configured for Device {
             path: path.to_owned(),
             node: Some(node),
             partial: Assembly::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
         })
     }
 }
@@ -176,8 +176,9 @@ impl Device {
                 }
             })
         });
-        let patience = self.patience;
-        let result = result.and_then(|size| patience.check_echo(&response[..size]).map(|()| size));
+        let sent_command = self.sent_command;
+        let result =
+            result.and_then(|size| sent_command.check_echo(&response[..size]).map(|()| size));
         match &result {
             Ok(_) => node.answered(),
             Err(error) if error.kind() == ErrorKind::TryAgain => {}
@@ -200,7 +201,7 @@ impl Device {
 
 impl Tcti for Device {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.patience.sent(command);
+        self.sent_command.note(command);
         self.partial.clear();
         let node = match &mut self.node {
             Some(node) => {
@@ -225,7 +226,7 @@ impl Tcti for Device {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
-        self.patience
+        self.sent_command
             .receive(self, timeout, receive, |transport| transport.path.clone())
     }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::opened::Opening;
-use super::patience::Patience;
+use super::sent::SentCommand;
 use super::socket::{
     Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
 };
@@ -68,7 +68,7 @@ pub struct Mssim {
     /// True from a command to its response.
     pending: bool,
     inbox: Inbox,
-    patience: Patience,
+    sent_command: SentCommand,
     /// How long a simulator that is not there is waited for.
     wait: Duration,
     locality: u8,
@@ -110,7 +110,7 @@ impl Mssim {
             stream: None,
             pending: false,
             inbox: Inbox::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
             wait: config.wait,
             locality: 0,
             generation: Generation::current(),
@@ -191,7 +191,7 @@ impl Mssim {
 
 impl Tcti for Mssim {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.patience.sent(command);
+        self.sent_command.note(command);
         self.generation.check()?;
         if self.pending {
             // Its answer, still to come, would be taken for this one's.
@@ -202,9 +202,10 @@ impl Tcti for Mssim {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
-        self.patience.receive(self, timeout, receive, |transport| {
-            transport.endpoint.to_string()
-        })
+        self.sent_command
+            .receive(self, timeout, receive, |transport| {
+                transport.endpoint.to_string()
+            })
     }
 
     /// The platform channel has a thread of its own in the simulator.

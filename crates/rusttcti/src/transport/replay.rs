@@ -63,10 +63,11 @@ const WHO: &str = "replay";
 /// ```
 /// use rusttcti::Tcti;
 /// use rusttcti::transport::replay::Replay;
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let file = folder.path().join("tpm.pcapng");
-/// let get_random = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+/// let get_random = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
 /// let mut tpm = rusttcti::open(&format!("pcap,file={}:libtpms", file.display()))?;
 /// let (mut recorded, mut replayed) = ([0; 4096], [0; 4096]);
 /// tpm.transmit(&get_random)?;

@@ -22,7 +22,7 @@ use rustix::net::{Shutdown, shutdown};
 
 pub use pipes::Pipes;
 
-use super::patience::{Patience, SLICE};
+use super::sent::{SLICE, SentCommand};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::fork::Generation;
 use crate::sys::{poll, sigpipe};
@@ -93,7 +93,7 @@ pub struct Stream<S> {
     /// Whether a command was sent whose response has not come.
     awaited: bool,
     partial: Assembly,
-    patience: Patience,
+    sent_command: SentCommand,
 }
 
 enum Line<S> {
@@ -121,7 +121,7 @@ impl<S: Read + Write + AsFd> Stream<S> {
             generation: Generation::current(),
             awaited: false,
             partial: Assembly::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
         }
     }
 
@@ -186,7 +186,7 @@ impl<S: Read + Write + AsFd + Send> Stream<S> {
             .receive(response, |room| read(stream, room, deadline))
         {
             Ok(size) => {
-                if let Err(error) = self.patience.check_echo(&response[..size]) {
+                if let Err(error) = self.sent_command.check_echo(&response[..size]) {
                     return Err(self.lose(error));
                 }
                 self.awaited = false;
@@ -215,14 +215,14 @@ impl<S: Read + Write + AsFd + Send> Tcti for Stream<S> {
             return Err(takes_nothing(0, command.len()));
         }
         self.awaited = true;
-        self.patience.sent(command);
+        self.sent_command.note(command);
         Ok(())
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |stream: &mut Self, timeout| stream.receive_within(response, timeout);
         let peer = |_: &Self| std::any::type_name::<S>().to_owned();
-        self.patience.receive(self, timeout, receive, peer)
+        self.sent_command.receive(self, timeout, receive, peer)
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {

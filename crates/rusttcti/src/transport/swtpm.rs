@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::opened::Opening;
-use super::patience::Patience;
+use super::sent::SentCommand;
 use super::socket::{
     Endpoint, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
 };
@@ -41,7 +41,7 @@ use crate::wire::frame::raw;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti, config};
 use control::Control;
 use hint::Hint;
-use shared::Shared;
+use shared::SharedConnection;
 
 const WHO: &str = "swtpm";
 
@@ -77,7 +77,7 @@ pub struct Swtpm {
     data: Endpoint,
     control: Control,
     /// The connection that the contexts of this process share, if they do.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedConnection>>,
     /// The connection of the command under way.
     stream: Option<Stream>,
     /// Set where that command is longer than swtpm reads.
@@ -85,7 +85,7 @@ pub struct Swtpm {
     /// The next command's socket, where its descriptor was asked for.
     socket: Option<Stream>,
     inbox: Inbox,
-    patience: Patience,
+    sent_command: SentCommand,
     hint: Hint,
     /// How long a swtpm that is not there is waited for.
     wait: Duration,
@@ -127,7 +127,7 @@ impl Swtpm {
         let (mut data, control) = config.address.resolve(WHO)?;
         let mut shared = None;
         if config.persistent {
-            shared = Some(Shared::of(&data)?);
+            shared = Some(SharedConnection::of(&data)?);
         } else {
             // Tells now, rather than at the first command, that none is there.
             data.probe(Deadline::after(Some(PATIENCE)))?;
@@ -148,7 +148,7 @@ impl Swtpm {
             stream: None,
             socket: None,
             inbox: Inbox::default(),
-            patience: Patience::default(),
+            sent_command: SentCommand::default(),
             hint: Hint::default(),
             wait: config.wait,
             is_too_long: false,
@@ -211,12 +211,12 @@ impl Swtpm {
             .receive(&self.data, stream, capacity, deadline, false, |bytes| {
                 length(&self.data, bytes, capacity)
             });
-        let patience = self.patience;
-        let received = received.and_then(|bytes| patience.check_echo(bytes).map(|()| bytes));
+        let sent_command = self.sent_command;
+        let received = received.and_then(|bytes| sent_command.check_echo(bytes).map(|()| bytes));
         match received {
             Ok(bytes) => {
                 let count = bytes.len();
-                self.hint.look_at(bytes, patience, &self.data);
+                self.hint.look_at(bytes, sent_command, &self.data);
                 response[..count].copy_from_slice(bytes);
                 self.inbox.clear();
                 if self.is_too_long {
@@ -245,7 +245,7 @@ impl Swtpm {
 
 impl Tcti for Swtpm {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.patience.sent(command);
+        self.sent_command.note(command);
         self.generation.check()?;
         // Of a command that was given up.
         self.abandon();
@@ -254,9 +254,10 @@ impl Tcti for Swtpm {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let receive = |transport: &mut Self, timeout| transport.receive_within(response, timeout);
-        self.patience.receive(self, timeout, receive, |transport| {
-            transport.data.to_string()
-        })
+        self.sent_command
+            .receive(self, timeout, receive, |transport| {
+                transport.data.to_string()
+            })
     }
 
     /// From `transmit` to the response, the connection's descriptor. Before it,

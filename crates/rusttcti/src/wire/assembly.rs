@@ -6,9 +6,9 @@
 use crate::wire::frame::{FrameError, raw};
 use crate::{Error, ErrorKind, Result};
 
-/// What was read of a response that is not whole yet, kept from one `receive`
-/// to the next, whose buffer may be another. Empty, and never allocated, where
-/// responses come in one piece.
+/// The bytes of a response that is not whole yet. They are kept here from one
+/// `receive` to the next, whose buffer may be another one. It stays empty and
+/// allocates nothing if responses come in one piece.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
     kept: Vec<u8>,
@@ -54,7 +54,7 @@ impl Assembly {
     }
 }
 
-/// True where `bytes` is a whole response, false where it may become one.
+/// Returns true if `bytes` is a whole response, and false if it may become one.
 fn whole(bytes: &[u8], capacity: usize) -> Result<bool> {
     let malformed = |text| Error::new(ErrorKind::MalformedResponse, text);
     let size = raw::response_size(bytes, capacity)
@@ -68,8 +68,8 @@ fn whole(bytes: &[u8], capacity: usize) -> Result<bool> {
     }
 }
 
-/// Returns the first bytes of what is no response, to stand behind `error`:
-/// nothing where the bytes may be one of the wrong size.
+/// Returns the first bytes of a message that is no response, as text to follow
+/// `error`. The text is empty if the message may be a response of a wrong size.
 pub(crate) fn quoted(error: FrameError, bytes: &[u8]) -> String {
     const SHOWN: usize = 40;
     let shown = &bytes[..bytes.len().min(SHOWN)];

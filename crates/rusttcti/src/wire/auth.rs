@@ -49,7 +49,7 @@ impl SessionAttributes {
         (Self::AUDIT, "audit"),
     ];
 
-    /// Whether all bits of `other` are set.
+    /// Returns whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -98,7 +98,7 @@ pub struct AuthCommand<'a> {
     pub handle: Handle,
     /// The caller's nonce.
     pub nonce: &'a [u8],
-    /// What the session is used for.
+    /// The uses of the session in this command.
     pub attributes: SessionAttributes,
     /// The HMAC, or the password.
     pub hmac: &'a [u8],
@@ -120,26 +120,6 @@ impl<'a> AuthCommand<'a> {
             hmac,
             offset,
         })
-    }
-
-    /// Returns the offset of the nonce's first byte in the command.
-    pub const fn nonce_offset(&self) -> usize {
-        self.offset + 4 + 2
-    }
-
-    /// Returns the offset of the attributes in the command.
-    pub const fn attributes_offset(&self) -> usize {
-        self.nonce_offset() + self.nonce.len()
-    }
-
-    /// Returns the offset of the HMAC's first byte in the command.
-    pub const fn hmac_offset(&self) -> usize {
-        self.attributes_offset() + 1 + 2
-    }
-
-    /// Returns the offset in the command at which this entry ends.
-    pub const fn end(&self) -> usize {
-        self.hmac_offset() + self.hmac.len()
     }
 }
 
@@ -172,27 +152,38 @@ impl<'a> AuthResponse<'a> {
             offset,
         })
     }
-
-    /// Returns the offset of the nonce's first byte in the response.
-    pub const fn nonce_offset(&self) -> usize {
-        self.offset + 2
-    }
-
-    /// Returns the offset of the attributes in the response.
-    pub const fn attributes_offset(&self) -> usize {
-        self.nonce_offset() + self.nonce.len()
-    }
-
-    /// Returns the offset of the HMAC's first byte in the response.
-    pub const fn hmac_offset(&self) -> usize {
-        self.attributes_offset() + 1 + 2
-    }
-
-    /// Returns the offset in the response at which this entry ends.
-    pub const fn end(&self) -> usize {
-        self.hmac_offset() + self.hmac.len()
-    }
 }
+
+/// The offsets of an entry's fields: a handle in commands only, then the nonce with
+/// its size, the attributes, and the HMAC with its size.
+macro_rules! offsets {
+    ($entry:ident, $handle_size:literal, $whole:literal) => {
+        impl $entry<'_> {
+            #[doc = concat!("Returns the offset of the nonce's first byte in the ", $whole, ".")]
+            pub const fn nonce_offset(&self) -> usize {
+                self.offset + $handle_size + 2
+            }
+
+            #[doc = concat!("Returns the offset of the attributes in the ", $whole, ".")]
+            pub const fn attributes_offset(&self) -> usize {
+                self.nonce_offset() + self.nonce.len()
+            }
+
+            #[doc = concat!("Returns the offset of the HMAC's first byte in the ", $whole, ".")]
+            pub const fn hmac_offset(&self) -> usize {
+                self.attributes_offset() + 1 + 2
+            }
+
+            #[doc = concat!("Returns the offset in the ", $whole, " at which this entry ends.")]
+            pub const fn end(&self) -> usize {
+                self.hmac_offset() + self.hmac.len()
+            }
+        }
+    };
+}
+
+offsets!(AuthCommand, 4, "command");
+offsets!(AuthResponse, 0, "response");
 
 /// The sessions of an authorization area, in order.
 #[derive(Clone, Copy, Debug)]

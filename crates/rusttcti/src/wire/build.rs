@@ -161,38 +161,39 @@ impl CommandBuilder {
 
 /// Commands that layers send of their own.
 impl CommandBuilder {
-    /// TPM2_Startup with a [type](crate::wire::startup_type).
+    /// Begins TPM2_Startup with a [type](crate::wire::startup_type).
     #[must_use]
     pub fn startup(startup_type: u16) -> Self {
         Self::new(CommandCode::STARTUP).u16(startup_type)
     }
 
-    /// TPM2_GetCapability: up to `count` values from `property` on.
+    /// Begins TPM2_GetCapability for up to `count` values from `property` on.
     #[must_use]
     pub fn get_capability(capability: u32, property: u32, count: u32) -> Self {
         let command = Self::new(CommandCode::GET_CAPABILITY);
         command.u32(capability).u32(property).u32(count)
     }
 
-    /// TPM2_FlushContext of a transient object or a session.
+    /// Begins TPM2_FlushContext of a transient object or a session.
     #[must_use]
     pub fn flush_context(handle: Handle) -> Self {
         Self::new(CommandCode::FLUSH_CONTEXT).u32(handle.0)
     }
 
-    /// TPM2_ContextSave of a transient object or a session.
+    /// Begins TPM2_ContextSave of a transient object or a session.
     #[must_use]
     pub fn context_save(handle: Handle) -> Self {
         Self::new(CommandCode::CONTEXT_SAVE).handle(handle)
     }
 
-    /// TPM2_ContextLoad of what TPM2_ContextSave returned: a `TPMS_CONTEXT`.
+    /// Begins TPM2_ContextLoad of a `TPMS_CONTEXT`, which TPM2_ContextSave
+    /// returned.
     #[must_use]
     pub fn context_load(context: &[u8]) -> Self {
         Self::new(CommandCode::CONTEXT_LOAD).bytes(context)
     }
 
-    /// TPM2_ReadPublic of an object.
+    /// Begins TPM2_ReadPublic of an object.
     #[must_use]
     pub fn read_public(handle: Handle) -> Self {
         Self::new(CommandCode::READ_PUBLIC).handle(handle)

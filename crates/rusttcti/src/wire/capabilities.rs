@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What TPM2_GetCapability answers: a list of numbers.
+//! Responses to TPM2_GetCapability: lists of numbers.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +58,7 @@ impl<'a> CapabilityView<'a> {
         })
     }
 
-    /// Whether the TPM has more values than this list.
+    /// Returns whether the TPM has more values than this list.
     pub const fn has_more(&self) -> bool {
         self.has_more
     }

@@ -11,8 +11,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// A command code (`TPM_CC`; Part 2, section 6.5.2).
 ///
-/// It prints as the specification's name, or as a hexadecimal number where it
-/// has none, and reads both, however they are written:
+/// It prints as the specification's name, or as a hexadecimal number if it has no
+/// name. It parses from both, in any common spelling:
 ///
 /// ```
 /// use rusttcti::wire::CommandCode;
@@ -43,7 +43,7 @@ impl CommandCode {
         Command::of(self).map(|command| command.name)
     }
 
-    /// Whether a vendor added this command.
+    /// Returns whether a vendor added this command.
     pub const fn is_vendor(self) -> bool {
         self.0 & Self::VENDOR != 0
     }

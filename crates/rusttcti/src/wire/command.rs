@@ -38,9 +38,9 @@ pub struct CommandView<'a> {
     bytes: &'a [u8],
     header: Header,
     info: Option<&'static Command>,
-    /// Where the authorization area begins, behind its size.
+    /// The offset of the authorization area, behind its size.
     auths: usize,
-    /// Where it ends, and the parameters begin.
+    /// The offset of the parameters, at which the authorization area ends.
     parameters: usize,
 }
 
@@ -52,7 +52,7 @@ pub struct HandleView {
     pub handle: Handle,
     /// The offset of its four bytes in the command.
     pub offset: usize,
-    /// What the specification says of it.
+    /// The specification's description of the handle.
     pub info: &'static HandleInfo,
 }
 
@@ -136,7 +136,7 @@ impl<'a> CommandView<'a> {
         self.info
     }
 
-    /// Whether the command has an authorization area (`TPM_ST_SESSIONS`).
+    /// Returns whether the command has an authorization area (`TPM_ST_SESSIONS`).
     pub const fn has_auths(&self) -> bool {
         self.header.tag == tag::SESSIONS
     }

@@ -14,7 +14,8 @@ pub mod tag {
     pub const SESSIONS: u16 = 0x8002;
 }
 
-/// What TPM2_GetCapability can be asked for (`TPM_CAP`; Part 2, section 6.12).
+/// The capabilities that TPM2_GetCapability returns (`TPM_CAP`; Part 2, section
+/// 6.12).
 pub mod capability {
     /// Algorithms (`TPM_CAP_ALGS`).
     pub const ALGS: u32 = 0;
@@ -26,7 +27,7 @@ pub mod capability {
     pub const PP_COMMANDS: u32 = 3;
     /// Commands that are audited (`TPM_CAP_AUDIT_COMMANDS`).
     pub const AUDIT_COMMANDS: u32 = 4;
-    /// Which PCRs each bank has (`TPM_CAP_PCRS`).
+    /// The PCRs of each bank (`TPM_CAP_PCRS`).
     pub const PCRS: u32 = 5;
     /// Properties of the TPM, by number (`TPM_CAP_TPM_PROPERTIES`).
     pub const TPM_PROPERTIES: u32 = 6;
@@ -44,7 +45,7 @@ pub mod capability {
 
 /// Properties of a TPM, a 32-bit value each (`TPM_PT`; Part 2, section 6.13).
 pub mod property {
-    /// Where fixed properties begin (`TPM_PT_FIXED`).
+    /// The first fixed property (`TPM_PT_FIXED`).
     pub const FIXED: u32 = 0x100;
     /// The family, four letters (`TPM_PT_FAMILY_INDICATOR`).
     pub const FAMILY_INDICATOR: u32 = FIXED;
@@ -91,11 +92,12 @@ pub mod property {
     /// The longest list in a response of TPM2_GetCapability (`TPM_PT_MAX_CAP_BUFFER`).
     pub const MAX_CAP_BUFFER: u32 = FIXED + 46;
 
-    /// Where variable properties begin (`TPM_PT_VAR`).
+    /// The first variable property (`TPM_PT_VAR`).
     pub const VAR: u32 = 0x200;
-    /// Which authorizations are set, a `TPMA_PERMANENT` (`TPM_PT_PERMANENT`).
+    /// The authorizations that are set, a `TPMA_PERMANENT` (`TPM_PT_PERMANENT`).
     pub const PERMANENT: u32 = VAR;
-    /// Which hierarchies are enabled, a `TPMA_STARTUP_CLEAR` (`TPM_PT_STARTUP_CLEAR`).
+    /// The hierarchies that are enabled, a `TPMA_STARTUP_CLEAR`
+    /// (`TPM_PT_STARTUP_CLEAR`).
     pub const STARTUP_CLEAR: u32 = VAR + 1;
     /// How many NV indices are defined (`TPM_PT_HR_NV_INDEX`).
     pub const HR_NV_INDEX: u32 = VAR + 2;
@@ -115,7 +117,7 @@ pub mod property {
     pub const HR_PERSISTENT_AVAIL: u32 = VAR + 9;
 }
 
-/// What TPM2_StartAuthSession starts (`TPM_SE`; Part 2, section 6.11).
+/// The types of sessions of TPM2_StartAuthSession (`TPM_SE`; Part 2, section 6.11).
 pub mod session_type {
     /// An HMAC session (`TPM_SE_HMAC`).
     pub const HMAC: u8 = 0;
@@ -125,7 +127,7 @@ pub mod session_type {
     pub const TRIAL: u8 = 3;
 }
 
-/// What TPM2_Startup and TPM2_Shutdown keep (`TPM_SU`; Part 2, section 6.10).
+/// The types of TPM2_Startup and TPM2_Shutdown (`TPM_SU`; Part 2, section 6.10).
 pub mod startup_type {
     /// Nothing volatile (`TPM_SU_CLEAR`).
     pub const CLEAR: u16 = 0;

@@ -24,7 +24,7 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// Whether all was read.
+    /// Returns whether all was read.
     pub(crate) const fn is_at_end(&self) -> bool {
         self.at >= self.bytes.len()
     }
@@ -69,7 +69,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// The error that something in the bytes is wrong.
+    /// Returns the error that something in the bytes is wrong.
     pub(crate) fn error(self, text: String) -> Error {
         match self {
             Self::Command => Error::new(ErrorKind::BadValue, format!("the command {text}")),
@@ -79,7 +79,7 @@ impl Subject {
         }
     }
 
-    /// The error that the bytes end where a part of them should be.
+    /// Returns the error that the bytes end before or within this part.
     pub(crate) fn cut(self, part: &str, bytes: &[u8]) -> Error {
         self.error(format!("ends within its {part} ({} bytes)", bytes.len()))
     }

@@ -19,7 +19,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(pub u32);
 
-/// What a handle names, said by its highest byte (`TPM_HT`; Part 2, section 7.2).
+/// The type of a handle, by its highest byte (`TPM_HT`; Part 2, section 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandleType {
@@ -110,7 +110,7 @@ permanent! {
     FW_NULL = 0x4000_0143, "firmware null";
 }
 
-/// Where ranges of handles begin (`TPM_HC`; Part 2, section 7.5).
+/// The first handles of ranges (`TPM_HC`; Part 2, section 7.5).
 impl Handle {
     /// The first PCR.
     pub const PCR_FIRST: Self = Self(0);
@@ -118,11 +118,12 @@ impl Handle {
     pub const NV_INDEX_FIRST: Self = Self(0x0100_0000);
     /// The first HMAC session.
     pub const HMAC_SESSION_FIRST: Self = Self(0x0200_0000);
-    /// Where TPM2_GetCapability lists loaded sessions.
+    /// The first handle of TPM2_GetCapability's list of loaded sessions.
     pub const LOADED_SESSION_FIRST: Self = Self(0x0200_0000);
     /// The first policy session.
     pub const POLICY_SESSION_FIRST: Self = Self(0x0300_0000);
-    /// Where TPM2_GetCapability lists saved sessions (`ACTIVE_SESSION_FIRST`).
+    /// The first handle of TPM2_GetCapability's list of saved sessions
+    /// (`ACTIVE_SESSION_FIRST`).
     pub const SAVED_SESSION_FIRST: Self = Self(0x0300_0000);
     /// The first permanent handle.
     pub const PERMANENT_FIRST: Self = Self(0x4000_0000);
@@ -142,17 +143,17 @@ impl Handle {
         HandleType::of((self.0 >> 24) as u8)
     }
 
-    /// Whether this names a transient object.
+    /// Returns whether this names a transient object.
     pub const fn is_transient(self) -> bool {
         matches!(self.handle_type(), HandleType::Transient)
     }
 
-    /// Whether this names a persistent object.
+    /// Returns whether this names a persistent object.
     pub const fn is_persistent(self) -> bool {
         matches!(self.handle_type(), HandleType::Persistent)
     }
 
-    /// Whether this names an HMAC or policy session. `TPM_RS_PW` is none.
+    /// Returns whether this names an HMAC or policy session. `TPM_RS_PW` does not.
     pub const fn is_session(self) -> bool {
         matches!(
             self.handle_type(),

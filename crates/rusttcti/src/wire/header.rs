@@ -40,7 +40,7 @@ impl Header {
         })
     }
 
-    /// The header's ten bytes.
+    /// Returns the header's ten bytes.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         bytes[..2].copy_from_slice(&self.tag.to_be_bytes());
@@ -49,7 +49,7 @@ impl Header {
         bytes
     }
 
-    /// True where `bytes` is as long as its own header says.
+    /// Returns whether `bytes` is as long as its own header says.
     pub fn fits(bytes: &[u8]) -> bool {
         Self::parse(bytes).is_some_and(|header| header.size as usize == bytes.len())
     }

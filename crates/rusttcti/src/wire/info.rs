@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the specification says of a command: its handles, its authorizations,
-//! its parameters, and what it does to objects and sessions.
+//! The specification's description of a command: its handles, authorizations and
+//! parameters, and its effects on objects and sessions.
 
 #![forbid(unsafe_code)]
 
 use super::code::CommandCode;
 
-/// What Part 3 of the specification says of a command.
+/// The description of a command, from Part 3 of the specification.
 ///
 /// ```
 /// use rusttcti::wire::{Command, CommandCode, HandleKind, Role};
@@ -54,14 +54,14 @@ pub struct Command {
 pub struct HandleInfo {
     /// The specification's name, such as `keyHandle`.
     pub name: &'static str,
-    /// What it may name.
+    /// The kind of entity that it names.
     pub kind: HandleKind,
     /// The authorization that it needs, if it needs one.
     pub role: Option<Role>,
 }
 
-/// What a handle of a command or response may name, after the interface type
-/// that the specification gives it (`TPMI_DH`, `TPMI_RH`, `TPMI_SH`; Part 2,
+/// The kind of entity that a handle of a command or response names, by its
+/// interface type in the specification (`TPMI_DH`, `TPMI_RH`, `TPMI_SH`; Part 2,
 /// section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -96,7 +96,7 @@ pub enum HandleKind {
 }
 
 impl HandleKind {
-    /// Whether the handle may be that of a transient object.
+    /// Returns whether the handle may be that of a transient object.
     pub const fn may_be_object(self) -> bool {
         matches!(
             self,
@@ -104,7 +104,7 @@ impl HandleKind {
         )
     }
 
-    /// Whether the handle may be that of an HMAC or policy session.
+    /// Returns whether the handle may be that of an HMAC or policy session.
     pub const fn may_be_session(self) -> bool {
         matches!(
             self,
@@ -153,10 +153,10 @@ pub enum Flushes {
 
 /// The time that a TPM takes for a command.
 ///
-/// On a chip it is what the kernel's driver waits for (`tpm2-cmd.c`, after the
-/// TCG's PC Client Platform TPM Profile): 20 ms to 120 s. No class is a limit: a
-/// chip may test itself first. TPM2_StartAuthSession is short, but for a salt that
-/// a key decrypts.
+/// For chips it is the time that the kernel's driver waits (`tpm2-cmd.c`, after the
+/// TCG's PC Client Platform TPM Profile): 20 ms to 120 s. No class is a limit,
+/// because a chip may test itself first. TPM2_StartAuthSession is short, except
+/// with a salt, which a key must decrypt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DurationClass {
     /// The TPM looks up or copies what it has. In software: microseconds.

@@ -61,13 +61,19 @@ const SESSION: u32 = 0x800;
 const RESOURCE_MANAGERS: [u32; 2] = [11, 12];
 
 impl ResponseCode {
-    /// Whether the command succeeded.
+    /// Returns whether the command succeeded.
     pub const fn is_success(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether this is a warning: nothing is wrong with the command, and it may
-    /// succeed later, or when there is room.
+    /// Returns whether this is a format-one code, which may blame a handle, a
+    /// parameter or a session.
+    pub(crate) const fn is_format_one(self) -> bool {
+        self.0 & FORMAT_ONE != 0
+    }
+
+    /// Returns whether this is a warning: nothing is wrong with the command, and it
+    /// may succeed later, or when there is room.
     pub const fn is_warning(self) -> bool {
         match self.tpm_code() {
             Some(code) => code & (FORMAT_ONE | 0x900) == 0x900,

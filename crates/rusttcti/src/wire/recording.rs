@@ -34,8 +34,8 @@ const TPM_PORT: u16 = 2321;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// Which conversation it is of, from 0, in the order in which they begin. A
-    /// conversation is one context's.
+    /// The number of its conversation, from 0, in the order in which they begin. A
+    /// conversation belongs to one context.
     pub conversation: usize,
     /// Whether it is a command.
     pub is_command: bool,
@@ -46,8 +46,8 @@ pub struct Message {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a recording, and returns its commands and responses in their order. A
-/// block that is cut short at the end, as by a crash, is left out.
+/// Reads a recording, and returns its commands and responses in order. A block that
+/// is cut short at the end of the file, as by a crash, is left out.
 ///
 /// ```
 /// use rusttcti::wire::recording;
@@ -94,7 +94,7 @@ fn bad(text: String) -> Error {
     Error::new(ErrorKind::BadValue, text)
 }
 
-/// What is known so far.
+/// The state of reading a recording.
 #[derive(Default)]
 struct Reader {
     big_endian: bool,
@@ -137,7 +137,7 @@ impl Reader {
 
     /// Returns the next block; `None` at the end.
     fn block<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<Block<'a>>> {
-        // That of a section header reads alike in both orders.
+        // A section header's type reads alike in both byte orders.
         if bytes.get(..4) == Some(&SECTION.to_be_bytes()) {
             let Some(order) = bytes.get(8..12) else {
                 return Ok(None);
@@ -232,7 +232,7 @@ struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// `None` for what is no such segment.
+    /// Returns `None` for any other packet.
     fn parse(packet: &'a [u8]) -> Option<Self> {
         let head = packet.first_chunk::<20>()?;
         let (words, protocol) = (usize::from(head[0] & 0xf), head[9]);
@@ -265,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    /// A block in the byte order of this machine's recordings.
+    /// Makes a block, in big-endian byte order if `big` is set.
     fn block(kind: u32, body: &[u8], big: bool) -> Vec<u8> {
         let size = 12 + body.len() as u32;
         let number = |value: u32| match big {

@@ -36,7 +36,7 @@ pub struct ResponseView<'a> {
     header: Header,
     handle: Option<Handle>,
     parameters: usize,
-    /// Where the parameters end, and the authorization area begins.
+    /// The offset of the authorization area, at which the parameters end.
     auths: usize,
 }
 
@@ -117,12 +117,12 @@ impl<'a> ResponseView<'a> {
         ResponseCode(self.header.code)
     }
 
-    /// Whether its response code is TPM_RC_SUCCESS.
+    /// Returns whether its response code is TPM_RC_SUCCESS.
     pub const fn is_success(&self) -> bool {
         self.header.code == 0
     }
 
-    /// Whether the response has an authorization area (`TPM_ST_SESSIONS`).
+    /// Returns whether the response has an authorization area (`TPM_ST_SESSIONS`).
     pub const fn has_auths(&self) -> bool {
         self.header.tag == tag::SESSIONS
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use rusttcti::{Context, ErrorKind, Tcti};
+use rusttcti_kit::commands::get_random;
 use rusttcti_kit::swtpm::Swtpm;
 
 use crate::tpm::{NULL, User, open};
@@ -63,7 +64,7 @@ fn children_and_their_children_go_on_with_the_parent_s_objects() {
             user.hmac(own, b"x").expect("it works");
             0
         };
-        // As Apache: it opens, detaches by a fork, and forks its workers.
+        // Does as Apache does: opens, detaches by a fork, and forks its workers.
         let code = in_child(|| {
             let first = in_child(|| worker(&mut user));
             let second = in_child(|| worker(&mut user));
@@ -86,7 +87,7 @@ fn a_child_begins_without_a_command_whatever_its_parent_awaits() {
         format!("rm,fork=1:swtpm:{}", swtpm.conf()),
     ] {
         let mut user = context(&chain);
-        let get_random = crate::tpm::command(0x8001, 0x17b, &[&[0, 8]]);
+        let get_random = get_random(8);
         user.0.transmit(&get_random).expect("it is sent");
         let child = forked(|| {
             let early = user
@@ -119,7 +120,7 @@ fn what_cannot_connect_anew_refuses_in_words() {
         user.get_random().expect("a response");
         let code = in_child(|| {
             for _ in 0..2 {
-                let error = user.try_run(&crate::tpm::command(0x8001, 0x17b, &[&[0, 8]]));
+                let error = user.try_run(&get_random(8));
                 let error = error.expect_err("it is the parent's");
                 assert_eq!(error.kind(), ErrorKind::BadContext);
                 assert!(error.report().contains(words), "{}", error.report());

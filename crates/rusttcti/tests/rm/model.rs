@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use rusttcti::Peer;
 use rusttcti::layer::rm::Rm;
+use rusttcti::wire::{CommandCode, SessionAttributes};
 use rusttcti_kit::model_tpm::{ModelTpm, Sizes};
 
-use crate::tpm::{Answer, NULL, OWNER, PASSWORD, User, command};
+use crate::tpm::{Answer, NULL, OWNER, PASSWORD, User, authorized, command};
 
 const CLIENTS: usize = 3;
 const TRANSIENT: u32 = 0x8000_0000;
@@ -276,7 +277,7 @@ impl World {
             Op::Read(at) => {
                 let Some(thing) = c.object(at) else { return };
                 c.compare(thing, 0x910, |run, handle| {
-                    run(&command(0x8001, 0x173, &[&handle.to_be_bytes()]))
+                    run(&command(CommandCode::READ_PUBLIC, &[&handle.to_be_bytes()]))
                 });
             }
             Op::Update(at, byte) => {
@@ -300,7 +301,10 @@ impl World {
                     return;
                 }
                 let done = c.compare(thing, 0x1cb, |run, handle| {
-                    run(&command(0x8001, 0x165, &[&handle.to_be_bytes()]))
+                    run(&command(
+                        CommandCode::FLUSH_CONTEXT,
+                        &[&handle.to_be_bytes()],
+                    ))
                 });
                 if done.is_some() {
                     c.end_object(thing.ours);
@@ -339,8 +343,7 @@ impl World {
                 };
                 c.compare(thing, 0x910, |run, handle| {
                     run(&command(
-                        0x8001,
-                        0x16e,
+                        CommandCode::POLICY_CP_HASH,
                         &[&handle.to_be_bytes(), &[0, 1, byte]],
                     ))
                 });
@@ -350,7 +353,10 @@ impl World {
                     return;
                 };
                 c.compare(thing, 0x910, |run, handle| {
-                    run(&command(0x8001, 0x189, &[&handle.to_be_bytes()]))
+                    run(&command(
+                        CommandCode::POLICY_GET_DIGEST,
+                        &[&handle.to_be_bytes()],
+                    ))
                 });
             }
             Op::FlushSession(at) => {
@@ -434,8 +440,8 @@ impl World {
             }
             Op::Disable => {}
             Op::Restart { told } => {
-                // Of a TPM that restarts behind its back, an engine hears when it
-                // uses what is gone.
+                // An engine learns of a restart of the TPM when it uses something that
+                // is gone.
                 match together && told {
                     true => rusttcti::Tcti::reset(&mut c.user.0).expect("a power cycle"),
                     false => self.tpm.restart(),
@@ -446,8 +452,8 @@ impl World {
                     for session in &mut c.sessions {
                         session.state = State::Flushed;
                     }
-                    // What an engine doesn't hear of it finds out by looking, before
-                    // the TPM gives the numbers of its sessions to others.
+                    // An engine also looks by itself for sessions that are gone, before
+                    // the TPM gives their numbers to others.
                     c.user.handles(LOADED, 1);
                 }
             }
@@ -498,23 +504,36 @@ impl Client {
 }
 
 fn update(sequence: u32, byte: u8) -> Vec<u8> {
-    authorized(0x15c, sequence, PASSWORD, 0, &[0, 1, byte])
+    authorized(
+        CommandCode::SEQUENCE_UPDATE,
+        sequence,
+        PASSWORD,
+        SessionAttributes::NONE,
+        &[0, 1, byte],
+    )
 }
 
 fn complete(sequence: u32) -> Vec<u8> {
-    authorized(0x13e, sequence, PASSWORD, 0, &[0, 0, 0x40, 0, 0, 7])
+    authorized(
+        CommandCode::SEQUENCE_COMPLETE,
+        sequence,
+        PASSWORD,
+        SessionAttributes::NONE,
+        &[0, 0, 0x40, 0, 0, 7],
+    )
 }
 
 fn hmac(session: u32, key: u32, goes_on: bool) -> Vec<u8> {
-    authorized(0x155, key, session, u8::from(goes_on), &[0, 1, 7, 0, 0x0b])
-}
-
-fn authorized(code: u32, handle: u32, session: u32, attributes: u8, parameters: &[u8]) -> Vec<u8> {
-    let session = [&session.to_be_bytes()[..], &[0, 0, attributes, 0, 0]].concat();
-    command(
-        0x8002,
-        code,
-        &[&handle.to_be_bytes(), &[0, 0, 0, 9], &session, parameters],
+    let attributes = match goes_on {
+        true => SessionAttributes::CONTINUE_SESSION,
+        false => SessionAttributes::NONE,
+    };
+    authorized(
+        CommandCode::HMAC,
+        key,
+        session,
+        attributes,
+        &[0, 1, 7, 0, 0x0b],
     )
 }
 
@@ -546,7 +565,7 @@ fn a_tpm_handle_that_comes_again_ends_what_it_meant_before() {
         let below = tpm.clone().with_peer(peer);
         let mut user = User(Rm::builder().share(share).open(below).expect("it opens"));
         let read = |user: &mut User<Rm>, handle: u32| {
-            user.run(&command(0x8001, 0x173, &[&handle.to_be_bytes()]))
+            user.run(&command(CommandCode::READ_PUBLIC, &[&handle.to_be_bytes()]))
         };
         let old: Vec<_> = (0..3)
             .map(|seed| user.create_primary(NULL, seed).expect("a key"))

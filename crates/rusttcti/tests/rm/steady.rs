@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the layer costs while nothing has to be moved.
+//! The cost of the layer while nothing has to be moved.
 
 use std::time::{Duration, Instant};
 
 use rusttcti::layer::rm::Rm;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Peer, Tcti};
 use rusttcti_kit::alloc::on_this_thread;
+use rusttcti_kit::commands::get_random;
 use rusttcti_kit::model_tpm::{ModelTpm, Sizes};
 
 use crate::tpm::{NULL, User, command, hmac, open};
@@ -27,7 +29,10 @@ fn a_command_in_the_steady_state_allocates_nothing() {
         let commands: Vec<_> = keys
             .iter()
             .map(|key| hmac(*key, b"x"))
-            .chain([command(0x8001, 0x189, &[&session.to_be_bytes()])])
+            .chain([command(
+                CommandCode::POLICY_GET_DIGEST,
+                &[&session.to_be_bytes()],
+            )])
             .collect();
         for command in &commands {
             exchange(&mut user.0, command, &mut response);
@@ -88,8 +93,8 @@ fn six_objects_in_turn_on_three_places_take_three_commands_each() {
     for round in 0..600 {
         user.read_public(keys[round % 6]).expect("it is there");
     }
-    // One out (its context is there already), one in, and the command; now and
-    // then one more, to see whether the TPM has more room.
+    // A flush (the context exists already), a load, and the command; now and then
+    // one more, to see whether the TPM has more room.
     let sent = tpm.take_commands().len();
     assert!(sent <= 1810, "{sent} for 600");
 }
@@ -106,10 +111,7 @@ fn costs() {
         let mut user = open(chain);
         let key = user.create_primary(NULL, 1).expect("a key");
         let mut response = [0; 4096];
-        for (name, command) in [
-            ("GetRandom", command(0x8001, 0x17b, &[&[0, 16]])),
-            ("HMAC", hmac(key, b"x")),
-        ] {
+        for (name, command) in [("GetRandom", get_random(16)), ("HMAC", hmac(key, b"x"))] {
             let once = |user: &mut User, response: &mut [u8]| {
                 let start = Instant::now();
                 for _ in 0..1000 {
@@ -117,7 +119,8 @@ fn costs() {
                 }
                 start.elapsed() / 1000
             };
-            // The best: whatever else runs on this machine only adds to it.
+            // The shortest time, because other programs on this machine can only add to
+            // it.
             let best = (0..60).map(|_| once(&mut user, &mut response)).min();
             println!("{chain} {name}: {:?}", best.expect("some"));
         }

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use rusttcti::wire::{CommandCode, SessionAttributes};
 use rusttcti::{ErrorKind, Tcti};
+use rusttcti_kit::commands::get_random;
 
-use crate::tpm::{NULL, command, hmac, open};
+use crate::tpm::{NULL, PASSWORD, authorized, hmac, open};
 
 fn receive(tcti: &mut impl Tcti) -> Vec<u8> {
     let mut response = vec![0; 4096];
@@ -84,8 +86,13 @@ fn a_cancelled_command_is_answered_so_and_what_it_needed_stays_usable() {
             &[0, 0, 0, 0, 0, 0],
         ]
         .concat();
-        let area = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
-        let create = command(0x8002, 0x131, &[&NULL.to_be_bytes(), &area, &parameters]);
+        let create = authorized(
+            CommandCode::CREATE_PRIMARY,
+            NULL,
+            PASSWORD,
+            SessionAttributes::NONE,
+            &parameters,
+        );
         user.0.transmit(&create).expect("it is sent");
         let cancel = user.0.canceller().expect("a canceller");
         cancel.cancel().expect("it is cancelled");
@@ -105,10 +112,7 @@ fn a_context_that_awaits_a_response_can_be_closed() {
     let (mut first, mut second) = (open(&chain), open(&chain));
     let key = first.create_primary(NULL, 1).expect("a key");
     first.0.transmit(&hmac(key, b"x")).expect("it is sent");
-    second
-        .0
-        .transmit(&command(0x8001, 0x17b, &[&[0, 8]]))
-        .expect("it waits");
+    second.0.transmit(&get_random(8)).expect("it waits");
     drop(first);
     assert_eq!(receive(&mut second.0).len(), 20);
     let early = second

@@ -105,7 +105,7 @@ fn a_command_refuses_sessions_of_a_tpm_where_the_table_says() {
         for command in tpm.commands() {
             let builder = match command.code {
                 CommandCode::CONTEXT_SAVE => CommandBuilder::context_save(tpm.object),
-                // The TPM has had one, and says so whatever else is wrong.
+                // A started TPM refuses any Startup with INITIALIZE.
                 CommandCode::STARTUP => continue,
                 code if command.no_sessions => CommandBuilder::new(code),
                 _ => tpm.with_handles(command),

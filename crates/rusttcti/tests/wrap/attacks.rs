@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use rusttcti::wire::{CommandCode, ResponseBuilder, ResponseCode};
 use rusttcti::{Error, ErrorKind, Result};
 
 use crate::tpm::*;
@@ -38,44 +39,91 @@ impl Scene {
             ("GetRandom", get_random(20)),
             (
                 "GetCapability",
-                plain(0x17a, &[], &[0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 4]),
+                plain(
+                    CommandCode::GET_CAPABILITY,
+                    &[],
+                    &[0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 4],
+                ),
             ),
-            ("ReadClock", plain(0x181, &[], &[])),
-            ("ReadPublic", plain(0x173, &[self.key], &[])),
-            ("NV_ReadPublic", plain(0x169, &[INDEX], &[])),
+            ("ReadClock", plain(CommandCode::READ_CLOCK, &[], &[])),
+            (
+                "ReadPublic",
+                plain(CommandCode::READ_PUBLIC, &[self.key], &[]),
+            ),
+            (
+                "NV_ReadPublic",
+                plain(CommandCode::NV_READ_PUBLIC, &[INDEX], &[]),
+            ),
             ("NV_Read", nv_read(INDEX, b"nv auth", 8)),
             ("NV_Write", nv_write(INDEX, b"nv auth", b"8 bytes!")),
-            ("PCR_Read", plain(0x17e, &[], &pcrs)),
-            ("PCR_Extend", with_passwords(0x182, &[16], &[&[]], &digest)),
-            ("PCR_Reset", with_passwords(0x13d, &[16], &[&[]], &[])),
+            ("PCR_Read", plain(CommandCode::PCR_READ, &[], &pcrs)),
+            (
+                "PCR_Extend",
+                with_passwords(CommandCode::PCR_EXTEND, &[16], &[&[]], &digest),
+            ),
+            (
+                "PCR_Reset",
+                with_passwords(CommandCode::PCR_RESET, &[16], &[&[]], &[]),
+            ),
             (
                 "Hash",
                 plain(
-                    0x17d,
+                    CommandCode::HASH,
                     &[],
                     &[&sized(b"abc")[..], &[0, 0x0b, 0x40, 0, 0, 7]].concat(),
                 ),
             ),
-            ("StirRandom", plain(0x146, &[], &sized(b"entropy"))),
-            ("SelfTest", plain(0x143, &[], &[0])),
-            ("GetTestResult", plain(0x17c, &[], &[])),
-            ("PolicyGetDigest", plain(0x189, &[self.policy], &[])),
-            ("PolicyRestart", plain(0x180, &[self.policy], &[])),
+            (
+                "StirRandom",
+                plain(CommandCode::STIR_RANDOM, &[], &sized(b"entropy")),
+            ),
+            ("SelfTest", plain(CommandCode::SELF_TEST, &[], &[0])),
+            (
+                "GetTestResult",
+                plain(CommandCode::GET_TEST_RESULT, &[], &[]),
+            ),
+            (
+                "PolicyGetDigest",
+                plain(CommandCode::POLICY_GET_DIGEST, &[self.policy], &[]),
+            ),
+            (
+                "PolicyRestart",
+                plain(CommandCode::POLICY_RESTART, &[self.policy], &[]),
+            ),
             (
                 "Create",
                 create_sealed(self.key, b"key auth", b"x", b"sealed"),
             ),
-            ("ECC_Parameters", plain(0x178, &[], &[0, 3])),
-            ("TestParms", plain(0x18a, &[], &[0, 8, 0, 0x10])),
+            (
+                "ECC_Parameters",
+                plain(CommandCode::ECC_PARAMETERS, &[], &[0, 3]),
+            ),
+            (
+                "TestParms",
+                plain(CommandCode::TEST_PARMS, &[], &[0, 8, 0, 0x10]),
+            ),
             (
                 "HierarchyChangeAuth",
-                with_passwords(0x129, &[ENDORSEMENT], &[&[]], &sized(&[])),
+                with_passwords(
+                    CommandCode::HIERARCHY_CHANGE_AUTH,
+                    &[ENDORSEMENT],
+                    &[&[]],
+                    &sized(&[]),
+                ),
             ),
             (
                 "DictionaryAttackLockReset",
-                with_passwords(0x139, &[LOCKOUT], &[&[]], &[]),
+                with_passwords(
+                    CommandCode::DICTIONARY_ATTACK_LOCK_RESET,
+                    &[LOCKOUT],
+                    &[&[]],
+                    &[],
+                ),
             ),
-            ("ECDH_KeyGen", plain(0x163, &[self.key], &[])),
+            (
+                "ECDH_KeyGen",
+                plain(CommandCode::ECDH_KEY_GEN, &[self.key], &[]),
+            ),
         ]
     }
 }
@@ -89,10 +137,10 @@ pub fn start_session(kind: u8, symmetric: u16) -> Vec<u8> {
         parameters.extend_from_slice(&[0, 128, 0, 0x43]);
     }
     parameters.extend_from_slice(&[0, 0x0b]);
-    plain(0x176, &[NULL, NULL], &parameters)
+    plain(CommandCode::START_AUTH_SESSION, &[NULL, NULL], &parameters)
 }
 
-/// The error that the program got instead of a response.
+/// Returns the error that the program got instead of a response.
 fn detected(outcome: Result<Vec<u8>>, what: &str) -> Error {
     match outcome {
         Ok(response) => panic!("{what}: the program saw {response:02x?}"),
@@ -119,13 +167,13 @@ fn twenty_commands_work_with_nobody_on_the_bus() {
 fn every_bit_of_the_responses_to_twenty_commands_is_guarded() {
     let mut scene = Scene::new();
     for (name, command) in scene.harmless() {
-        let wanted = code(&command);
+        let wanted = command_code(&command);
         let mut bit = 0;
         loop {
             let length = Arc::new(Mutex::new(0));
             let seen = length.clone();
             scene.bench.meddler.on_response(move |sent, response| {
-                if code(sent) == wanted && sent.len() > 12 {
+                if command_code(sent) == wanted && sent.len() > 12 {
                     *seen.lock().expect("unpoisoned") = response.len();
                     // GetRandom is also the layer's own first command of a session.
                     if let Some(byte) = response.get_mut(bit / 8) {
@@ -175,7 +223,7 @@ fn responses_of_two_commands_cannot_be_swapped() {
     for (name, command) in &commands {
         scene.bench.recording.clear();
         // Whatever else succeeds next with the session.
-        scene.bench.ok(&plain(0x181, &[], &[]));
+        scene.bench.ok(&plain(CommandCode::READ_CLOCK, &[], &[]));
         let (_, other) = scene.bench.recording.all().pop().expect("a response");
         scene
             .bench
@@ -187,30 +235,31 @@ fn responses_of_two_commands_cannot_be_swapped() {
     }
 }
 
-/// A response without its sessions; one that has none as it is.
+/// Returns a response without its sessions.
 fn stripped(response: &[u8]) -> Vec<u8> {
     if response[..2] == [0x80, 0x01] {
         return response.to_vec();
     }
-    let from = 10;
-    let size = word(&response[from..]) as usize;
-    let body = [&response[10..from], &response[from + 4..from + 4 + size]].concat();
-    plain(0, &[], &body)
+    let size = word(&response[10..]) as usize;
+    let body = &response[14..14 + size];
+    ResponseBuilder::new(ResponseCode::SUCCESS)
+        .bytes(body)
+        .build()
 }
 
 #[test]
 fn a_response_without_its_session_or_an_invented_one_is_refused() {
     let mut scene = Scene::new();
     for (name, command) in scene.harmless() {
-        let wanted = code(&command);
+        let wanted = command_code(&command);
         scene.bench.meddler.on_response(move |sent, response| {
-            if code(sent) == wanted {
+            if command_code(sent) == wanted {
                 *response = stripped(response);
             }
         });
         detected(scene.bench.run(&command), name);
         scene.bench.meddler.on_response(move |sent, response| {
-            if code(sent) != wanted || response[..2] == [0x80, 0x01] {
+            if command_code(sent) != wanted || response[..2] == [0x80, 0x01] {
                 return;
             }
             // The right form, with an empty HMAC.
@@ -222,8 +271,8 @@ fn a_response_without_its_session_or_an_invented_one_is_refused() {
         });
         detected(scene.bench.run(&command), name);
         scene.bench.meddler.on_response(move |sent, response| {
-            if code(sent) == wanted {
-                *response = plain(0, &[], &[]);
+            if command_code(sent) == wanted {
+                *response = refusal(0);
             }
         });
         detected(scene.bench.run(&command), name);
@@ -240,14 +289,14 @@ fn every_byte_of_a_command_that_is_changed_on_the_way_is_found_out() {
             // One wrong authorization locks the lockout hierarchy itself.
             continue;
         }
-        let wanted = code(&command);
+        let wanted = command_code(&command);
         let mut at = 10;
         loop {
             let length = Arc::new(Mutex::new(0));
             let seen = length.clone();
             scene.bench.meddler.on_command(move |sent| {
                 let mut seen = seen.lock().expect("unpoisoned");
-                if code(sent) == wanted && *seen == 0 && sent.len() > 12 {
+                if command_code(sent) == wanted && *seen == 0 && sent.len() > 12 {
                     *seen = sent.len();
                     if let Some(byte) = sent.get_mut(at) {
                         *byte ^= 0x10;
@@ -264,7 +313,7 @@ fn every_byte_of_a_command_that_is_changed_on_the_way_is_found_out() {
             // The TPM refuses it, and so the program sees a refusal, or the
             // layer found the reason and sent it again.
             if let Ok(response) = &outcome {
-                let untouched = code(response) != 0 || scene.bench.rc(&command) == 0;
+                let untouched = response_code(response) != 0 || scene.bench.rc(&command) == 0;
                 assert!(untouched, "{name}, byte {at}");
             }
             assert_eq!(scene.bench.rc(&command), 0, "{name}, after byte {at}");
@@ -277,26 +326,42 @@ fn every_byte_of_a_command_that_is_changed_on_the_way_is_found_out() {
 fn a_forged_refusal_of_the_session_never_makes_a_command_go_without_it() {
     // A session's: authorization failed, gone, bad attributes; the command takes
     // none; no place for another; the command is not known.
+    // The layer sends these without a session too: it learns Names and room by them.
+    let learns = [
+        CommandCode::READ_PUBLIC,
+        CommandCode::NV_READ_PUBLIC,
+        CommandCode::GET_CAPABILITY,
+    ];
     for forged in [
-        0x98e, 0x9a2, 0x918, 0x919, 0x98b, 0x982, 0x984, 0x145, 0x903, 0x905, 0x143, 0x125,
+        0x98e,
+        0x9a2,
+        0x918,
+        0x919,
+        0x98b,
+        0x982,
+        0x984,
+        0x903,
+        0x905,
+        ResponseCode::AUTH_CONTEXT.0,
+        ResponseCode::COMMAND_CODE.0,
+        ResponseCode::AUTH_MISSING.0,
     ] {
         let mut scene = Scene::new();
         for (name, command) in scene.harmless() {
-            let wanted = code(&command);
+            let wanted = command_code(&command);
             scene.bench.recording.clear();
             scene.bench.meddler.on_response(move |sent, response| {
-                if code(sent) == wanted {
-                    *response = plain(forged, &[], &[]);
+                if command_code(sent) == wanted {
+                    *response = refusal(forged);
                 }
             });
             let outcome = scene.bench.run(&command);
             scene.bench.meddler.stop();
             if let Ok(response) = outcome {
-                assert_ne!(code(&response), 0, "{name}, {forged:x}");
+                assert_ne!(response_code(&response), 0, "{name}, {forged:x}");
             }
             for (sent, _) in scene.bench.recording.all() {
-                // ReadPublic is how Names are learnt; GetCapability how room is.
-                if code(&sent) == wanted && ![0x173, 0x169, 0x17a].contains(&wanted) {
+                if command_code(&sent) == wanted && !learns.contains(&wanted) {
                     assert_eq!(
                         sent[..2],
                         [0x80, 0x02],
@@ -321,7 +386,7 @@ fn an_error_forged_after_the_command_ran_is_recovered_from_at_the_next_one() {
         scene
             .bench
             .meddler
-            .on_response(|_, response| *response = plain(0x922, &[], &[]));
+            .on_response(|_, response| *response = refusal(0x922));
         assert_eq!(scene.bench.rc(&command), 0x922, "{name}");
         scene.bench.meddler.stop();
         scene.bench.ok(&command);
@@ -336,7 +401,7 @@ fn a_salt_key_that_was_replaced_is_found_out_before_a_command_is_sent() {
     let impostor = run(&mut other, &request).expect("a response");
     let mut bench = Bench::new("key=null");
     bench.meddler.on_response(move |sent, response| {
-        if code(sent) == 0x131 {
+        if command_code(sent) == CommandCode::CREATE_PRIMARY {
             let handle = response[10..14].to_vec();
             *response = impostor.clone();
             response[10..14].copy_from_slice(&handle);
@@ -349,9 +414,11 @@ fn a_salt_key_that_was_replaced_is_found_out_before_a_command_is_sent() {
     );
     let sent = bench.recording.codes();
     assert_eq!(
-        sent.iter().filter(|code| **code == 0x17b).count(),
+        sent.iter()
+            .filter(|code| **code == CommandCode::GET_RANDOM)
+            .count(),
         1,
-        "the probe: {sent:x?}"
+        "the probe: {sent:?}"
     );
     bench.meddler.stop();
     bench.ok(&get_random(16));
@@ -389,7 +456,7 @@ fn a_transient_handle_that_is_redirected_names_another_object_and_is_refused() {
     let other = word(&bench.ok(&create_primary(ENDORSEMENT, &[], b"auth")));
     // On the way in.
     bench.meddler.on_command(move |sent| {
-        if code(sent) == 0x153 {
+        if command_code(sent) == CommandCode::CREATE {
             sent[10..14].copy_from_slice(&other.to_be_bytes());
         }
     });
@@ -397,10 +464,10 @@ fn a_transient_handle_that_is_redirected_names_another_object_and_is_refused() {
     assert!([0x98e, 0x9a2].contains(&rc), "{rc:x}");
     bench.meddler.stop();
     bench.ok(&create_sealed(parent, b"auth", &[], b"data"));
-    // On the way out: the program is told of a handle that is another object's.
+    // On the way out: the program gets the handle of another object.
     bench.ok(&flush(parent));
     bench.meddler.on_response(move |sent, response| {
-        if code(sent) == 0x131 {
+        if command_code(sent) == CommandCode::CREATE_PRIMARY {
             response[10..14].copy_from_slice(&other.to_be_bytes());
         }
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The layer over the layer rm, in a chain as users write it.
 
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 
 use crate::tpm::*;
@@ -25,7 +26,7 @@ fn over_a_resource_manager_there_are_as_many_objects_and_sessions_as_wanted() {
             bench.ok(&create_sealed(*object, auth, b"x", b"sealed by a program"));
         }
         for session in &sessions {
-            bench.ok(&plain(0x189, &[*session], &[]));
+            bench.ok(&plain(CommandCode::POLICY_GET_DIGEST, &[*session], &[]));
         }
     }
     for (_, auth) in &objects {

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use rusttcti::layer::wrap::Wrap;
+use rusttcti::wire::CommandCode;
 use rusttcti::{ErrorKind, Tcti};
 
 use crate::tpm::*;
@@ -21,11 +22,20 @@ fn templates() -> [(&'static str, Vec<u8>); 2] {
 /// Makes a persistent key, and returns its public area.
 fn provision(tcti: &mut dyn Tcti, handle: u32, template: &[u8]) -> Vec<u8> {
     let parameters = [sensitive(&[], &[]), sized(template), sized(&[]), vec![0; 4]].concat();
-    let made = run(tcti, &with_passwords(0x131, &[OWNER], &[&[]], &parameters)).expect("a key");
-    assert_eq!(code(&made), 0);
+    let made = run(
+        tcti,
+        &with_passwords(CommandCode::CREATE_PRIMARY, &[OWNER], &[&[]], &parameters),
+    )
+    .expect("a key");
+    assert_eq!(response_code(&made), 0);
     let key = word(&made[10..]);
-    let evict = with_passwords(0x120, &[OWNER, key], &[&[]], &handle.to_be_bytes());
-    assert_eq!(code(&run(tcti, &evict).expect("a response")), 0);
+    let evict = with_passwords(
+        CommandCode::EVICT_CONTROL,
+        &[OWNER, key],
+        &[&[]],
+        &handle.to_be_bytes(),
+    );
+    assert_eq!(response_code(&run(tcti, &evict).expect("a response")), 0);
     run(tcti, &flush(key)).expect("a response");
     split(&made[18..]).0.to_vec()
 }
@@ -127,7 +137,7 @@ fn another_key_than_the_file_s_is_refused_before_a_session_is_made() {
         let text = error.to_string();
         assert!(text.contains("is not the one of the file"), "{text}");
         assert!(text.contains("0x81000001"), "{text}");
-        assert_eq!(bench.recording.codes(), [0x173]);
+        assert_eq!(bench.recording.codes(), [CommandCode::READ_PUBLIC]);
     }
 }
 
@@ -136,13 +146,14 @@ fn an_impostor_that_shows_the_right_public_area_cannot_go_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut tpm = rusttcti::open("libtpms").expect("libtpms");
     let public = provision(&mut *tpm, HANDLE, &storage_template());
-    let shown = run(&mut *tpm, &plain(0x173, &[HANDLE], &[])).expect("a response");
+    let shown =
+        run(&mut *tpm, &plain(CommandCode::READ_PUBLIC, &[HANDLE], &[])).expect("a response");
     let file = write(folder.path(), "key", &sized(&public));
     let mut other = rusttcti::open("libtpms").expect("libtpms");
     provision(&mut *other, HANDLE, &storage_template());
     let mut bench = Bench::over(other, &format!("key={file}"));
     bench.meddler.on_response(move |sent, response| {
-        if code(sent) == 0x173 {
+        if command_code(sent) == CommandCode::READ_PUBLIC {
             *response = shown.clone();
         }
     });
@@ -239,7 +250,7 @@ fn what_is_skipped_passes_as_it_is_and_nothing_else() {
     let mut bench = Bench::new("key=null,skip=GetRandom");
     bench.ok(&get_random(8));
     assert_eq!(bench.recording.all()[0].0, get_random(8));
-    bench.ok(&plain(0x181, &[], &[]));
+    bench.ok(&plain(CommandCode::READ_CLOCK, &[], &[]));
     let sent = bench.recording.all().pop().expect("a command").0;
     assert_eq!(sent[..2], [0x80, 2]);
 }
@@ -256,7 +267,7 @@ fn the_name_of_the_first_contact_is_told_and_accepted_again() {
     let all = bench.recording.all();
     let (_, made) = all
         .iter()
-        .find(|(command, _)| code(command) == 0x131)
+        .find(|(command, _)| command_code(command) == CommandCode::CREATE_PRIMARY)
         .expect("CreatePrimary");
     let name = crate::reference::hex(&sha256(split(&made[18..]).0));
     drop(bench);

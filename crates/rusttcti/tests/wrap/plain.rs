@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Programs without sessions, and with passwords.
 
+use rusttcti::wire::CommandCode;
+
 use crate::tpm::*;
 
 #[test]
@@ -15,7 +17,11 @@ fn random_bytes_come_encrypted() {
     );
     bench.recording.clear();
     bench.ok(&get_random(16));
-    assert_eq!(bench.recording.codes(), [0x17b], "one command for one");
+    assert_eq!(
+        bench.recording.codes(),
+        [CommandCode::GET_RANDOM],
+        "one command for one"
+    );
 }
 
 #[test]
@@ -52,7 +58,7 @@ fn a_wrong_password_is_refused_as_the_tpm_would() {
     let other = word(&run(&mut bare, &create_primary(OWNER, &[], b"right")).expect("it")[10..]);
     let wrong = bench.rc(&create_sealed(primary, b"wrong", &[], b"data"));
     let same = run(&mut bare, &create_sealed(other, b"wrong", &[], b"data")).expect("a response");
-    assert_eq!(wrong, code(&same), "{wrong:x}");
+    assert_eq!(wrong, response_code(&same), "{wrong:x}");
     bench.ok(&create_sealed(primary, b"right\0\0", &[], b"data"));
 }
 
@@ -78,14 +84,30 @@ fn nv_is_written_and_read_through_the_first_write() {
 fn hierarchies_change_their_authorization_and_clear_answers_with_the_new_one() {
     let mut bench = Bench::new("key=null");
     for hierarchy in [OWNER, ENDORSEMENT, LOCKOUT] {
-        let change =
-            |old: &[u8], new: &[u8]| with_passwords(0x129, &[hierarchy], &[old], &sized(new));
+        let change = |old: &[u8], new: &[u8]| {
+            with_passwords(
+                CommandCode::HIERARCHY_CHANGE_AUTH,
+                &[hierarchy],
+                &[old],
+                &sized(new),
+            )
+        };
         bench.ok(&change(&[], b"new hierarchy auth\0"));
         bench.ok(&change(b"new hierarchy auth", b"newer"));
     }
-    bench.ok(&with_passwords(0x126, &[LOCKOUT], &[b"newer"], &[]));
+    bench.ok(&with_passwords(
+        CommandCode::CLEAR,
+        &[LOCKOUT],
+        &[b"newer"],
+        &[],
+    ));
     let primary = bench.ok(&create_primary(OWNER, &[], &[]));
     bench.ok(&flush(word(&primary)));
     assert!(!bench.recording.has(b"new hierarchy auth"));
-    bench.ok(&with_passwords(0x126, &[PLATFORM], &[&[]], &[]));
+    bench.ok(&with_passwords(
+        CommandCode::CLEAR,
+        &[PLATFORM],
+        &[&[]],
+        &[],
+    ));
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A program with sessions of its own, which checks all that it gets.
 
+use std::cell::RefCell;
+
+use rusttcti::wire::{Command, CommandCode};
 use rusttcti_kit::sha256::sha256;
 
 use crate::reference::{cipher, hmac, kdfa};
@@ -12,7 +15,7 @@ pub const AUDIT: u8 = 0x80;
 
 /// A session of the program's.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct SessionState {
     pub handle: u32,
     pub key: Vec<u8>,
     pub nonce_tpm: Vec<u8>,
@@ -22,36 +25,38 @@ pub struct Own {
 /// How a session is used in a command.
 #[derive(Clone)]
 pub struct Use<'a> {
-    pub session: &'a mut_cell::Cell,
+    pub session: &'a Session,
     /// The authValue of what it authorizes; empty for none.
     pub auth: &'a [u8],
     pub attributes: u8,
 }
 
-pub mod mut_cell {
-    /// A session that several uses may refer to.
-    pub type Cell = std::cell::RefCell<super::Own>;
-}
+/// A session that several uses may refer to.
+pub type Session = RefCell<SessionState>;
 
-pub fn start(bench: &mut Bench, kind: u8) -> mut_cell::Cell {
+pub fn start(bench: &mut Bench, kind: u8) -> Session {
     start_bound(bench, kind, NULL, &[])
 }
 
 /// Starts a session that is bound to something with this authValue.
-pub fn start_bound(bench: &mut Bench, kind: u8, bind: u32, auth: &[u8]) -> mut_cell::Cell {
+pub fn start_bound(bench: &mut Bench, kind: u8, bind: u32, auth: &[u8]) -> Session {
     let nonce = [0x22; 32];
     let mut parameters = sized(&nonce);
     parameters.extend_from_slice(&sized(&[]));
     parameters.push(kind);
     parameters.extend_from_slice(&[0, 6, 0, 128, 0, 0x43, 0, 0x0b]);
-    let response = bench.ok(&plain(0x176, &[NULL, bind], &parameters));
+    let response = bench.ok(&plain(
+        CommandCode::START_AUTH_SESSION,
+        &[NULL, bind],
+        &parameters,
+    ));
     let handle = word(&response);
     let (nonce_tpm, _) = split(&response[4..]);
     let key = match bind {
         NULL => Vec::new(),
         _ => kdfa(auth, "ATH", nonce_tpm, &nonce, 256),
     };
-    mut_cell::Cell::new(Own {
+    Session::new(SessionState {
         handle,
         key,
         nonce_tpm: nonce_tpm.to_vec(),
@@ -63,7 +68,7 @@ pub fn start_bound(bench: &mut Bench, kind: u8, bind: u32, auth: &[u8]) -> mut_c
 /// decrypts. Returns the parameters of the response, or its code.
 pub fn run_with(
     bench: &mut Bench,
-    code: u32,
+    code: CommandCode,
     handles: &[u32],
     names: &[&[u8]],
     authorizations: usize,
@@ -87,7 +92,7 @@ pub fn run_with(
             parameters[2..2 + size].copy_from_slice(&data);
         }
     }
-    let cp_hash = sha256(&[&code.to_be_bytes()[..], &names.concat(), &parameters].concat());
+    let cp_hash = sha256(&[&code.0.to_be_bytes()[..], &names.concat(), &parameters].concat());
     let mut others = Vec::new();
     let with = |flag: u8| uses.iter().position(|used| used.attributes & flag != 0);
     if authorizations > 0 {
@@ -124,16 +129,16 @@ pub fn run_with(
     let response = bench
         .run(&with_auths(code, handles, &auths, &parameters))
         .expect("a response");
-    match crate::tpm::code(&response) {
+    match response_code(&response) {
         0 => {}
         code => return Err(code),
     }
     assert_eq!(response[..2], [0x80, 0x02]);
-    let has_handle = [0x131, 0x157, 0x15b, 0x167, 0x176, 0x186, 0x191].contains(&code);
+    let has_handle = Command::of(code).is_some_and(|command| command.response_handle.is_some());
     let from = if has_handle { 14 } else { 10 };
     let size = word(&response[from..]) as usize;
     let mut answered = response[from + 4..from + 4 + size].to_vec();
-    let rp_hash = sha256(&[&[0; 4], &code.to_be_bytes()[..], &answered].concat());
+    let rp_hash = sha256(&[&[0; 4], &code.0.to_be_bytes()[..], &answered].concat());
     let mut area = &response[from + 4 + size..];
     for (used, nonce) in uses.iter().zip(&nonces) {
         let (nonce_tpm, rest) = split(area);
@@ -144,7 +149,7 @@ pub fn run_with(
         assert_eq!(attributes & 0xe1, asked, "attributes");
         // A new authValue answers a change of it.
         let auth = match code {
-            0x129 => split(&parameters).0,
+            CommandCode::HIERARCHY_CHANGE_AUTH => split(&parameters).0,
             _ => used.auth,
         };
         let key = [&used.session.borrow().key[..], auth].concat();
@@ -167,16 +172,22 @@ pub fn run_with(
 
 /// The Name of an object, by ReadPublic.
 pub fn name(bench: &mut Bench, handle: u32) -> Vec<u8> {
-    let response = bench.ok(&plain(0x173, &[handle], &[]));
+    let response = bench.ok(&plain(CommandCode::READ_PUBLIC, &[handle], &[]));
     let (_, rest) = split(&response);
     split(rest).0.to_vec()
 }
 
 /// Signs a command with one session, and does not send it.
-pub fn signed(used: &Use<'_>, code: u32, handle: u32, name: &[u8], parameters: &[u8]) -> Vec<u8> {
+pub fn signed(
+    used: &Use<'_>,
+    code: CommandCode,
+    handle: u32,
+    name: &[u8],
+    parameters: &[u8],
+) -> Vec<u8> {
     let session = used.session.borrow();
     let nonce = [0x44; 32];
-    let cp_hash = sha256(&[&code.to_be_bytes()[..], name, parameters].concat());
+    let cp_hash = sha256(&[&code.0.to_be_bytes()[..], name, parameters].concat());
     let key = [&session.key[..], used.auth].concat();
     let hmac = hmac(
         &key,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Programs with sessions of their own, in every combination.
 
+use rusttcti::wire::{CommandCode, CommandView};
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::sha256::sha256;
 
 use crate::program::*;
 use crate::tpm::*;
 
-fn used<'a>(session: &'a mut_cell::Cell, auth: &'a [u8], attributes: u8) -> Use<'a> {
+fn used<'a>(session: &'a Session, auth: &'a [u8], attributes: u8) -> Use<'a> {
     Use {
         session,
         auth,
@@ -23,33 +24,37 @@ fn create(
     uses: &[Use<'_>],
     parameters: &[u8],
 ) -> Result<(Vec<u8>, Vec<u8>), u32> {
-    run_with(bench, 0x153, &[primary], &[name], 1, uses, parameters)
+    run_with(
+        bench,
+        CommandCode::CREATE,
+        &[primary],
+        &[name],
+        1,
+        uses,
+        parameters,
+    )
 }
 
-/// How many sessions the last command of this code had.
-fn sessions(bench: &Bench, wanted: u32) -> usize {
+/// Runs TPM2_Unseal of `object`, whose Name this is, with these sessions.
+fn unseal_with(
+    bench: &mut Bench,
+    object: u32,
+    name: &[u8],
+    uses: &[Use<'_>],
+) -> Result<(Vec<u8>, Vec<u8>), u32> {
+    run_with(bench, CommandCode::UNSEAL, &[object], &[name], 1, uses, &[])
+}
+
+/// Returns how many sessions the last command of this code had.
+fn sessions(bench: &Bench, wanted: CommandCode) -> usize {
     let all = bench.recording.all();
     let (command, _) = all
         .iter()
         .rev()
-        .find(|(command, _)| code(command) == wanted)
+        .find(|(command, _)| command_code(command) == wanted)
         .expect("such a command");
-    if command[..2] == [0x80, 0x01] {
-        return 0;
-    }
-    let handles = match wanted {
-        0x17b | 0x17a => 0,
-        _ => 1,
-    };
-    let area = &command[10 + 4 * handles..];
-    let mut rest = &area[4..4 + word(area) as usize];
-    let mut count = 0;
-    while !rest.is_empty() {
-        rest = split(&rest[4..]).1;
-        rest = split(&rest[1..]).1;
-        count += 1;
-    }
-    count
+    let view = CommandView::parse(command).expect("well formed");
+    view.auths().count()
 }
 
 #[test]
@@ -65,7 +70,7 @@ fn a_weak_session_with_an_empty_password_is_taken_over_with_all_its_attributes()
             let made = create(&mut bench, primary, &name, &uses, &parameters);
             made.expect("it is created");
         }
-        assert_eq!(sessions(&bench, 0x153), 2);
+        assert_eq!(sessions(&bench, CommandCode::CREATE), 2);
         bench.ok(&flush(session.borrow().handle));
     }
     assert!(!bench.recording.has(SECRET));
@@ -81,7 +86,7 @@ fn a_weak_session_that_ends_with_its_command_is_gone() {
     let parameters = [sized(b"new owner auth")].concat();
     run_with(
         &mut bench,
-        0x129,
+        CommandCode::HIERARCHY_CHANGE_AUTH,
         &[OWNER],
         &[&owner],
         1,
@@ -104,7 +109,11 @@ fn a_weak_session_with_a_real_password_stays_and_is_audited() {
     for attributes in [1, 1 | ENCRYPT, 1 | DECRYPT] {
         let uses = [used(&session, b"parent", attributes)];
         create(&mut bench, primary, &name, &uses, &parameters).expect("it is created");
-        assert_eq!(sessions(&bench, 0x153), 2, "the layer's audits");
+        assert_eq!(
+            sessions(&bench, CommandCode::CREATE),
+            2,
+            "the layer's audits"
+        );
     }
     let uses = [used(&session, b"wrong", 1)];
     let refused = create(&mut bench, primary, &name, &uses, &parameters);
@@ -119,14 +128,19 @@ fn strict_refuses_what_cannot_be_encrypted_and_says_so() {
     let auth = entry(session.borrow().handle, &[7; 32], 1, &[9; 32]);
     let parameters = sealed_parameters(&[], b"data", &[], 0x452);
     let error = bench
-        .run(&with_auths(0x153, &[primary], &[auth], &parameters))
+        .run(&with_auths(
+            CommandCode::CREATE,
+            &[primary],
+            &[auth],
+            &parameters,
+        ))
         .expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::NotPermitted, "{error:?}");
     assert!(error.to_string().contains("strict=0"), "{error}");
     bench.ok(&get_random(4));
 }
 
-/// A policy digest: PolicyCommandCode, extended by more.
+/// Returns the policy digest of these steps.
 fn policy_of(steps: &[&[u8]]) -> Vec<u8> {
     let mut digest = vec![0; 32];
     for step in steps {
@@ -135,10 +149,14 @@ fn policy_of(steps: &[&[u8]]) -> Vec<u8> {
     digest
 }
 
-const UNSEAL: [u8; 4] = 0x15e_u32.to_be_bytes();
+const UNSEAL: [u8; 4] = CommandCode::UNSEAL.0.to_be_bytes();
 
 fn command_code_step() -> Vec<u8> {
-    [&0x16c_u32.to_be_bytes()[..], &UNSEAL].concat()
+    [
+        &CommandCode::POLICY_COMMAND_CODE.0.to_be_bytes()[..],
+        &UNSEAL,
+    ]
+    .concat()
 }
 
 #[test]
@@ -150,14 +168,18 @@ fn a_policy_session_without_a_key_is_encrypted_for() {
     for attributes in [1, 1 | ENCRYPT] {
         let session = start(&mut bench, 1);
         let handle = session.borrow().handle;
-        bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+        bench.ok(&plain(CommandCode::POLICY_COMMAND_CODE, &[handle], &UNSEAL));
         let uses = [used(&session, &[], attributes)];
-        let (_, unsealed) =
-            run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]).expect("unsealed");
+        let (_, unsealed) = unseal_with(&mut bench, object, &name, &uses).expect("unsealed");
         assert_eq!(split(&unsealed).0, SECRET);
-        bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+        bench.ok(&plain(CommandCode::POLICY_COMMAND_CODE, &[handle], &UNSEAL));
         // Programs that send no HMAC get none.
-        let command = with_auths(0x15e, &[object], &[entry(handle, &[3; 16], 0, &[])], &[]);
+        let command = with_auths(
+            CommandCode::UNSEAL,
+            &[object],
+            &[entry(handle, &[3; 16], 0, &[])],
+            &[],
+        );
         let response = bench.ok(&command);
         assert_eq!(split(&response[4..]).0, SECRET);
         assert_eq!(response[response.len() - 3..], [0, 0, 0]);
@@ -168,16 +190,16 @@ fn a_policy_session_without_a_key_is_encrypted_for() {
 #[test]
 fn a_policy_with_a_password_sends_none() {
     let mut bench = Bench::new("key=null,strict=1");
-    let policy = policy_of(&[&0x16b_u32.to_be_bytes()]);
+    let policy = policy_of(&[&CommandCode::POLICY_AUTH_VALUE.0.to_be_bytes()]);
     let object = seal(&mut bench, b"object password", &policy, 0x412);
     let session = start(&mut bench, 1);
     let handle = session.borrow().handle;
     for password in [&b"object password"[..], b"object password\0\0"] {
-        bench.ok(&plain(0x18c, &[handle], &[]));
-        let digest = bench.ok(&plain(0x189, &[handle], &[]));
+        bench.ok(&plain(CommandCode::POLICY_PASSWORD, &[handle], &[]));
+        let digest = bench.ok(&plain(CommandCode::POLICY_GET_DIGEST, &[handle], &[]));
         assert_eq!(split(&digest).0, policy);
         let command = with_auths(
-            0x15e,
+            CommandCode::UNSEAL,
             &[object],
             &[entry(handle, &[3; 16], 1, password)],
             &[],
@@ -190,9 +212,9 @@ fn a_policy_with_a_password_sends_none() {
             "no HMAC for a password"
         );
     }
-    bench.ok(&plain(0x18c, &[handle], &[]));
+    bench.ok(&plain(CommandCode::POLICY_PASSWORD, &[handle], &[]));
     let wrong = with_auths(
-        0x15e,
+        CommandCode::UNSEAL,
         &[object],
         &[entry(handle, &[3; 16], 1, b"wrong")],
         &[],
@@ -205,7 +227,7 @@ fn a_policy_with_a_password_sends_none() {
 
 #[test]
 fn a_policy_with_an_auth_value_passes_audited_or_taken_over() {
-    let policy = policy_of(&[&0x16b_u32.to_be_bytes()]);
+    let policy = policy_of(&[&CommandCode::POLICY_AUTH_VALUE.0.to_be_bytes()]);
     for (auth, hidden) in [(&b"object auth"[..], false), (b"", true)] {
         let mut bench = Bench::new("key=null");
         let object = seal(&mut bench, auth, &policy, 0x412);
@@ -213,12 +235,11 @@ fn a_policy_with_an_auth_value_passes_audited_or_taken_over() {
         let session = start(&mut bench, 1);
         for _ in 0..2 {
             let handle = session.borrow().handle;
-            bench.ok(&plain(0x16b, &[handle], &[]));
+            bench.ok(&plain(CommandCode::POLICY_AUTH_VALUE, &[handle], &[]));
             let uses = [used(&session, auth, 1)];
-            let (_, unsealed) =
-                run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]).expect("unsealed");
+            let (_, unsealed) = unseal_with(&mut bench, object, &name, &uses).expect("unsealed");
             assert_eq!(split(&unsealed).0, SECRET);
-            assert_eq!(sessions(&bench, 0x15e), 2);
+            assert_eq!(sessions(&bench, CommandCode::UNSEAL), 2);
         }
         assert_eq!(!bench.recording.has(SECRET), hidden);
     }
@@ -231,15 +252,20 @@ fn a_policy_that_is_bound_to_the_parameters_is_not_encrypted_but_its_response_is
     let object = {
         // The Name is not in the policy's way: it is a PolicyCpHash of another
         // command's, which fails as on the TPM.
-        let policy = policy_of(&[&[&0x16e_u32.to_be_bytes()[..], &[5; 32]].concat()]);
+        let policy =
+            policy_of(&[&[&CommandCode::POLICY_CP_HASH.0.to_be_bytes()[..], &[5; 32]].concat()]);
         seal(&mut bench, &[], &policy, 0x412)
     };
     let name = name(&mut bench, object);
     let session = start(&mut bench, 1);
     let handle = session.borrow().handle;
-    bench.ok(&plain(0x16e, &[handle], &sized(&[5; 32])));
+    bench.ok(&plain(
+        CommandCode::POLICY_CP_HASH,
+        &[handle],
+        &sized(&[5; 32]),
+    ));
     let uses = [used(&session, &[], 1)];
-    let refused = run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]);
+    let refused = unseal_with(&mut bench, object, &name, &uses);
     assert_eq!(
         refused.expect_err("the TPM's own refusal"),
         0x99d,
@@ -259,7 +285,7 @@ fn a_bound_session_passes_as_it_is() {
         let uses = [used(&session, &[], 1)];
         let made = create(&mut bench, primary, &name, &uses, &parameters);
         made.expect("it is created");
-        assert_eq!(sessions(&bench, 0x153), 1);
+        assert_eq!(sessions(&bench, CommandCode::CREATE), 1);
     }
 }
 
@@ -278,7 +304,11 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
         let uses = [used(&one, &[], first), used(&two, &[], second)];
         let made = create(&mut bench, primary, &name, &uses, &parameters);
         made.expect("it is created");
-        assert_eq!(sessions(&bench, 0x153), 2, "the second is left out");
+        assert_eq!(
+            sessions(&bench, CommandCode::CREATE),
+            2,
+            "the second is left out"
+        );
     }
     assert!(!bench.recording.has(SECRET));
     // The third is started where the layer's own was, and all three are used: those
@@ -293,7 +323,11 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
     // One that is not in the command makes room for the layer's.
     let uses = [used(&one, &[], 1), used(&two, &[], 1 | DECRYPT)];
     create(&mut bench, primary, &name, &uses, &parameters).expect("created");
-    assert_eq!(sessions(&bench, 0x153), 2, "the second is left out");
+    assert_eq!(
+        sessions(&bench, CommandCode::CREATE),
+        2,
+        "the second is left out"
+    );
     let random = bench.ok(&get_random(16));
     assert!(!bench.recording.has(&random[2..]));
     // And is back.
@@ -305,7 +339,12 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
 #[test]
 fn a_password_beside_a_session_is_an_hmac_beside_it() {
     let mut bench = Bench::new("key=null");
-    let change = with_passwords(0x129, &[ENDORSEMENT], &[&[]], &sized(b"endorsement auth"));
+    let change = with_passwords(
+        CommandCode::HIERARCHY_CHANGE_AUTH,
+        &[ENDORSEMENT],
+        &[&[]],
+        &sized(b"endorsement auth"),
+    );
     bench.ok(&change);
     let session = start(&mut bench, 0);
     let handle = session.borrow().handle;
@@ -317,7 +356,7 @@ fn a_password_beside_a_session_is_an_hmac_beside_it() {
         entry(handle, &[4; 32], 1 | ENCRYPT, &[0; 32]),
     ];
     let rc = bench.rc(&with_auths(
-        0x14c,
+        CommandCode::GET_TIME,
         &[ENDORSEMENT, NULL],
         &auths,
         &parameters,
@@ -335,15 +374,29 @@ fn an_audit_session_of_the_program_s_has_the_digest_that_the_program_computes() 
     let session = start(&mut bench, 0);
     let parameters = 16u16.to_be_bytes();
     let uses = [used(&session, &[], 1 | AUDIT)];
-    let (_, random) = run_with(&mut bench, 0x17b, &[], &[], 0, &uses, &parameters).expect("it");
-    let code = 0x17b_u32.to_be_bytes();
+    let (_, random) = run_with(
+        &mut bench,
+        CommandCode::GET_RANDOM,
+        &[],
+        &[],
+        0,
+        &uses,
+        &parameters,
+    )
+    .expect("it");
+    let code = CommandCode::GET_RANDOM.0.to_be_bytes();
     let cp_hash = sha256(&[&code[..], &parameters].concat());
     let rp_hash = sha256(&[&[0; 4], &code[..], &random].concat());
     let digest = sha256(&[&[0; 32], &cp_hash[..], &rp_hash].concat());
     let handle = session.borrow().handle;
     let parameters = [sized(&[]), vec![0, 0x10]].concat();
     let passwords: [&[u8]; 2] = [&[], &[]];
-    let command = with_passwords(0x14d, &[ENDORSEMENT, NULL, handle], &passwords, &parameters);
+    let command = with_passwords(
+        CommandCode::GET_SESSION_AUDIT_DIGEST,
+        &[ENDORSEMENT, NULL, handle],
+        &passwords,
+        &parameters,
+    );
     let attested = bench.ok(&command);
     assert!(
         attested.windows(32).any(|window| window == digest),
@@ -365,21 +418,20 @@ fn a_session_that_was_saved_is_known_to_another_process() {
     };
     let mut bench = open();
     let object = seal(&mut bench, &[], &policy, 0x412);
-    let save_object = bench.ok(&plain(0x162, &[object], &[]));
+    let save_object = bench.ok(&plain(CommandCode::CONTEXT_SAVE, &[object], &[]));
     let session = start(&mut bench, 1);
     let handle = session.borrow().handle;
-    bench.ok(&plain(0x16c, &[handle], &UNSEAL));
-    let saved = bench.ok(&plain(0x162, &[handle], &[]));
+    bench.ok(&plain(CommandCode::POLICY_COMMAND_CODE, &[handle], &UNSEAL));
+    let saved = bench.ok(&plain(CommandCode::CONTEXT_SAVE, &[handle], &[]));
     drop(bench);
 
     let mut bench = open();
-    let loaded = bench.ok(&plain(0x161, &[], &saved));
+    let loaded = bench.ok(&plain(CommandCode::CONTEXT_LOAD, &[], &saved));
     assert_eq!(word(&loaded), handle);
-    let object = word(&bench.ok(&plain(0x161, &[], &save_object)));
+    let object = word(&bench.ok(&plain(CommandCode::CONTEXT_LOAD, &[], &save_object)));
     let name = name(&mut bench, object);
     let uses = [used(&session, &[], 1)];
-    let (_, unsealed) =
-        run_with(&mut bench, 0x15e, &[object], &[&name], 1, &uses, &[]).expect("unsealed");
+    let (_, unsealed) = unseal_with(&mut bench, object, &name, &uses).expect("unsealed");
     assert_eq!(split(&unsealed).0, SECRET);
     assert!(!bench.recording.has(SECRET));
 }
@@ -387,7 +439,11 @@ fn a_session_that_was_saved_is_known_to_another_process() {
 fn loaded_sessions(tcti: &mut dyn Tcti) -> Vec<u32> {
     let list = run(
         tcti,
-        &plain(0x17a, &[], &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 254]),
+        &plain(
+            CommandCode::GET_CAPABILITY,
+            &[],
+            &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 254],
+        ),
     )
     .expect("it");
     let count = word(&list[15..]) as usize;
@@ -411,7 +467,7 @@ fn the_layer_s_sessions_are_hidden_and_gone_when_it_is_closed() {
     let page = |from: u32| {
         let property = from.to_be_bytes();
         plain(
-            0x17a,
+            CommandCode::GET_CAPABILITY,
             &[],
             &[&[0, 0, 0, 1][..], &property, &[0, 0, 0, 1]].concat(),
         )
@@ -440,19 +496,27 @@ fn every_bit_of_a_response_to_a_program_with_sessions_is_guarded() {
         let owner = OWNER.to_be_bytes();
         let (hmac, policy) = (start(&mut bench, 0), start(&mut bench, 1));
         let handle = policy.borrow().handle;
-        bench.ok(&plain(0x16c, &[handle], &UNSEAL));
+        bench.ok(&plain(CommandCode::POLICY_COMMAND_CODE, &[handle], &UNSEAL));
         let mut over = true;
-        for wanted in [0x129, 0x15e] {
+        for wanted in [CommandCode::HIERARCHY_CHANGE_AUTH, CommandCode::UNSEAL] {
             bench.meddler.on_response(move |sent, response| {
-                if code(sent) == wanted {
+                if command_code(sent) == wanted {
                     if let Some(byte) = response.get_mut(bit / 8) {
                         *byte ^= 0x80 >> (bit % 8);
                     }
                 }
             });
-            let uses = [used(if wanted == 0x129 { &hmac } else { &policy }, &[], 1)];
+            let uses = [used(
+                if wanted == CommandCode::HIERARCHY_CHANGE_AUTH {
+                    &hmac
+                } else {
+                    &policy
+                },
+                &[],
+                1,
+            )];
             let (handles, names, parameters) = match wanted {
-                0x129 => (OWNER, &owner[..], sized(&[])),
+                CommandCode::HIERARCHY_CHANGE_AUTH => (OWNER, &owner[..], sized(&[])),
                 _ => (object, &name[..], Vec::new()),
             };
             let command = signed(&uses[0], wanted, handles, names, &parameters);
@@ -462,10 +526,10 @@ fn every_bit_of_a_response_to_a_program_with_sessions_is_guarded() {
             let (_, answered) = all
                 .iter()
                 .rev()
-                .find(|(sent, _)| code(sent) == wanted)
+                .find(|(sent, _)| command_code(sent) == wanted)
                 .expect("an answer");
             if bit >= 8 * answered.len() {
-                assert_eq!(code(&outcome.expect("untouched")), 0);
+                assert_eq!(response_code(&outcome.expect("untouched")), 0);
                 continue;
             }
             over = false;
@@ -475,7 +539,7 @@ fn every_bit_of_a_response_to_a_program_with_sessions_is_guarded() {
                     error.kind(),
                     ErrorKind::IoError | ErrorKind::MalformedResponse
                 ),
-                "{wanted:x}, bit {bit}: {error:?}"
+                "{wanted}, bit {bit}: {error:?}"
             );
         }
         for session in [hmac, policy] {
@@ -494,8 +558,8 @@ fn a_forged_lack_of_places_does_not_make_a_session_start_in_the_open() {
     let mut bench = Bench::new("key=null");
     let one = start(&mut bench, 0);
     bench.meddler.on_response(|sent, response| {
-        if code(sent) == 0x176 {
-            *response = plain(0x903, &[], &[]);
+        if command_code(sent) == CommandCode::START_AUTH_SESSION {
+            *response = refusal(0x903);
         }
     });
     let starting = crate::attacks::start_session(1, 0x10);
@@ -505,12 +569,12 @@ fn a_forged_lack_of_places_does_not_make_a_session_start_in_the_open() {
         let programs = command.windows(32).any(|window| window == [0x11; 32]);
         assert!(!programs, "the program's nonce passed in the open");
     }
-    // What was moved aside for nothing is back.
+    // The session that was moved aside in vain is loaded again.
     let owner = OWNER.to_be_bytes();
     let uses = [used(&one, &[], 1)];
     run_with(
         &mut bench,
-        0x129,
+        CommandCode::HIERARCHY_CHANGE_AUTH,
         &[OWNER],
         &[&owner],
         1,
@@ -529,14 +593,22 @@ fn sessions_of_other_hashes_are_taken_over_too() {
         parameters.extend_from_slice(&[0, 0, 1, 0, 0x10]);
         parameters.extend_from_slice(&hash.to_be_bytes());
         let started = bench
-            .run(&plain(0x176, &[NULL, NULL], &parameters))
+            .run(&plain(
+                CommandCode::START_AUTH_SESSION,
+                &[NULL, NULL],
+                &parameters,
+            ))
             .expect("a response");
-        if code(&started) != 0 {
+        if response_code(&started) != 0 {
             continue; // A TPM need not have each.
         }
         let session = word(&started[10..]);
-        bench.ok(&plain(0x16c, &[session], &UNSEAL));
-        let asked = bench.ok(&plain(0x189, &[session], &[]));
+        bench.ok(&plain(
+            CommandCode::POLICY_COMMAND_CODE,
+            &[session],
+            &UNSEAL,
+        ));
+        let asked = bench.ok(&plain(CommandCode::POLICY_GET_DIGEST, &[session], &[]));
         assert_eq!(split(&asked).0.len(), size);
         bench.ok(&flush(session));
     }
@@ -546,7 +618,7 @@ fn sessions_of_other_hashes_are_taken_over_too() {
 fn a_policy_secret_s_password_does_not_pass() {
     let mut bench = Bench::new("key=null,strict=1");
     bench.ok(&with_passwords(
-        0x129,
+        CommandCode::HIERARCHY_CHANGE_AUTH,
         &[ENDORSEMENT],
         &[&[]],
         &sized(b"endorsement auth"),
@@ -555,7 +627,7 @@ fn a_policy_secret_s_password_does_not_pass() {
     let parameters = [0; 10]; // no nonce, no cpHash, no policyRef, no expiration
     let passwords: [&[u8]; 1] = [b"endorsement auth"];
     bench.ok(&with_passwords(
-        0x151,
+        CommandCode::POLICY_SECRET,
         &[ENDORSEMENT, session],
         &passwords,
         &parameters,
@@ -572,7 +644,7 @@ fn all_three_sessions_of_a_program_are_listed_while_one_is_moved_aside() {
     assert_eq!(loaded_sessions(&mut bench.tpm), started);
     for (at, from) in started.iter().enumerate() {
         let page = [&[0, 0, 0, 1][..], &from.to_be_bytes(), &[0, 0, 0, 1]].concat();
-        let listed = bench.ok(&plain(0x17a, &[], &page));
+        let listed = bench.ok(&plain(CommandCode::GET_CAPABILITY, &[], &page));
         assert_eq!(word(&listed[9..]), *from);
         assert_eq!(listed[0], u8::from(at < 2), "more to come");
     }

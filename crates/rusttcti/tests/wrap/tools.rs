@@ -51,7 +51,7 @@ const SECRETS: [&[u8]; 11] = [
     b"endorsement-password",
 ];
 
-/// What a careful user does, command by command, in processes of their own.
+/// Runs the commands of a careful user, each in its own process.
 fn lifetime(tools: &Tools<'_>) {
     std::fs::write(tools.folder.join("secret"), SECRET).expect("written");
     std::fs::write(tools.folder.join("symmetric"), SYMMETRIC).expect("written");
@@ -158,7 +158,7 @@ fn the_same_secrets_are_in_a_recording_without_the_layer() {
     lifetime(&tools);
     let recording = tools.read("below.pcapng");
     for secret in SECRETS {
-        // tpm2_import wraps by itself what it imports, but for the authValue.
+        // tpm2_import itself encrypts what it imports, except the authValue.
         let wrapped = secret == SYMMETRIC || secret == b"import-password";
         assert!(
             wrapped || seen(&recording, secret),

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands as programs write them, and what stands between the layer and a TPM.
+//! Commands as programs write them, and a bus between the layer and a TPM that
+//! records and changes messages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusttcti::layer::wrap::Wrap;
+use rusttcti::wire::{CommandCode, ResponseBuilder, ResponseCode, tag};
 use rusttcti::{Result, Tcti};
 
 pub const OWNER: u32 = 0x4000_0001;
@@ -14,7 +16,7 @@ pub const LOCKOUT: u32 = 0x4000_000a;
 pub const ENDORSEMENT: u32 = 0x4000_000b;
 pub const PLATFORM: u32 = 0x4000_000c;
 
-/// What passed below the layer: commands and responses in turn.
+/// The commands and responses that passed below the layer.
 #[derive(Clone, Default)]
 pub struct Recording(Arc<Mutex<Vec<Exchange>>>);
 
@@ -30,15 +32,15 @@ impl Recording {
         self.0.lock().expect("unpoisoned").clear();
     }
 
-    /// The codes of the commands.
-    pub fn codes(&self) -> Vec<u32> {
+    /// Returns the codes of the commands.
+    pub fn codes(&self) -> Vec<CommandCode> {
         self.all()
             .iter()
-            .map(|(command, _)| code(command))
+            .map(|(command, _)| command_code(command))
             .collect()
     }
 
-    /// True where `secret` passed, in either direction.
+    /// Returns whether `secret` passed, in either direction.
     pub fn has(&self, secret: &[u8]) -> bool {
         let within = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
         self.all()
@@ -49,7 +51,7 @@ impl Recording {
 
 type Change = Box<dyn FnMut(&mut Vec<u8>, &mut Vec<u8>) + Send>;
 
-/// What is done to commands, and to responses, on the way.
+/// The changes to commands and to responses on their way.
 #[derive(Clone, Default)]
 pub struct Meddler {
     command: Arc<Mutex<Option<Change>>>,
@@ -146,18 +148,18 @@ impl Bench {
     pub fn ok(&mut self, command: &[u8]) -> Vec<u8> {
         let response = self.run(command).expect("a response");
         assert_eq!(
-            code(&response),
+            response_code(&response),
             0,
-            "{:x}: {:x}",
-            code(command),
-            code(&response)
+            "{}: {:x}",
+            command_code(command),
+            response_code(&response)
         );
         response[10..].to_vec()
     }
 
     /// Runs a command, and returns the response code.
     pub fn rc(&mut self, command: &[u8]) -> u32 {
-        code(&self.run(command).expect("a response"))
+        response_code(&self.run(command).expect("a response"))
     }
 }
 
@@ -169,26 +171,35 @@ pub fn run(tcti: &mut dyn Tcti, command: &[u8]) -> Result<Vec<u8>> {
     Ok(response)
 }
 
-pub fn code(bytes: &[u8]) -> u32 {
-    u32::from_be_bytes(bytes[6..10].try_into().expect("four bytes"))
+pub fn command_code(command: &[u8]) -> CommandCode {
+    CommandCode(word(&command[6..]))
+}
+
+pub fn response_code(response: &[u8]) -> u32 {
+    word(&response[6..])
+}
+
+/// Returns a response that has this code and nothing else.
+pub fn refusal(code: u32) -> Vec<u8> {
+    ResponseBuilder::new(ResponseCode(code)).build()
 }
 
 pub fn word(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().expect("four bytes"))
 }
 
-/// A TPM2B.
+/// Returns a TPM2B.
 pub fn sized(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
-/// The content of the TPM2B at the head, and what is behind it.
+/// Returns the content of the TPM2B at the beginning, and the bytes behind it.
 pub fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
     let size = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
     bytes[2..].split_at(size)
 }
 
-/// An entry of an authorization area.
+/// Returns an entry of an authorization area.
 pub fn entry(handle: u32, nonce: &[u8], attributes: u8, hmac: &[u8]) -> Vec<u8> {
     [
         &handle.to_be_bytes()[..],
@@ -199,8 +210,13 @@ pub fn entry(handle: u32, nonce: &[u8], attributes: u8, hmac: &[u8]) -> Vec<u8> 
     .concat()
 }
 
-/// A command with authorizations.
-pub fn with_auths(code: u32, handles: &[u32], auths: &[Vec<u8>], parameters: &[u8]) -> Vec<u8> {
+/// Returns a command with authorizations.
+pub fn with_auths(
+    code: CommandCode,
+    handles: &[u32],
+    auths: &[Vec<u8>],
+    parameters: &[u8],
+) -> Vec<u8> {
     let mut body: Vec<u8> = handles.iter().flat_map(|h| h.to_be_bytes()).collect();
     if !auths.is_empty() {
         let area = auths.concat();
@@ -208,23 +224,27 @@ pub fn with_auths(code: u32, handles: &[u32], auths: &[Vec<u8>], parameters: &[u
         body.extend_from_slice(&area);
     }
     body.extend_from_slice(parameters);
-    let tag: u16 = if auths.is_empty() { 0x8001 } else { 0x8002 };
+    let tag = if auths.is_empty() {
+        tag::NO_SESSIONS
+    } else {
+        tag::SESSIONS
+    };
     [
         &tag.to_be_bytes()[..],
         &(10 + body.len() as u32).to_be_bytes(),
-        &code.to_be_bytes(),
+        &code.0.to_be_bytes(),
         &body,
     ]
     .concat()
 }
 
-pub fn plain(code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
+pub fn plain(code: CommandCode, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
     with_auths(code, handles, &[], parameters)
 }
 
-/// A command with a password for each of the first handles.
+/// Returns a command with a password for each of the first handles.
 pub fn with_passwords(
-    code: u32,
+    code: CommandCode,
     handles: &[u32],
     passwords: &[&[u8]],
     parameters: &[u8],
@@ -237,7 +257,7 @@ pub fn with_passwords(
 }
 
 pub fn get_random(count: u16) -> Vec<u8> {
-    plain(0x17b, &[], &count.to_be_bytes())
+    plain(CommandCode::GET_RANDOM, &[], &count.to_be_bytes())
 }
 
 /// A storage key's TPMT_PUBLIC: P-256, AES-128.
@@ -261,7 +281,12 @@ pub fn create_primary(hierarchy: u32, hierarchy_auth: &[u8], auth: &[u8]) -> Vec
         vec![0; 4],
     ]
     .concat();
-    with_passwords(0x131, &[hierarchy], &[hierarchy_auth], &parameters)
+    with_passwords(
+        CommandCode::CREATE_PRIMARY,
+        &[hierarchy],
+        &[hierarchy_auth],
+        &parameters,
+    )
 }
 
 /// Create of sealed data under a parent.
@@ -275,7 +300,7 @@ pub fn create_sealed(parent: u32, parent_auth: &[u8], auth: &[u8], data: &[u8]) 
         vec![0; 4],
     ]
     .concat();
-    with_passwords(0x153, &[parent], &[parent_auth], &parameters)
+    with_passwords(CommandCode::CREATE, &[parent], &[parent_auth], &parameters)
 }
 
 /// Load of what Create answered with a password session.
@@ -283,15 +308,15 @@ pub fn load(parent: u32, parent_auth: &[u8], created: &[u8]) -> Vec<u8> {
     let (private, rest) = split(&created[4..]);
     let (public, _) = split(rest);
     let parameters = [sized(private), sized(public)].concat();
-    with_passwords(0x157, &[parent], &[parent_auth], &parameters)
+    with_passwords(CommandCode::LOAD, &[parent], &[parent_auth], &parameters)
 }
 
 pub fn unseal(object: u32, auth: &[u8]) -> Vec<u8> {
-    with_passwords(0x15e, &[object], &[auth], &[])
+    with_passwords(CommandCode::UNSEAL, &[object], &[auth], &[])
 }
 
 pub fn flush(handle: u32) -> Vec<u8> {
-    plain(0x165, &[], &handle.to_be_bytes())
+    plain(CommandCode::FLUSH_CONTEXT, &[], &handle.to_be_bytes())
 }
 
 /// NV_DefineSpace of an ordinary index that its own authValue reads and writes.
@@ -310,20 +335,20 @@ pub fn define_with(index: u32, auth: &[u8], size: u16, attributes: u32) -> Vec<u
     ]
     .concat();
     let parameters = [sized(auth), sized(&public)].concat();
-    with_passwords(0x12a, &[OWNER], &[&[]], &parameters)
+    with_passwords(CommandCode::NV_DEFINE_SPACE, &[OWNER], &[&[]], &parameters)
 }
 
 pub fn nv_write(index: u32, auth: &[u8], data: &[u8]) -> Vec<u8> {
     let parameters = [sized(data), vec![0, 0]].concat();
-    with_passwords(0x137, &[index, index], &[auth], &parameters)
+    with_passwords(CommandCode::NV_WRITE, &[index, index], &[auth], &parameters)
 }
 
 pub fn nv_read(index: u32, auth: &[u8], size: u16) -> Vec<u8> {
     let parameters = [size.to_be_bytes(), [0, 0]].concat();
-    with_passwords(0x14e, &[index, index], &[auth], &parameters)
+    with_passwords(CommandCode::NV_READ, &[index, index], &[auth], &parameters)
 }
 
-/// What the TPM is given to keep.
+/// The secret that is sealed.
 pub const SECRET: &[u8] = b"what only the program knows";
 
 /// The parameters of a Create of sealed data.
@@ -348,7 +373,12 @@ pub fn sealed_parameters(auth: &[u8], data: &[u8], policy: &[u8], attributes: u3
 pub fn seal(bench: &mut Bench, auth: &[u8], policy: &[u8], attributes: u32) -> u32 {
     let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
     let parameters = sealed_parameters(auth, SECRET, policy, attributes);
-    let created = bench.ok(&with_passwords(0x153, &[primary], &[&[]], &parameters));
+    let created = bench.ok(&with_passwords(
+        CommandCode::CREATE,
+        &[primary],
+        &[&[]],
+        &parameters,
+    ));
     let object = word(&bench.ok(&load(primary, &[], &created)));
     bench.ok(&flush(primary));
     object

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rusttcti::layer::wrap::Wrap;
+use rusttcti::wire::CommandCode;
 use rusttcti::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 use crate::tpm::*;
@@ -16,7 +17,7 @@ struct Slow {
     looks: usize,
     commands: Arc<AtomicUsize>,
     cancelled: Arc<AtomicBool>,
-    /// Which command's response is lost with the line.
+    /// The number of the command whose response is lost with the connection.
     lost: Option<usize>,
 }
 
@@ -110,7 +111,7 @@ fn receive_returns_try_again_between_own_commands_and_loses_nothing() {
     );
     assert_eq!(waiting.tpm.poll_handles().expect("handles").len(), 1);
     let (response, tries) = look(&mut waiting.tpm).expect("a response");
-    assert_eq!(code(&response), 0);
+    assert_eq!(response_code(&response), 0);
     let commands = waiting.commands.load(Ordering::SeqCst);
     assert!(commands > 3, "{commands}");
     assert!(tries >= 2 * commands, "{tries} for {commands}");
@@ -123,14 +124,17 @@ fn a_cancel_during_the_layer_s_own_commands_keeps_the_program_s_from_the_tpm() {
     let canceller = waiting.tpm.canceller().expect("it can be cancelled");
     canceller.cancel().expect("it is");
     let (response, _) = look(&mut waiting.tpm).expect("a response");
-    assert_eq!(code(&response), 0x909, "TPM_RC_CANCELED");
+    assert_eq!(response_code(&response), 0x909, "TPM_RC_CANCELED");
     assert!(
         !waiting.cancelled.load(Ordering::SeqCst),
         "the layer's own go on"
     );
     // The next one is not.
     waiting.tpm.transmit(&get_random(16)).expect("sent");
-    assert_eq!(code(&look(&mut waiting.tpm).expect("a response").0), 0);
+    assert_eq!(
+        response_code(&look(&mut waiting.tpm).expect("a response").0),
+        0
+    );
     // In steady state the program's command is cancelled itself.
     waiting.tpm.transmit(&get_random(16)).expect("sent");
     waiting
@@ -151,7 +155,7 @@ fn a_line_that_is_cut_anywhere_ends_the_command_and_the_next_works() {
         for _ in 0..4 {
             waiting.tpm.transmit(&get_random(16)).expect("sent");
             match look(&mut waiting.tpm) {
-                Ok((response, _)) => assert_eq!(code(&response), 0),
+                Ok((response, _)) => assert_eq!(response_code(&response), 0),
                 Err(error) => {
                     assert_eq!(error.to_string(), "the line is cut");
                     failures += 1;
@@ -171,7 +175,7 @@ fn a_tpm_that_is_not_started_says_so_and_works_once_it_is() {
         .expect("libtpms");
     let mut bench = Bench::over(Box::new(tpm), "key=null");
     assert_eq!(bench.rc(&get_random(8)), 0x100, "TPM_RC_INITIALIZE");
-    bench.ok(&plain(0x144, &[], &[0, 0]));
+    bench.ok(&plain(CommandCode::STARTUP, &[], &[0, 0]));
     bench.ok(&get_random(8));
 }
 
@@ -185,15 +189,19 @@ struct Kernel {
 
 impl Tcti for Kernel {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.starting = code(command) == 0x176;
+        self.starting = command_code(command) == CommandCode::START_AUTH_SESSION;
         self.inner.transmit(command)
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let length = self.inner.receive(response, timeout)?;
-        let started = self.starting && code(response) == 0;
+        let started = self.starting && response_code(response) == 0;
         let loaded = [&response[..length], &[]].concat();
-        let list = plain(0x17a, &[], &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 254]);
+        let list = plain(
+            CommandCode::GET_CAPABILITY,
+            &[],
+            &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 254],
+        );
         let list = run(&mut *self.inner, &list)?;
         let places = word(&list[15..]) as usize;
         assert!(places <= 3);
@@ -223,7 +231,7 @@ fn a_kernel_s_resource_manager_that_is_full_is_full_as_a_tpm_is() {
         .collect();
     for _ in 0..2 {
         for session in &sessions {
-            bench.ok(&plain(0x189, &[*session], &[]));
+            bench.ok(&plain(CommandCode::POLICY_GET_DIGEST, &[*session], &[]));
         }
         let random = bench.ok(&get_random(16));
         assert!(!bench.recording.has(&random[2..]));

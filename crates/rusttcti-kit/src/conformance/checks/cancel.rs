@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::support::{
     checks, exchange, expect_one_of, finish_slow, flush, receive, send, send_slow,
 };
-use crate::conformance::{Subject, Trouble, Verdict, ensure};
+use crate::conformance::{NotPassed, Subject, Verdict, ensure};
 use crate::vtable::rc;
 
 checks! {
@@ -32,7 +32,7 @@ fn ends(subject: &Subject) -> Verdict {
         send_slow(opened.c)?;
         if opened.c.cancel() == rc::NOT_IMPLEMENTED {
             finish_slow(opened.c)?;
-            return Err(Trouble::NotApplicable("it cannot cancel".to_owned()));
+            return Err(NotPassed::NotApplicable("it cannot cancel".to_owned()));
         }
         let (code, response) = opened.c.receive(-1);
         ensure!(

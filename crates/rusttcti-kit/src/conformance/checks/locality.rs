@@ -2,7 +2,7 @@
 //! Localities.
 
 use super::support::{checks, exchange, expect, expect_one_of};
-use crate::conformance::{Subject, Trouble, Verdict};
+use crate::conformance::{NotPassed, Subject, Verdict};
 use crate::vtable::rc;
 
 checks! {
@@ -35,7 +35,7 @@ fn zero_to_four(subject: &Subject) -> Verdict {
 fn that_no_tpm_has(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     if opened.c.set_locality(0) == rc::NOT_IMPLEMENTED {
-        return Err(Trouble::NotApplicable("it has no localities".to_owned()));
+        return Err(NotPassed::NotApplicable("it has no localities".to_owned()));
     }
     for locality in [5, 31] {
         let code = opened.c.set_locality(locality);
@@ -47,7 +47,7 @@ fn that_no_tpm_has(subject: &Subject) -> Verdict {
 fn back_to_zero(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     if opened.c.set_locality(3) != rc::SUCCESS {
-        return Err(Trouble::NotApplicable("it has no locality 3".to_owned()));
+        return Err(NotPassed::NotApplicable("it has no locality 3".to_owned()));
     }
     exchange(opened.c, 4)?;
     expect("setLocality(0)", opened.c.set_locality(0), rc::SUCCESS)?;

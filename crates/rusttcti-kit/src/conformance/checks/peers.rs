@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::support::{checks, name};
 use crate::commands::get_random;
 use crate::conformance::subject::Opened;
-use crate::conformance::{Subject, Trouble, Verdict, ensure};
-use crate::hostile::{Act, RESPONSE, Way};
-use crate::peer::Pair;
+use crate::conformance::{NotPassed, Subject, Verdict, ensure};
+use crate::hostile::{RESPONSE, Reaction, Route};
+use crate::peer::Server;
 use crate::vtable::rc;
 
 checks! {
@@ -26,20 +26,20 @@ checks! {
     "peer-that-is-gone": "Init without a peer fails with an error." => gone,
 }
 
-/// Starts a peer that performs `acts`, and opens a context on it.
-fn with_peer(subject: &Subject, acts: Vec<Act>) -> Result<(Pair, Opened), Trouble> {
+/// Starts a peer that performs `reactions`, and opens a context on it.
+fn with_peer(subject: &Subject, reactions: Vec<Reaction>) -> Result<(Server, Opened), NotPassed> {
     let conf = subject.peer_conf.as_ref().ok_or_else(|| {
-        Trouble::NotApplicable("its peer cannot be taken the place of".to_owned())
+        NotPassed::NotApplicable("its peer cannot be taken the place of".to_owned())
     })?;
-    let peer = WAY.peer(acts);
+    let peer = ROUTE.peer(reactions);
     let conf = CString::new(conf.replace("{}", &peer.conf())).expect("no NUL");
     let opened = subject.as_module()?.open(Some(&conf));
     let opened =
-        opened.map_err(|code| Trouble::Broken(format!("it does not open: {}", name(code))))?;
+        opened.map_err(|code| NotPassed::Broken(format!("it does not open: {}", name(code))))?;
     Ok((peer, opened))
 }
 
-const WAY: Way = Way {
+const ROUTE: Route = Route {
     transport: "swtpm",
     tcp: true,
     persistent: false,
@@ -57,8 +57,8 @@ fn ask(opened: &Opened, timeout: i32) -> (u32, Vec<u8>, Duration) {
     (code, response, begun.elapsed())
 }
 
-fn refused(subject: &Subject, act: Act) -> Verdict {
-    let (_peer, opened) = with_peer(subject, vec![act])?;
+fn refused(subject: &Subject, reaction: Reaction) -> Verdict {
+    let (_peer, opened) = with_peer(subject, vec![reaction])?;
     let (code, response, took) = ask(&opened, 5000);
     ensure!(
         code != rc::SUCCESS,
@@ -72,8 +72,8 @@ fn refused(subject: &Subject, act: Act) -> Verdict {
 }
 
 fn silent(subject: &Subject) -> Verdict {
-    let (told, _closed) = crate::hostile::gate_of_silence();
-    let (_peer, opened) = with_peer(subject, vec![Act::Silence(told)])?;
+    let (told, _closed) = std::sync::mpsc::channel();
+    let (_peer, opened) = with_peer(subject, vec![Reaction::Silence(told)])?;
     let (code, _, took) = ask(&opened, 200);
     ensure!(code == rc::TRY_AGAIN, "receive(200) answers {}", name(code));
     let right = Duration::from_millis(190)..Duration::from_secs(2);
@@ -82,32 +82,32 @@ fn silent(subject: &Subject) -> Verdict {
 }
 
 fn closes(subject: &Subject) -> Verdict {
-    refused(subject, Act::SayAndClose(Vec::new()))
+    refused(subject, Reaction::SendAndClose(Vec::new()))
 }
 
 fn resets(subject: &Subject) -> Verdict {
-    refused(subject, Act::Reset)
+    refused(subject, Reaction::Reset)
 }
 
 fn half_a_header(subject: &Subject) -> Verdict {
-    refused(subject, Act::SayAndClose(RESPONSE[..5].to_vec()))
+    refused(subject, Reaction::SendAndClose(RESPONSE[..5].to_vec()))
 }
 
 fn half_a_response(subject: &Subject) -> Verdict {
-    refused(subject, Act::SayAndClose(RESPONSE[..11].to_vec()))
+    refused(subject, Reaction::SendAndClose(RESPONSE[..11].to_vec()))
 }
 
 fn claims_too_little(subject: &Subject) -> Verdict {
-    refused(subject, Act::Say(WAY.claim(9)))
+    refused(subject, Reaction::Send(ROUTE.claim(9)))
 }
 
 fn claims_too_much(subject: &Subject) -> Verdict {
-    refused(subject, Act::SayAndClose(WAY.claim(u32::MAX)))
+    refused(subject, Reaction::SendAndClose(ROUTE.claim(u32::MAX)))
 }
 
 fn says_more(subject: &Subject) -> Verdict {
     let long = [&RESPONSE[..], &RESPONSE[..11], &[0xee]].concat();
-    let (_peer, opened) = with_peer(subject, vec![Act::Say(long)])?;
+    let (_peer, opened) = with_peer(subject, vec![Reaction::Send(long)])?;
     // The first command may be refused, or be answered correctly.
     ask(&opened, 2000);
     let (code, response, _) = ask(&opened, 2000);
@@ -120,7 +120,7 @@ fn says_more(subject: &Subject) -> Verdict {
 }
 
 fn byte_by_byte(subject: &Subject) -> Verdict {
-    let slow = Act::SaySlowly(RESPONSE.to_vec(), Duration::from_millis(2));
+    let slow = Reaction::SendSlowly(RESPONSE.to_vec(), Duration::from_millis(2));
     let (_peer, opened) = with_peer(subject, vec![slow])?;
     let (code, response, _) = ask(&opened, 5000);
     ensure!(code == rc::SUCCESS, "receive answers {}", name(code));
@@ -130,7 +130,7 @@ fn byte_by_byte(subject: &Subject) -> Verdict {
 
 fn gone(subject: &Subject) -> Verdict {
     let conf = subject.peer_conf.as_ref().ok_or_else(|| {
-        Trouble::NotApplicable("its peer cannot be taken the place of".to_owned())
+        NotPassed::NotApplicable("its peer cannot be taken the place of".to_owned())
     })?;
     let port = crate::ports::free();
     let conf = conf.replace("{}", &format!("host=127.0.0.1,port={port}"));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::support::{LONGEST, checks, exchange, expect, handles, is_random, receive, send, wait};
-use crate::conformance::{Subject, Trouble, Verdict, ensure};
+use crate::conformance::{NotPassed, Subject, Verdict, ensure};
 use crate::vtable::rc;
 
 checks! {
@@ -96,7 +96,7 @@ fn receive_by_poll(opened: &crate::conformance::Opened, bytes: u16) -> Verdict {
             }
         }
     }
-    Err(Trouble::Broken(
+    Err(NotPassed::Broken(
         "a descriptor was ready 1000 times, and no response came".to_owned(),
     ))
 }

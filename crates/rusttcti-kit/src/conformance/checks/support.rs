@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::commands::{command, get_random};
 use crate::conformance::subject::Opened;
-use crate::conformance::{Trouble, Verdict, ensure};
+use crate::conformance::{NotPassed, Verdict, ensure};
 use crate::tpm::create_primary_rsa;
 use crate::vtable::{Vtable, rc};
 
@@ -117,7 +117,7 @@ pub(super) fn flush(c: Vtable, response: &[u8]) -> Verdict {
 }
 
 /// Receives again and again without waiting until the response comes.
-pub(super) fn poll_for_response(c: Vtable) -> Result<Vec<u8>, Trouble> {
+pub(super) fn poll_for_response(c: Vtable) -> Result<Vec<u8>, NotPassed> {
     let begun = Instant::now();
     loop {
         match c.receive(0) {
@@ -130,11 +130,13 @@ pub(super) fn poll_for_response(c: Vtable) -> Result<Vec<u8>, Trouble> {
 }
 
 /// Returns the descriptors to poll; not applicable if there are none.
-pub(super) fn handles(opened: &Opened) -> Result<Vec<libc::pollfd>, Trouble> {
+pub(super) fn handles(opened: &Opened) -> Result<Vec<libc::pollfd>, NotPassed> {
     let c = opened.c;
     let (code, count, _) = c.poll_handles(0);
     if code == rc::NOT_IMPLEMENTED {
-        return Err(Trouble::NotApplicable("it has no poll handles".to_owned()));
+        return Err(NotPassed::NotApplicable(
+            "it has no poll handles".to_owned(),
+        ));
     }
     expect("getPollHandles", code, rc::SUCCESS)?;
     let (code, count, handles) = c.poll_handles(count.max(1));

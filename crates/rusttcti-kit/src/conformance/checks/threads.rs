@@ -2,7 +2,7 @@
 //! Threads: one after the other on one context, and each with its own.
 
 use super::support::{checks, exchange, receive, send};
-use crate::conformance::{Subject, Trouble, Verdict};
+use crate::conformance::{NotPassed, Subject, Verdict};
 
 checks! {
     "a-context-moves-between-threads": "A context that one thread opened is used by another." => moves,
@@ -40,6 +40,6 @@ fn in_two_threads(subject: &Subject) -> Verdict {
 }
 
 fn joined(thread: std::thread::JoinHandle<Verdict>) -> Verdict {
-    let panicked = |_| Err(Trouble::Broken("a panic".to_owned()));
+    let panicked = |_| Err(NotPassed::Broken("a panic".to_owned()));
     thread.join().unwrap_or_else(panicked)
 }

@@ -7,7 +7,7 @@ use super::support::{
     LONGEST, checks, expect, expect_one_of, finish_slow, flush, is_random, poll_for_response,
     receive, send, send_slow,
 };
-use crate::conformance::{Subject, Trouble, Verdict, ensure};
+use crate::conformance::{NotPassed, Subject, Verdict, ensure};
 use crate::vtable::rc;
 
 checks! {
@@ -25,7 +25,7 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Sends a long command, and returns how long it takes: if it ends at once, a check of
 /// timeouts shows nothing.
-fn slow(subject: &Subject) -> Result<Duration, Trouble> {
+fn slow(subject: &Subject) -> Result<Duration, NotPassed> {
     let opened = subject.open()?;
     let mut longest = Duration::ZERO;
     for _ in 0..3 {
@@ -134,7 +134,7 @@ fn transmit_does_not_wait(subject: &Subject) -> Verdict {
     let whole = slow(subject)?;
     if whole < 4 * AT_ONCE {
         let text = format!("the longest of three RSA keys took {whole:?}, too short to tell");
-        return Err(Trouble::NotApplicable(text));
+        return Err(NotPassed::NotApplicable(text));
     }
     let opened = subject.open()?;
     let mut shortest = LONGEST;

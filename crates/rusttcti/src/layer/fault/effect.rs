@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a fault does to a command or its response.
+//! The effect of a fault on a command or its response.
 
 #![forbid(unsafe_code)]
 
@@ -10,14 +10,14 @@ use crate::config::Options;
 use crate::wire::{Header, ResponseCode};
 use crate::{Error, ErrorKind, Result};
 
-/// Which message is struck.
+/// The message that the fault changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Command,
     Response,
 }
 
-/// What happens to a message that is struck.
+/// The effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// The response is this code alone.
@@ -120,7 +120,7 @@ fn resize(command: &mut [u8]) {
     }
 }
 
-/// A decimal number, or a hexadecimal one behind 0x.
+/// Reads a decimal number, or a hexadecimal one behind 0x.
 fn number(text: &str) -> Option<u32> {
     match text.strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),

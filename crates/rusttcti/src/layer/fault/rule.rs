@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which commands a fault strikes.
+//! The selection of the commands that a fault applies to.
 
 #![forbid(unsafe_code)]
 
@@ -7,26 +7,26 @@ use crate::config::Options;
 use crate::wire::{CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
 
-/// Which commands are struck. It counts those that match.
+/// Selects commands, and counts those that match.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     /// The command that matches; `None` is any.
     on: Option<CommandCode>,
-    when: When,
+    selection: Selection,
     /// How many commands matched so far.
     matched: u64,
 }
 
-/// Which of the commands that match are struck.
+/// The selection among the commands that match.
 #[derive(Clone, Debug)]
-enum When {
+enum Selection {
     Always,
     /// This one alone, from 1.
     Nth(u64),
     /// Each that can be divided by this.
     Every(u64),
     Chance {
-        /// How many of 2 to the power of 64 numbers strike.
+        /// The number below which a random 64-bit number selects the command.
         strikes: u128,
         numbers: Numbers,
     },
@@ -71,11 +71,11 @@ impl Rule {
                  put several of these layers in the chain)",
             ));
         }
-        let when = match (nth, every, chance) {
-            (1.., _, _) => When::Nth(nth),
-            (_, 1.., _) => When::Every(every),
+        let selection = match (nth, every, chance) {
+            (1.., _, _) => Selection::Nth(nth),
+            (_, 1.., _) => Selection::Every(every),
             (_, _, Some(chance)) => return Self::by_chance(on, &chance, seed, options),
-            _ => When::Always,
+            _ => Selection::Always,
         };
         if seed.is_some() {
             return Err(Error::new(
@@ -85,7 +85,7 @@ impl Rule {
         }
         Ok(Self {
             on,
-            when,
+            selection,
             matched: 0,
         })
     }
@@ -108,13 +108,13 @@ impl Rule {
                 return Err(options.bad_value("seed", seed, "a number below 2 to the power of 64"));
             }
         };
-        let when = When::Chance {
+        let selection = Selection::Chance {
             strikes: (share * 2_f64.powi(64)) as u128,
             numbers: Numbers(seed),
         };
         Ok(Self {
             on,
-            when,
+            selection,
             matched: 0,
         })
     }
@@ -126,11 +126,11 @@ impl Rule {
             return false;
         }
         self.matched += 1;
-        match &mut self.when {
-            When::Always => true,
-            When::Nth(nth) => self.matched == *nth,
-            When::Every(every) => self.matched % *every == 0,
-            When::Chance { strikes, numbers } => u128::from(numbers.next()) < *strikes,
+        match &mut self.selection {
+            Selection::Always => true,
+            Selection::Nth(nth) => self.matched == *nth,
+            Selection::Every(every) => self.matched % *every == 0,
+            Selection::Chance { strikes, numbers } => u128::from(numbers.next()) < *strikes,
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
         options.finish().map(|()| rule)
     }
 
-    /// Which of so many GetRandom commands are struck, from 1.
+    /// Returns which of `of` GetRandom commands are selected, from 1.
     fn struck(options: &str, of: usize) -> Vec<usize> {
         let mut rule = rule(options).expect("a rule");
         let command = CommandBuilder::new(CommandCode::GET_RANDOM).u16(8).build();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What can be said of a fault.
+//! The options of a fault.
 
 #![forbid(unsafe_code)]
 

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is done after a client's command was answered, before the client gets
-//! the answer.
+//! The steps between the TPM's answer to a client's command and the client's
+//! receipt of it.
 
 #![forbid(unsafe_code)]
 
 use super::engine::{Engine, Go, Purpose, Renewal};
-use super::own::{Own, TRANSIENT};
+use super::own::{OwnCommand, TRANSIENT};
 use super::sessions::Residence;
 
 impl Engine {
-    /// One step after the client's command; `None` once nothing is left to be done.
+    /// Does one step after the client's command; `None` once none is left.
     pub(super) fn after(&mut self) -> Option<Go> {
         if self.job.budget == 0 || self.job.purpose == Purpose::Close {
             return None;
         }
         if let Some(list) = self.job.lists.last() {
-            return Some(self.send(Own::List(*list)));
+            return Some(self.send(OwnCommand::List(*list)));
         }
         if let Some(stray) = self.strays.last() {
-            return Some(self.send(Own::FlushStray(*stray)));
+            return Some(self.send(OwnCommand::FlushStray(*stray)));
         }
         if let Some(go) = self.renew() {
             return Some(go);
@@ -42,12 +42,12 @@ impl Engine {
         if object.real().is_none() || object.stays || !object.context.is_empty() {
             return None;
         }
-        Some(self.send(Own::SaveObject(id)))
+        Some(self.send(OwnCommand::SaveObject(id)))
     }
 
-    /// Renews a saved session before the TPM's count runs away from it. Those of
-    /// clients come later: each renewal makes the client's context useless in
-    /// another process.
+    /// Renews a saved session before the TPM's count runs away from it. The
+    /// engine's own come first: each renewal of a session that a client saved makes
+    /// the client's context useless in another process.
     fn renew_overdue(&mut self) -> Option<Go> {
         let (newest, gap) = (self.sessions.newest, self.gap);
         let is_overdue = |session: &&super::sessions::Session| {
@@ -67,7 +67,7 @@ impl Engine {
         self.renew()
     }
 
-    /// Has it found out which objects without a context are gone.
+    /// Asks the TPM which objects without a context are gone.
     pub(super) fn check_objects(&mut self) {
         self.job.lists.push(TRANSIENT);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the answers to the engine's own commands change.
+//! Answers to the engine's own commands, and the changes that they make in its
+//! tables.
 
 #![forbid(unsafe_code)]
 
@@ -7,12 +8,13 @@ use std::time::Duration;
 
 use super::capability;
 use super::command::Makes;
-use super::engine::{Engine, PATIENCE, Phase, Purpose, Room, rc};
-use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
+use super::engine::{Engine, PATIENCE, Phase, Purpose, Room};
+use super::job::HANDLE_PARAMETER_1;
+use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::{Residence, number};
-use crate::wire::{Header, property};
+use crate::wire::{Header, ResponseCode, property};
 
-/// How often the engine makes room before it tries whether there is more.
+/// How often the engine makes room before it tries whether the TPM has more by now.
 const TRY_AGAIN_AFTER: u32 = 256;
 
 impl Engine {
@@ -25,14 +27,16 @@ impl Engine {
             self.failed();
             return;
         };
-        match header.code {
-            0 => self.own_succeeded(own, &response[Header::SIZE..], response),
-            rc::RETRY | rc::YIELDED | rc::TESTING if self.may_repeat() => {}
+        match ResponseCode(header.code) {
+            ResponseCode::SUCCESS => self.own_succeeded(own, &response[Header::SIZE..], response),
+            ResponseCode::RETRY | ResponseCode::YIELDED | ResponseCode::TESTING
+                if self.may_repeat() => {}
             code => self.own_refused(own, code),
         }
     }
 
-    /// Has a command sent again after a pause, for a while.
+    /// Prepares to send a command again after a pause; false once that went on for
+    /// long.
     fn may_repeat(&mut self) -> bool {
         self.job.retries += 1;
         let pause = Duration::from_millis(self.job.retries.min(50).into());
@@ -45,26 +49,26 @@ impl Engine {
         may
     }
 
-    fn own_succeeded(&mut self, own: Own, body: &[u8], response: &[u8]) {
+    fn own_succeeded(&mut self, own: OwnCommand, body: &[u8], response: &[u8]) {
         match own {
-            Own::SaveObject(id) => {
+            OwnCommand::SaveObject(id) => {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.context.clear();
                     object.context.extend_from_slice(body);
                     object.changes |= own::is_sequence(body);
                 }
             }
-            Own::LoadObject(id) => self.object_loaded(id, body),
-            Own::FlushObject(id) => self.evicted(id),
-            Own::SaveSession(handle) => self.session_saved(handle, body),
-            Own::LoadSession(handle) => self.session_loaded(handle, body),
-            Own::FlushSession(handle) => {
+            OwnCommand::LoadObject(id) => self.object_loaded(id, body),
+            OwnCommand::FlushObject(id) => self.evicted(id),
+            OwnCommand::SaveSession(handle) => self.session_saved(handle, body),
+            OwnCommand::LoadSession(handle) => self.session_loaded(handle, body),
+            OwnCommand::FlushSession(handle) => {
                 self.sessions.remove(handle);
             }
-            Own::FlushStray(handle) => self.strays.retain(|stray| *stray != handle),
-            Own::List(first) => self.listed(first, response),
-            Own::Properties => self.learn(response),
-            Own::Clock => {
+            OwnCommand::FlushStray(handle) => self.strays.retain(|stray| *stray != handle),
+            OwnCommand::List(first) => self.listed(first, response),
+            OwnCommand::Properties => self.learn(response),
+            OwnCommand::Clock => {
                 let resets = own::resets_of(body);
                 // TPM2_Clear puts the count back to zero, which is no reset.
                 if self.resets.is_some() && resets > self.resets {
@@ -83,13 +87,13 @@ impl Engine {
         let real = u32::from_be_bytes(*handle);
         self.claim(real);
         self.objects.set_real(id, Some(real));
-        self.fits();
+        self.note_fit();
     }
 
     /// Notes an object that went out.
     fn evicted(&mut self, id: usize) {
         self.unloaded(id);
-        self.job.crowded = None;
+        self.job.lacks_room_for = None;
         self.room.made += 1;
         if self.room.made >= TRY_AGAIN_AFTER && !self.mode.kernel {
             self.room = Room {
@@ -108,7 +112,7 @@ impl Engine {
             self.job.renewal = None;
             return;
         }
-        self.job.crowded = None;
+        self.job.lacks_room_for = None;
         self.session_room.made += 1;
         if self.session_room.made >= TRY_AGAIN_AFTER && !self.mode.kernel {
             self.session_room = Room {
@@ -127,11 +131,11 @@ impl Engine {
             Some(session) if is_it => session.residence = Residence::Loaded,
             _ => self.failed(),
         }
-        self.fits();
+        self.note_fit();
     }
 
     /// Notes how much fits.
-    pub(super) fn fits(&mut self) {
+    pub(super) fn note_fit(&mut self) {
         self.room.known = self.room.known.max(self.objects_used());
         self.session_room.known = self.session_room.known.max(self.sessions_used());
     }
@@ -153,7 +157,7 @@ impl Engine {
         }
     }
 
-    /// Ends what the TPM doesn't list any more.
+    /// Removes what the TPM does not list any more.
     fn listed(&mut self, first: u32, response: &[u8]) {
         let handles = capability::handles(response);
         self.job.lists.retain(|list| *list != first);
@@ -186,7 +190,8 @@ impl Engine {
         }
     }
 
-    /// After a lost response: a session may be where the engine wanted it to be.
+    /// Finds the sessions after a lost response: the command may have been
+    /// executed.
     fn find_sessions(&mut self, first: u32, is_listed: impl Fn(u32) -> bool) {
         if !self.orphans || first == SAVED_SESSIONS {
             return;
@@ -201,7 +206,7 @@ impl Engine {
         }
     }
 
-    /// Looks at what is loaded and no client's.
+    /// Sorts what is loaded and belongs to no client.
     fn sort_out(&mut self, first: u32, handles: Vec<u32>) {
         let flush = match self.job.purpose {
             Purpose::Open { flush } => flush,
@@ -236,48 +241,60 @@ impl Engine {
         }
     }
 
-    fn own_refused(&mut self, own: Own, code: u32) {
+    fn own_refused(&mut self, own: OwnCommand, code: ResponseCode) {
         match (own, code) {
-            (Own::SaveObject(id) | Own::FlushObject(id), rc::REFERENCE_H0 | rc::HANDLE_P1) => {
+            (
+                OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id),
+                ResponseCode::REFERENCE_H0 | HANDLE_PARAMETER_1,
+            ) => {
                 self.unloaded(id);
-                self.job.crowded = None;
+                self.job.lacks_room_for = None;
             }
-            (Own::SaveObject(id) | Own::FlushObject(id), code) if code != rc::INITIALIZE => {
+            (OwnCommand::SaveObject(id) | OwnCommand::FlushObject(id), code)
+                if code != ResponseCode::INITIALIZE =>
+            {
                 // It stays where it is. The next one may go.
                 if let Some(object) = self.objects.get_mut(id) {
                     object.stays = true;
                 }
             }
-            (Own::SaveSession(handle), rc::REFERENCE_H0) => {
+            (OwnCommand::SaveSession(handle), ResponseCode::REFERENCE_H0) => {
                 self.sessions.remove(handle);
             }
-            (Own::LoadObject(_), rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY) => {
-                self.crowd(Makes::Object, code);
+            (
+                OwnCommand::LoadObject(_),
+                ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY,
+            ) => {
+                self.needs_room(Makes::Object, code);
             }
-            (Own::LoadSession(_), rc::SESSION_MEMORY | rc::MEMORY) => {
-                self.crowd(Makes::Session, code)
+            (OwnCommand::LoadSession(_), ResponseCode::SESSION_MEMORY | ResponseCode::MEMORY) => {
+                self.needs_room(Makes::Session, code)
             }
-            (Own::SaveSession(_) | Own::LoadSession(_), rc::CONTEXT_GAP) => {
+            (
+                OwnCommand::SaveSession(_) | OwnCommand::LoadSession(_),
+                ResponseCode::CONTEXT_GAP,
+            ) => {
                 let fresh = self.job.renewal.is_none();
                 if !fresh || !self.begin_renewal() {
                     self.job.renewal = None;
                     self.give_up(code);
                 }
             }
-            (Own::LoadObject(id), code) if code & rc::FORMAT_ONE != 0 => self.lose(id),
-            (Own::LoadSession(handle), code)
-                if code & rc::FORMAT_ONE != 0 || self.job.purpose == Purpose::Close =>
+            (OwnCommand::LoadObject(id), code) if code.is_format_one() => self.lose(id),
+            (OwnCommand::LoadSession(handle), code)
+                if code.is_format_one() || self.job.purpose == Purpose::Close =>
             {
                 self.sessions.remove(handle);
             }
-            (Own::FlushSession(handle), _) => {
+            (OwnCommand::FlushSession(handle), _) => {
                 self.sessions.remove(handle);
             }
-            (Own::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
-            (Own::Properties, _) => self.learnt = true,
-            // It goes without. A TPM that isn't started says so to what follows.
-            (Own::Clock, _) => {}
-            (Own::List(_), code) => {
+            (OwnCommand::FlushStray(handle), _) => self.strays.retain(|stray| *stray != handle),
+            (OwnCommand::Properties, _) => self.learnt = true,
+            // The engine does without. A TPM that is not started refuses the next
+            // command too.
+            (OwnCommand::Clock, _) => {}
+            (OwnCommand::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();
                 if self.job.asks.is_some() {
@@ -289,13 +306,13 @@ impl Engine {
     }
 
     /// Asks for room after a command of the engine's own found none.
-    fn crowd(&mut self, kind: Makes, code: u32) {
+    fn needs_room(&mut self, kind: Makes, code: ResponseCode) {
         self.job.refused = code;
         self.is_full(kind);
         if self.job.phase == Phase::After {
             self.give_up(code);
         } else {
-            self.job.crowded = Some(kind);
+            self.job.lacks_room_for = Some(kind);
         }
     }
 
@@ -311,9 +328,9 @@ impl Engine {
         }
     }
 
-    /// Ends the job with the TPM's code: before the client's command, as the
-    /// answer to it; after it, what is left is for the next job.
-    pub(super) fn give_up(&mut self, code: u32) {
+    /// Ends the job with the TPM's code. Before the client's command, the code is
+    /// the answer to it. After it, the next job does what is left.
+    pub(super) fn give_up(&mut self, code: ResponseCode) {
         self.job.renewal = None;
         if self.job.phase == Phase::After {
             self.suspect = true;

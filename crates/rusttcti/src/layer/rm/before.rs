@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is done before a client's command is sent: what it needs is loaded, and
-//! room is made for what it makes.
+//! The steps before a client's command is sent: they load what it needs, and make
+//! room for what it makes.
 
 #![forbid(unsafe_code)]
 
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::capability::{MOST_HANDLES, write_handles};
 use super::command::Makes;
-use super::engine::{Engine, Go, PATIENCE, Phase, Place, Purpose, Renewal, Step, What, rc};
+use super::engine::{Engine, Entity, Go, PATIENCE, Phase, Position, Purpose, Renewal, Step};
 use super::objects::Object;
-use super::own::{self, LOADED_SESSIONS, Own, SAVED_SESSIONS, TRANSIENT};
+use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
-use crate::wire::{capability, property};
+use crate::wire::{ResponseCode, capability, property};
 
 impl Engine {
-    /// One step before the client's command.
+    /// Does one step before the client's command.
     pub(super) fn before(&mut self) -> Go {
         if self.job.budget == 0 {
-            self.answer(self.job.refused.max(rc::RETRY));
+            self.answer(self.job.refused.max(ResponseCode::RETRY));
             return Go::Again;
         }
         match self.job.purpose {
@@ -37,10 +37,10 @@ impl Engine {
             }
         }
         if !self.job.lists.is_empty() && !std::mem::replace(&mut self.job.asked_clock, true) {
-            return self.send(Own::Clock);
+            return self.send(OwnCommand::Clock);
         }
         if let Some(list) = self.job.lists.last() {
-            return self.send(Own::List(*list));
+            return self.send(OwnCommand::List(*list));
         }
         if let Some((first, count)) = self.job.asks {
             let view = self.view(first);
@@ -56,10 +56,10 @@ impl Engine {
         go.unwrap_or_else(|| self.send_client())
     }
 
-    /// Finds out what may have changed unseen.
+    /// Asks the TPM what may have changed without this engine.
     fn check_up(&mut self) -> Option<Go> {
         if !self.learnt {
-            return Some(self.send(Own::Properties));
+            return Some(self.send(OwnCommand::Properties));
         }
         if std::mem::take(&mut self.suspect) {
             self.job
@@ -68,18 +68,18 @@ impl Engine {
         }
         if self.job.lists.is_empty() {
             let stray = self.strays.last().copied()?;
-            return Some(self.send(Own::FlushStray(stray)));
+            return Some(self.send(OwnCommand::FlushStray(stray)));
         }
         None
     }
 
-    /// Goes on with what a refusal asked for: a saved session renewed, something
-    /// evicted, everything unloaded.
+    /// Goes on with the remedy for a refusal: renew a saved session, evict
+    /// something, or unload everything.
     fn settle(&mut self) -> Option<Go> {
         if let Some(go) = self.renew() {
             return Some(go);
         }
-        if let Some(kind) = self.job.crowded {
+        if let Some(kind) = self.job.lacks_room_for {
             return Some(self.relieve(kind));
         }
         if self.job.yields {
@@ -88,12 +88,12 @@ impl Engine {
         None
     }
 
-    /// Makes room after the TPM had none: one goes out.
+    /// Makes room after the TPM had none: evicts one object or session.
     fn relieve(&mut self, kind: Makes) -> Go {
         match self.evict(kind) {
             Some(go) => go,
-            None if self.mode.share && self.job.refused != rc::SESSION_HANDLES => {
-                self.job.crowded = None;
+            None if self.mode.share && self.job.refused != ResponseCode::SESSION_HANDLES => {
+                self.job.lacks_room_for = None;
                 self.job.yields = true;
                 Go::Again
             }
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    /// Unloads all there is, and waits for other programs to do the same.
+    /// Unloads everything, and waits for other programs to do so too.
     fn yield_all(&mut self) -> Go {
         if let Some(go) = self.unload_all() {
             return go;
@@ -119,45 +119,46 @@ impl Engine {
         Go::Step(Step::Wait(pause))
     }
 
-    /// The pause before another try: longer each time, and never quite as long as
-    /// another process's.
+    /// Returns the pause before another try. It is longer each time, and differs
+    /// between processes.
     pub(super) fn next_pause(&mut self) -> Duration {
         // xorshift64
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
         let longest =
             (self.job.waited / 4).clamp(Duration::from_millis(1), Duration::from_millis(40));
-        let spread = (self.dice % 1000) as u32;
+        let spread = (self.random % 1000) as u32;
         longest / 2 + longest * spread / 1000
     }
 
-    /// Loads what the command needs and isn't loaded.
+    /// Loads what the command needs, if it is not loaded yet.
     fn load_needs(&mut self) -> Option<Go> {
         for at in 0..self.job.needs.len() {
             let need = self.job.needs[at];
-            let refusal = need.place.refusal();
-            match need.what {
-                What::Object(id) => match self.objects.get(id) {
+            let refusal = need.position.refusal();
+            match need.entity {
+                Entity::Object(id) => match self.objects.get(id) {
                     None => return Some(self.refuse_with(refusal)),
                     Some(object) if object.real().is_some() => {}
                     Some(_) => return Some(self.load_object(id)),
                 },
-                What::Session(handle) => match self.sessions.get(handle) {
+                Entity::Session(handle) => match self.sessions.get(handle) {
                     None => return Some(self.refuse_with(refusal)),
                     Some(session) if session.residence == Residence::Loaded => {}
-                    // A TPM flushes saved sessions as well. Where others use it, it
-                    // is loaded first: only so is it known to be the same session.
-                    Some(_) if need.place == Place::Flushed && !self.mode.share => {}
+                    // A TPM flushes saved sessions too. If others use the TPM, the
+                    // session is loaded first: only that shows that it is still this
+                    // client's.
+                    Some(_) if need.position == Position::Flushed && !self.mode.share => {}
                     Some(_) => return Some(self.load_session(handle)),
                 },
-                What::Foreign(_) => {}
+                Entity::Foreign(_) => {}
             }
         }
         None
     }
 
-    fn refuse_with(&mut self, code: u32) -> Go {
+    fn refuse_with(&mut self, code: ResponseCode) -> Go {
         self.answer(code);
         Go::Again
     }
@@ -165,18 +166,18 @@ impl Engine {
     pub(super) fn load_object(&mut self, id: usize) -> Go {
         match self.make_room(Makes::Object) {
             Some(go) => go,
-            None => self.send(Own::LoadObject(id)),
+            None => self.send(OwnCommand::LoadObject(id)),
         }
     }
 
     pub(super) fn load_session(&mut self, handle: u32) -> Go {
         match self.make_room(Makes::Session) {
             Some(go) => go,
-            None => self.send(Own::LoadSession(handle)),
+            None => self.send(OwnCommand::LoadSession(handle)),
         }
     }
 
-    /// Makes room for one more, where the TPM is known to have none.
+    /// Makes room for one more, if the TPM is known to have none.
     fn make_room(&mut self, kind: Makes) -> Option<Go> {
         let (used, room) = match kind {
             Makes::Nothing => return None,
@@ -187,8 +188,8 @@ impl Engine {
             return None;
         }
         let code = match kind {
-            Makes::Session => rc::SESSION_MEMORY,
-            _ => rc::OBJECT_MEMORY,
+            Makes::Session => ResponseCode::SESSION_MEMORY,
+            _ => ResponseCode::OBJECT_MEMORY,
         };
         match self.evict(kind) {
             None if self.mode.kernel => {
@@ -199,20 +200,22 @@ impl Engine {
         }
     }
 
-    /// Returns how many places of the TPM's objects are taken, as far as is known.
+    /// Returns how many of the TPM's places for objects are taken, as far as is
+    /// known.
     pub(super) fn objects_used(&self) -> usize {
         self.objects.loaded().len() + self.foreign_count(TRANSIENT >> 24)
     }
 
-    /// Returns how many places of loaded sessions are taken, as far as is known.
+    /// Returns how many of the TPM's places for loaded sessions are taken, as far
+    /// as is known.
     pub(super) fn sessions_used(&self) -> usize {
         let foreign =
             [LOADED_SESSIONS, SAVED_SESSIONS].map(|first| self.foreign_count(first >> 24));
         self.sessions.loaded() + foreign[0] + foreign[1]
     }
 
-    /// How many handles of a type are nobody's: each client that came later has
-    /// found all of them.
+    /// Returns how many handles of a type were loaded before the first client. Each
+    /// later client found all of them.
     fn foreign_count(&self, kind: u32) -> usize {
         let of_kind = |space: &super::spaces::Space| {
             space
@@ -224,11 +227,12 @@ impl Engine {
         self.spaces.iter().flatten().map(of_kind).max().unwrap_or(0)
     }
 
-    /// Evicts what was used longest ago and the command doesn't need.
+    /// Evicts the least recently used object or session that the command does not
+    /// need.
     pub(super) fn evict(&mut self, kind: Makes) -> Option<Go> {
         let session = |engine: &mut Self| {
             let handle = engine.session_to_evict()?;
-            Some(engine.send(Own::SaveSession(handle)))
+            Some(engine.send(OwnCommand::SaveSession(handle)))
         };
         let object = |engine: &mut Self| {
             let id = engine.object_to_evict()?;
@@ -236,8 +240,8 @@ impl Engine {
         };
         match kind {
             Makes::Session => session(self),
-            // TPM_RC_MEMORY is for both.
-            _ if self.job.refused == rc::MEMORY => object(self).or_else(|| session(self)),
+            // TPM_RC_MEMORY means objects or sessions.
+            _ if self.job.refused == ResponseCode::MEMORY => object(self).or_else(|| session(self)),
             _ => object(self),
         }
     }
@@ -246,7 +250,7 @@ impl Engine {
     pub(super) fn can_evict(&self, kind: Makes) -> bool {
         match kind {
             Makes::Session => self.session_to_evict().is_some(),
-            _ if self.job.refused == rc::MEMORY => {
+            _ if self.job.refused == ResponseCode::MEMORY => {
                 self.object_to_evict().is_some() || self.session_to_evict().is_some()
             }
             _ => self.object_to_evict().is_some(),
@@ -258,7 +262,7 @@ impl Engine {
             self.job
                 .needs
                 .iter()
-                .any(|need| need.what == What::Object(id))
+                .any(|need| need.entity == Entity::Object(id))
         };
         self.objects.least_recent(|id, _: &Object| !needed(id))
     }
@@ -267,33 +271,33 @@ impl Engine {
         let needs = &self.job.needs;
         let renewed = self.job.renewal.map(|renewal| renewal.handle);
         self.sessions.least_recent(|session| {
-            let this = What::Session(session.handle);
-            renewed != Some(session.handle) && !needs.iter().any(|need| need.what == this)
+            let this = Entity::Session(session.handle);
+            renewed != Some(session.handle) && !needs.iter().any(|need| need.entity == this)
         })
     }
 
-    /// Saves an object if that is needed, else flushes it.
+    /// Saves an object if its context is not up to date, and flushes it otherwise.
     pub(super) fn unload_object(&mut self, id: usize) -> Go {
         let is_saved = self
             .objects
             .get(id)
             .is_some_and(|object| !object.context.is_empty());
         self.send(match is_saved {
-            true => Own::FlushObject(id),
-            false => Own::SaveObject(id),
+            true => OwnCommand::FlushObject(id),
+            false => OwnCommand::SaveObject(id),
         })
     }
 
-    /// Unloads all that can be.
+    /// Unloads everything that can be unloaded.
     pub(super) fn unload_all(&mut self) -> Option<Go> {
         if let Some(handle) = self.sessions.least_recent(|_| true) {
-            return Some(self.send(Own::SaveSession(handle)));
+            return Some(self.send(OwnCommand::SaveSession(handle)));
         }
         let id = self.objects.least_recent(|_, _| true)?;
         Some(self.unload_object(id))
     }
 
-    /// Goes on loading and saving a session again.
+    /// Goes on with a renewal: the session is loaded, then saved again.
     pub(super) fn renew(&mut self) -> Option<Go> {
         let Renewal { handle, .. } = self.job.renewal?;
         match self.sessions.get(handle).map(|session| session.residence) {
@@ -301,13 +305,13 @@ impl Engine {
                 self.job.renewal = None;
                 None
             }
-            Some(Residence::Loaded) => Some(self.send(Own::SaveSession(handle))),
+            Some(Residence::Loaded) => Some(self.send(OwnCommand::SaveSession(handle))),
             Some(_) => Some(self.load_session(handle)),
         }
     }
 
-    /// Begins to renew the session that was saved longest ago; false where none is
-    /// left that this job could renew.
+    /// Begins to renew the session that was saved longest ago; false if this job
+    /// has renewed all that it may.
     pub(super) fn begin_renewal(&mut self) -> bool {
         let Some(session) = self.sessions.oldest_saved(self.job.renew_before) else {
             return false;
@@ -322,8 +326,8 @@ impl Engine {
     /// Sends the client's command.
     fn send_client(&mut self) -> Go {
         for at in 0..self.job.needs.len() {
-            if let What::Object(id) = self.job.needs[at].what {
-                // A sequence is another one afterwards, whatever the response.
+            if let Entity::Object(id) = self.job.needs[at].entity {
+                // The command changes a sequence, whatever the response says.
                 if let Some(object) = self.objects.get_mut(id).filter(|object| object.changes) {
                     object.context.clear();
                 }
@@ -336,7 +340,7 @@ impl Engine {
     }
 
     /// Writes a command of the engine's own.
-    pub(super) fn write_own(&mut self, command: Own) {
+    pub(super) fn write_own(&mut self, command: OwnCommand) {
         let out = &mut self.out;
         let real = |id| {
             self.objects
@@ -345,24 +349,28 @@ impl Engine {
                 .unwrap_or_default()
         };
         match command {
-            Own::SaveObject(id) => own::save(out, real(id)),
-            Own::FlushObject(id) => own::flush(out, real(id)),
-            Own::LoadObject(id) => {
+            OwnCommand::SaveObject(id) => own::save(out, real(id)),
+            OwnCommand::FlushObject(id) => own::flush(out, real(id)),
+            OwnCommand::LoadObject(id) => {
                 let context = self.objects.get(id).map(|object| &object.context[..]);
                 own::load(out, context.unwrap_or_default());
             }
-            Own::SaveSession(handle) => own::save(out, handle),
-            Own::LoadSession(handle) => {
+            OwnCommand::SaveSession(handle) => own::save(out, handle),
+            OwnCommand::LoadSession(handle) => {
                 let context = self
                     .sessions
                     .get(handle)
                     .map(|session| &session.context[..]);
                 own::load(out, context.unwrap_or_default());
             }
-            Own::FlushSession(handle) | Own::FlushStray(handle) => own::flush(out, handle),
-            Own::Clock => own::clock(out),
-            Own::List(first) => own::capability(out, capability::HANDLES, first, MOST_HANDLES),
-            Own::Properties => {
+            OwnCommand::FlushSession(handle) | OwnCommand::FlushStray(handle) => {
+                own::flush(out, handle)
+            }
+            OwnCommand::Clock => own::clock(out),
+            OwnCommand::List(first) => {
+                own::capability(out, capability::HANDLES, first, MOST_HANDLES)
+            }
+            OwnCommand::Properties => {
                 let first = property::HR_TRANSIENT_MIN;
                 let count = property::CONTEXT_GAP_MAX - first + 1;
                 own::capability(out, capability::TPM_PROPERTIES, first, count);

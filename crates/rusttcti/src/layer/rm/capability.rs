@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! GetCapability: what the engine learns by it, and what a client is told.
+//! Responses to GetCapability, read for the engine and written for clients.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use crate::wire::{Header, capability, tag};
 /// The most handles in one response (MAX_CAP_HANDLES).
 pub(super) const MOST_HANDLES: u32 = 254;
 
-/// Where the list of a response begins: behind header, moreData and capability.
+/// The offset of a response's list: behind header, moreData and capability.
 const LIST: usize = Header::SIZE + 5;
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -33,8 +33,7 @@ pub(super) fn properties(response: &[u8]) -> impl Iterator<Item = (u32, u32)> + 
         .filter_map(|pair| Some((word(pair, 0)?, word(pair, 4)?)))
 }
 
-/// Changes the properties of a response, which says that it is one of a
-/// capability of properties.
+/// Changes the properties in a response to GetCapability(TPM_PROPERTIES).
 pub(super) fn rewrite_properties(response: &mut [u8], change: impl Fn(u32, u32) -> u32) {
     if word(response, Header::SIZE + 1) != Some(capability::TPM_PROPERTIES) {
         return;

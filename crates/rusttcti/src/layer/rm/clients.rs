@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How a client comes and goes, and what it leaves behind on purpose.
+//! The opening and closing of a client, and the handles that it makes sticky.
 
 #![forbid(unsafe_code)]
 
 use super::command::Makes;
 use super::engine::{Engine, Go, Phase, Step};
 use super::objects::Object;
-use super::own::{LOADED_SESSIONS, Own, TRANSIENT};
+use super::own::{LOADED_SESSIONS, OwnCommand, TRANSIENT};
 use super::sessions::{Residence, Session};
 
 impl Engine {
-    /// One step of a client that comes: the TPM's sizes, and what is loaded.
+    /// Does one step of opening a client: learns the TPM's sizes and what is
+    /// loaded.
     pub(super) fn open(&mut self) -> Go {
         if !self.learnt {
-            return self.send(Own::Properties);
+            return self.send(OwnCommand::Properties);
         }
         if self.resets.is_none() && !std::mem::replace(&mut self.job.asked_clock, true) {
-            return self.send(Own::Clock);
+            return self.send(OwnCommand::Clock);
         }
         if let Some(list) = self.job.lists.last() {
-            return self.send(Own::List(*list));
+            return self.send(OwnCommand::List(*list));
         }
         if let Some(stray) = self.strays.last() {
-            return self.send(Own::FlushStray(*stray));
+            return self.send(OwnCommand::FlushStray(*stray));
         }
         if let Some(pause) = self.search.pause() {
             return Go::Step(Step::Wait(pause));
@@ -34,8 +35,8 @@ impl Engine {
         Go::Again
     }
 
-    /// One step of a client that goes: what it loaded, and didn't save or make
-    /// sticky, is flushed.
+    /// Does one step of closing a client: flushes what it loaded, and neither saved
+    /// nor made sticky.
     pub(super) fn close(&mut self) -> Go {
         if let Some(go) = self.settle_close() {
             return go;
@@ -52,11 +53,11 @@ impl Engine {
             });
         let left = left.map(|session| (session.handle, session.sticky, session.residence));
         if let Some((handle, sticky, residence)) = left {
-            // Loaded first where others use the TPM: only so is it known to be the
-            // same session.
+            // If others use the TPM, the session is loaded first: only that shows that
+            // it is still this client's.
             return match sticky || (self.mode.share && residence != Residence::Loaded) {
                 true => self.load_session(handle),
-                false => self.send(Own::FlushSession(handle)),
+                false => self.send(OwnCommand::FlushSession(handle)),
             };
         }
         let is_own = |id: &usize| {
@@ -66,13 +67,13 @@ impl Engine {
         };
         let own = self.objects.loaded().iter().copied().find(is_own);
         match own {
-            Some(id) => self.send(Own::FlushObject(id)),
+            Some(id) => self.send(OwnCommand::FlushObject(id)),
             None => self.done(),
         }
     }
 
-    /// One step of a handle that is to outlive its client, or no more. The answer
-    /// is the handle that it has then, or nothing for one that means nothing.
+    /// Does one step of making a handle sticky, or normal again. The answer is its
+    /// new handle, or empty for a handle that means nothing.
     pub(super) fn make_sticky(&mut self, handle: u32, sticky: bool) -> Go {
         let Some(space) = self.space() else {
             return self.done();
@@ -148,12 +149,12 @@ impl Engine {
         }
     }
 
-    /// Makes room, or renews a session, where a load asked for it.
+    /// Makes room, or renews a session, if a load needs it.
     fn settle_close(&mut self) -> Option<Go> {
         if let Some(go) = self.renew() {
             return Some(go);
         }
-        let kind = self.job.crowded?;
+        let kind = self.job.lacks_room_for?;
         Some(self.relieve_or_end(kind))
     }
 
@@ -161,7 +162,7 @@ impl Engine {
         match self.evict(kind) {
             Some(go) => go,
             None => {
-                self.job.crowded = None;
+                self.job.lacks_room_for = None;
                 self.done()
             }
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the engine reads of a command: its handles and its sessions.
+//! A command as the engine reads it: its handles, sessions and effects.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use crate::wire::{
     AuthCommand, CommandCode, CommandView, Flushes, Handle, HandleKind, SessionAttributes,
 };
 
-/// What a command gives a handle to when it succeeds.
+/// The kind of thing that a command makes when it succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Makes {
     Nothing,
@@ -69,7 +69,7 @@ impl<'a> Command<'a> {
         (state.first() == Some(&NO)).then(|| u32::from_be_bytes(*hierarchy))
     }
 
-    /// Returns what a success makes.
+    /// Returns the kind of thing that the command makes.
     pub(super) fn makes(self) -> Makes {
         match self.0.info().and_then(|info| info.response_handle) {
             None => Makes::Nothing,
@@ -83,7 +83,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// Returns which of its handles is flushed by a success.
+    /// Returns the number of the handle that a success flushes.
     pub(super) fn flushes(self) -> Option<usize> {
         match self.0.info()?.flushes {
             Flushes::Handle(n) => Some(n),

@@ -1,48 +1,25 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The machine: a command of a client's in, commands of the engine's own and the
-//! client's command out; responses likewise.
+//! The engine: it takes a client's command, and gives out that command and commands
+//! of its own; it takes and gives responses likewise. It does no I/O.
 //!
-//! One job at a time, from [`Engine::begin`] to [`Step::Done`]. In between the
-//! caller sends what [`Engine::next`] says and gives back what the TPM answers.
-//! `next` decides from the tables alone what is to be done next, so that a job
-//! goes on wherever a failure left the tables.
+//! It has one job at a time, from [`Engine::begin`] to [`Step::Done`]. In between,
+//! the caller sends what [`Engine::next`] returns and hands in the TPM's answers.
+//! `next` decides by the tables alone, so a job goes on wherever a failure left the
+//! tables.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use super::command::{Command, Makes};
-pub(super) use super::job::{Job, Need, Phase, Place, Purpose, Renewal, What};
+pub(super) use super::job::{Entity, Job, Need, Phase, Position, Purpose, Renewal};
 use super::objects::Objects;
-use super::own::Own;
+use super::own::OwnCommand;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
-use crate::wire::{Header, tag};
+use crate::wire::{Header, ResponseCode, tag};
 
-/// Response codes as numbers.
-pub(super) mod rc {
-    use crate::wire::ResponseCode;
-
-    pub(in super::super) const INITIALIZE: u32 = ResponseCode::INITIALIZE.0;
-    pub(in super::super) const CANCELED: u32 = ResponseCode::CANCELED.0;
-    pub(in super::super) const CONTEXT_GAP: u32 = ResponseCode::CONTEXT_GAP.0;
-    pub(in super::super) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
-    pub(in super::super) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
-    pub(in super::super) const MEMORY: u32 = ResponseCode::MEMORY.0;
-    pub(in super::super) const SESSION_HANDLES: u32 = ResponseCode::SESSION_HANDLES.0;
-    pub(in super::super) const OBJECT_HANDLES: u32 = ResponseCode::OBJECT_HANDLES.0;
-    pub(in super::super) const YIELDED: u32 = ResponseCode::YIELDED.0;
-    pub(in super::super) const TESTING: u32 = ResponseCode::TESTING.0;
-    pub(in super::super) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
-    pub(in super::super) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
-    pub(in super::super) const RETRY: u32 = ResponseCode::RETRY.0;
-    /// RC_HANDLE for the first parameter.
-    pub(in super::super) const HANDLE_P1: u32 = 0x1cb;
-    /// The bit of a code that blames a handle, a parameter or a session.
-    pub(in super::super) const FORMAT_ONE: u32 = 0x080;
-}
-
-/// How an engine works.
+/// The options of an engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mode {
     /// Whether other programs use the TPM: nothing stays loaded between commands.
@@ -54,7 +31,7 @@ pub(crate) struct Mode {
     pub(crate) fork: bool,
 }
 
-/// What is to be done next.
+/// The caller's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Send [`Engine::outgoing`]: a command of the engine's own.
@@ -67,7 +44,7 @@ pub(crate) enum Step {
     Done,
 }
 
-/// What one part of a job comes to.
+/// The result of one part of a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Go {
     Step(Step),
@@ -75,12 +52,12 @@ pub(super) enum Go {
     Again,
 }
 
-/// How much of something the TPM has room for.
+/// The TPM's room for objects, or for sessions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// So many fit, if not more.
+    /// How many are known to fit.
     pub(super) known: usize,
-    /// Whether more were tried and refused.
+    /// Whether the TPM refused one more.
     pub(super) is_all: bool,
     /// How often room was made since then.
     pub(super) made: u32,
@@ -118,26 +95,26 @@ pub(crate) struct Engine {
     pub(super) suspect: bool,
     /// Whether a response was lost that may have had a handle in it.
     pub(super) orphans: bool,
-    /// Handles of the TPM's that are the engine's and nothing's any more.
+    /// The TPM's handles of things that the engine loaded and no client has any
+    /// more.
     pub(super) strays: Vec<u32>,
     pub(super) search: super::search::Search,
     pub(super) clock: u64,
     pub(super) job: Job,
-    /// What is to be sent.
+    /// The bytes to send.
     pub(super) out: Vec<u8>,
     /// Spreads the pauses of several processes.
-    pub(super) dice: u64,
+    pub(super) random: u64,
 }
 
-/// The longest that room is waited for.
-/// What it takes costs the fuzzer tries.
+/// How long the engine waits for room. The fuzzer waits less, to make more tries.
 pub(super) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 5 } else { 5000 });
-/// CONTEXT_GAP_MAX of a TPM that doesn't tell.
+/// The CONTEXT_GAP_MAX of a TPM that does not report it.
 const GAP: u64 = 0xffff;
 
 impl Engine {
-    /// An engine that knows nothing of its TPM yet. `seed` should differ between
-    /// processes.
+    /// Makes an engine that knows nothing of its TPM yet. `seed` should differ
+    /// between processes.
     pub(crate) fn new(mode: Mode, seed: u64) -> Self {
         let room = if mode.kernel {
             Room::KERNEL
@@ -161,7 +138,7 @@ impl Engine {
             clock: 0,
             job: Job::idle(),
             out: Vec::new(),
-            dice: seed | 1,
+            random: seed | 1,
         }
     }
 
@@ -176,7 +153,7 @@ impl Engine {
         space
     }
 
-    /// Removes a client and all that it has, whatever the TPM has of it.
+    /// Removes a client with all that it has, even if some of that is still loaded.
     pub(crate) fn remove_client(&mut self, space: usize) {
         let of_it = |engine: &Self, id| engine.objects.get(id).is_some_and(|o| o.space == space);
         let ids: Vec<_> = self.objects.ids().filter(|id| of_it(self, *id)).collect();
@@ -194,22 +171,22 @@ impl Engine {
         self.mode.share = share;
     }
 
-    /// Whether each object is saved when it is made, from now on.
+    /// Sets whether each object is saved when it is made.
     pub(crate) fn set_fork(&mut self, fork: bool) {
         self.mode.fork = fork;
     }
 
-    /// Begins the job of a client that comes.
+    /// Begins the job of opening a client.
     pub(crate) fn begin_open(&mut self, space: usize, flush: bool) {
         self.start(space, Purpose::Open { flush });
     }
 
-    /// Begins the job of a client that goes.
+    /// Begins the job of closing a client.
     pub(crate) fn begin_close(&mut self, space: usize) {
         self.start(space, Purpose::Close);
     }
 
-    /// Begins to make a handle outlive its client, or no more.
+    /// Begins to make a handle sticky, or normal again.
     pub(crate) fn begin_sticky(&mut self, space: usize, handle: u32, sticky: bool) {
         self.start(space, Purpose::Sticky { handle, sticky });
     }
@@ -248,7 +225,7 @@ impl Engine {
         self.mode.share
     }
 
-    /// Returns the TPM's handles of what is loaded.
+    /// Returns the TPM's handles of all that the engine has loaded.
     pub(crate) fn held(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         let objects = self.objects.loaded().iter();
         let objects = objects.filter_map(|id| self.objects.get(*id)?.real());
@@ -263,12 +240,15 @@ impl Engine {
         )
     }
 
-    /// Returns whether the job may load something by what it sends next.
+    /// Returns whether the command to send next may load something.
     pub(crate) fn is_loading(&self) -> bool {
         match (self.job.phase, self.job.own) {
             (Phase::Sent, _) => self.job.makes != Makes::Nothing,
             (Phase::Idle, _) => false,
-            (_, own) => matches!(own, Some(Own::LoadObject(_) | Own::LoadSession(_))),
+            (_, own) => matches!(
+                own,
+                Some(OwnCommand::LoadObject(_) | OwnCommand::LoadSession(_))
+            ),
         }
     }
 
@@ -278,18 +258,18 @@ impl Engine {
         spaces.flat_map(|space| space.foreign.iter().copied())
     }
 
-    /// Returns whether the client's command was executed: a failure of what
-    /// comes after loses none of its response.
+    /// Returns whether the client's command was executed. A later failure does not
+    /// lose its response.
     pub(crate) fn has_response(&self) -> bool {
         self.job.phase == Phase::After
     }
 
     /// Answers the client with a code and nothing more.
-    pub(super) fn answer(&mut self, code: u32) {
+    pub(super) fn answer(&mut self, code: ResponseCode) {
         let header = Header {
             tag: tag::NO_SESSIONS,
             size: Header::SIZE as u32,
-            code,
+            code: code.0,
         };
         self.job.response.clear();
         self.job.response.extend_from_slice(&header.to_bytes());
@@ -298,12 +278,12 @@ impl Engine {
 
     /// Answers the client that its command was cancelled, before it was sent.
     pub(crate) fn answer_cancelled(&mut self) {
-        self.answer(rc::CANCELED);
+        self.answer(ResponseCode::CANCELED);
     }
 
-    /// Takes the response to the client's command, of `length` bytes, and makes it
-    /// the client's. Returns its length where the job is done with it; elsewhere
-    /// the engine keeps it.
+    /// Takes the response to the client's command, of `length` bytes, and rewrites
+    /// it for the client. Returns its length if that ends the job; otherwise the
+    /// engine keeps it.
     pub(crate) fn client_answered(&mut self, buffer: &mut [u8], length: usize) -> Option<usize> {
         let Some(response) = buffer.get_mut(..length) else {
             self.failed();
@@ -329,7 +309,7 @@ impl Engine {
         self.job.own = None;
         self.job.renewal = None;
         if self.job.phase == Phase::After {
-            // The client has its answer. The rest is for the next job.
+            // The client has its answer. The next job does the rest.
             self.job.budget = 0;
         }
         if self.mode.share {
@@ -337,7 +317,7 @@ impl Engine {
         }
     }
 
-    /// Says what is to be done next.
+    /// Returns the next step.
     pub(crate) fn next(&mut self) -> Step {
         if let Some(pause) = self.job.pause.take() {
             return Step::Wait(pause);
@@ -363,7 +343,7 @@ impl Engine {
     }
 
     /// Sends a command of the engine's own.
-    pub(super) fn send(&mut self, own: Own) -> Go {
+    pub(super) fn send(&mut self, own: OwnCommand) -> Go {
         self.job.own = Some(own);
         self.job.budget = self.job.budget.saturating_sub(1);
         self.write_own(own);
@@ -375,7 +355,7 @@ impl Engine {
         self.spaces.get(self.job.space)?.as_ref()
     }
 
-    /// Returns the command in hand.
+    /// Returns the client's command.
     pub(super) fn command(&self) -> Option<Command<'_>> {
         Command::parse(&self.job.command)
     }

@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The work in hand: one client's command, or its coming or going.
+//! The engine's current job: one client's command, or its opening or closing.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use super::command::Makes;
-use super::engine::rc;
 use super::objects::ObjectId;
-use super::own::Own;
+use super::own::OwnCommand;
 use super::sessions::Residence;
-use crate::wire::CommandCode;
+use crate::wire::{CommandCode, ResponseCode};
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A client's command.
     Command,
-    /// A client comes; whether it flushes what it finds loaded.
+    /// The opening of a client; whether it flushes what it finds loaded.
     Open { flush: bool },
-    /// A client goes.
+    /// The closing of a client.
     Close,
-    /// A client makes a handle outlive it, or no more.
+    /// A client's handle is made sticky, or normal again.
     Sticky { handle: u32, sticky: bool },
 }
 
@@ -32,28 +31,31 @@ pub(super) enum Phase {
     Before,
     /// The client's command is with the TPM.
     Sent,
-    /// The client's response is there; what is left is the engine's own.
+    /// The client's response is there; only commands of the engine's own are left.
     After,
 }
 
-/// A handle or a session of the client's command that is a matter of the engine.
+/// A handle or a session of the client's command that the engine manages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    pub(super) what: What,
-    pub(super) place: Place,
+    pub(super) entity: Entity,
+    pub(super) position: Position,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Entity {
     Object(ObjectId),
     Session(u32),
     /// A handle of the TPM's that no client made.
     Foreign(u32),
 }
 
-/// Where a handle stands in a command.
+/// TPM_RC_HANDLE for the first parameter.
+pub(super) const HANDLE_PARAMETER_1: ResponseCode = ResponseCode(0x1cb);
+
+/// The position of a handle in a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     /// In the handle area.
     Handle(usize),
     /// In the authorization area; whether the session goes on after a success.
@@ -62,13 +64,13 @@ pub(super) enum Place {
     Flushed,
 }
 
-impl Place {
+impl Position {
     /// Returns the TPM's code for a handle that is not loaded.
-    pub(super) fn refusal(self) -> u32 {
+    pub(super) fn refusal(self) -> ResponseCode {
         match self {
-            Self::Handle(n) => rc::REFERENCE_H0 + n as u32,
-            Self::Authorization(n, _) => rc::REFERENCE_S0 + n as u32,
-            Self::Flushed => rc::HANDLE_P1,
+            Self::Handle(n) => ResponseCode(ResponseCode::REFERENCE_H0.0 + n as u32),
+            Self::Authorization(n, _) => ResponseCode(ResponseCode::REFERENCE_S0.0 + n as u32),
+            Self::Flushed => HANDLE_PARAMETER_1,
         }
     }
 }
@@ -80,7 +82,7 @@ pub(super) struct Renewal {
     pub(super) residence: Residence,
 }
 
-/// The work in hand.
+/// The engine's current job.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) space: usize,
@@ -92,44 +94,44 @@ pub(super) struct Job {
     pub(super) makes: Makes,
     /// Whether it has an authorization area.
     pub(super) has_sessions: bool,
-    /// Which of its handles a success flushes.
+    /// The number of the handle that a success flushes.
     pub(super) flushes: Option<usize>,
-    /// From which handle on it asks for handles, and for how many.
+    /// The first handle that it asks for, and how many, if it lists handles.
     pub(super) asks: Option<(u32, u32)>,
     pub(super) needs: Vec<Need>,
     /// The command that the engine sent last, and waits for.
-    pub(super) own: Option<Own>,
-    /// The client's response, where it isn't in the caller's buffer.
+    pub(super) own: Option<OwnCommand>,
+    /// The client's response, unless it is in the caller's buffer.
     pub(super) response: Vec<u8>,
-    /// Whether it was asked how often the TPM was reset.
+    /// Whether the TPM was asked how often it was reset.
     pub(super) asked_clock: bool,
-    /// Whether a client that comes has asked for what is loaded.
+    /// Whether the lists of an opening client were requested.
     pub(super) has_listed: bool,
-    /// Which lists of handles are to be asked for.
+    /// The first handles of the lists that are still to be requested.
     pub(super) lists: Vec<u32>,
-    /// What has to go out before the client's command is sent again.
-    pub(super) crowded: Option<Makes>,
-    /// Whether all that can be unloaded is to be, so that others get room.
+    /// The kind of thing to evict before the client's command is sent again.
+    pub(super) lacks_room_for: Option<Makes>,
+    /// Whether everything is to be unloaded, so that other programs get room.
     pub(super) yields: bool,
     pub(super) pause: Option<Duration>,
-    /// How long was waited for room.
+    /// How long the job has waited for room.
     pub(super) waited: Duration,
     pub(super) renewal: Option<Renewal>,
-    /// Sessions that were saved later are not renewed any more by this job.
+    /// The count from which on this job renews no saved sessions.
     pub(super) renew_before: u64,
     /// How many commands of its own the job may still send.
     pub(super) budget: u32,
-    /// How often a command of its own was asked to be sent again.
+    /// How often the TPM asked for one of the engine's commands again.
     pub(super) retries: u32,
     /// The object that the client's command made.
     pub(super) made: Option<ObjectId>,
     /// The code that the client's command failed with, while it is tried again.
-    pub(super) refused: u32,
+    pub(super) refused: ResponseCode,
     /// How often a handle was found not to be loaded.
     pub(super) reloads: u32,
 }
 
-/// How many commands of its own the engine runs for one of a client's, at most.
+/// The most commands of its own that the engine runs for one of a client's.
 const BUDGET: u32 = 1000;
 
 impl Job {
@@ -150,7 +152,7 @@ impl Job {
             asked_clock: false,
             has_listed: false,
             lists: Vec::new(),
-            crowded: None,
+            lacks_room_for: None,
             yields: false,
             pause: None,
             waited: Duration::ZERO,
@@ -159,12 +161,12 @@ impl Job {
             budget: BUDGET,
             retries: 0,
             made: None,
-            refused: 0,
+            refused: ResponseCode::SUCCESS,
             reloads: 0,
         }
     }
 
-    /// Begins anew, in the memory that there is.
+    /// Begins another job, in the same memory.
     pub(super) fn reset(&mut self, space: usize, purpose: Purpose) {
         self.space = space;
         self.purpose = purpose;
@@ -181,7 +183,7 @@ impl Job {
         self.asked_clock = false;
         self.has_listed = false;
         self.lists.clear();
-        self.crowded = None;
+        self.lacks_room_for = None;
         self.yields = false;
         self.pause = None;
         self.waited = Duration::ZERO;
@@ -190,7 +192,7 @@ impl Job {
         self.budget = BUDGET;
         self.retries = 0;
         self.made = None;
-        self.refused = 0;
+        self.refused = ResponseCode::SUCCESS;
         self.reloads = 0;
     }
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The clients of one TPM in this process, and whose turn it is.
+//! The clients of one TPM in this process, and their turns.
 //!
-//! One client's task at a time is the engine's job. Each client has a connection
-//! of its own, its lane, and the commands of its job go over that. A thread that
-//! waits (in `receive`, or for a turn) takes the lane whose turn it is and brings
-//! its job forward, even if the job is another client's. Otherwise a program that
-//! has sent a command on one context and waits on another one first would wait
-//! for ever.
+//! The engine has one client's task at a time as its job. Each client has a
+//! connection of its own, its lane, which carries the commands of its job. A thread
+//! that waits (in `receive`, or for its turn) takes the lane whose turn it is and
+//! advances that job, even another client's. Otherwise a program would wait for
+//! ever that sends a command on one context and then waits on another one.
 
 #![forbid(unsafe_code)]
 
@@ -18,15 +17,15 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Mode};
 use super::presence::Presence;
-use super::slots::{Flight, Progress, Slot, Task, given_up};
+use super::slots::{Awaited, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Peer, Result, Tcti};
 
-/// The managers of this process, in a list for each process that there was: a
-/// forked child finds its own unlocked, whatever its parent's threads did.
+/// The managers of this process. Each process has a list of its own, so a forked
+/// child finds its list unlocked, whatever its parent's threads did.
 static LISTS: PerGeneration<Mutex<Vec<Weak<Manager>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
@@ -34,9 +33,10 @@ static LISTS: PerGeneration<Mutex<Vec<Weak<Manager>>>> =
 #[derive(Debug)]
 pub(super) struct Manager {
     identity: Option<String>,
-    /// Which process it belongs to.
+    /// The process that it belongs to.
     generation: AtomicGeneration,
-    /// Whether a forked child may go on with it, and must find it whole.
+    /// Whether a forked child may go on with it; then no fork comes while the state
+    /// is locked.
     forks: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -49,17 +49,18 @@ pub(super) struct State {
     /// The client whose job the engine has.
     pub(super) turn: Option<usize>,
     pub(super) queue: VecDeque<usize>,
-    /// How many threads wait for a change: to wake none is a system call, too.
+    /// How many threads wait for a change. Waking costs a system call even if none
+    /// waits.
     pub(super) waiting: usize,
     /// Tells other processes what this one has loaded, while it shares the TPM.
     pub(super) presence: Option<Presence>,
-    /// How each client wants it: one that shares makes all of them share.
+    /// Each client's choice. If one of them shares, all do.
     pub(super) shares: Vec<(usize, bool)>,
 }
 
 /// The state, locked.
 pub(super) struct Locked<'a> {
-    // In this order: unlocked before a fork may come.
+    // Dropped in this order: the state is unlocked before a fork may come.
     state: MutexGuard<'a, State>,
     _no_fork: Option<NoFork>,
 }
@@ -79,7 +80,8 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Manager {
-    /// Returns the manager of the TPM that `peer` tells of, made if there is none.
+    /// Returns the manager of the TPM that `peer` describes, and makes it if there
+    /// is none.
     pub(super) fn of(peer: &Peer, share: bool, forks: bool) -> Arc<Self> {
         let generation = Generation::current();
         let mut list = LISTS.of(generation).lock();
@@ -118,7 +120,7 @@ impl Manager {
         manager
     }
 
-    /// Locks the state. A fork doesn't come in between where a child goes on with it.
+    /// Locks the state. If forked children go on with it, no fork comes meanwhile.
     pub(super) fn lock(&self) -> Locked<'_> {
         let no_fork = self.forks.load(Ordering::Relaxed).then(NoFork::enter);
         Locked {
@@ -129,7 +131,7 @@ impl Manager {
 
     /// Waits until another thread changed something, or the deadline.
     fn wait<'a>(&'a self, mut locked: Locked<'a>, deadline: Deadline) -> Locked<'a> {
-        // Looked at again now and then, however it goes with the wakeups.
+        // A bound, in case a wakeup is missed.
         const LONGEST: Duration = Duration::from_millis(200);
         let left = deadline.remaining().unwrap_or(LONGEST).min(LONGEST);
         locked.waiting += 1;
@@ -163,8 +165,8 @@ impl Manager {
         space
     }
 
-    /// Removes a client, and returns its connection, unless a thread is waiting on
-    /// it, which ends it then.
+    /// Removes a client and returns its connection. If a thread waits on the
+    /// connection, that thread ends it instead.
     pub(super) fn remove(&self, space: usize) -> Option<Box<dyn Tcti>> {
         let mut state = self.lock();
         let lane = state.slot(space).and_then(|slot| slot.lane.take());
@@ -199,7 +201,7 @@ impl Manager {
             return Ok(());
         }
         state.start(space);
-        // What cannot be sent is told at once, as a transport does.
+        // A failure to send is returned at once, as by a transport.
         let slot = state.slot(space);
         match slot.map(|slot| std::mem::replace(&mut slot.progress, Progress::Idle)) {
             Some(Progress::Answered(Err(error))) => {
@@ -217,15 +219,15 @@ impl Manager {
         }
     }
 
-    /// Waits for the end of a client's task, and hands its answer to `take`, which
-    /// says whether that was it.
+    /// Waits for the end of a client's task, and hands the answer to `take`. The
+    /// answer is kept if `take` fails with [`ErrorKind::InsufficientBuffer`].
     pub(super) fn finish(
         &self,
         space: usize,
         timeout: Option<Duration>,
         take: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let mut patience = Patience::Whole(timeout);
+        let mut wait = Wait::Whole(timeout);
         let mut state = self.lock();
         loop {
             let Some(slot) = state.slot(space) else {
@@ -249,41 +251,37 @@ impl Manager {
                 }
                 waiting => slot.progress = waiting,
             }
-            state = self.bring_forward(state, &mut patience)?;
+            state = self.bring_forward(state, &mut wait)?;
         }
     }
 
-    /// Brings the job whose turn it is forward, or waits for the thread that does.
-    fn bring_forward<'a>(
-        &'a self,
-        mut state: Locked<'a>,
-        patience: &mut Patience,
-    ) -> Result<Locked<'a>> {
+    /// Advances the job whose turn it is, or waits for the thread that does.
+    fn bring_forward<'a>(&'a self, mut state: Locked<'a>, wait: &mut Wait) -> Result<Locked<'a>> {
         let Some(turn) = state.turn else {
             state.start_next();
             return Ok(state);
         };
         let lane = state.slot(turn).and_then(|slot| slot.lane.take());
         let Some(mut lane) = lane else {
-            let deadline = patience.deadline();
+            let deadline = wait.deadline();
             if deadline.is_over() {
                 return Err(ErrorKind::TryAgain.into());
             }
             return Ok(self.wait(state, deadline));
         };
-        let received = match lane.flight {
-            Flight::Nothing => {
+        let received = match lane.awaited {
+            Awaited::Nothing => {
                 drop(state);
-                pause(lane.resume, patience.deadline())
+                pause(lane.resume, wait.deadline())
             }
-            Flight::Client => {
+            Awaited::Client => {
                 drop(state);
-                let left = patience.spend();
+                let left = wait.spend();
                 lane.below.receive(&mut lane.buffer, left)
             }
-            Flight::Own => {
+            Awaited::Own => {
                 drop(state);
-                let left = patience.deadline().remaining();
+                let left = wait.deadline().remaining();
                 lane.below.receive(&mut lane.buffer, left)
             }
         };
@@ -297,17 +295,17 @@ impl Manager {
     }
 
     /// Runs a task from its beginning to its end.
-    pub(super) fn run(&self, space: usize, task: Task, patience: Duration) -> Result<Vec<u8>> {
+    pub(super) fn run(&self, space: usize, task: Task, wait: Duration) -> Result<Vec<u8>> {
         self.begin(space, task, &[])?;
         let mut bytes = Vec::new();
-        let deadline = Deadline::after(Some(patience));
+        let deadline = Deadline::after(Some(wait));
         let done = loop {
             let done = self.finish(space, deadline.remaining(), |answer| {
                 bytes.extend_from_slice(answer);
                 Ok(answer.len())
             });
             match done {
-                // A signal came, or the transport looks only.
+                // A signal came, or the transport returned early.
                 Err(error) if error.kind() == ErrorKind::TryAgain && !deadline.is_over() => {}
                 done => break done,
             }
@@ -321,7 +319,7 @@ impl Manager {
         }
     }
 
-    /// Ends a client's task where it is; false where a thread waits for it still.
+    /// Ends a client's task wherever it is; false if a thread still waits for it.
     pub(super) fn give_up(&self, space: usize) -> bool {
         let mut state = self.lock();
         state.queue.retain(|queued| *queued != space);
@@ -329,7 +327,7 @@ impl Manager {
             slot.cancel.end();
             let has_lane = slot.lane.is_some();
             if let Some(lane) = &mut slot.lane {
-                lane.flight = Flight::Nothing;
+                lane.awaited = Awaited::Nothing;
                 lane.resume = None;
             }
             slot.progress = Progress::Idle;
@@ -365,9 +363,9 @@ impl Manager {
         }
     }
 
-    /// Goes on in a forked child: a client's connection is made anew.
+    /// Goes on in a forked child, with a new connection for a client.
     pub(super) fn enter_child(self: &Arc<Self>, space: usize) -> Result<()> {
-        // Held by a thread of the parent's, it stays so here.
+        // A lock held by one of the parent's threads is never released here.
         let Some(mut state) = self.state.try_lock() else {
             return Err(inherited());
         };
@@ -386,12 +384,12 @@ impl Manager {
         let Some(slot) = state.slot(space) else {
             return Err(inherited());
         };
-        // Taken by a thread of the parent's, it is with that.
+        // One of the parent's threads had taken the lane, and it is lost here.
         let Some(lane) = &mut slot.lane else {
             return Err(inherited());
         };
         slot.cancel = Arc::default();
-        lane.flight = Flight::Nothing;
+        lane.awaited = Awaited::Nothing;
         lane.resume = None;
         lane.wakeups = None;
         lane.below.after_fork()
@@ -400,8 +398,8 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        // What the list keeps would outlive this library. Not waited for: this
-        // may be another thread's doing while that one looks at the list.
+        // The list's memory would outlive this library. This does not wait for the
+        // lock, because the thread that has it may be dropping this value.
         if let Some(mut list) = LISTS.of(self.generation.get()).try_lock() {
             list.retain(|manager| manager.strong_count() > 0);
             if list.is_empty() {
@@ -411,14 +409,14 @@ impl Drop for Manager {
     }
 }
 
-/// How long a caller waits. The clock is not looked at before there is something
-/// to wait for besides the client's own response.
-enum Patience {
+/// How long a caller waits. The clock is read only once the caller waits for
+/// something besides its own response.
+enum Wait {
     Whole(Option<Duration>),
     Until(Deadline),
 }
 
-impl Patience {
+impl Wait {
     fn deadline(&mut self) -> Deadline {
         let deadline = match self {
             Self::Whole(timeout) => Deadline::after(*timeout),
@@ -428,7 +426,7 @@ impl Patience {
         deadline
     }
 
-    /// Returns the time for what is mostly the last wait.
+    /// Returns the time that is left, for a wait that is mostly the last one.
     fn spend(&mut self) -> Option<Duration> {
         match self {
             Self::Whole(timeout) => *timeout,

@@ -2,24 +2,25 @@
 //! A resource manager without a daemon:
 //! `rm[,share=0|1][,fork=1][,leftovers=keep|flush]:CHILD`.
 //!
-//! A TPM has room for three objects and three sessions or so. Above this layer
-//! there is room for as many objects as a program wants, and for as many sessions
-//! as the TPM knows of, mostly 64. It works over every transport.
+//! A TPM has room for about three objects and three sessions. Above this layer a
+//! program may have any number of objects, and as many sessions as the TPM can have
+//! active, mostly 64. It works over every transport.
 //!
-//! - Objects have virtual handles; sessions keep theirs. What is not needed goes
-//!   out (TPM2_ContextSave, TPM2_FlushContext) when room is needed, and comes back
-//!   (TPM2_ContextLoad) when a command names it.
-//! - A virtual handle never means another object than the one it was given for.
-//!   That of an object that is gone is refused with the TPM's code for a handle
-//!   that isn't loaded (TPM_RC_REFERENCE_H0 and up).
+//! - Objects have virtual handles; sessions keep theirs. When the TPM has no room,
+//!   the layer saves and flushes an object or session (TPM2_ContextSave,
+//!   TPM2_FlushContext), and loads it again (TPM2_ContextLoad) when a command names
+//!   it.
+//! - A virtual handle never means another object than the one it was given for. If
+//!   its object is gone, a command with it is refused with the TPM's code for a
+//!   handle that is not loaded (TPM_RC_REFERENCE_H0 and up).
 //! - `share=1`, the default where other programs may use the TPM at the same time:
 //!   nothing stays loaded between commands.
 //! - `fork=1`: forked children go on with their parent's objects, each with a
 //!   connection of its own.
 //! - The contexts of one process on one TPM share an engine, and take turns.
 //!
-//! `engine` is the machine, without I/O; `manager` has the clients of one TPM
-//! in this process, and drives it; [`Rm`] is one client.
+//! `engine` decides, without I/O. `manager` has the clients of one TPM in this
+//! process, and drives the engine. [`Rm`] is one client.
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::manager::Manager;
-use self::slots::{Flight, Progress, Task};
+use self::slots::{Awaited, Progress, Task};
 use self::wakeups::Wakeups;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
@@ -87,10 +88,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// How long a client that comes or goes waits for the TPM.
+/// How long the opening and the closing of a client may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a resource manager is opened with.
+/// The options of a resource manager, and the way to open one.
 ///
 /// ```
 /// use rusttcti::layer::rm::Rm;
@@ -108,8 +109,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Says whether other programs use the TPM at the same time. Where nothing is
-    /// said, the transport decides.
+    /// Sets whether other programs use the TPM at the same time. The default
+    /// depends on the transport.
     pub fn share(mut self, share: bool) -> Self {
         self.share = Some(share);
         self
@@ -156,7 +157,8 @@ impl Builder {
             Ok(_) => Ok(rm),
             Err(error) => {
                 rm.awaits = true;
-                // Its own failure is no matter: the first one is told.
+                // A failure of this call is ignored, because the first failure is
+                // returned.
                 let _ = rm.finalize();
                 Err(error.context("the layer rm: the TPM doesn't say what is loaded"))
             }
@@ -173,7 +175,7 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     Ok(Box::new(move |below| Ok(Box::new(builder.open(below)?))))
 }
 
-/// Takes an option that has one of two values, and returns which.
+/// Takes an option that has one of two values, and returns the value's position.
 fn one_of(options: &mut Options, key: &'static str, values: [&str; 2]) -> Result<Option<usize>> {
     let Some(value) = options.take(key) else {
         return Ok(None);
@@ -206,7 +208,7 @@ fn one_of(options: &mut Options, key: &'static str, values: [&str; 2]) -> Result
 pub struct Rm {
     generation: AtomicGeneration,
     manager: Arc<Manager>,
-    /// Which client of the manager's this is.
+    /// The manager's number for this client.
     space: usize,
     /// Whether the transport cancels commands.
     cancels: bool,
@@ -226,7 +228,7 @@ impl fmt::Debug for Rm {
 }
 
 impl Rm {
-    /// What a resource manager can be opened with.
+    /// Returns a builder with the default options.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -237,8 +239,8 @@ impl Rm {
 }
 
 impl Tcti for Rm {
-    /// Sends the command, or the first of those that it needs, or none where
-    /// another context of this process has the TPM.
+    /// Sends the command, or the first of the layer's own commands that it needs.
+    /// It sends nothing yet if another context of this process has the TPM.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.check()?;
         self.manager.begin(self.space, Task::Command, command)?;
@@ -260,8 +262,8 @@ impl Tcti for Rm {
         received
     }
 
-    /// Cancels the command itself: before it is sent, it is answered as cancelled;
-    /// the commands of this layer are never cancelled.
+    /// Cancels only the program's command, never one of the layer's own. Before the
+    /// command was sent, it is answered as cancelled.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         if !self.cancels || self.check().is_err() {
             return None;
@@ -274,14 +276,15 @@ impl Tcti for Rm {
         if let Some(lane) = slot
             .lane
             .as_mut()
-            .filter(|lane| lane.flight == Flight::Client)
+            .filter(|lane| lane.awaited == Awaited::Client)
         {
             lane.below.canceller()?;
         }
         Some(slot.cancel.clone())
     }
 
-    /// One descriptor, which stays the same: it shows whatever a command waits for.
+    /// Returns one descriptor, which stays the same. It is readable when a command
+    /// can go on, whatever it waits for.
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         self.check()?;
         let mut state = self.manager.lock();
@@ -307,9 +310,9 @@ impl Tcti for Rm {
             .with_below(self.space, |below| below.set_locality(locality))
     }
 
-    /// With `sticky`, the object stays loaded when the layer is closed, and has the
-    /// TPM's own handle from now on, which is returned. Without, it is this layer's
-    /// again, by a virtual handle.
+    /// With `sticky`, the object stays loaded when the layer is closed, and the
+    /// TPM's own handle is returned, which the object has from now on. Without
+    /// `sticky`, the layer manages the object again, by a virtual handle.
     fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
         self.check()?;
         let task = Task::Sticky { handle, sticky };
@@ -322,7 +325,7 @@ impl Tcti for Rm {
                 ),
             ));
         };
-        // A resource manager below has to leave it as well.
+        // A resource manager below must leave it loaded too.
         let below = self.manager.with_below(self.space, |below| match sticky {
             true => below.make_sticky(answer, true),
             false => below.make_sticky(handle, false),
@@ -340,8 +343,7 @@ impl Tcti for Rm {
             .map(drop)
     }
 
-    /// Has a connection made for this child, where the layer was opened with
-    /// `fork=1`.
+    /// Makes a connection for this child, if the layer was opened with `fork=1`.
     fn after_fork(&mut self) -> Result<()> {
         if !self.forks {
             return Err(Error::new(
@@ -367,8 +369,9 @@ impl Tcti for Rm {
         })
     }
 
-    /// Flushes what this client loaded, and did not save (a session) or make
-    /// sticky. A command under way is cancelled where that can be done.
+    /// Flushes all that this client loaded, except sessions that it saved and
+    /// handles that it made sticky. A command under way is cancelled if the
+    /// transport can do that.
     fn finalize(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.is_open) || self.check().is_err() {
             return Ok(());
@@ -387,7 +390,7 @@ impl Tcti for Rm {
 }
 
 impl Rm {
-    /// Waits for the end of a command whose response is awaited no more.
+    /// Waits for the end of a command whose response is not wanted any more.
     fn end_command(&mut self) {
         if let Some(cancel) = self.canceller() {
             if let Err(error) = cancel.cancel() {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The objects of all clients: which of them are loaded, and where, and the
+//! The objects of all clients: the TPM's handles of those that are loaded, and the
 //! contexts of those that were saved.
 
 #![forbid(unsafe_code)]
 
-/// Which object of an engine this is: a place in [`Objects`].
+/// The number of an object in [`Objects`].
 pub(super) type ObjectId = usize;
 
 /// A transient object, which one client knows by a virtual handle.
@@ -16,19 +16,19 @@ pub(super) struct Object {
     pub(super) handle: u32,
     /// The handle that the TPM has for it while it is loaded.
     real: Option<u32>,
-    /// The context that loads it again; empty where none is up to date.
+    /// The context that loads it again; empty if none is up to date.
     pub(super) context: Vec<u8>,
     /// Whether commands change it (a sequence object), so that a context is good
     /// only until the next use.
     pub(super) changes: bool,
     /// Whether the TPM refused to save it: it stays loaded.
     pub(super) stays: bool,
-    /// When it was used last, by the engine's count.
+    /// The engine's count of uses at its last use.
     pub(super) used: u64,
 }
 
 impl Object {
-    /// A loaded object that was just made.
+    /// Makes the entry of a loaded object that was just made.
     pub(super) fn new(space: usize, handle: u32, changes: bool, used: u64) -> Self {
         Self {
             space,
@@ -41,12 +41,12 @@ impl Object {
         }
     }
 
-    /// The TPM's handle, while it is loaded.
+    /// Returns the TPM's handle, while it is loaded.
     pub(super) fn real(&self) -> Option<u32> {
         self.real
     }
 
-    /// The hierarchy that its context names.
+    /// Returns the hierarchy that its context names.
     pub(super) fn hierarchy(&self) -> Option<u32> {
         super::own::hierarchy_of(&self.context)
     }
@@ -91,7 +91,7 @@ impl Objects {
         self.places.get_mut(id)?.as_mut()
     }
 
-    /// Says where an object is loaded, or that it isn't.
+    /// Sets the TPM's handle of an object; `None` if it is not loaded.
     pub(super) fn set_real(&mut self, id: ObjectId, real: Option<u32>) {
         let Some(object) = self.get_mut(id) else {
             return;
@@ -114,14 +114,14 @@ impl Objects {
         self.loaded.iter().find(is_there).copied()
     }
 
-    /// Returns all that there are.
+    /// Returns the numbers of all objects.
     pub(super) fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
         let places = self.places.iter().enumerate();
         places.filter_map(|(id, object)| object.as_ref().map(|_| id))
     }
 
-    /// Returns the loaded object that was used longest ago, of those that
-    /// `may_go`.
+    /// Returns the least recently used of the loaded objects for which `may_go` is
+    /// true.
     pub(super) fn least_recent(
         &self,
         may_go: impl Fn(ObjectId, &Object) -> bool,

@@ -1,28 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the answer to a client's command changes, in the tables and in itself.
+//! The TPM's answer to a client's command: the changes in the tables, and its
+//! translation for the client.
 
 #![forbid(unsafe_code)]
 
 use super::capability;
 use super::command::Makes;
-use super::engine::{Engine, Need, Phase, Place, What, rc};
+use super::engine::{Engine, Entity, Need, Phase, Position};
 use super::objects::Object;
 use super::own;
 use super::sessions::{Residence, Session};
-use crate::wire::{CommandCode, Handle, Header, tag};
+use crate::wire::{CommandCode, Handle, Header, ResponseCode, tag};
 
-/// How often a command may find that something it needs isn't loaded after all.
+/// How often a command may find that something which it needs is not loaded after
+/// all.
 const MOST_RELOADS: u32 = 8;
 
 impl Engine {
-    /// Takes the TPM's response to the client's command, and makes it the
-    /// client's; false where the command is to be sent again.
+    /// Takes the TPM's response to the client's command, and rewrites it for the
+    /// client; false if the command is to be sent again.
     pub(super) fn take_client_response(&mut self, response: &mut [u8]) -> bool {
         let Some(header) = Header::parse(response) else {
             return true;
         };
-        match header.code {
-            0 => {
+        match ResponseCode(header.code) {
+            ResponseCode::SUCCESS => {
                 self.succeeded(response);
                 true
             }
@@ -31,14 +33,16 @@ impl Engine {
     }
 
     /// Returns whether the command is tried again after this code.
-    fn tries_again(&mut self, code: u32) -> bool {
+    fn tries_again(&mut self, code: ResponseCode) -> bool {
         self.job.refused = code;
         let again = match code {
-            rc::OBJECT_MEMORY | rc::OBJECT_HANDLES | rc::MEMORY => {
+            ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY => {
                 self.finds_no_room(Makes::Object)
             }
-            rc::SESSION_MEMORY | rc::SESSION_HANDLES => self.finds_no_room(Makes::Session),
-            rc::CONTEXT_GAP => self.begin_renewal(),
+            ResponseCode::SESSION_MEMORY | ResponseCode::SESSION_HANDLES => {
+                self.finds_no_room(Makes::Session)
+            }
+            ResponseCode::CONTEXT_GAP => self.begin_renewal(),
             _ => self.finds_unloaded(code),
         };
         if again {
@@ -52,33 +56,34 @@ impl Engine {
             self.is_full(kind);
         }
         let waits = self.mode.share
-            && self.job.refused != rc::SESSION_HANDLES
+            && self.job.refused != ResponseCode::SESSION_HANDLES
             && self.job.waited < super::engine::PATIENCE;
         let again = self.can_evict(kind) || waits;
         if again {
-            self.job.crowded = Some(kind);
+            self.job.lacks_room_for = Some(kind);
         }
         again
     }
 
-    /// A handle or a session that the TPM doesn't have any more: an object may be
-    /// loaded again.
-    fn finds_unloaded(&mut self, code: u32) -> bool {
-        let blamed = |need: &&Need| need.place != Place::Flushed && need.place.refusal() == code;
+    /// Handles a refusal that blames a handle or a session which the TPM does not
+    /// have any more. Returns whether the object can be loaded again.
+    fn finds_unloaded(&mut self, code: ResponseCode) -> bool {
+        let blamed =
+            |need: &&Need| need.position != Position::Flushed && need.position.refusal() == code;
         let Some(need) = self.job.needs.iter().find(blamed).copied() else {
             return false;
         };
-        match need.what {
-            What::Object(id) => {
+        match need.entity {
+            Entity::Object(id) => {
                 self.unloaded(id);
                 self.job.reloads += 1;
                 self.objects.get(id).is_some() && self.job.reloads < MOST_RELOADS
             }
-            What::Session(handle) => {
+            Entity::Session(handle) => {
                 self.sessions.remove(handle);
                 false
             }
-            What::Foreign(handle) => {
+            Entity::Foreign(handle) => {
                 self.forget_foreign(handle);
                 false
             }
@@ -93,10 +98,10 @@ impl Engine {
             Makes::Session => self.made_session(response),
         }
         if let Some(n) = self.job.flushes {
-            self.end_needed(Place::Handle(n));
+            self.end_needed(Position::Handle(n));
         }
         match self.job.code {
-            CommandCode::FLUSH_CONTEXT => self.end_needed(Place::Flushed),
+            CommandCode::FLUSH_CONTEXT => self.end_needed(Position::Flushed),
             CommandCode::CONTEXT_SAVE => self.client_saved(response),
             CommandCode::STARTUP => {
                 self.restarted();
@@ -114,25 +119,25 @@ impl Engine {
             CommandCode::GET_CAPABILITY => self.show_properties(response),
             _ => {}
         }
-        self.fits();
+        self.note_fit();
     }
 
     /// Ends the sessions that the command used for the last time.
     fn end_sessions(&mut self) {
         for at in 0..self.job.needs.len() {
             let Need {
-                what,
-                place: Place::Authorization(_, false),
+                entity,
+                position: Position::Authorization(_, false),
             } = self.job.needs[at]
             else {
                 continue;
             };
-            match what {
-                What::Session(handle) => {
+            match entity {
+                Entity::Session(handle) => {
                     self.sessions.remove(handle);
                 }
-                What::Foreign(handle) => self.forget_foreign(handle),
-                What::Object(_) => {}
+                Entity::Foreign(handle) => self.forget_foreign(handle),
+                Entity::Object(_) => {}
             }
         }
     }
@@ -163,7 +168,7 @@ impl Engine {
         let Some(handle) = handle else {
             self.objects.remove(id);
             self.strays.push(real);
-            // A handle that means nothing.
+            // A handle that means nothing, because there are no virtual handles left.
             place.copy_from_slice(&u32::MAX.to_be_bytes());
             return;
         };
@@ -187,27 +192,27 @@ impl Engine {
             .insert(Session::new(self.job.space, handle, self.clock));
     }
 
-    /// Ends what the command flushed.
-    fn end_needed(&mut self, place: Place) {
-        let flushed = self.job.needs.iter().find(|need| need.place == place);
-        match flushed.map(|need| need.what) {
-            Some(What::Object(id)) => self.flushed(id),
-            Some(What::Session(handle)) => {
+    /// Removes the object or session that the command flushed.
+    fn end_needed(&mut self, position: Position) {
+        let flushed = self.job.needs.iter().find(|need| need.position == position);
+        match flushed.map(|need| need.entity) {
+            Some(Entity::Object(id)) => self.flushed(id),
+            Some(Entity::Session(handle)) => {
                 self.sessions.remove(handle);
             }
-            Some(What::Foreign(handle)) => self.forget_foreign(handle),
+            Some(Entity::Foreign(handle)) => self.forget_foreign(handle),
             None => {}
         }
     }
 
-    /// Notes what the client saved: a session is its own now; an object's context
-    /// serves the engine as well.
+    /// Notes that the client saved a session, which it keeps itself from now on, or
+    /// an object, whose context the engine uses too.
     fn client_saved(&mut self, response: &[u8]) {
         let context = response.get(Header::SIZE..).unwrap_or_default();
         let without_sessions = !self.job.has_sessions;
-        let saved = self.job.needs.first().map(|need| need.what);
+        let saved = self.job.needs.first().map(|need| need.entity);
         match saved {
-            Some(What::Session(handle)) => {
+            Some(Entity::Session(handle)) => {
                 self.sessions.saved(handle, context);
                 if let Some(session) = self.sessions.get_mut(handle) {
                     session.residence = Residence::Saved;
@@ -215,22 +220,22 @@ impl Engine {
                     session.given.extend_from_slice(context);
                 }
             }
-            Some(What::Object(id)) if without_sessions => {
+            Some(Entity::Object(id)) if without_sessions => {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.context.clear();
                     object.context.extend_from_slice(context);
                     object.changes |= own::is_sequence(context);
                 }
             }
-            Some(What::Foreign(handle)) if super::own::is_session(context) => {
+            Some(Entity::Foreign(handle)) if super::own::is_session(context) => {
                 self.forget_foreign(handle);
             }
             _ => {}
         }
     }
 
-    /// Ends the objects of hierarchies that were cleared or disabled. A context
-    /// says which hierarchy it is of; of objects without one the TPM is asked.
+    /// Removes the objects of hierarchies that were cleared or disabled. A context
+    /// names its hierarchy; for objects without a context, the engine asks the TPM.
     fn end_hierarchies(&mut self, hierarchies: &[u32]) {
         let mut unknown = false;
         let ids: Vec<_> = self.objects.ids().collect();
@@ -246,8 +251,8 @@ impl Engine {
         }
     }
 
-    /// Ends an object of a hierarchy that is gone. Whether a loaded one is, the
-    /// TPM's list tells.
+    /// Removes an object of a hierarchy that is gone. If it is loaded, the TPM's
+    /// list decides.
     fn end_if_gone(&mut self, id: usize) {
         let Some(object) = self.objects.get_mut(id) else {
             return;

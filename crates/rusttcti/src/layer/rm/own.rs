@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The commands that the engine runs for itself, and the parts of a saved
-//! context (TPMS_CONTEXT) that are not encrypted.
+//! The engine's own commands, and the parts of a saved context (TPMS_CONTEXT) that
+//! are not encrypted.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use crate::wire::{CommandCode, Header, tag};
 
 /// A command of the engine's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Own {
+pub(super) enum OwnCommand {
     SaveObject(ObjectId),
     LoadObject(ObjectId),
     FlushObject(ObjectId),
@@ -102,8 +102,8 @@ pub(super) fn clock(into: &mut Vec<u8>) {
     write(into, CommandCode::READ_CLOCK, &[], &[]);
 }
 
-/// Returns how often the TPM was reset, of a response to ReadClock without its
-/// header: it is behind time and clock.
+/// Returns the TPM's count of resets from the body of a response to ReadClock,
+/// where it follows time and clock.
 pub(super) fn resets_of(body: &[u8]) -> Option<u32> {
     word(body, 16)
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What each process with `share=1` has loaded in the TPM at the moment: a small
-//! file of each, locked as long as the process lives.
+//! The files by which processes with `share=1` tell each other what they have
+//! loaded in the TPM. Each process has a small file, which is locked as long as the
+//! process lives.
 //!
 //! A process that is killed in the middle of a command leaves up to three objects
-//! and sessions loaded, which no program would ever flush. Others find its file
-//! without a lock, and flush what it tells. Without such files (there is no
-//! /dev/shm, or the processes are those of different users) everything works,
-//! but for that.
+//! and sessions loaded. Other processes find its file without a lock, and flush
+//! what the file lists. Without such files (no /dev/shm, or processes of different
+//! users) everything else works, but these stay loaded.
 
 #![forbid(unsafe_code)]
 
@@ -19,50 +19,50 @@ use rustix::io::Errno;
 
 use crate::sys::descriptors::OwnFd;
 
-/// Where the files are: in memory, and gone with the machine's power as the TPM's
-/// objects are.
+/// The folder of the files. It is in memory, so they are lost with the machine's
+/// power, as the TPM's objects are.
 const FOLDER: &str = "/dev/shm";
-/// The most handles that a file tells of each kind.
+/// The most handles of each kind in a file.
 const MOST: usize = 15;
 const SIZE: usize = 8 + 8 * MOST;
 
-/// What a process has loaded.
+/// The handles that a process has loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Handles of the TPM's, of objects and of sessions.
+    /// The TPM's handles of objects and sessions.
     pub(super) handles: Vec<u32>,
     /// Handles that were loaded before, by programs without this layer.
     pub(super) foreign: Vec<u32>,
-    /// Whether a command is under way that gives another one.
+    /// Whether a command is under way that makes another one.
     pub(super) is_loading: bool,
 }
 
-/// What others have loaded.
+/// The handles that other processes have loaded.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// By processes that are gone.
+    /// Those of processes that ended.
     pub(super) dead: Record,
-    /// By those that live.
+    /// Those of processes that run.
     pub(super) live: Record,
 }
 
-/// This process's file, made when there is something to tell.
+/// This process's file, made when there is something to write.
 #[derive(Debug)]
 pub(super) struct Presence {
     prefix: String,
     path: PathBuf,
-    /// `None` where none was made yet, or none can be made.
+    /// `None` if it was not made yet, or cannot be made.
     fd: Option<OwnFd>,
     cannot: bool,
-    /// Whether the file goes as soon as there is nothing to tell.
+    /// Whether the file is removed as soon as nothing is loaded.
     is_brief: bool,
     told: Record,
 }
 
 impl Presence {
-    /// What this process tells of the TPM of this name. Where it may end by
-    /// _exit(2), as forked children do, the file is brief: it is there while
-    /// something is loaded.
+    /// Prepares this process's file for the TPM of this name. With `is_brief` the
+    /// file exists only while something is loaded: for processes that may end by
+    /// _exit(2), as forked children do.
     pub(super) fn new(identity: &str, is_brief: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("{}{:016x}-", prefix_of_user(), fnv(identity.as_bytes()));
@@ -93,7 +93,7 @@ impl Presence {
     }
 
     fn create(&self) -> std::io::Result<OwnFd> {
-        // Of a process of this number that was killed.
+        // It may be there from a killed process that had this number.
         let _ = std::fs::remove_file(&self.path);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -103,7 +103,7 @@ impl Presence {
         Ok(fd)
     }
 
-    /// Tells what this process has loaded, if that changed.
+    /// Writes what this process has loaded, if that changed.
     pub(super) fn tell(
         &mut self,
         handles: impl Iterator<Item = u32> + Clone,
@@ -138,8 +138,8 @@ impl Presence {
         self.told = told;
     }
 
-    /// Returns what others have loaded. The files of those that are gone are
-    /// removed: what they tell is the caller's to flush.
+    /// Returns what other processes have loaded. It removes the files of processes
+    /// that ended; the caller must flush what they list.
     pub(super) fn others(&self) -> Others {
         let mut others = Others::default();
         let Ok(entries) = std::fs::read_dir(FOLDER) else {
@@ -188,13 +188,13 @@ impl Drop for Presence {
     }
 }
 
-/// The start of the names of all files of this user.
+/// Returns the start of the names of all files of this user.
 fn prefix_of_user() -> String {
     format!("rusttcti-rm-{}-", rustix::process::geteuid().as_raw())
 }
 
-/// Reads another process's file, and whether that process lives. Of one that
-/// doesn't, the file is removed, if its handles are taken or there are none.
+/// Reads another process's file, and returns whether that process runs. If it does
+/// not, the file is removed, provided that `takes` is true or it lists no handles.
 fn look(path: &PathBuf, takes: bool) -> rustix::io::Result<(Record, bool)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = rustix::fs::open(path, flags, Mode::empty())?;
@@ -208,14 +208,14 @@ fn look(path: &PathBuf, takes: bool) -> rustix::io::Result<(Record, bool)> {
         Err(Errno::WOULDBLOCK) => true,
         Err(errno) => return Err(errno),
     };
-    // Another process may have removed it meanwhile, and taken what it tells.
+    // Another process may have removed it meanwhile, and flushes what it lists.
     if !is_live && rustix::fs::fstat(&fd)?.st_nlink == 0 {
         return Err(Errno::NOENT);
     }
     let mut bytes = [0; SIZE];
     let length = rustix::io::pread(&fd, &mut bytes, 0)?;
     if length == 0 && !is_live {
-        // Made a moment ago, and not locked yet.
+        // It was made a moment ago, and is not locked yet.
         return Err(Errno::AGAIN);
     }
     let record = read(&bytes[..length]);
@@ -225,7 +225,7 @@ fn look(path: &PathBuf, takes: bool) -> rustix::io::Result<(Record, bool)> {
     Ok((record, is_live))
 }
 
-/// Two counts, the first with a flag, then handles.
+/// Writes two counts, the first with a flag, then the handles.
 fn write(fd: BorrowedFd<'_>, record: &Record) -> rustix::io::Result<()> {
     let mut bytes = [0; SIZE];
     let (handles, foreign) = (&record.handles, &record.foreign);
@@ -252,7 +252,7 @@ fn read(bytes: &[u8]) -> Record {
     }
 }
 
-/// FNV-1a.
+/// Returns the FNV-1a hash.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(others.live.handles, [0x8000_0000, 0x0200_0001]);
         assert_eq!(others.live.foreign, [7]);
         assert!(others.live.is_loading && others.dead == Record::default());
-        // As a killed process leaves it: there, and not locked.
+        // A killed process leaves its file there, and not locked.
         let path = first.path.clone();
         let copy = std::fs::read(&path).expect("bytes");
         drop(first);

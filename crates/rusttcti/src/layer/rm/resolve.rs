@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! From the handles in a client's command to what they mean, and back to the
-//! handles of the TPM.
+//! Handles in a client's command, resolved to objects and sessions, and translated
+//! to the TPM's handles.
 
 #![forbid(unsafe_code)]
 
 use super::command::{Command, Makes};
-use super::engine::{Engine, Need, Place, What};
+use super::engine::{Engine, Entity, Need, Position};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
-use crate::wire::{CommandCode, Header, capability};
+use crate::wire::{CommandCode, Header, ResponseCode, capability};
 
 /// The types of handles (TPM_HT) that the engine manages.
 const HMAC_SESSION: u32 = 2;
@@ -16,8 +16,8 @@ const POLICY_SESSION: u32 = 3;
 const TRANSIENT_OBJECT: u32 = 0x80;
 
 impl Engine {
-    /// Reads the command in hand: what it needs, what it makes. One with a handle
-    /// that means nothing is answered here.
+    /// Reads the client's command: what it needs and what it makes. A command with
+    /// a handle that means nothing is answered here.
     pub(super) fn read_command(&mut self) {
         let bytes = std::mem::take(&mut self.job.command);
         if let Some(command) = Command::parse(&bytes) {
@@ -27,16 +27,16 @@ impl Engine {
             self.job.flushes = command.flushes();
             self.job.asks = asks_for_handles(command);
             for (n, handle) in command.handles().enumerate() {
-                self.need(handle.0, Place::Handle(n));
+                self.need(handle.0, Position::Handle(n));
             }
             for (n, (session, goes_on)) in command.sessions().enumerate() {
-                self.need(session.0, Place::Authorization(n, goes_on));
+                self.need(session.0, Position::Authorization(n, goes_on));
             }
             let flushed = command
                 .flushed_parameter()
                 .filter(|_| !command.has_sessions());
             if let Some(handle) = flushed {
-                self.need(handle.0, Place::Flushed);
+                self.need(handle.0, Position::Flushed);
             }
         }
         self.job.command = bytes;
@@ -46,16 +46,16 @@ impl Engine {
         self.touch();
     }
 
-    /// Notes what a handle of the command means.
-    fn need(&mut self, handle: u32, place: Place) {
-        let what = match handle >> 24 {
+    /// Notes the meaning of a handle of the command.
+    fn need(&mut self, handle: u32, position: Position) {
+        let entity = match handle >> 24 {
             TRANSIENT_OBJECT => self.object_of(handle),
-            HMAC_SESSION | POLICY_SESSION => self.session_of(handle, place),
+            HMAC_SESSION | POLICY_SESSION => self.session_of(handle, position),
             _ => return,
         };
-        match what {
-            Some(what) => self.job.needs.push(Need { what, place }),
-            None if !self.is_refused() => self.answer(place.refusal()),
+        match entity {
+            Some(entity) => self.job.needs.push(Need { entity, position }),
+            None if !self.is_refused() => self.answer(position.refusal()),
             None => {}
         }
     }
@@ -65,56 +65,55 @@ impl Engine {
         self.job.phase == super::engine::Phase::After
     }
 
-    fn object_of(&self, handle: u32) -> Option<What> {
+    fn object_of(&self, handle: u32) -> Option<Entity> {
         let space = self.space()?;
         match space.object(handle) {
-            Some(id) => Some(What::Object(id)),
+            Some(id) => Some(Entity::Object(id)),
             None => self.foreign_of(handle),
         }
     }
 
-    /// A session of the client's. A saved one is as good as none, but to
-    /// FlushContext.
-    fn session_of(&self, handle: u32, place: Place) -> Option<What> {
+    /// Finds a session of the client's. Only FlushContext may name a saved one.
+    fn session_of(&self, handle: u32, position: Position) -> Option<Entity> {
         let own = self
             .sessions
             .get(handle)
             .filter(|session| session.space == self.job.space);
         match own {
-            Some(session) if place == Place::Flushed => Some(What::Session(session.handle)),
+            Some(session) if position == Position::Flushed => Some(Entity::Session(session.handle)),
             Some(session) if session.handle != handle => None,
             Some(session) if session.residence == Residence::Saved => None,
-            Some(_) => Some(What::Session(handle)),
+            Some(_) => Some(Entity::Session(handle)),
             None => self.foreign_of(handle),
         }
     }
 
-    fn foreign_of(&self, handle: u32) -> Option<What> {
+    fn foreign_of(&self, handle: u32) -> Option<Entity> {
         let is_known = self.space()?.foreign.contains(&handle);
-        is_known.then_some(What::Foreign(handle))
+        is_known.then_some(Entity::Foreign(handle))
     }
 
-    /// Notes the use of what the command needs.
+    /// Notes the use of the objects and sessions that the command needs.
     fn touch(&mut self) {
         let now = self.clock;
         for need in &self.job.needs {
-            match need.what {
-                What::Object(id) => {
+            match need.entity {
+                Entity::Object(id) => {
                     if let Some(object) = self.objects.get_mut(id) {
                         object.used = now;
                     }
                 }
-                What::Session(handle) => {
+                Entity::Session(handle) => {
                     if let Some(session) = self.sessions.get_mut(handle) {
                         session.used = now;
                     }
                 }
-                What::Foreign(_) => {}
+                Entity::Foreign(_) => {}
             }
         }
     }
 
-    /// Has the lists asked for that show what has vanished.
+    /// Requests the lists that show what has vanished.
     fn list_for(&mut self, first: u32) {
         match first >> 24 {
             TRANSIENT_OBJECT => self.job.lists.push(TRANSIENT),
@@ -122,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Returns the handles of the client's that it asks for, in order.
+    /// Returns the client's handles from `first` on, in order.
     pub(super) fn view(&self, first: u32) -> Vec<u32> {
         let Some(space) = self.space() else {
             return Vec::new();
@@ -140,9 +139,8 @@ impl Engine {
         self.sessions_view(first)
     }
 
-    /// The sessions of the client, by their numbers: those loaded, or those saved,
-    /// as the client sees them. A TPM lists saved ones as HMAC sessions, whatever
-    /// they are.
+    /// Returns the client's sessions that it sees as loaded, or as saved, ordered
+    /// by their numbers. A TPM lists all saved sessions as HMAC sessions.
     fn sessions_view(&self, first: u32) -> Vec<u32> {
         let wants_saved = first >> 24 == SAVED_SESSIONS >> 24;
         let listed = |session: &&super::sessions::Session| {
@@ -163,8 +161,8 @@ impl Engine {
         handles
     }
 
-    /// Writes the client's command with the TPM's handles. Everything that it
-    /// needs is loaded.
+    /// Writes the client's command with the TPM's handles, when all that it needs
+    /// is loaded.
     pub(super) fn translate(&mut self) {
         self.out.clear();
         let renewed = self.renewed_context();
@@ -179,14 +177,14 @@ impl Engine {
             None => self.out.extend_from_slice(&self.job.command),
         }
         for need in &self.job.needs {
-            let at = match need.place {
-                Place::Handle(n) => Header::SIZE + 4 * n,
-                Place::Flushed => Header::SIZE,
-                Place::Authorization(..) => continue,
+            let at = match need.position {
+                Position::Handle(n) => Header::SIZE + 4 * n,
+                Position::Flushed => Header::SIZE,
+                Position::Authorization(..) => continue,
             };
-            let real = match need.what {
-                What::Object(id) => self.objects.get(id).and_then(|object| object.real()),
-                What::Session(handle) | What::Foreign(handle) => Some(handle),
+            let real = match need.entity {
+                Entity::Object(id) => self.objects.get(id).and_then(|object| object.real()),
+                Entity::Session(handle) | Entity::Foreign(handle) => Some(handle),
             };
             if let (Some(real), Some(place)) = (real, self.out.get_mut(at..at + 4)) {
                 place.copy_from_slice(&real.to_be_bytes());
@@ -194,8 +192,8 @@ impl Engine {
         }
     }
 
-    /// Returns the session whose context the client loads, where the engine had to
-    /// renew it since the client got it.
+    /// Returns the session whose context the client loads, if the engine had to
+    /// renew that context since the client got it.
     fn renewed_context(&self) -> Option<u32> {
         if self.job.code != CommandCode::CONTEXT_LOAD || self.job.makes != Makes::Session {
             return None;
@@ -212,10 +210,10 @@ impl Engine {
             .map(|session| session.handle)
     }
 
-    /// Changes a property of the TPM's to what the client should count with.
+    /// Changes a property of the TPM's to the value that holds for the client.
     pub(super) fn property_view(&self, property: u32, value: u32) -> u32 {
         use crate::wire::property::*;
-        /// How many objects a client is told that there is room for.
+        /// The number of objects that a client is told there is room for.
         const MANY: u32 = 0x00ff;
         let own = |count: &dyn Fn(&super::sessions::Session) -> bool| {
             let mine = self.sessions.iter().filter(|s| s.space == self.job.space);
@@ -231,12 +229,12 @@ impl Engine {
         }
     }
 
-    /// Answers FlushContext of an object that isn't loaded: nothing is left to be
-    /// flushed. Returns whether it was one.
+    /// Answers FlushContext of an object that is not loaded, without the TPM.
+    /// Returns whether the command was that.
     pub(super) fn flush_unloaded(&mut self) -> bool {
         let Some(Need {
-            what: What::Object(id),
-            place: Place::Flushed,
+            entity: Entity::Object(id),
+            position: Position::Flushed,
         }) = self.job.needs.first().copied()
         else {
             return false;
@@ -249,11 +247,11 @@ impl Engine {
             return false;
         }
         self.flushed(id);
-        self.answer(SUCCESS);
+        self.answer(ResponseCode::SUCCESS);
         true
     }
 
-    /// Ends an object that its client flushed.
+    /// Removes an object that its client flushed.
     pub(super) fn flushed(&mut self, id: usize) {
         if let Some(object) = self.objects.remove(id) {
             if let Some(Some(space)) = self.spaces.get_mut(object.space) {
@@ -262,7 +260,7 @@ impl Engine {
         }
     }
 
-    /// Ends an object that is gone.
+    /// Removes an object that is gone.
     pub(super) fn lose(&mut self, id: usize) {
         if let Some(object) = self.objects.remove(id) {
             if let Some(Some(space)) = self.spaces.get_mut(object.space) {
@@ -271,7 +269,8 @@ impl Engine {
         }
     }
 
-    /// Ends all that a handle of the TPM's meant: it means something else now.
+    /// Removes what a handle of the TPM's meant: the TPM has given it to something
+    /// else.
     pub(super) fn claim(&mut self, real: u32) {
         if let Some(id) = self.objects.at(real) {
             self.unloaded(id);
@@ -298,15 +297,15 @@ impl Engine {
         }
     }
 
-    /// Ends all that a restart of the TPM ends: what was loaded, to the clients'
-    /// knowledge. Sessions that clients saved may live on.
+    /// Removes all that a restart of the TPM ends: everything that the clients take
+    /// for loaded. Sessions that clients saved may live on.
     pub(crate) fn restarted(&mut self) {
         let ids: Vec<_> = self.objects.ids().collect();
         for id in ids {
             self.lose(id);
         }
         for session in self.sessions.iter() {
-            // Where others use the TPM, its number may be another's at once.
+            // If others use the TPM, they may have its number by now.
             if session.residence == Residence::Evicted && !self.mode.share {
                 self.strays.push(session.handle);
             }
@@ -320,8 +319,8 @@ impl Engine {
         }
     }
 
-    /// Goes on in a forked child, with what was saved: the TPM's handles and the
-    /// sessions are the parent's.
+    /// Goes on in a forked child with the saved objects. The TPM's handles and the
+    /// sessions stay the parent's.
     pub(crate) fn enter_child(&mut self) {
         let ids: Vec<_> = self.objects.ids().collect();
         for id in ids {
@@ -335,8 +334,9 @@ impl Engine {
         self.finish();
     }
 
-    /// After a failure on the way: what was loaded may be another program's by
-    /// now, so it is flushed, and loaded anew from its context.
+    /// Prepares for the next job after a failure on the way. A handle may be
+    /// another program's by now, so loaded objects are flushed, and loaded again
+    /// from their contexts.
     pub(super) fn distrust_loaded(&mut self) {
         for id in self.objects.loaded().to_vec() {
             self.strays
@@ -346,12 +346,11 @@ impl Engine {
     }
 }
 
-const SUCCESS: u32 = 0;
-/// How many sessions may be active in common TPMs.
+/// The number of sessions that may be active in common TPMs.
 const MOST_SESSIONS: u32 = 64;
 
-/// Returns from which handle on a client asks for its handles, and for how many,
-/// where the engine answers that.
+/// Returns the first handle that a client asks for, and how many, if the engine
+/// answers that command.
 fn asks_for_handles(command: Command<'_>) -> Option<(u32, u32)> {
     if command.code() != CommandCode::GET_CAPABILITY || command.has_sessions() {
         return None;

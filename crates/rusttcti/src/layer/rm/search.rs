@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! After another process was killed: what it left loaded is found and flushed.
+//! The search for what a killed process left loaded, which is then flushed.
 //!
-//! The handles that it told of are known. Of one that the TPM gave while the
-//! process died, nothing is known but that no one has it: it is flushed once it
-//! was seen so several times in a row, with no other process loading anything at
-//! that moment.
+//! The handles in its file are known. A handle that the TPM gave while the process
+//! died is not: it is recognized because no process has it. It is flushed once it
+//! was seen several times in a row while no other process loaded anything.
 
 #![forbid(unsafe_code)]
 
@@ -16,24 +15,25 @@ use super::presence::Others;
 
 /// How many times in a row a handle must be seen.
 const SURE: u32 = 5;
-/// How long is waited in between, while a client comes.
+/// The pause between two looks, while a client is opened.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How often is looked, while a client comes.
+/// The most looks while a client is opened.
 const MOST_LOOKS: u32 = 250;
 
 /// A search for what a killed process left.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// How many times the lists are still to be looked through.
+    /// How many times the lists are still to be searched.
     rounds: u32,
     /// Whether the lists that come are for the search.
     is_on: bool,
     looks: u32,
-    /// What processes that live have loaded.
+    /// The handles that running processes have loaded.
     live: Vec<u32>,
-    /// What programs without this layer have loaded, as other processes found it.
+    /// The handles that programs without this layer have loaded, as other processes
+    /// found them.
     foreign: Vec<u32>,
-    /// What was found, and how many times in a row.
+    /// The handles that were found, and how many times in a row.
     found: Vec<(u32, u32)>,
 }
 
@@ -43,17 +43,17 @@ impl Search {
         self.is_on
     }
 
-    /// Notes that no lists for it are to come.
+    /// Ends the search's use of lists.
     pub(super) fn stop(&mut self) {
         self.is_on = false;
     }
 
-    /// Returns whether a living process of this layer's has this handle.
+    /// Returns whether a running process with this layer has this handle.
     pub(super) fn is_another_s(&self, handle: u32) -> bool {
         self.live.contains(&handle)
     }
 
-    /// Returns how long is waited before the next look; `None` once there is none.
+    /// Returns the pause before the next look; `None` if there is none.
     pub(super) fn pause(&mut self) -> Option<Duration> {
         if self.rounds == 0 || self.looks >= MOST_LOOKS {
             return None;
@@ -64,8 +64,8 @@ impl Search {
 }
 
 impl Engine {
-    /// Takes what is known of other processes. What the dead told of is flushed;
-    /// what they did not come to tell is searched for.
+    /// Takes the other processes' records. The handles of ended processes are
+    /// flushed; a search begins for those that they had no time to write.
     pub(crate) fn take_others(&mut self, others: Others) {
         for handle in others.dead.handles {
             let is_ours = self.objects.at(handle).is_some() || self.sessions.get(handle).is_some();
@@ -91,7 +91,7 @@ impl Engine {
         }
     }
 
-    /// Counts what is loaded and no one's.
+    /// Counts the handles that are loaded and belong to no process.
     pub(super) fn search_list(&mut self, first: u32, handles: &[u32]) {
         let unknown: Vec<_> = handles
             .iter()

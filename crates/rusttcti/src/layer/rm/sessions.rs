@@ -4,12 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-/// Where a session is.
+/// The place where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Residence {
     /// In the TPM.
     Loaded,
-    /// Saved by the engine: the client takes it for loaded.
+    /// Saved by the engine; for the client it is loaded.
     Evicted,
     /// Saved by its client, which loads it again before it is used.
     Saved,
@@ -28,14 +28,14 @@ pub(super) struct Session {
     pub(super) given: Vec<u8>,
     /// The TPM's count of saved sessions when it was saved last.
     pub(super) order: u64,
-    /// When it was used last, by the engine's count.
+    /// The engine's count of uses at its last use.
     pub(super) used: u64,
     /// Whether it stays when its client goes.
     pub(super) sticky: bool,
 }
 
 impl Session {
-    /// A loaded session.
+    /// Makes the entry of a loaded session.
     pub(super) fn new(space: usize, handle: u32, used: u64) -> Self {
         Self {
             space,
@@ -97,7 +97,7 @@ impl Sessions {
         self.list.iter_mut()
     }
 
-    /// Keeps those that `keep` says.
+    /// Keeps the sessions for which `keep` is true.
     pub(super) fn retain(&mut self, keep: impl FnMut(&Session) -> bool) {
         self.list.retain(keep);
     }
@@ -111,7 +111,7 @@ impl Sessions {
         count
     }
 
-    /// Notes that a session was saved, by whichever side.
+    /// Notes that a session was saved, by the engine or by its client.
     pub(super) fn saved(&mut self, handle: u32, context: &[u8]) {
         let order = super::own::order_of(context);
         self.newest = self.newest.max(order);
@@ -125,8 +125,8 @@ impl Sessions {
         }
     }
 
-    /// Returns the loaded session that was used longest ago, of those that
-    /// `may_go`.
+    /// Returns the least recently used of the loaded sessions for which `may_go` is
+    /// true.
     pub(super) fn least_recent(&self, may_go: impl Fn(&Session) -> bool) -> Option<u32> {
         let loaded = |session: &&Session| session.residence == Residence::Loaded;
         let candidates = self.list.iter().filter(loaded);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One client of the layer: its way to the TPM, and how far its job is.
+//! One client of the manager: its connection to the TPM, and the progress of its
+//! task.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +11,7 @@ use super::wakeups::Wakeups;
 use crate::sys::locks::Mutex;
 use crate::{Cancel, Error, Result, Tcti};
 
-/// What a client wants done.
+/// The task of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Command,
@@ -20,10 +21,10 @@ pub(super) enum Task {
     Reset,
 }
 
-/// How far a client's task is.
+/// The progress of a client's task.
 #[derive(Debug)]
 pub(super) enum Progress {
-    /// There is none.
+    /// There is no task.
     Idle,
     /// It waits for those of other clients.
     Queued,
@@ -33,9 +34,9 @@ pub(super) enum Progress {
     Answered(Result<usize>),
 }
 
-/// What a lane's transport is waited for.
+/// The response that a lane waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flight {
+pub(super) enum Awaited {
     Nothing,
     /// The response to a command of the engine's own.
     Own,
@@ -43,12 +44,12 @@ pub(super) enum Flight {
     Client,
 }
 
-/// A way to the TPM. One thread at a time takes it out of the slot to wait for a
-/// response.
+/// A client's connection to the TPM. One thread at a time takes it out of the slot
+/// to wait for a response.
 pub(super) struct Lane {
     pub(super) below: Box<dyn Tcti>,
     pub(super) buffer: Vec<u8>,
-    pub(super) flight: Flight,
+    pub(super) awaited: Awaited,
     /// When the engine goes on after a pause.
     pub(super) resume: Option<Instant>,
     pub(super) wakeups: Option<Wakeups>,
@@ -76,7 +77,7 @@ impl Slot {
             lane: Some(Box::new(Lane {
                 below,
                 buffer: vec![0; BUFFER],
-                flight: Flight::Nothing,
+                awaited: Awaited::Nothing,
                 resume: None,
                 wakeups: None,
             })),
@@ -98,29 +99,30 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-/// Cancels the client's command, wherever it is, and never one of the engine's.
+/// Cancels the client's command, whether it was sent or not, and never one of the
+/// engine's.
 #[derive(Default)]
 pub(super) struct Canceller(Mutex<Stage>);
 
-/// Where a command is for its canceller.
+/// The progress of a command, as its canceller needs it.
 #[derive(Default)]
 enum Stage {
-    /// There is none, or it was answered.
+    /// There is no command, or it was answered.
     #[default]
     Over,
-    /// It was not sent yet; whether it is not to be.
+    /// It was not sent yet; whether it was cancelled.
     Ahead { cancelled: bool },
     /// The TPM has it.
     Sent(Option<Arc<dyn Cancel>>),
 }
 
 impl Canceller {
-    /// A command came.
+    /// Notes that a command came.
     pub(super) fn begin(&self) {
         *self.0.lock() = Stage::Ahead { cancelled: false };
     }
 
-    /// The command was answered, or given up.
+    /// Notes that the command was answered or given up.
     pub(super) fn end(&self) {
         *self.0.lock() = Stage::Over;
     }
@@ -130,7 +132,7 @@ impl Canceller {
         matches!(&*self.0.lock(), Stage::Ahead { cancelled: true })
     }
 
-    /// Sends the command, with cancels kept out meanwhile; `None` where it was
+    /// Sends the command, and lets no cancel come in between; `None` if it was
     /// cancelled before.
     pub(super) fn send(
         &self,
@@ -145,7 +147,7 @@ impl Canceller {
         Some(sent)
     }
 
-    /// The command is to be sent again.
+    /// Notes that the command is to be sent again.
     pub(super) fn again(&self) {
         let mut stage = self.0.lock();
         if matches!(&*stage, Stage::Sent(_)) {
@@ -166,7 +168,7 @@ impl Cancel for Canceller {
     }
 }
 
-/// Says that a task was given up because its client went.
+/// Returns the error of a task that was given up because its client was closed.
 #[cold]
 pub(super) fn given_up() -> Error {
     Error::new(

@@ -9,30 +9,30 @@ use std::collections::BinaryHeap;
 
 use super::objects::ObjectId;
 
-/// The first virtual handle: far from the handles that TPMs give (0x80000000
-/// and up) and from those of the kernel's resource manager (0x80ffffff and down),
-/// so that one is never taken for the other.
+/// The first virtual handle. It is far from the handles of TPMs (0x80000000 and up)
+/// and of the kernel's resource manager (0x80ffffff and down), so none is mistaken
+/// for another.
 pub(super) const FIRST: u32 = 0x8010_0000;
-/// The first handle that is no virtual one any more.
+/// The end of the virtual handles: the first one behind them.
 const END: u32 = 0x80f0_0000;
 
-/// What a virtual handle of a client means.
+/// The meaning of a client's virtual handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
-    /// Nothing, or nothing any more: it may be given to another object.
+    /// None: it may be given to an object.
     Free,
     Object(ObjectId),
-    /// An object that was lost: the handle is given to no other.
+    /// An object that was lost. The handle is given to no other object.
     Lost,
 }
 
-/// What one client has.
+/// The handles of one client.
 #[derive(Debug, Default)]
 pub(super) struct Space {
     meanings: Vec<Meaning>,
     free: BinaryHeap<Reverse<u32>>,
-    /// Handles of the TPM's that were loaded when the client came, or that it
-    /// made sticky: they pass as they are.
+    /// The TPM's handles that were loaded when the client was opened, or that it
+    /// made sticky. They are not translated.
     pub(super) foreign: Vec<u32>,
 }
 
@@ -46,7 +46,7 @@ impl Space {
         }
     }
 
-    /// Returns the virtual handle that the next object gets: the lowest there is.
+    /// Returns the virtual handle that the next object gets: the lowest free one.
     pub(super) fn next(&self) -> Option<u32> {
         let fresh = FIRST + self.meanings.len() as u32;
         match self.free.peek() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The turn of one client: the engine's job, brought forward over its lane.
+//! The turn of one client: its task is the engine's job, which goes on over its
+//! lane.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 use super::engine::Step;
 use super::manager::State;
-use super::slots::{Flight, Lane, Progress, Slot, Task, given_up};
+use super::slots::{Awaited, Lane, Progress, Slot, Task, given_up};
 use crate::{Error, Result, Tcti};
 
 impl State {
@@ -27,7 +28,7 @@ impl State {
         self.set_share();
     }
 
-    /// In a forked child: nothing is under way.
+    /// Forgets, in a forked child, what was under way in the parent.
     pub(super) fn enter_child(&mut self) {
         self.engine.enter_child();
         self.waiting = 0;
@@ -81,7 +82,7 @@ impl State {
         }
     }
 
-    /// Takes a lane back, with what came on it.
+    /// Puts a lane back, with the response or failure that came on it.
     pub(super) fn put_back(
         &mut self,
         space: usize,
@@ -109,7 +110,7 @@ impl State {
         result
     }
 
-    /// Ends a client that went while a thread waited on its lane.
+    /// Ends a client that was closed while a thread waited on its lane.
     pub(super) fn end_gone(&mut self, space: usize, lane: Lane) {
         if self.turn == Some(space) {
             self.engine.failed();
@@ -123,7 +124,7 @@ impl State {
         self.forget(space);
     }
 
-    /// Brings the engine's job as far as it goes without waiting.
+    /// Advances the engine's job as far as it goes without waiting.
     pub(super) fn advance(
         &mut self,
         space: usize,
@@ -131,8 +132,8 @@ impl State {
         received: Option<Result<usize>>,
     ) {
         if let Some(received) = received {
-            let flight = std::mem::replace(&mut lane.flight, Flight::Nothing);
-            if let Some(answer) = self.take(lane, flight, received) {
+            let awaited = std::mem::replace(&mut lane.awaited, Awaited::Nothing);
+            if let Some(answer) = self.take(lane, awaited, received) {
                 self.answer(space, answer);
                 return;
             }
@@ -142,11 +143,11 @@ impl State {
                 Step::Own => {
                     self.tell();
                     let sent = lane.below.transmit(self.engine.outgoing());
-                    lane.flight = Flight::Own;
+                    lane.awaited = Awaited::Own;
                     match sent {
                         Ok(()) => return,
                         Err(error) => {
-                            lane.flight = Flight::Nothing;
+                            lane.awaited = Awaited::Nothing;
                             if let Some(answer) = self.fail(lane, error) {
                                 self.answer(space, answer);
                                 return;
@@ -156,7 +157,7 @@ impl State {
                 }
                 Step::Client => match self.send_client(space, lane) {
                     Some(Ok(())) => {
-                        lane.flight = Flight::Client;
+                        lane.awaited = Awaited::Client;
                         return;
                     }
                     Some(Err(error)) => {
@@ -190,7 +191,7 @@ impl State {
             .is_some_and(|slot| slot.cancel.is_cancelled())
     }
 
-    /// Tells other processes what is loaded, or about to be.
+    /// Writes for other processes what is loaded, or about to be.
     pub(super) fn tell(&mut self) {
         if let Some(presence) = &mut self.presence {
             let (held, foreign) = (self.engine.held(), self.engine.foreign());
@@ -198,7 +199,7 @@ impl State {
         }
     }
 
-    /// Has flushed what processes left that were killed.
+    /// Begins to flush what killed processes left loaded.
     pub(super) fn reclaim(&mut self) {
         let Some(presence) = &self.presence else {
             return;
@@ -217,22 +218,23 @@ impl State {
         })
     }
 
-    /// Gives the engine what came; the client's answer, where that ends the job.
+    /// Gives the engine a response. Returns the client's answer if that ends the
+    /// job.
     pub(super) fn take(
         &mut self,
         lane: &mut Lane,
-        flight: Flight,
+        awaited: Awaited,
         received: Result<usize>,
     ) -> Option<Result<usize>> {
-        match (flight, received) {
-            (Flight::Nothing, _) => None,
+        match (awaited, received) {
+            (Awaited::Nothing, _) => None,
             (_, Err(error)) => self.fail(lane, error),
-            (Flight::Own, Ok(length)) => {
+            (Awaited::Own, Ok(length)) => {
                 let response = lane.buffer.get(..length).unwrap_or_default();
                 self.engine.own_answered(response);
                 None
             }
-            (Flight::Client, Ok(length)) => {
+            (Awaited::Client, Ok(length)) => {
                 let done = self.engine.client_answered(&mut lane.buffer, length);
                 if done.is_none() && !self.engine.has_response() {
                     if let Some(space) = self.turn {
@@ -246,8 +248,8 @@ impl State {
         }
     }
 
-    /// Notes a failure. One that comes after the client's command was answered is
-    /// the next job's.
+    /// Notes a failure. The next job deals with one that comes after the client's
+    /// command was answered.
     pub(super) fn fail(&mut self, lane: &mut Lane, error: Error) -> Option<Result<usize>> {
         self.engine.failed();
         if self.engine.has_response() {
@@ -279,14 +281,14 @@ impl State {
         }
     }
 
-    /// Tells all event loops what to wait for.
+    /// Updates the descriptors of all event loops.
     pub(super) fn refresh_all(&mut self) {
         for space in 0..self.slots.len() {
             self.refresh(space);
         }
     }
 
-    /// Tells a client's event loop what to wait for.
+    /// Updates the descriptor of a client's event loop.
     pub(super) fn refresh(&mut self, space: usize) {
         let Some(Some(slot)) = self.slots.get_mut(space) else {
             return;
@@ -326,8 +328,8 @@ impl State {
             .resume
             .map(|at| at.saturating_duration_since(Instant::now()));
         wakeups.set_pause(pause);
-        match lane.flight {
-            Flight::Nothing => wakeups.watch(&[]),
+        match lane.awaited {
+            Awaited::Nothing => wakeups.watch(&[]),
             _ => wakeups.watch(&lane.below.poll_handles().unwrap_or_default()),
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One descriptor for an event loop, whatever the client's job waits for: the
-//! transport, which may have another descriptor for each command, a pause, or
+//! One descriptor for an event loop. It covers all that a client's job may wait
+//! for: the transport, whose descriptor may differ for each command, a pause, or
 //! another client.
 
 #![forbid(unsafe_code)]
@@ -8,22 +8,23 @@
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFlags, epoll, eventfd};
+use rustix::event::{PollFlags, epoll};
 use rustix::io::Errno;
 
 use crate::sys::descriptors::OwnFd;
+use crate::sys::eventfd::EventFd;
 use crate::sys::timer::Timer;
 use crate::sys::watch;
 use crate::{PollHandle, Result};
 
-/// Made when an event loop first asks for descriptors.
+/// A client's descriptor, made when an event loop first asks for one.
 #[derive(Debug)]
 pub(super) struct Wakeups {
     epoll: OwnFd,
     /// Readable while there is something to be done at once.
-    event: OwnFd,
+    ready: EventFd<OwnFd>,
     timer: Timer,
-    /// The transport's descriptors that the epoll has.
+    /// The transport's descriptors that the epoll watches.
     watched: Vec<RawFd>,
 }
 
@@ -32,41 +33,38 @@ impl Wakeups {
         let io = |errno: Errno| std::io::Error::from(errno);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC);
         let epoll = epoll.and_then(OwnFd::new).map_err(io)?;
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let event = eventfd(0, flags).and_then(OwnFd::new).map_err(io)?;
+        let ready = EventFd::own().map_err(io)?;
         let timer = Timer::new()?;
-        for fd in [event.as_fd(), timer.as_fd()] {
+        for fd in [ready.as_fd(), timer.as_fd()] {
             watch::add(epoll.as_fd(), fd.as_raw_fd(), epoll::EventFlags::IN).map_err(io)?;
         }
         Ok(Self {
             epoll,
-            event,
+            ready,
             timer,
             watched: Vec::new(),
         })
     }
 
-    /// Returns what to poll.
+    /// Returns the descriptor to poll.
     pub(super) fn handle(&self) -> PollHandle {
         PollHandle::readable(self.epoll.as_fd().as_raw_fd())
     }
 
-    /// Says whether there is something to be done at once.
+    /// Sets whether there is something to be done at once.
     pub(super) fn set_ready(&self, ready: bool) {
-        let done = match ready {
-            true => rustix::io::write(&self.event, &1u64.to_ne_bytes()),
-            false => rustix::io::read(&self.event, &mut [0; 8]),
-        };
-        // It is that way already.
-        let _ = done;
+        match ready {
+            true => self.ready.set(),
+            false => self.ready.clear(),
+        }
     }
 
-    /// Has the loop woken after a pause; without one, not at all.
+    /// Wakes the loop after a pause; `None` cancels that.
     pub(super) fn set_pause(&self, pause: Option<Duration>) {
         self.timer.set(pause);
     }
 
-    /// Watches these of a transport's, and those from before no more.
+    /// Watches these descriptors of a transport, and none of the earlier ones.
     pub(super) fn watch(&mut self, handles: &[PollHandle]) {
         for fd in self.watched.drain(..) {
             if !handles.iter().any(|handle| handle.fd == fd) {

@@ -35,9 +35,10 @@ pub struct Style {
 /// use std::time::Duration;
 ///
 /// use rusttcti::layer::trace::{Decoder, Style};
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 ///
 /// let mut decoder = Decoder::new(Style::default());
-/// let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 2];
+/// let command = CommandBuilder::new(CommandCode::GET_RANDOM).u16(2).build();
 /// let response = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0, 0, 0, 2, 0xab, 0xcd];
 /// let line = decoder.exchange(&command, &response, Some(Duration::from_micros(250)));
 /// assert_eq!(
@@ -89,7 +90,7 @@ impl Decoder {
         }
     }
 
-    /// A handle, with what is known of it.
+    /// Returns a handle in words, with what is known of it.
     fn handle(&self, handle: Handle) -> String {
         match self.objects.get(&handle.0) {
             Some(known) => format!("{handle} [{known}]"),
@@ -123,7 +124,7 @@ impl Decoder {
         format!("{}({body}){sessions}", self.coloured(BOLD, &name))
     }
 
-    /// A command that is cut or lies about its size: as far as it goes.
+    /// Returns a malformed command in words, as far as it can be read.
     fn unparsed(&self, bytes: &[u8]) -> String {
         let name = Header::parse(bytes).map(|header| CommandCode(header.code));
         match name {

@@ -91,7 +91,7 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     }))
 }
 
-/// Where the lines go.
+/// The destination of the lines.
 #[derive(Debug)]
 enum Output {
     StandardError,
@@ -131,7 +131,7 @@ impl Output {
     /// Writes a line at once, so that lines of several threads do not mix.
     fn write(&mut self, line: &str) {
         let line = format!("{line}\n");
-        // Its failure is no reason to fail a command.
+        // A failure to write must not make a command fail.
         let _ = sigpipe::shielded(|| match self {
             Self::StandardError => std::io::stderr().write_all(line.as_bytes()),
             Self::File(file) => file.write_all(line.as_bytes()),

@@ -192,7 +192,7 @@ impl Reader<'_> {
         self.secret("data")
     }
 
-    /// `TPMT_PUBLIC`.
+    /// Reads a `TPMT_PUBLIC`.
     fn public(&mut self) -> Option<()> {
         let kind = self.cursor.u16()?;
         self.fields.field("type", words::algorithm(kind));
@@ -212,7 +212,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `TPMU_PUBLIC_PARMS`; what they say in few words.
+    /// Reads the `TPMU_PUBLIC_PARMS`, and returns a summary.
     fn public_parameters(&mut self, kind: u16) -> Option<String> {
         match kind {
             0x01 => {
@@ -245,7 +245,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `TPMT_SYM_DEF` and `TPMT_SYM_DEF_OBJECT`.
+    /// Reads a `TPMT_SYM_DEF` or `TPMT_SYM_DEF_OBJECT`.
     fn symmetric(&mut self, name: &str) -> Option<()> {
         let algorithm = self.cursor.u16()?;
         let text = match algorithm {
@@ -261,7 +261,8 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// A scheme with its hash: `TPMT_SIG_SCHEME`, `TPMT_KDF_SCHEME` and others.
+    /// Reads a scheme with its hash: `TPMT_SIG_SCHEME`, `TPMT_KDF_SCHEME` and
+    /// others.
     fn scheme(&mut self, name: &str) -> Option<()> {
         let scheme = self.cursor.u16()?;
         let mut text = words::algorithm(scheme);
@@ -353,7 +354,8 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// `TPML_PCR_SELECTION`, as tpm2-tools take it: `sha1:0,1+sha256:16`.
+    /// Reads a `TPML_PCR_SELECTION`, and returns it as tpm2-tools take it:
+    /// `sha1:0,1+sha256:16`.
     fn read_pcr_selection(&mut self) -> Option<String> {
         let count = self.cursor.u32()?;
         let mut banks = Vec::new();

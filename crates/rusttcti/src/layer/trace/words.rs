@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-/// The name of an algorithm (`TPM_ALG_ID`), or its number.
+/// Returns the name of an algorithm (`TPM_ALG_ID`), or its number.
 pub(super) fn algorithm(id: u16) -> String {
     let name = match id {
         0x01 => "rsa",
@@ -50,7 +50,7 @@ pub(super) fn algorithm(id: u16) -> String {
     name.to_owned()
 }
 
-/// The size of a hash's digest in bytes.
+/// Returns the size of a hash's digest in bytes.
 pub(super) fn digest_size(hash: u16) -> Option<usize> {
     Some(match hash {
         0x04 => 20,
@@ -61,7 +61,7 @@ pub(super) fn digest_size(hash: u16) -> Option<usize> {
     })
 }
 
-/// The name of a curve (`TPM_ECC_CURVE`), or its number.
+/// Returns the name of a curve (`TPM_ECC_CURVE`), or its number.
 pub(super) fn curve(id: u16) -> String {
     let name = match id {
         0x01 => "p192",
@@ -77,8 +77,8 @@ pub(super) fn curve(id: u16) -> String {
     name.to_owned()
 }
 
-/// The names of the bits that are set, with `|` between them; bits without a name
-/// as a number.
+/// Returns the names of the bits that are set, with `|` between them; bits without
+/// a name become a number.
 fn bits(value: u32, names: &[(u32, &str)]) -> String {
     let mut rest = value;
     let mut text = Vec::new();
@@ -94,7 +94,7 @@ fn bits(value: u32, names: &[(u32, &str)]) -> String {
     text.join("|")
 }
 
-/// Object attributes (`TPMA_OBJECT`; Part 2, section 8.3).
+/// Returns object attributes in words (`TPMA_OBJECT`; Part 2, section 8.3).
 pub(super) fn object_attributes(value: u32) -> String {
     const NAMES: [(u32, &str); 13] = [
         (1 << 1, "fixedtpm"),
@@ -114,7 +114,7 @@ pub(super) fn object_attributes(value: u32) -> String {
     bits(value, &NAMES)
 }
 
-/// NV index attributes (`TPMA_NV`; Part 2, section 13.4).
+/// Returns NV index attributes in words (`TPMA_NV`; Part 2, section 13.4).
 pub(super) fn nv_attributes(value: u32) -> String {
     const NAMES: [(u32, &str); 21] = [
         (1, "ppwrite"),
@@ -151,7 +151,8 @@ pub(super) fn nv_attributes(value: u32) -> String {
     kind + &bits(value & !0xf0, &NAMES)
 }
 
-/// Attributes of an algorithm (`TPMA_ALGORITHM`; Part 2, section 8.2).
+/// Returns attributes of an algorithm in words (`TPMA_ALGORITHM`; Part 2, section
+/// 8.2).
 pub(super) fn algorithm_attributes(value: u32) -> String {
     const NAMES: [(u32, &str); 7] = [
         (1, "asymmetric"),
@@ -165,7 +166,7 @@ pub(super) fn algorithm_attributes(value: u32) -> String {
     bits(value, &NAMES)
 }
 
-/// A locality (`TPMA_LOCALITY`; Part 2, section 8.5).
+/// Returns a locality in words (`TPMA_LOCALITY`; Part 2, section 8.5).
 pub(super) fn locality(value: u8) -> String {
     if value >= 32 {
         return value.to_string();
@@ -177,7 +178,7 @@ pub(super) fn locality(value: u8) -> String {
     names.join("|")
 }
 
-/// A session type (`TPM_SE`; Part 2, section 6.11).
+/// Returns the name of a session type (`TPM_SE`; Part 2, section 6.11).
 pub(super) fn session_type(value: u8) -> String {
     match value {
         0 => "hmac".to_owned(),
@@ -187,7 +188,7 @@ pub(super) fn session_type(value: u8) -> String {
     }
 }
 
-/// A startup type (`TPM_SU`; Part 2, section 6.10).
+/// Returns the name of a startup type (`TPM_SU`; Part 2, section 6.10).
 pub(super) fn startup_type(value: u16) -> String {
     match value {
         0 => "clear".to_owned(),
@@ -196,7 +197,7 @@ pub(super) fn startup_type(value: u16) -> String {
     }
 }
 
-/// An arithmetic operation (`TPM_EO`; Part 2, section 6.8).
+/// Returns the name of an arithmetic operation (`TPM_EO`; Part 2, section 6.8).
 pub(super) fn operation(value: u16) -> String {
     const NAMES: [&str; 12] = [
         "eq", "neq", "sgt", "ugt", "slt", "ult", "sge", "uge", "sle", "ule", "bs", "bc",
@@ -207,7 +208,7 @@ pub(super) fn operation(value: u16) -> String {
     }
 }
 
-/// A capability (`TPM_CAP`; Part 2, section 6.12).
+/// Returns the name of a capability (`TPM_CAP`; Part 2, section 6.12).
 pub(super) fn capability(value: u32) -> String {
     const NAMES: [&str; 11] = [
         "algorithms",
@@ -229,7 +230,8 @@ pub(super) fn capability(value: u32) -> String {
     }
 }
 
-/// A structure tag (`TPM_ST`; Part 2, section 6.9) of attestations and tickets.
+/// Returns the name of a structure tag (`TPM_ST`; Part 2, section 6.9) of
+/// attestations and tickets.
 pub(super) fn structure(value: u16) -> String {
     let name = match value {
         0x8014 => "attest_nv",
@@ -250,7 +252,7 @@ pub(super) fn structure(value: u16) -> String {
     name.to_owned()
 }
 
-/// A property of a TPM (`TPM_PT`; Part 2, section 6.13).
+/// Returns the name of a property of a TPM (`TPM_PT`; Part 2, section 6.13).
 pub(super) fn property(value: u32) -> String {
     let name = match value {
         0x100 => "FAMILY_INDICATOR",

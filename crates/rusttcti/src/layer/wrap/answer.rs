@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Responses: checked, decrypted, and written as the program expects them; and
-//! what a refusal says.
+//! Responses: checked, decrypted, and written as the program expects them.
 
 #![forbid(unsafe_code)]
 
 use super::build::Sent;
 use super::bytes::first_sized;
-use super::command::{Command, Response, ResponseAuth, cc, rp_hash};
+use super::command::{Command, Response, ResponseAuth, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, fits, forged, malformed};
 use super::protect::Plan;
@@ -14,6 +13,7 @@ use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
 use super::slot::Slot;
 use crate::Error;
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 
 impl Engine {
@@ -28,10 +28,10 @@ impl Engine {
         response: &[u8],
     ) -> Flow<Secret> {
         let shape = command.shape;
-        let parsed = Response::parse(response, shape.response_handle.is_some(), plan.sent())
-            .ok_or_else(|| malformed(command))?;
+        let parsed =
+            Response::parse(response, shape.code, plan.sent()).ok_or_else(|| malformed(command))?;
         self.check(command, rewritten, plan, sent, &parsed)?;
-        self.check_theirs(command, rewritten, plan, sent, &parsed)?;
+        self.check_program_sessions(command, rewritten, plan, sent, &parsed)?;
 
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         if plan.encrypts_response() {
@@ -56,7 +56,9 @@ impl Engine {
         });
         let plain = Command {
             parameters: match command.code {
-                cc::GET_CAPABILITY | cc::ENCRYPT_DECRYPT => command.parameters.clone(),
+                CommandCode::GET_CAPABILITY | CommandCode::ENCRYPT_DECRYPT => {
+                    command.parameters.clone()
+                }
                 _ => sent.parameters.clone(),
             },
             bytes: Secret::default(),
@@ -106,8 +108,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks what can be checked of the program's sessions, and of the handle.
-    fn check_theirs(
+    /// Checks the program's sessions as far as the layer can, and the handle.
+    fn check_program_sessions(
         &self,
         command: &Command,
         rewritten: &Rewritten,
@@ -146,8 +148,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The authValue in the key of a slot's HMAC in the response: that of the
-    /// command, but for commands that change it.
+    /// Returns the authValue in the key of a slot's HMAC in the response. It is
+    /// that of the command, except for commands that change it.
     fn response_auth(&self, command: &Command, plan: &Plan, sent: &Sent, at: usize) -> Secret {
         /// TPM_RH_LOCKOUT.
         const LOCKOUT: u32 = 0x4000_000a;
@@ -161,12 +163,12 @@ impl Engine {
         }
         let first = command.handles.first().copied();
         match command.code {
-            cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH => {
+            CommandCode::HIERARCHY_CHANGE_AUTH | CommandCode::NV_CHANGE_AUTH => {
                 let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }
-            cc::CLEAR if first == Some(LOCKOUT) => Secret::default(),
-            cc::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
+            CommandCode::CLEAR if first == Some(LOCKOUT) => Secret::default(),
+            CommandCode::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
             _ => before,
         }
     }
@@ -233,19 +235,19 @@ impl Engine {
     }
 }
 
-/// The attributes that a TPM gives back as it got them.
+/// The attributes that a TPM returns unchanged.
 const KEPT: u8 =
     attribute::CONTINUE_SESSION | attribute::DECRYPT | attribute::ENCRYPT | attribute::AUDIT;
 
 fn wrong_hmac(command: &Command) -> Error {
     forged(&format!(
-        "the response to the command {:x} was not made by the TPM for this command (its HMAC is \
+        "the response to {} was not made by the TPM for this command (its HMAC is \
          wrong)",
         command.code
     ))
 }
 
-/// What the program is answered for one of its authorizations.
+/// The response's entry for one of the program's authorizations.
 struct Answered {
     nonce: Vec<u8>,
     attributes: u8,
@@ -253,15 +255,15 @@ struct Answered {
     hmac: Secret,
 }
 
-/// What the program is answered for its authorizations, but for the HMACs that
-/// the layer makes.
+/// Returns the response's entries for the program's authorizations, without the
+/// HMACs that the layer makes.
 fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<Answered>> {
     let taken = plan.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
     let mut answers = Vec::new();
     for (at, auth) in command.auths.iter().enumerate() {
         let from_tpm = plan.sent_at(at).and_then(|sent| parsed.auths.get(sent));
         answers.push(match (&plan.slots[at], from_tpm) {
-            // As for a password.
+            // The entry of a password.
             (Slot::Ours { .. }, _) => Answered {
                 nonce: Vec::new(),
                 attributes: attribute::CONTINUE_SESSION,
@@ -274,7 +276,8 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
             },
             (slot, Some(answered)) => Answered {
                 nonce: answered.nonce.to_vec(),
-                // What the layer took over is there again.
+                // The attributes of which the layer's session took over the work are
+                // set again.
                 attributes: match slot {
                     Slot::Keyless(_) => answered.attributes | auth.attributes & taken,
                     _ => answered.attributes,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command, built by its plan: encrypted, and with an HMAC for each session.
+//! The command that is sent, built by its plan: encrypted, with an HMAC for each
+//! session.
 
 #![forbid(unsafe_code)]
 
@@ -11,18 +12,18 @@ use super::protect::Plan;
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute};
 use super::slot::Slot;
-use crate::wire::{Header, tag};
+use crate::wire::{CommandCode, Header, tag};
 
-/// What is sent, and what the response is checked with.
+/// The command that is sent, with what the check of its response needs.
 pub(super) struct Sent {
     pub(super) bytes: Secret,
-    /// The first parameter, as it is without any encryption; the program's own
-    /// where only the program can decrypt it.
+    /// The parameters without any encryption, except the program's own if only the
+    /// program can decrypt it.
     pub(super) parameters: Secret,
 }
 
 impl Plan {
-    /// Builds the command. The sessions that it takes are there.
+    /// Builds the command. The sessions that it takes must exist.
     pub(super) fn build(
         &self,
         engine: &mut Engine,
@@ -52,7 +53,7 @@ impl Plan {
         let header = Header {
             tag: tag::SESSIONS,
             size: size as u32,
-            code: rewritten.code,
+            code: rewritten.code.0,
         };
         bytes.extend_from_slice(&header.to_bytes());
         for handle in &command.handles {
@@ -67,7 +68,8 @@ impl Plan {
         })
     }
 
-    /// Decrypts what the program encrypted with a session that protects nothing.
+    /// Decrypts a parameter that the program encrypted with a session without a
+    /// key.
     fn decrypt_theirs(&self, command: &Command, parameters: &mut Secret) -> Flow<()> {
         if !self.encrypts_command() {
             return Ok(());
@@ -91,14 +93,15 @@ impl Plan {
         &self,
         engine: &Engine,
         command: &Command,
-        code: u32,
+        code: CommandCode,
         parameters: &[u8],
         at: usize,
         area: &mut Secret,
     ) {
         let auth = command.auths.get(at);
         let attributes = self.attributes_of(at, auth);
-        // A session that authorizes is never left out.
+        // A session that authorizes is never left out, so the first one sent is the
+        // first slot.
         let others = match at {
             0 if command.shape.authorizations() > 0 => self.other_nonces(engine, command),
             _ => Vec::new(),
@@ -136,8 +139,8 @@ impl Plan {
         area.put_sized(&hmac);
     }
 
-    /// The nonces of the decrypt and the encrypt session, where they are not the
-    /// first one.
+    /// Returns the nonces of the decrypt and the encrypt session, unless they are
+    /// the first one.
     fn other_nonces(&self, engine: &Engine, command: &Command) -> Vec<u8> {
         let with = |flag: u8| {
             (0..self.slots.len())
@@ -149,8 +152,10 @@ impl Plan {
             _ => command
                 .auths
                 .get(at)
-                .and_then(|auth| engine.theirs.get(auth.handle))
-                .map_or_else(Vec::new, |their| their.nonce_tpm.clone()),
+                .and_then(|auth| engine.program_sessions.get(auth.handle))
+                .map_or_else(Vec::new, |program_session| {
+                    program_session.nonce_tpm.clone()
+                }),
         };
         let (decrypt, encrypt) = (with(attribute::DECRYPT), with(attribute::ENCRYPT));
         let mut nonces = decrypt.map_or_else(Vec::new, nonce);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Writing the fields of commands and responses, big-endian.
+//! Writes the fields of commands and responses, big-endian.
 
 #![forbid(unsafe_code)]
 
-/// Appends fields. Room is reserved once, so that no copy of a secret is left
-/// behind by a vector that grew.
+/// Appends fields. Reserve room first: a vector that grows leaves a copy of a
+/// secret behind.
 pub(super) trait Put {
     fn put_u16(&mut self, value: u16);
     fn put_u32(&mut self, value: u32);
@@ -28,7 +28,7 @@ impl Put for Vec<u8> {
     }
 }
 
-/// Returns the content of the TPM2B that parameters begin with.
+/// Returns the content of the TPM2B at the beginning of parameters.
 pub(super) fn first_sized(parameters: &mut [u8]) -> Option<&mut [u8]> {
     let (size, rest) = parameters.split_first_chunk_mut()?;
     rest.get_mut(..usize::from(u16::from_be_bytes(*size)))

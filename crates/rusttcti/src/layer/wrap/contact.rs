@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How the layer's sessions begin and end: the salt key, the room that a session
-//! needs, and the first exchange, which shows that the TPM has the key.
+//! The beginning and the end of the layer's sessions: the salt key, the room that a
+//! session needs, and the first exchange, which shows that the TPM has the key.
 
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, Response, cc, cp_hash, rp_hash};
+use super::command::{self, Response, cp_hash, rp_hash};
 use super::crypto::{Hash, Secret, random};
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure, rc};
 use super::key::{KeySource, Pinned, SaltKey, hex};
@@ -13,11 +13,11 @@ use super::line::Line;
 use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::tag;
+use crate::wire::{CommandCode, tag};
 use crate::{Error, ErrorKind};
 
 impl Engine {
-    /// The hash of the layer's sessions: that of the salt key's Name.
+    /// Returns the hash of the layer's sessions: that of the salt key's Name.
     pub(super) fn session_hash(&self) -> Hash {
         match (&self.key, &self.settings.source) {
             (Some(key), _)
@@ -32,15 +32,15 @@ impl Engine {
         }
     }
 
-    /// Makes as many sessions as a command takes; `needed` are the handles in that
-    /// command, which keep their places.
+    /// Makes as many sessions as a command takes. `needed` are the handles in that
+    /// command, which must stay loaded.
     pub(super) async fn ensure_sessions(
         &mut self,
         count: usize,
         needed: &[u32],
         line: &Line,
     ) -> Flow<()> {
-        // A command without a known outcome may have rolled a session's nonces.
+        // A command whose outcome is unknown may have rolled a session's nonces.
         let over = self.ours.iter().filter(|session| session.in_flight);
         self.stale.extend(over.map(|session| session.handle));
         self.ours.retain(|session| !session.in_flight);
@@ -57,9 +57,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes sure, after a failure, that the TPM has the nonces that the layer has,
-    /// and ends the sessions and returns false where it has not: an authorization
-    /// with other ones would count as a wrong password.
+    /// Checks, after a failure, that the TPM has the layer's nonces. If it does
+    /// not, the sessions end and false is returned: an authorization with other
+    /// nonces would count as a wrong password.
     pub(super) async fn are_in_step(&mut self, line: &Line) -> Flow<bool> {
         for index in 0..self.ours.len() {
             if self.ours[index].doubtful && !self.probe(index, line).await? {
@@ -70,7 +70,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// Ends all sessions of ours; the TPM is told before the next ones are made.
+    /// Ends all of the layer's sessions. They are flushed before the next ones are
+    /// made.
     pub(super) fn retire_all(&mut self) {
         let ours = self.ours.drain(..);
         self.stale.extend(ours.map(|session| session.handle));
@@ -83,7 +84,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a session, and has the TPM show that it holds the salt key.
+    /// Makes a session, and checks that the TPM holds the salt key.
     async fn make_session(&mut self, needed: &[u32], line: &Line) -> Flow<()> {
         let session = match self.settings.source.clone() {
             KeySource::Null => self.session_on_primary(needed, line).await?,
@@ -134,10 +135,10 @@ impl Engine {
         for field in [0x0006, key.key_bits, 0x0043, hash.id()] {
             body.put_u16(field);
         }
-        let request = command::plain(cc::START_AUTH_SESSION, &body);
+        let request = command::plain(CommandCode::START_AUTH_SESSION, &body);
         loop {
             let response = match line.run(request.clone()).await {
-                // How the kernel's resource manager says that no place is left.
+                // The kernel's resource manager has no place left.
                 Err(error) if error.kind() == ErrorKind::Memory => {
                     command::refusal(rc::SESSION_MEMORY)
                 }
@@ -145,7 +146,7 @@ impl Engine {
             };
             match code_of(&response)? {
                 0 => {
-                    let parsed = Response::parse(&response, true, 0);
+                    let parsed = Response::parse(&response, CommandCode::START_AUTH_SESSION, 0);
                     let started = parsed.and_then(|parsed| {
                         let mut reader = Cursor::new(parsed.parameters, 0);
                         let nonce = reader.sized().filter(|nonce| nonce.len() == hash.size())?;
@@ -170,8 +171,8 @@ impl Engine {
         }
     }
 
-    /// Has the TPM answer with a session of ours, and returns whether the two
-    /// have the same key and nonces.
+    /// Runs a command with one of the layer's sessions, and returns whether the TPM
+    /// has its key and nonces.
     pub(super) async fn probe(&mut self, index: usize, line: &Line) -> Flow<bool> {
         let attributes = attribute::CONTINUE_SESSION | attribute::ENCRYPT;
         let parameters = 16u16.to_be_bytes();
@@ -179,7 +180,7 @@ impl Engine {
             return Ok(false);
         };
         session.roll()?;
-        let cp_hash = cp_hash(session.hash, cc::GET_RANDOM, &[], &parameters);
+        let cp_hash = cp_hash(session.hash, CommandCode::GET_RANDOM, &[], &parameters);
         let hmac = session.command_hmac(&[], &cp_hash, &[], attributes);
         let mut area = Vec::new();
         area.put_u32(session.handle);
@@ -190,7 +191,7 @@ impl Engine {
         body.put_u32(area.len() as u32);
         body.extend_from_slice(&area);
         body.extend_from_slice(&parameters);
-        let mut request = command::plain(cc::GET_RANDOM, &body);
+        let mut request = command::plain(CommandCode::GET_RANDOM, &body);
         request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
         session.in_flight = true;
         let response = line.run(request).await?;
@@ -205,8 +206,8 @@ impl Engine {
                 false => Ok(false),
             };
         }
-        let genuine = Response::parse(&response, false, 1).filter(|parsed| {
-            let rp_hash = rp_hash(session.hash, cc::GET_RANDOM, parsed.parameters);
+        let genuine = Response::parse(&response, CommandCode::GET_RANDOM, 1).filter(|parsed| {
+            let rp_hash = rp_hash(session.hash, CommandCode::GET_RANDOM, parsed.parameters);
             parsed.auths.iter().all(|auth| {
                 auth.nonce.len() == session.hash.size()
                     && auth.attributes == attributes

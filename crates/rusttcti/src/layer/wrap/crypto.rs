@@ -26,7 +26,7 @@ pub(super) enum Hash {
 }
 
 impl Hash {
-    /// The hash of a `TPM_ALG_ID`; `None` for one that this layer has not.
+    /// Returns the hash of a `TPM_ALG_ID`; `None` if this layer does not have it.
     pub(super) fn from_id(id: u16) -> Option<Self> {
         match id {
             0x0004 => Some(Self::Sha1),
@@ -37,7 +37,7 @@ impl Hash {
         }
     }
 
-    /// The `TPM_ALG_ID`.
+    /// Returns the `TPM_ALG_ID`.
     pub(super) fn id(self) -> u16 {
         match self {
             Self::Sha1 => 0x0004,
@@ -47,7 +47,7 @@ impl Hash {
         }
     }
 
-    /// The digest's length in bytes.
+    /// Returns the digest's length in bytes.
     pub(super) fn size(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -99,8 +99,8 @@ pub(super) fn equal(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
 }
 
-/// KDFa (Part 1, 11.4.10.2): `bits` bits, a multiple of eight, from HMACs in
-/// counter mode.
+/// Derives `bits` bits, a multiple of eight, by KDFa: HMACs in counter mode (Part
+/// 1, 11.4.10.2).
 pub(super) fn kdfa(
     hash: Hash,
     key: &[u8],
@@ -131,7 +131,8 @@ pub(super) fn kdfa(
     out
 }
 
-/// KDFe (Part 1, 11.4.10.3): as many bits as the hash has, from an ECDH secret.
+/// Derives as many bits as the hash has from an ECDH secret, by KDFe (Part 1,
+/// 11.4.10.3).
 pub(super) fn kdfe(hash: Hash, z: &[u8], label: &str, party_u: &[u8], party_v: &[u8]) -> Secret {
     Zeroizing::new(hash.digest(&[
         &1u32.to_be_bytes(),
@@ -151,15 +152,15 @@ fn wipe_behind(bytes: &mut Secret, size: usize) {
     bytes.truncate(size);
 }
 
-/// Which way AES-CFB is applied.
+/// The direction of AES-CFB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Encrypt,
     Decrypt,
 }
 
-/// The parameter encryption of a session: AES-CFB with a key of so many bits,
-/// key and IV made by KDFa from the session's value and its two nonces.
+/// The parameter encryption of a session: AES-CFB. KDFa makes key and IV from the
+/// session's value and its two nonces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ParameterCipher<'a> {
     pub(super) hash: Hash,
@@ -216,7 +217,7 @@ where
     }
 }
 
-/// Returns so many random bytes from the system.
+/// Returns random bytes from the system.
 ///
 /// # Errors
 /// [`ErrorKind::GeneralFailure`] where the system has none to give.

@@ -22,7 +22,8 @@ pub(super) enum Curve {
 }
 
 impl Curve {
-    /// The curve of a `TPM_ECC_CURVE`; `None` for one that this layer has not.
+    /// Returns the curve of a `TPM_ECC_CURVE`; `None` if this layer does not have
+    /// it.
     pub(super) fn from_id(id: u16) -> Option<Self> {
         match id {
             0x0003 => Some(Self::P256),
@@ -31,7 +32,7 @@ impl Curve {
         }
     }
 
-    /// The length of a coordinate in bytes.
+    /// Returns the length of a coordinate in bytes.
     pub(super) fn size(self) -> usize {
         match self {
             Self::P256 => 32,
@@ -39,7 +40,7 @@ impl Curve {
         }
     }
 
-    /// True where the two coordinates are those of a point on the curve.
+    /// Returns whether the point with these coordinates is on the curve.
     pub(super) fn has_point(self, x: &[u8], y: &[u8]) -> bool {
         match self {
             Self::P256 => point::<p256::NistP256>(self, x, y).is_some(),
@@ -47,8 +48,8 @@ impl Curve {
         }
     }
 
-    /// Makes a salt for the key at (`x`, `y`), and the ephemeral point that the
-    /// TPM finds it by.
+    /// Makes a salt for the key at (`x`, `y`), and the ephemeral point by which the
+    /// TPM computes it.
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`] for coordinates that are not on the curve.
@@ -82,14 +83,14 @@ impl Curve {
     }
 }
 
-/// A salt, and what tells the TPM of it.
+/// A salt, and its encrypted form for the TPM.
 pub(super) struct Salt {
     pub(super) value: Secret,
     /// The `TPM2B_ENCRYPTED_SECRET`: the ephemeral public point.
     pub(super) encrypted: Vec<u8>,
 }
 
-/// The point of two coordinates, which may lack leading zeros.
+/// Returns the point of two coordinates, which may lack leading zeros.
 fn point<C>(curve: Curve, x: &[u8], y: &[u8]) -> Option<AffinePoint<C>>
 where
     C: CurveArithmetic,
@@ -106,8 +107,8 @@ where
     AffinePoint::<C>::from_encoded_point(&encoded).into()
 }
 
-/// The salt of an ephemeral private key; `None` where that is no such key, or
-/// where one of the coordinates begins with a zero, which TPMs pad or not.
+/// Returns the salt of an ephemeral private key. `None` for an invalid key, and if
+/// a coordinate begins with a zero: some TPMs pad those and others do not.
 fn salt<C>(curve: Curve, name_alg: Hash, private: &[u8], x: &[u8], y: &[u8]) -> Result<Option<Salt>>
 where
     C: CurveArithmetic,

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the layer knows, and what becomes of one command of the program's.
+//! The layer's state, and the way of one command of the program's through it.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
 
-use super::command::{self, Command, Response, cc};
+use super::command::{self, Command, Response};
 use super::crypto::Secret;
 use super::key::SaltKey;
 use super::line::Line;
 use super::names::{HandleType, Names, from_public_response};
 use super::options::Settings;
+use super::program_sessions::ProgramSessions;
 use super::protect::Plan;
 use super::session::Session;
-use super::theirs::Theirs;
 use crate::wire::cursor::Cursor;
 use crate::wire::{self, CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
 
-/// The longest command that is sent: what TPMs and the kernel take.
+/// The longest command that TPMs and the kernel take.
 pub(super) const LONGEST: usize = 4096;
 
-/// Response codes of the TPM (TPM_RC) that the layer answers to.
+/// The TPM's response codes that the layer handles, as numbers.
 pub(super) mod rc {
     use crate::wire::ResponseCode;
 
@@ -41,7 +41,7 @@ pub(super) mod rc {
     pub(crate) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
 }
 
-/// Why the steps for a command end early.
+/// The reason why the steps for a command end early.
 pub(super) enum Stop {
     /// The program is answered with this response code.
     Answer(u32),
@@ -54,10 +54,10 @@ impl From<Error> for Stop {
     }
 }
 
-/// What a step returns.
+/// The result of a step.
 pub(super) type Flow<T> = std::result::Result<T, Stop>;
 
-/// What happens after a failure that the TPM reported.
+/// The next step after a failure that the TPM reported.
 pub(super) enum Next {
     /// The command is built and sent once more.
     Again,
@@ -65,7 +65,7 @@ pub(super) enum Next {
     Answer(u32),
 }
 
-/// What the layer knows.
+/// The layer's state.
 pub(super) struct Engine {
     pub(super) settings: Settings,
     /// The key of the first session, which all later ones must have.
@@ -74,12 +74,13 @@ pub(super) struct Engine {
     pub(super) primary: Option<Vec<u8>>,
     /// The layer's own sessions.
     pub(super) ours: Vec<Session>,
-    /// Sessions of ours that are over, and may still be loaded in the TPM.
+    /// The layer's sessions that ended, and may still be loaded in the TPM.
     pub(super) stale: Vec<u32>,
-    /// Sessions of the program's whose places ours have for the moment.
+    /// The program's sessions that were moved aside, with their contexts: the
+    /// layer's have their places for the moment.
     pub(super) aside: Vec<(u32, Vec<u8>)>,
     pub(super) names: Names,
-    pub(super) theirs: Theirs,
+    pub(super) program_sessions: ProgramSessions,
     told: HashSet<&'static str>,
 }
 
@@ -93,26 +94,26 @@ impl Engine {
             stale: Vec::new(),
             aside: Vec::new(),
             names: Names::default(),
-            theirs: Theirs::default(),
+            program_sessions: ProgramSessions::default(),
             told: HashSet::new(),
         }
     }
 
-    /// Forgets what a power cycle or a fork ends: everything but the salt key.
+    /// Forgets everything except the salt key, after a power cycle or a fork.
     pub(super) fn forget(&mut self) {
         self.ours.clear();
         self.stale.clear();
         self.aside.clear();
         self.names.clear();
-        self.theirs.clear();
+        self.program_sessions.clear();
     }
 
     /// Runs a command of the program's, and returns the response for it.
     ///
     /// # Errors
-    /// Those of the way to the TPM; [`ErrorKind::IoError`] for a response that was
-    /// not made by this TPM for this command; [`ErrorKind::NotPermitted`] for a
-    /// command that `strict=1` refuses.
+    /// Those of the TCTI below; [`ErrorKind::IoError`] for a response that was not
+    /// made by this TPM for this command; [`ErrorKind::NotPermitted`] for a command
+    /// that `strict=1` refuses.
     pub(super) async fn serve(&mut self, bytes: Secret, line: &Line) -> Result<Secret> {
         let outcome = self.dispatch(&bytes, line).await;
         self.bring_back(line).await;
@@ -141,8 +142,8 @@ impl Engine {
                 self.pass(&command, line).await
             }
             Some(command) if !missing(&command) => self.protect(command, line).await,
-            // Malformed, or without an authorization that it needs: the TPM
-            // refuses it, and what says otherwise is not the TPM.
+            // The command is malformed, or lacks an authorization. A TPM refuses it, so
+            // a success is not the TPM's.
             _ => {
                 let response = line.run_programs(bytes.clone()).await?;
                 match code_of(&response)? {
@@ -155,12 +156,12 @@ impl Engine {
         }
     }
 
-    /// Sends a command as it is, and follows what it changes.
+    /// Sends a command unchanged, and notes its effects.
     pub(super) async fn pass(&mut self, command: &Command, line: &Line) -> Flow<Secret> {
         let (sent, loaded) = self.unwrapped(command);
         let mut response = line.run_programs(sent.clone()).await?;
         let full = code_of(&response)? == rc::SESSION_MEMORY && !self.ours.is_empty();
-        if full && command.code == cc::CONTEXT_LOAD {
+        if full && command.code == CommandCode::CONTEXT_LOAD {
             self.make_way(line).await?;
             response = line.run_programs(sent).await?;
         }
@@ -168,12 +169,8 @@ impl Engine {
             0 => {}
             code => return Err(Stop::Answer(code)),
         }
-        let parsed = Response::parse(
-            &response,
-            command.shape.response_handle.is_some(),
-            command.auths.len(),
-        )
-        .ok_or_else(|| malformed(command))?;
+        let parsed = Response::parse(&response, command.code, command.auths.len())
+            .ok_or_else(|| malformed(command))?;
         for (auth, answered) in command.auths.iter().zip(&parsed.auths) {
             self.followed(auth.handle, answered.nonce, answered.attributes);
         }
@@ -187,8 +184,8 @@ impl Engine {
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         self.took_effect(command, parsed.handle, &mut parameters, encrypted);
         self.passed(command);
-        if let (Some(their), Some(handle)) = (loaded, parsed.handle) {
-            self.theirs.set(handle, their);
+        if let (Some(program_session), Some(handle)) = (loaded, parsed.handle) {
+            self.program_sessions.set(handle, program_session);
         }
         Ok(Response::build(
             parsed.handle,
@@ -232,7 +229,7 @@ impl Engine {
             let response = match full(line.run_programs(sent.bytes.clone()).await, &command) {
                 Some(response) => response?,
                 None => {
-                    // The TPM ran it, and has rolled the nonce of the layer's session.
+                    // The TPM ran it, and rolled the nonce of the layer's session.
                     self.make_way(line).await?;
                     command::refusal(rc::SESSION_MEMORY)
                 }
@@ -254,7 +251,7 @@ impl Engine {
         }
     }
 
-    /// Asks for the Names of what a command refers to that are not known yet.
+    /// Reads the Names that a command needs and the layer does not know yet.
     async fn learn_names(&mut self, command: &Command, line: &Line) -> Flow<()> {
         for handle in command.handles.clone() {
             if self.names.get(handle).is_none() {
@@ -264,13 +261,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for the Name of an object or an NV index. What has none keeps none:
-    /// the TPM refuses the handle before it looks at sessions, and whatever else
-    /// an answer says, no HMAC over a wrong Name is ever accepted.
+    /// Reads the Name of an object or an NV index. A failure is ignored: the TPM
+    /// refuses an unknown handle before it looks at sessions, and never accepts an
+    /// HMAC over a wrong Name.
     async fn read_name(&mut self, handle: u32, line: &Line) -> Flow<()> {
         let code = match HandleType::of(handle) {
-            HandleType::NvIndex => cc::NV_READ_PUBLIC,
-            _ => cc::READ_PUBLIC,
+            HandleType::NvIndex => CommandCode::NV_READ_PUBLIC,
+            _ => CommandCode::READ_PUBLIC,
         };
         let response = line
             .run(command::plain(code, &handle.to_be_bytes()))
@@ -285,7 +282,7 @@ impl Engine {
             code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
             _ => return Ok(()),
         }
-        let name = Response::parse(&response, false, 0)
+        let name = Response::parse(&response, code, 0)
             .and_then(|response| from_public_response(handle, response.parameters));
         match name {
             Some((name, settled)) => {
@@ -299,9 +296,9 @@ impl Engine {
         }
     }
 
-    /// Reads the Names that may have changed without the layer's knowledge anew,
-    /// and returns whether one did. A transient object keeps its Name for as long
-    /// as it is loaded.
+    /// Reads again the Names that may have changed without the layer's knowledge,
+    /// and returns whether one did. A transient object keeps its Name as long as it
+    /// is loaded.
     pub(super) async fn refresh_names(&mut self, command: &Command, line: &Line) -> Flow<bool> {
         let mut changed = false;
         for handle in command.handles.clone() {
@@ -316,7 +313,7 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Tells, once, why a command is not protected.
+    /// Warns once that a command is not protected, and why.
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`] with `strict=1`.
@@ -334,7 +331,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells something once.
+    /// Warns of something once.
     pub(super) fn warn(&mut self, why: &'static str) {
         if self.told.insert(why) {
             crate::sys::log::warning!(
@@ -344,12 +341,13 @@ impl Engine {
     }
 }
 
-/// `None` where the kernel's resource manager had no place for a session, which
-/// it says by ENOMEM.
+/// Returns `None` if the kernel's resource manager had no place for a session
+/// (ENOMEM).
 fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
     match &response {
         Err(error)
-            if error.kind() == ErrorKind::Memory && command.code == cc::START_AUTH_SESSION =>
+            if error.kind() == ErrorKind::Memory
+                && command.code == CommandCode::START_AUTH_SESSION =>
         {
             None
         }
@@ -357,10 +355,10 @@ fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
     }
 }
 
-/// What was tried for a command that the TPM refused.
+/// The remedies that were tried for a command that the TPM refused.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
-    /// Whether the Names were read anew.
+    /// Whether the Names were read again.
     pub(super) refreshed: bool,
     /// How many times new sessions were made.
     pub(super) renewed: usize,
@@ -369,8 +367,8 @@ pub(super) struct Tries {
 /// Returns the response code.
 ///
 /// # Errors
-/// [`ErrorKind::MalformedResponse`] for what is no response, or for a failure
-/// with something behind it.
+/// [`ErrorKind::MalformedResponse`] for bytes that are no response, or a failure
+/// with more than a header.
 pub(super) fn code_of(response: &[u8]) -> Result<u32> {
     match Header::parse(response) {
         Some(header)
@@ -385,19 +383,20 @@ pub(super) fn code_of(response: &[u8]) -> Result<u32> {
     }
 }
 
-/// True for failures of the layer's own commands that the program would have
-/// been answered with: the TPM is not started, busy, full, in failure mode.
+/// Returns whether a failure of one of the layer's own commands is one that the
+/// program would get without the layer: the TPM is not started, busy, full, or in
+/// failure mode.
 pub(super) fn is_transient_refusal(code: u32) -> bool {
     let reference = (rc::REFERENCE_H0..rc::REFERENCE_S0 + 7).contains(&code);
     let warning = code & !0x7f == 0x900 && !reference;
     warning || code >= 0x1000 || matches!(code, rc::INITIALIZE | rc::FAILURE)
 }
 
-/// True where a response's handle, which no HMAC covers, is of the type that the
-/// command makes or loads: one of another type would be another thing.
+/// Returns whether a response's handle, which no HMAC covers, has the type that the
+/// command makes or loads.
 pub(super) fn fits(command: &Command, handle: u32) -> bool {
     let saved = match command.code {
-        cc::CONTEXT_LOAD => {
+        CommandCode::CONTEXT_LOAD => {
             let mut reader = Cursor::new(&command.parameters, 0);
             reader.take(8).and_then(|_| reader.u32())
         }
@@ -406,15 +405,15 @@ pub(super) fn fits(command: &Command, handle: u32) -> bool {
     match saved.map(HandleType::of) {
         // A session keeps its handle.
         Some(HandleType::Session) => saved == Some(handle),
-        _ if command.code == cc::START_AUTH_SESSION => {
+        _ if command.code == CommandCode::START_AUTH_SESSION => {
             HandleType::of(handle) == HandleType::Session
         }
         _ => HandleType::of(handle) == HandleType::Transient,
     }
 }
 
-/// A command of the layer's own that failed: the program is told why if it would
-/// have been told so without the layer.
+/// Ends the steps because one of the layer's own commands failed. The program gets
+/// the code if it would get it without the layer.
 pub(super) fn own_failure(what: &str, code: u32) -> Stop {
     if is_transient_refusal(code) {
         return Stop::Answer(code);
@@ -425,8 +424,7 @@ pub(super) fn own_failure(what: &str, code: u32) -> Stop {
     ))
 }
 
-/// An error for a response that did not come from the TPM, or not for this
-/// command.
+/// Returns the error for a response that the TPM did not make for this command.
 pub(super) fn forged(what: &str) -> Error {
     Error::new(
         ErrorKind::IoError,
@@ -439,12 +437,12 @@ pub(super) fn forged(what: &str) -> Error {
 
 pub(super) fn malformed(command: &Command) -> Error {
     forged(&format!(
-        "the response to the command {:x} is not of its form",
+        "the response to {} is not of its form",
         command.code
     ))
 }
 
-/// An error for what the layer does not do.
+/// Returns the error for a command that the layer does not handle.
 pub(super) fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::NotSupported, format!("the layer wrap: {what}"))
 }

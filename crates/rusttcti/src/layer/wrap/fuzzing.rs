@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any response, and any command, through the machine: for the fuzzer, and for
+//! Runs the engine with any commands and any responses, for the fuzzer and for
 //! property tests.
 
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, cc};
+use super::command;
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
 use super::key::{KeySource, name_of, null_template};
@@ -13,9 +13,9 @@ use super::line::{Exchange, Step};
 use super::options::Settings;
 use super::session::{PASSWORD, Session};
 use crate::wire::cursor::Cursor;
-use crate::wire::{Header, tag};
+use crate::wire::{CommandCode, Header, tag};
 
-/// How many commands of the layer's own one of the program's may cost.
+/// The most commands of the layer's own for one of the program's.
 const MOST_STEPS: usize = 200;
 
 fn engine(strict: bool) -> Box<Engine> {
@@ -24,10 +24,10 @@ fn engine(strict: bool) -> Box<Engine> {
         name: None,
         system_name: None,
         strict,
-        skip: vec![cc::HMAC_START],
+        skip: vec![CommandCode::HMAC_START],
         has_view_below: false,
     }));
-    // Sessions that are there already, so that more than the first contact runs.
+    // Sessions that exist already, so that more runs than the first contact.
     for handle in [0x0200_0000, 0x0200_0001] {
         let nonce = [7; 32];
         let session = Session::new(handle, Hash::Sha256, 128, b"salt", &nonce, &nonce);
@@ -68,14 +68,14 @@ fn serve(
     panic!("more than {MOST_STEPS} commands for one");
 }
 
-/// Takes bytes off the input; zeros where it has ended.
+/// Takes bytes from the input; zeros after its end.
 fn take<const N: usize>(input: &mut Cursor<'_>) -> [u8; N] {
     input
         .take(N)
         .map_or([0; N], |bytes| bytes.try_into().expect("as many"))
 }
 
-/// A command of any code, with authorizations of any kind.
+/// Makes a command of any code, with authorizations of any kind.
 fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     let [kind, code, handles, auths, size] = take(input);
     let mut body = Vec::new();
@@ -104,14 +104,15 @@ fn command(input: &mut Cursor<'_>) -> Vec<u8> {
     let size = usize::from(size) * usize::from(kind);
     let parameters = input.take(size.min(input.rest().len())).unwrap_or_default();
     body.extend_from_slice(parameters);
-    let mut bytes = command::plain(0x11f + u32::from(code), &body).to_vec();
+    let first = CommandCode::NV_UNDEFINE_SPACE_SPECIAL.0;
+    let mut bytes = command::plain(CommandCode(first + u32::from(code)), &body).to_vec();
     if kind & 1 != 0 {
         bytes[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     }
     bytes
 }
 
-/// A response to a command: any bytes, or one that goes far.
+/// Makes a response to a command: any bytes, or one that gets the engine further.
 fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     let [kind, size, at, bit] = take(input);
     let any = input
@@ -120,15 +121,15 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     let code = Header::parse(sent).map_or(0, |header| header.code);
     let mut answer = match kind % 8 {
         0 => any.to_vec(),
-        1 => command::plain(0, any).to_vec(),
+        1 => command::success(any).to_vec(),
         2 => {
-            let mut tagged = command::plain(0, any).to_vec();
+            let mut tagged = command::success(any).to_vec();
             tagged[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             tagged
         }
         3 => command::refusal(0x900 | u32::from(at)).to_vec(),
         4 => command::refusal(0x080 | u32::from(at) << 4 | u32::from(bit)).to_vec(),
-        _ => canned(code),
+        _ => canned(CommandCode(code)),
     };
     if kind & 0x80 != 0 {
         let length = answer.len().max(1);
@@ -139,11 +140,11 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
     answer
 }
 
-/// A response that the layer's own commands go on with.
-fn canned(code: u32) -> Vec<u8> {
+/// Makes a response that lets the layer's own commands go on.
+fn canned(code: CommandCode) -> Vec<u8> {
     let mut body = Vec::new();
     match code {
-        cc::CREATE_PRIMARY => {
+        CommandCode::CREATE_PRIMARY => {
             let mut public = null_template();
             public.truncate(public.len() - 4);
             for coordinate in POINT {
@@ -159,24 +160,24 @@ fn canned(code: u32) -> Vec<u8> {
             body.put_u32(parameters.len() as u32);
             body.extend_from_slice(&parameters);
             body.extend_from_slice(&[0, 0, 1, 0, 0]);
-            let mut response = command::plain(0, &body).to_vec();
+            let mut response = command::success(&body).to_vec();
             response[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             return response;
         }
-        cc::START_AUTH_SESSION => {
+        CommandCode::START_AUTH_SESSION => {
             body.put_u32(0x0200_0004);
             body.put_sized(&[9; 32]);
         }
-        cc::CONTEXT_LOAD => body.put_u32(0x8000_0000),
-        cc::CONTEXT_SAVE => body.extend_from_slice(&[1; 40]),
-        cc::GET_CAPABILITY => {
+        CommandCode::CONTEXT_LOAD => body.put_u32(0x8000_0000),
+        CommandCode::CONTEXT_SAVE => body.extend_from_slice(&[1; 40]),
+        CommandCode::GET_CAPABILITY => {
             body.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 2]);
             body.put_u32(0x0200_0002);
             body.put_u32(0x8000_0001);
         }
         _ => {}
     }
-    command::plain(0, &body).to_vec()
+    command::success(&body).to_vec()
 }
 
 /// A point of P-256: the generator.
@@ -193,10 +194,10 @@ const POINT: [[u8; 32]; 2] = [
     ],
 ];
 
-/// Runs commands of the input's, answered as the input says.
+/// Runs commands and responses that the input chooses.
 ///
 /// # Panics
-/// Where the machine breaks a promise.
+/// If the engine breaks a promise.
 pub fn run(input: &[u8]) {
     let mut input = Cursor::new(input, 0);
     let [strict] = take(&mut input);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The salt key: its public area, its Name, and where it comes from.
+//! The salt key: its public area, its Name, and its source.
 
 #![forbid(unsafe_code)]
 
@@ -20,12 +20,12 @@ const TPM_ALG_CFB: u16 = 0x0043;
 /// TPMA_OBJECT_DECRYPT.
 const DECRYPT: u32 = 1 << 17;
 
-/// What the kernel's null primary is, and ours: fixedTPM, fixedParent,
-/// sensitiveDataOrigin, userWithAuth, noDA, restricted, decrypt.
+/// The attributes of the null primary, the kernel's and this layer's: fixedTPM,
+/// fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, decrypt.
 const NULL_ATTRIBUTES: u32 = 0x0003_0472;
 
-/// The template of the null hierarchy's primary (TPMT_PUBLIC), as the Linux
-/// kernel has it: P-256, SHA-256, AES-128-CFB, an empty unique.
+/// Returns the Linux kernel's template of the null hierarchy's primary
+/// (TPMT_PUBLIC): P-256, SHA-256, AES-128-CFB, an empty unique.
 pub(super) fn null_template() -> Vec<u8> {
     let mut public = Vec::new();
     public.put_u16(TPM_ALG_ECC);
@@ -43,7 +43,7 @@ pub(super) fn null_template() -> Vec<u8> {
     public
 }
 
-/// A public key that the TPM holds the private one of, to salt sessions with.
+/// The public part of a key in the TPM that sessions are salted with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SaltKey {
     pub(super) name: Vec<u8>,
@@ -51,7 +51,7 @@ pub(super) struct SaltKey {
     curve: Curve,
     x: Vec<u8>,
     y: Vec<u8>,
-    /// The AES key size of the sessions: the key's own, where it has one.
+    /// The AES key size of the sessions: the key's own, if it has one.
     pub(super) key_bits: u16,
 }
 
@@ -104,7 +104,7 @@ impl SaltKey {
         })
     }
 
-    /// Makes a salt that only this key's TPM can find.
+    /// Makes a salt that only this key's TPM can compute.
     ///
     /// # Errors
     /// Those of the system's random numbers.
@@ -112,7 +112,7 @@ impl SaltKey {
         self.curve.salt(self.name_alg, &self.x, &self.y)
     }
 
-    /// True where the key's point is this one.
+    /// Returns whether the key's point is this one.
     pub(super) fn is_at(&self, point: &Point) -> bool {
         let strip = |bytes: &[u8]| {
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -185,16 +185,16 @@ pub(super) fn name_of(name_alg: Hash, public: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Where the salt key is.
+/// The place of the salt key.
 #[derive(Clone, Debug)]
 pub(super) enum KeySource {
     /// A primary of the null hierarchy, made by the layer.
     Null,
-    /// A persistent key, of which a file tells the public part.
+    /// A persistent key, whose public part is in a file.
     Persistent { handle: u32, pinned: Pinned },
 }
 
-/// What a file tells of the salt key.
+/// The content of the salt key's file.
 #[derive(Clone, Debug)]
 pub(super) enum Pinned {
     Public(SaltKey),
@@ -248,7 +248,8 @@ impl Pinned {
 impl Point {
     /// Reads a SubjectPublicKeyInfo with an uncompressed point.
     fn from_spki(der: &[u8]) -> Result<Self> {
-        /// AlgorithmIdentifiers of ecPublicKey on the curve, and what is around.
+        /// The bytes around the point: the AlgorithmIdentifier of ecPublicKey on the
+        /// curve.
         const P256: &[u8] = &[
             0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
             0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How the machine's steps are written one after another: each waits for a
-//! response by an `await`, and [`Exchange`] turns that into commands to send and
-//! responses to feed. No thread, no executor and no I/O is behind it.
+//! Lets the engine's steps be written one after another. Each waits for a response
+//! by `await`, and [`Exchange`] turns that into commands to send and responses to
+//! feed. There is no thread, no executor and no I/O behind it.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use super::crypto::Secret;
 use crate::{Error, ErrorKind, Result};
 
-/// What passes between the steps and those who drive them.
+/// The command and the response that pass between the steps and their driver.
 #[derive(Default)]
 struct Slot {
     command: Option<Outgoing>,
@@ -24,11 +24,11 @@ struct Slot {
 /// A command to send.
 pub(super) struct Outgoing {
     pub(super) bytes: Secret,
-    /// Whether it is the program's, which the program may cancel.
+    /// Whether it is the program's own command, which the program may cancel.
     pub(super) programs: bool,
 }
 
-/// The steps' end: commands go in, responses come back.
+/// The steps' side of an exchange: it takes commands and returns their responses.
 #[derive(Clone, Default)]
 pub(super) struct Line {
     slot: Arc<Mutex<Slot>>,
@@ -39,7 +39,7 @@ impl Line {
     /// Runs a command of the layer's own, and returns its response.
     ///
     /// # Errors
-    /// What sending and receiving fail with.
+    /// Those of sending and receiving.
     pub(super) async fn run(&self, bytes: Secret) -> Result<Secret> {
         let programs = false;
         self.exchange(Outgoing { bytes, programs }).await
@@ -48,7 +48,7 @@ impl Line {
     /// Runs the program's command, and returns its response.
     ///
     /// # Errors
-    /// What sending and receiving fail with.
+    /// Those of sending and receiving.
     pub(super) async fn run_programs(&self, bytes: Secret) -> Result<Secret> {
         let programs = true;
         self.exchange(Outgoing { bytes, programs }).await
@@ -63,7 +63,7 @@ impl Line {
         .await
     }
 
-    /// True once the program has cancelled its command.
+    /// Returns whether the program has cancelled its command.
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::SeqCst)
     }
@@ -81,9 +81,9 @@ pub(super) struct Exchange<T> {
     line: Line,
 }
 
-/// What is to be done next.
+/// The driver's next step.
 pub(super) enum Step<T> {
-    /// Send this, and feed what comes back.
+    /// Send this command, and feed its response.
     Send(Outgoing),
     /// It is over.
     Done(T),
@@ -112,7 +112,7 @@ impl<T> Exchange<T> {
         self.advance()
     }
 
-    /// Goes to the first command.
+    /// Runs the steps up to the next command.
     pub(super) fn advance(&mut self) -> Step<T> {
         let mut context = Context::from_waker(Waker::noop());
         loop {

@@ -4,9 +4,10 @@
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{Command, cc};
+use super::command::Command;
 use super::crypto::Secret;
 use super::engine::Engine;
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 
 /// `TPM_CAP_HANDLES`.
@@ -31,7 +32,7 @@ impl Page {
     /// Returns the page that a command asks for, if it is GetCapability for handles.
     /// With a session of the program's, command and response stay as they are.
     fn of(command: &Command) -> Option<Self> {
-        if command.code != cc::GET_CAPABILITY || !command.auths.is_empty() {
+        if command.code != CommandCode::GET_CAPABILITY || !command.auths.is_empty() {
             return None;
         }
         let mut reader = Cursor::new(&command.parameters, 0);
@@ -75,7 +76,7 @@ impl Page {
         if !reader.is_at_end() {
             return None;
         }
-        // A TPM lists sessions by their numbers, whatever their type.
+        // A TPM orders sessions by their numbers, not by their types.
         let number = |handle: &u32| handle & 0xff_ffff;
         if self.range() == SAVED_SESSIONS {
             let is_aside = |handle: &u32| aside.iter().any(|other| number(other) == number(handle));
@@ -112,14 +113,14 @@ pub(super) fn longer(command: &Command) -> Option<Secret> {
 }
 
 impl Engine {
-    /// Whether a layer below has a view of the handles that a command asks for. It
-    /// cannot show it in a response under an HMAC of the TPM's.
+    /// Returns whether a layer below has its own view of the handles that a command
+    /// asks for. It cannot show that view in a response with the TPM's HMAC.
     pub(super) fn is_for_the_view_below(&self, command: &Command) -> bool {
         let asks = |page: Page| page.is_of_sessions() || page.range() == TRANSIENT;
         self.settings.has_view_below && Page::of(command).is_some_and(asks)
     }
 
-    /// Takes the layer's sessions out of a list that the program asked for.
+    /// Removes the layer's sessions from a list that the program asked for.
     pub(super) fn hide_sessions(&self, command: &Command, parameters: &mut Secret) {
         let Some(page) = Page::of(command).filter(|page| page.is_of_sessions()) else {
             return;

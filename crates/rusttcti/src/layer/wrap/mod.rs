@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What passes between a program and its TPM can be neither read nor changed:
+//! Protects the commands and responses between a program and its TPM from being
+//! read or changed:
 //! `wrap,key=null|FILE[,handle=0x81000001][,name=HEX][,strict=1][,skip=CODE...]:CHILD`.
 //!
 //! Programs that use no sessions, or weak ones, are protected as if they used
@@ -16,13 +17,13 @@
 //! TPM           checks the HMAC, decrypts
 //! ```
 //!
-//! The machine has no I/O: `line` turns steps that wait for responses into
-//! commands to send. `engine` follows one command of the program's from its parts
-//! (`command`) by a plan (`protect`: what becomes of each authorization is in
-//! `slot`) to what is sent (`rewrite`, `build`), the answer (`answer`, `refusal`)
-//! and what it changed (`effects`). `contact` makes sessions, on a key from `salt`,
-//! in places from `room`. `crypto` and `curve` have the derivations. This file
-//! drives it.
+//! The engine does no I/O: `line` turns its steps, which wait for responses, into
+//! commands to send. `engine` takes one command of the program's through these
+//! stages: its parts (`command`), a plan (`protect`, with a `slot` for each
+//! authorization), the command that is sent (`rewrite`, `build`), the answer
+//! (`answer`, `refusal`) and its effects (`effects`). `contact` makes sessions,
+//! salted with a key from `salt`, and `room` makes room for them in the TPM.
+//! `crypto` and `curve` have the derivations. This file drives the engine.
 
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,7 @@ mod line;
 mod lists;
 mod names;
 mod options;
+mod program_sessions;
 mod protect;
 mod refusal;
 mod rewrite;
@@ -55,7 +57,6 @@ mod session;
 mod slot;
 #[cfg(test)]
 mod tests;
-mod theirs;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,6 +71,7 @@ use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::Generation;
+use crate::wire::CommandCode;
 use crate::{Cancel, Error, ErrorKind, Result, Tcti};
 
 /// Its options.
@@ -120,21 +122,22 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     Ok(Box::new(move |mut below| match written.settings() {
         Ok(settings) => Ok(Box::new(Wrap::over(settings, below))),
         Err(error) => {
-            // The mistake is what the user is told of.
+            // The user is told the first error.
             let _ = below.finalize();
             Err(error)
         }
     }))
 }
 
-/// The engine's place: with the layer, or with the steps of a command under way.
+/// The engine and the response, which the steps of a command return.
 type Served = (Box<Engine>, Result<Secret>);
 
-/// What a command under way is at.
+/// The state of the layer: the engine is here, or with the steps of a command under
+/// way.
 enum State {
     Idle(Box<Engine>),
     Busy(Exchange<Served>),
-    /// A panic came in between.
+    /// A panic lost the engine.
     Lost,
 }
 
@@ -150,19 +153,21 @@ enum State {
 pub struct Wrap<T: Tcti = Box<dyn Tcti>> {
     inner: T,
     state: State,
-    /// A response that needs no command.
+    /// The response to the program's command, once it is known.
     ready: Option<Secret>,
+    /// The buffer for responses, which are wiped here once they are copied.
+    buffer: Secret,
     canceller: Arc<Canceller>,
-    /// Whether what is below cancels commands.
+    /// Whether the TCTI below can cancel commands.
     cancels: bool,
-    /// Which process opened it.
+    /// The process that opened it.
     generation: Generation,
     open: bool,
 }
 
 impl<T: Tcti> Wrap<T> {
-    /// Protects what goes through `inner`, with options as a chain has them
-    /// behind the layer's name: `key=null,strict=1`. No command is sent yet.
+    /// Protects the commands that go through `inner`. The options are written as in
+    /// a chain: `key=null,strict=1`. No command is sent yet.
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`] for options that cannot be understood, or without a
@@ -178,7 +183,7 @@ impl<T: Tcti> Wrap<T> {
         match settings {
             Ok(settings) => Ok(Self::over(settings, inner)),
             Err(error) => {
-                // The mistake is what the caller is told of.
+                // The caller is told the first error.
                 let _ = inner.finalize();
                 Err(error)
             }
@@ -196,14 +201,15 @@ impl<T: Tcti> Wrap<T> {
             cancels,
             state: State::Idle(Box::new(Engine::new(settings))),
             ready: None,
+            buffer: Secret::default(),
             canceller: Arc::default(),
             generation: Generation::current(),
             open: true,
         }
     }
 
-    /// Takes steps until one needs a response that is not there; returns the
-    /// response for the program once that is known.
+    /// Runs the steps until one waits for a response. Returns the program's
+    /// response once it is known.
     fn drive(&mut self, mut step: Step<Served>) -> Result<Option<Secret>> {
         loop {
             match step {
@@ -222,8 +228,9 @@ impl<T: Tcti> Wrap<T> {
         }
     }
 
-    /// Sends a command, and keeps what cancels it, if it is the program's: the
-    /// layer's own are not cancelled, and the program's is not sent behind them.
+    /// Sends a command. If it is the program's, its canceller is kept. The layer's
+    /// own commands are never cancelled: a cancelled program's command is not sent
+    /// after them.
     fn send(&mut self, command: &Outgoing) -> Result<()> {
         let mut below = self.canceller.lock();
         *below = None;
@@ -266,7 +273,7 @@ impl<T: Tcti> Wrap<T> {
         };
         engine.retire_all();
         for handle in std::mem::take(&mut engine.stale) {
-            let flush = command::plain(command::cc::FLUSH_CONTEXT, &handle.to_be_bytes());
+            let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
             let mut response = [0; engine::LONGEST];
             let flushed = self
                 .inner
@@ -280,7 +287,7 @@ impl<T: Tcti> Wrap<T> {
     }
 }
 
-/// How long one of the layer's own commands may take when it is closed.
+/// How long each of the layer's own commands may take when the layer is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<T: Tcti> Tcti for Wrap<T> {
@@ -291,15 +298,15 @@ impl<T: Tcti> Tcti for Wrap<T> {
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let deadline = Deadline::after(timeout);
-        let mut received = Secret::default();
+        let size = response.len().max(engine::LONGEST);
         let answer = loop {
             if let Some(answer) = self.ready.take() {
                 break answer;
             }
-            if received.is_empty() {
-                received = Secret::new(vec![0; response.len().max(engine::LONGEST)]);
+            if self.buffer.len() < size {
+                self.buffer = Secret::new(vec![0; size]);
             }
-            let length = match self.inner.receive(&mut received, deadline.remaining()) {
+            let length = match self.inner.receive(&mut self.buffer, deadline.remaining()) {
                 Ok(length) => Ok(length),
                 Err(error) if error.kind().leaves_command_pending() => return Err(error),
                 Err(error) => Err(error),
@@ -310,11 +317,13 @@ impl<T: Tcti> Tcti for Wrap<T> {
                     "the layer wrap: no response is awaited",
                 ));
             };
-            let fed = length.and_then(|length| {
-                received
-                    .get(..length)
-                    .map(|bytes| Secret::new(bytes.to_vec()))
-                    .ok_or_else(|| ErrorKind::MalformedResponse.into())
+            let fed = length.and_then(|length| match self.buffer.get_mut(..length) {
+                Some(bytes) => {
+                    let received = Secret::new(bytes.to_vec());
+                    zeroize::Zeroize::zeroize(bytes);
+                    Ok(received)
+                }
+                None => Err(ErrorKind::MalformedResponse.into()),
             });
             let step = exchange.feed(fed);
             self.ready = self.drive(step)?;
@@ -352,7 +361,7 @@ impl<T: Tcti> Tcti for Wrap<T> {
         Ok(())
     }
 
-    /// The sessions stay the parent's: the child makes some of its own.
+    /// Leaves the sessions to the parent; the child makes its own.
     fn after_fork(&mut self) -> Result<()> {
         self.inner.after_fork()?;
         self.generation = Generation::current();
@@ -362,8 +371,8 @@ impl<T: Tcti> Tcti for Wrap<T> {
         Ok(())
     }
 
-    /// Nothing is flushed while a response is awaited, nor by a forked child,
-    /// whose parent goes on with the TPM.
+    /// Flushes the layer's sessions, unless a response is awaited, or this is a
+    /// forked child, whose parent goes on with the TPM.
     fn finalize(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.open) {
             return Ok(());
@@ -383,12 +392,12 @@ impl<T: Tcti> Drop for Wrap<T> {
     }
 }
 
-/// Cancels the program's command, whichever of the layer's own is under way.
+/// Cancels the program's command, also while one of the layer's own is under way.
 #[derive(Default)]
 struct Canceller {
-    /// What cancels the command below.
+    /// The canceller of the command below.
     below: Mutex<Option<Arc<dyn Cancel>>>,
-    /// What keeps the program's command from being sent.
+    /// Set to keep the program's command from being sent.
     flag: Mutex<Arc<AtomicBool>>,
 }
 
@@ -402,7 +411,7 @@ impl Canceller {
         flag.load(Ordering::SeqCst)
     }
 
-    /// Another command of the program's begins.
+    /// Begins another command of the program's.
     fn begin(&self, flag: Arc<AtomicBool>) {
         *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = flag;
     }
@@ -421,14 +430,14 @@ impl Cancel for Canceller {
 }
 
 impl<T: Tcti> std::fmt::Debug for Wrap<T> {
-    /// Names the type, and none of the secrets in it.
+    /// Prints the type's name, and no secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wrap").finish_non_exhaustive()
     }
 }
 
-/// The Name that the kernel tells of the null hierarchy's primary, where the
-/// device below is one of the kernel's that does so.
+/// Returns the Name of the null hierarchy's primary that the kernel reports for the
+/// device below, and the file that has it.
 fn system_name(inner: &mut impl Tcti) -> Option<(Vec<u8>, String)> {
     let handles = inner.poll_handles().ok()?;
     let link = format!("/proc/self/fd/{}", handles.first()?.fd);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The Names of what commands refer to (Part 1, 16): a session's HMAC covers
-//! them in the place of handles.
+//! The Names of the entities that commands refer to (Part 1, 16). A session's HMAC
+//! covers Names instead of handles.
 
 #![forbid(unsafe_code)]
 
@@ -10,17 +10,17 @@ use super::crypto::Hash;
 use super::key::name_of;
 use crate::wire::cursor::Cursor;
 
-/// How many Names are kept: more than a TPM has objects and indexes in use.
+/// The most Names that are kept: more than a TPM has objects and indexes in use.
 const MOST: usize = 1024;
 
-/// What a handle's first byte says of it (TPM_HT).
+/// The type of a handle, by its first byte (TPM_HT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandleType {
     NvIndex,
     Session,
     Transient,
     Persistent,
-    /// PCRs, hierarchies and all else: the handle is the Name.
+    /// PCRs, hierarchies and all others: the handle is the Name.
     Fixed,
 }
 
@@ -35,7 +35,7 @@ impl HandleType {
         }
     }
 
-    /// True where the Name is a digest that has to be asked for.
+    /// Returns whether the Name is a digest, which has to be read.
     pub(super) fn has_public_area(self) -> bool {
         matches!(self, Self::NvIndex | Self::Transient | Self::Persistent)
     }
@@ -52,7 +52,7 @@ pub(super) struct Names {
 #[derive(Debug)]
 struct Known {
     name: Vec<u8>,
-    /// Whether writing leaves the Name as it is: an NV index's first write
+    /// Whether writing leaves the Name unchanged: the first write of an NV index
     /// changes it.
     settled: bool,
 }
@@ -96,8 +96,8 @@ impl Names {
         self.saved.insert(digest, name);
     }
 
-    /// Finds the Name of an object whose context was loaded: whatever handle the
-    /// TPM is said to have answered with, it is that object.
+    /// Finds the Name of an object whose context was loaded. The handle in the
+    /// response is not protected, but the context names the object.
     pub(super) fn loaded(&mut self, handle: u32, context: &[u8]) {
         match self.saved.get(&Hash::Sha256.digest(&[context])) {
             Some(name) => self.set(handle, name.clone()),
@@ -109,7 +109,7 @@ impl Names {
         self.known.remove(&handle);
     }
 
-    /// Forgets all of a type.
+    /// Forgets all Names of a type.
     pub(super) fn forget_all(&mut self, kind: HandleType) {
         self.known
             .retain(|handle, _| HandleType::of(*handle) != kind);
@@ -120,9 +120,9 @@ impl Names {
     }
 }
 
-/// Reads the parameters of a ReadPublic or NV_ReadPublic response, and returns
-/// the Name where it is that of the public area, and of this NV index, and whether
-/// writing leaves it as it is.
+/// Reads the parameters of a ReadPublic or NV_ReadPublic response. Returns the
+/// Name, and whether writing leaves it unchanged; `None` if it is not the Name of
+/// that public area, or not of this NV index.
 pub(super) fn from_public_response(handle: u32, parameters: &[u8]) -> Option<(Vec<u8>, bool)> {
     /// TPMA_NV_WRITTEN.
     const WRITTEN: u32 = 1 << 29;

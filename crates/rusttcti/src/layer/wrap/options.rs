@@ -10,23 +10,22 @@ use crate::{Error, ErrorKind, Result};
 
 const LAYER: &str = "the layer wrap";
 
-/// Where a storage root key is by convention, and this layer's salt key if
-/// nothing else is said.
+/// The salt key's default handle, which by convention is the storage root key's.
 const DEFAULT_HANDLE: u32 = 0x8100_0001;
 
-/// What the layer was told.
+/// The layer's settings.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) source: KeySource,
     /// The Name that the salt key must have.
     pub(super) name: Option<Vec<u8>>,
-    /// The Name that the system says the null hierarchy's primary has, and the
-    /// file that says so.
+    /// The Name of the null hierarchy's primary that the system reports, and the
+    /// file that has it.
     pub(super) system_name: Option<(Vec<u8>, String)>,
-    /// Whether what cannot be protected is refused.
+    /// Whether commands that cannot be protected are refused.
     pub(super) strict: bool,
-    /// The codes of commands that pass as they are.
-    pub(super) skip: Vec<u32>,
+    /// The commands that pass unchanged.
+    pub(super) skip: Vec<CommandCode>,
     /// Whether a layer below answers with the program's view of handles.
     pub(super) has_view_below: bool,
 }
@@ -37,20 +36,19 @@ pub(super) struct Written {
     key: Key,
     name: Option<Vec<u8>>,
     strict: bool,
-    skip: Vec<u32>,
+    skip: Vec<CommandCode>,
 }
 
 impl Written {
     /// Reads the options, and no file.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for options that are missing or say nothing that
-    /// can be done.
+    /// [`ErrorKind::BadValue`] for options that are missing or have a wrong value.
     pub(super) fn take(options: &mut Options) -> Result<Self> {
         let (key, handle) = (options.take("key"), options.take("handle"));
         let (name, strict) = (options.take("name"), options.take("strict"));
         let skip = options.take("skip");
-        // An option that is not there is told before one that is missing.
+        // An unknown option is reported before a missing one.
         options.finish()?;
         let written = Self {
             key: Key::read(key.as_deref(), handle.as_deref())?,
@@ -66,7 +64,7 @@ impl Written {
     }
 }
 
-/// Where the salt key is said to be.
+/// The salt key that the options name.
 #[derive(Clone, Debug)]
 enum Key {
     Null,
@@ -200,13 +198,12 @@ fn name(value: &str) -> Result<Vec<u8>> {
         })
 }
 
-fn skip(value: &str) -> Result<Vec<u32>> {
+fn skip(value: &str) -> Result<Vec<CommandCode>> {
     let allowed = "command names or codes with + between them, as in GetTestResult+0x17a";
     value
         .split(['+', ';', ',', ' '])
         .map(|code| {
-            let code: Result<CommandCode> = code.parse();
-            code.map(u32::from)
+            code.parse()
                 .map_err(|_| bad_value(LAYER, "skip", value, allowed))
         })
         .collect()

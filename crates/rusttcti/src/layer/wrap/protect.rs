@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How a command is protected: which authorizations stay, which become sessions
-//! of the layer's own, and what is encrypted.
+//! The plan for a command: which authorizations stay, which become sessions of the
+//! layer's own, and what is encrypted.
 
 #![forbid(unsafe_code)]
 
-use super::command::{Auth, Command, cc};
+use super::command::{Auth, Command};
 use super::crypto::Hash;
 use super::engine::{Engine, Flow, unsupported};
+use super::program_sessions::Kind;
 use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::slot::{Slot, slot};
-use super::theirs::Kind;
+use crate::wire::CommandCode;
 use crate::wire::header::Header;
 
-/// How a command is protected.
+/// The plan for the protection of a command.
 pub(super) struct Plan {
     pub(super) slots: Vec<Slot>,
     /// The slot of the session that encrypts, audits, or authorizes with what
@@ -25,7 +26,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan for a command; `None` where it passes as it is.
+    /// Makes the plan for a command; `None` if it passes unchanged.
     pub(super) fn of(
         engine: &mut Engine,
         command: &Command,
@@ -44,9 +45,9 @@ impl Plan {
                 passwords += 1;
             }
             let out_of_step = engine
-                .theirs
+                .program_sessions
                 .get(auth.handle)
-                .is_some_and(|their| their.shown.is_some());
+                .is_some_and(|program_session| program_session.shown.is_some());
             if matches!(slot, Slot::Rigid) && out_of_step {
                 return Err(unsupported(
                     "a session of the program's that encrypted without a key cannot authorize \
@@ -121,13 +122,13 @@ impl Plan {
         }))
     }
 
-    /// How many sessions of the layer's own it takes.
+    /// Returns how many sessions of the layer's own it takes.
     pub(super) fn sessions(&self) -> usize {
         let ours = |slot: &&Slot| matches!(slot, Slot::Ours { .. });
         self.slots.iter().filter(ours).count()
     }
 
-    /// True where a session of the layer's own stands for a password.
+    /// Returns whether a session of the layer's own stands for a password.
     pub(super) fn has_passwords(&self) -> bool {
         let password = |slot: &Slot| {
             matches!(
@@ -141,12 +142,12 @@ impl Plan {
         self.slots.iter().any(password)
     }
 
-    /// The length of the command that is sent.
+    /// Returns the length of the command that is sent.
     pub(super) fn length(&self) -> usize {
         self.length
     }
 
-    /// The handles that the command that is sent needs, the layer's own apart.
+    /// Returns the handles that the sent command needs, without the layer's own.
     pub(super) fn needed(&self, command: &Command) -> Vec<u32> {
         let auths = self.slots.iter().zip(&command.auths);
         let sessions = auths
@@ -155,7 +156,7 @@ impl Plan {
         sessions.chain(command.handles.iter().copied()).collect()
     }
 
-    /// Which session of the command that is sent a slot is.
+    /// Returns the number that a slot's session has in the sent command.
     pub(super) fn sent_at(&self, at: usize) -> Option<usize> {
         let sent = |slot: &&Slot| slot.is_sent();
         let slot = self.slots.get(at).filter(sent)?;
@@ -163,27 +164,27 @@ impl Plan {
         slot.is_sent().then_some(before)
     }
 
-    /// Which slot a session of the command that is sent is.
+    /// Returns the slot of a session in the sent command.
     pub(super) fn slot_of(&self, sent: usize) -> Option<usize> {
         (0..self.slots.len()).find(|at| self.sent_at(*at) == Some(sent))
     }
 
-    /// How many sessions the command that is sent has.
+    /// Returns how many sessions the sent command has.
     pub(super) fn sent(&self) -> usize {
         self.slots.iter().filter(|slot| slot.is_sent()).count()
     }
 
-    /// True where the command's first parameter is encrypted by the layer.
+    /// Returns whether the layer encrypts the command's first parameter.
     pub(super) fn encrypts_command(&self) -> bool {
         self.attributes & attribute::DECRYPT != 0
     }
 
-    /// True where the response's first parameter is encrypted for the layer.
+    /// Returns whether the response's first parameter is encrypted for the layer.
     pub(super) fn encrypts_response(&self) -> bool {
         self.attributes & attribute::ENCRYPT != 0
     }
 
-    /// The attributes of a slot's session, as the TPM gets them.
+    /// Returns the attributes of a slot's session, as the TPM gets them.
     pub(super) fn attributes_of(&self, at: usize, auth: Option<&Auth>) -> u8 {
         match (&self.slots[at], auth) {
             (Slot::Ours { .. }, _) if at == self.lead => self.attributes,
@@ -198,22 +199,27 @@ impl Plan {
     }
 }
 
-/// True for commands whose response is authorized by another authValue than
-/// the command.
+/// Returns whether the response is authorized by another authValue than the
+/// command.
 pub(super) fn changes_auth(command: &Command) -> bool {
-    matches!(command.code, cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH)
+    matches!(
+        command.code,
+        CommandCode::HIERARCHY_CHANGE_AUTH | CommandCode::NV_CHANGE_AUTH
+    )
 }
 
 impl Engine {
-    /// True where a session of the program's is salted or bound.
+    /// Returns whether a session of the program's is salted or bound.
     fn own_protection(&self, command: &Command) -> bool {
-        let theirs = command.auths.iter();
-        let mut theirs = theirs.filter_map(|auth| self.theirs.get(auth.handle));
-        theirs.any(|their| !their.keyless)
+        let program_sessions = command.auths.iter();
+        let mut program_sessions =
+            program_sessions.filter_map(|auth| self.program_sessions.get(auth.handle));
+        program_sessions.any(|program_session| !program_session.keyless)
     }
 }
 
-/// Leaves out the sessions that would only encrypt what the layer's encrypts.
+/// Leaves out the sessions that would only encrypt what the layer's session
+/// encrypts.
 fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
     let taken = attributes & (attribute::DECRYPT | attribute::ENCRYPT);
     for (at, auth) in command.auths.iter().enumerate() {
@@ -230,18 +236,19 @@ fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
     }
 }
 
-/// True where the first session's HMAC has the nonce of a session in it that the
+/// Returns whether the first session's HMAC covers the nonce of a session that the
 /// layer does not know.
 fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bool {
     let answered_for = !matches!(slots.first(), None | Some(Slot::Rigid));
     let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
     let mut others = command.auths.iter().skip(1);
     answered_for
-        && others
-            .any(|auth| auth.attributes & ciphers != 0 && engine.theirs.get(auth.handle).is_none())
+        && others.any(|auth| {
+            auth.attributes & ciphers != 0 && engine.program_sessions.get(auth.handle).is_none()
+        })
 }
 
-/// Gives the layer's sessions to the passwords, one each.
+/// Assigns one of the layer's sessions to each password.
 fn number_ours(slots: &mut [Slot]) {
     let mut next = 0;
     for slot in slots {
@@ -252,8 +259,8 @@ fn number_ours(slots: &mut [Slot]) {
     }
 }
 
-/// Finds the layer's session that encrypts or audits, and adds one where there
-/// is none yet; `None` where that cannot be done.
+/// Finds the layer's session that encrypts or audits, or adds one; `None` if there
+/// is no room for one.
 fn lead(slots: &mut Vec<Slot>, attributes: u8) -> Option<usize> {
     let ours = |slot: &Slot| matches!(slot, Slot::Ours { .. });
     if let Some(at) = slots.iter().position(ours) {
@@ -270,16 +277,16 @@ fn lead(slots: &mut Vec<Slot>, attributes: u8) -> Option<usize> {
     Some(slots.len() - 1)
 }
 
-/// True where a policy of the command's fixes its parameters' digest.
+/// Returns whether a policy of the command's fixes the digest of its parameters.
 fn bound_to_parameters(engine: &Engine, command: &Command) -> bool {
     command
         .auths
         .iter()
-        .filter_map(|auth| engine.theirs.get(auth.handle))
-        .any(|their| their.kind != Kind::Hmac && their.cp_hash)
+        .filter_map(|auth| engine.program_sessions.get(auth.handle))
+        .any(|program_session| program_session.kind != Kind::Hmac && program_session.cp_hash)
 }
 
-/// The length of the command that is sent.
+/// Returns the length of the command that is sent.
 fn length(slots: &[Slot], hash: Hash, command: &Command, rewritten: &Rewritten) -> usize {
     let entries: usize = slots
         .iter()

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is done after the TPM refused a command: never is it sent without its
+//! The remedies after the TPM refused a command. It is never sent without its
 //! session.
 
 #![forbid(unsafe_code)]
 
-use super::command::{Command, cc};
+use super::command::Command;
 use super::engine::{Engine, Flow, Next, Stop, Tries, is_transient_refusal, rc};
 use super::line::Line;
 use super::protect::Plan;
 use super::slot::Slot;
+use crate::wire::CommandCode;
 use crate::{Error, ErrorKind};
 
-/// How often new sessions are made for one command.
+/// How often new sessions are made for one command at most.
 const MOST_RENEWALS: usize = 2;
 
 impl Engine {
-    /// Says what to do after the TPM refused a protected command.
+    /// Returns the next step after the TPM refused a protected command.
     pub(super) async fn refused(
         &mut self,
         code: u32,
@@ -24,9 +25,10 @@ impl Engine {
         tries: &mut Tries,
         line: &Line,
     ) -> Flow<Next> {
-        let full = code == rc::SESSION_MEMORY && command.code == cc::START_AUTH_SESSION;
+        let full = code == rc::SESSION_MEMORY && command.code == CommandCode::START_AUTH_SESSION;
         if full && self.move_session_aside(&plan.needed(command), line).await? {
-            // It is back when the command is over, and the layer's own are gone.
+            // It is loaded again when the command is over; the layer's own sessions
+            // have ended.
             return Ok(Next::Again);
         }
         let ours = plan.sessions() > 0;
@@ -70,9 +72,9 @@ impl Engine {
         }
     }
 
-    /// Looks for a reason of a failed authorization other than a wrong password,
-    /// and returns whether one was found and is no more: a Name that changed, or a
-    /// session that the TPM has other nonces of.
+    /// Looks for a reason of a failed authorization other than a wrong password: a
+    /// Name that changed, or a session whose nonces differ in the TPM. Returns
+    /// whether one was found and removed.
     async fn mended(
         &mut self,
         index: usize,
@@ -101,16 +103,16 @@ impl Engine {
         Stop::Error(Error::new(
             ErrorKind::IoError,
             format!(
-                "the layer wrap: the TPM refuses the layer's session with the command {:x} \
+                "the layer wrap: the TPM refuses the layer's session with {name} \
                  (response code {code:x}); the command is not sent without it: if this TPM \
-                 takes no sessions with it, skip={:x} says so",
-                command.code, command.code
+                 takes no sessions with it, skip={name} says so",
+                name = command.code
             ),
         ))
     }
 }
 
-/// Which session a response code blames, from zero.
+/// Returns the number of the session that a response code blames, from zero.
 fn blamed_session(code: u32) -> Option<usize> {
     if code & !0xfff == 0 && code & 0x8c0 == 0x880 {
         return (code >> 8 & 7).checked_sub(1).map(|at| at as usize);
@@ -119,7 +121,7 @@ fn blamed_session(code: u32) -> Option<usize> {
     reference.then(|| (code - rc::REFERENCE_S0) as usize)
 }
 
-/// A format-one response code without what it blames.
+/// Returns a format-one response code without what it blames.
 fn base(code: u32) -> u32 {
     match code & 0x80 {
         0 => code,

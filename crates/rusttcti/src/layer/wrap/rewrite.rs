@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands that the TPM gets in another form, which protects more.
+//! Commands that the TPM gets in another form, which can be protected better.
 
 #![forbid(unsafe_code)]
 
-use super::command::{Command, cc};
+use super::command::Command;
 use super::crypto::Secret;
 use super::engine::{Engine, Flow};
 use super::lists;
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 
 /// A command as the TPM gets it, before it is encrypted.
 pub(super) struct Rewritten {
-    pub(super) code: u32,
+    pub(super) code: CommandCode,
     pub(super) parameters: Secret,
     pub(super) decrypt: bool,
 }
@@ -21,7 +22,7 @@ impl Rewritten {
     /// parameter has in the program's command.
     pub(super) fn numbered_back(&self, code: u32) -> u32 {
         // Format one, bit 6: a parameter.
-        if self.code != cc::ENCRYPT_DECRYPT_2 || code & !0xfff != 0 || code & 0xc0 != 0xc0 {
+        if self.code != CommandCode::ENCRYPT_DECRYPT2 || code & !0xfff != 0 || code & 0xc0 != 0xc0 {
             return code;
         }
         let number = match code >> 8 & 0xf {
@@ -35,9 +36,9 @@ impl Rewritten {
 }
 
 impl Engine {
-    /// Writes a command as the TPM is to get it: EncryptDecrypt as
-    /// EncryptDecrypt2, PolicyPassword as PolicyAuthValue, and GetCapability with
-    /// room for the sessions that will be hidden.
+    /// Rewrites a command for the TPM: EncryptDecrypt as EncryptDecrypt2,
+    /// PolicyPassword as PolicyAuthValue, and GetCapability with room for the
+    /// sessions that will be hidden.
     pub(super) fn rewritten(&mut self, command: &mut Command) -> Flow<Rewritten> {
         let mut rewritten = Rewritten {
             code: command.code,
@@ -45,7 +46,7 @@ impl Engine {
             decrypt: command.shape.decrypt,
         };
         match command.code {
-            cc::ENCRYPT_DECRYPT => {
+            CommandCode::ENCRYPT_DECRYPT => {
                 // decrypt, mode and iv, then inData.
                 let parameters = &command.parameters;
                 let mut reader = Cursor::new(parameters, 0);
@@ -57,21 +58,26 @@ impl Engine {
                     moved.extend_from_slice(data);
                     moved.extend_from_slice(head);
                     rewritten = Rewritten {
-                        code: cc::ENCRYPT_DECRYPT_2,
+                        code: CommandCode::ENCRYPT_DECRYPT2,
                         parameters: moved,
                         decrypt: true,
                     };
                 }
             }
-            cc::POLICY_PASSWORD => {
-                let their = command.handles.first().and_then(|h| self.theirs.get(*h));
-                if their.is_some_and(|their| their.keyless && their.hash.is_some()) {
-                    rewritten.code = cc::POLICY_AUTH_VALUE;
+            CommandCode::POLICY_PASSWORD => {
+                let program_session = command
+                    .handles
+                    .first()
+                    .and_then(|h| self.program_sessions.get(*h));
+                if program_session.is_some_and(|program_session| {
+                    program_session.keyless && program_session.hash.is_some()
+                }) {
+                    rewritten.code = CommandCode::POLICY_AUTH_VALUE;
                 } else {
                     self.tell("its policy session, whose password passes, is not the layer's to answer for")?;
                 }
             }
-            cc::GET_CAPABILITY => {
+            CommandCode::GET_CAPABILITY => {
                 if let Some(parameters) = lists::longer(command) {
                     rewritten.parameters = parameters;
                 }

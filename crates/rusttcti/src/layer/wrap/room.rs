@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The places of a TPM: what is moved aside to make room, and brought back.
+//! Room in the TPM: objects and sessions that are moved aside, and brought back.
 
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, Response, cc};
+use super::command::{self, Response};
 use super::crypto::Secret;
 use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
 use super::line::Line;
+use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
 use crate::wire::header::Header;
 
@@ -16,20 +17,20 @@ const TRANSIENT_FIRST: u32 = 0x8000_0000;
 const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
 
 impl Engine {
-    /// Flushes, whether or not it is there.
+    /// Flushes a handle; that it is gone already is no error.
     pub(super) async fn flush(&mut self, handle: u32, line: &Line) -> Flow<()> {
-        let flush = command::plain(cc::FLUSH_CONTEXT, &handle.to_be_bytes());
+        let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
         code_of(&line.run(flush).await?)?;
         Ok(())
     }
 
-    /// Takes the layer's sessions out of the TPM, for one of the program's.
+    /// Flushes the layer's sessions, to make room for one of the program's.
     pub(super) async fn make_way(&mut self, line: &Line) -> Flow<()> {
         self.retire_all();
         self.flush_stale(line).await
     }
 
-    /// Loads the program's sessions again that ours have the places of.
+    /// Loads the program's sessions again that were moved aside for the layer's.
     pub(super) async fn bring_back(&mut self, line: &Line) {
         if self.aside.is_empty() {
             return;
@@ -46,8 +47,8 @@ impl Engine {
         }
     }
 
-    /// Runs a command that takes a place for an object, and moves one that the
-    /// program's command does not need aside where there is none.
+    /// Runs a command that needs room for an object. If there is none, an object
+    /// that the program's command does not need is moved aside.
     pub(super) async fn with_room(
         &mut self,
         request: Secret,
@@ -60,8 +61,8 @@ impl Engine {
             return Ok(response);
         }
         let loaded = self.list(TRANSIENT_FIRST, line).await?;
-        // Any will do: it is back before the program's command is sent. But one
-        // that is not in use leaves least behind if it is lost.
+        // Any object would do, since it is back before the program's command is sent.
+        // An unused one is the smallest loss if it cannot be loaded again.
         let unused = loaded.iter().find(|handle| !needed.contains(handle));
         let Some(handle) = unused.or(loaded.first()).copied() else {
             return Ok(response);
@@ -75,13 +76,13 @@ impl Engine {
     }
 
     /// Saves a session that the program's command does not need, for the time of
-    /// that command; returns whether there was one.
+    /// that command. Returns whether there was one.
     pub(super) async fn move_session_aside(&mut self, needed: &[u32], line: &Line) -> Flow<bool> {
         if self.aside.len() >= 2 {
             return Ok(false);
         }
         let loaded = self.list(LOADED_SESSION_FIRST, line).await?;
-        // A policy session is listed as one of either type.
+        // A policy session may be listed with either type of handle.
         let is = |one: u32, other: u32| one & 0xff_ffff == other & 0xff_ffff;
         let used = |handle: u32| {
             needed
@@ -101,30 +102,33 @@ impl Engine {
         }
     }
 
-    /// Lists the handles in use from one on.
+    /// Returns the handles in use, from `first` on.
     async fn list(&mut self, first: u32, line: &Line) -> Flow<Vec<u32>> {
         let mut body = Vec::new();
         for word in [1, first, 254] {
             body.put_u32(word);
         }
-        let response = line.run(command::plain(cc::GET_CAPABILITY, &body)).await?;
+        let response = line
+            .run(command::plain(CommandCode::GET_CAPABILITY, &body))
+            .await?;
         match code_of(&response)? {
             0 => {}
             code => return Err(own_failure("TPM2_GetCapability", code)),
         }
-        let listed = Response::parse(&response, false, 0).and_then(|parsed| {
-            let mut reader = Cursor::new(parsed.parameters, 0);
-            reader.take(5)?;
-            let count = reader.u32()?.min(254);
-            (0..count).map(|_| reader.u32()).collect()
-        });
+        let listed =
+            Response::parse(&response, CommandCode::GET_CAPABILITY, 0).and_then(|parsed| {
+                let mut reader = Cursor::new(parsed.parameters, 0);
+                reader.take(5)?;
+                let count = reader.u32()?.min(254);
+                (0..count).map(|_| reader.u32()).collect()
+            });
         Ok(listed.ok_or_else(|| forged("the list of handles is not of its form"))?)
     }
 
-    /// Saves a context, and returns it as ContextLoad takes it; `None` where the
-    /// TPM refuses.
+    /// Saves a context, and returns it as ContextLoad takes it; `None` if the TPM
+    /// refuses.
     pub(super) async fn save(&mut self, handle: u32, line: &Line) -> Flow<Option<Vec<u8>>> {
-        let save = command::plain(cc::CONTEXT_SAVE, &handle.to_be_bytes());
+        let save = command::plain(CommandCode::CONTEXT_SAVE, &handle.to_be_bytes());
         let response = line.run(save).await?;
         Ok(match code_of(&response)? {
             0 => Some(response[Header::SIZE..].to_vec()),
@@ -133,12 +137,14 @@ impl Engine {
     }
 
     pub(super) async fn load(&mut self, context: &[u8], line: &Line) -> Flow<u32> {
-        let response = line.run(command::plain(cc::CONTEXT_LOAD, context)).await?;
+        let response = line
+            .run(command::plain(CommandCode::CONTEXT_LOAD, context))
+            .await?;
         match code_of(&response)? {
             0 => {}
             code => return Err(own_failure("TPM2_ContextLoad", code)),
         }
-        let parsed = Response::parse(&response, true, 0);
+        let parsed = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
         let handle = parsed.and_then(|parsed| parsed.handle);
         Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is not of its form"))?)
     }

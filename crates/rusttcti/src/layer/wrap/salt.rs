@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the salt key comes from: the null hierarchy's primary, or a persistent
-//! key that a file tells of. Both must be what they were at first.
+//! The source of the salt key: the null hierarchy's primary, or a persistent key
+//! whose public part is in a file. Both must stay the same.
 
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
-use super::command::{self, Response, cc};
+use super::command::{self, Response};
 use super::crypto::Secret;
 use super::effects::primary_name;
 use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
@@ -14,7 +14,7 @@ use super::line::Line;
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::tag;
+use crate::wire::{CommandCode, tag};
 use crate::{Error, ErrorKind};
 
 /// The null hierarchy.
@@ -22,7 +22,7 @@ pub(super) const TPM_RH_NULL: u32 = 0x4000_0007;
 
 impl Engine {
     /// Makes a session salted with the null hierarchy's primary, which is loaded
-    /// only meanwhile.
+    /// only for that time.
     pub(super) async fn session_on_primary(
         &mut self,
         needed: &[u32],
@@ -63,11 +63,11 @@ impl Engine {
         line: &Line,
     ) -> Flow<(SaltKey, u32)> {
         if let (Some(key), Some(context)) = (self.key.clone(), self.primary.clone()) {
-            let request = command::plain(cc::CONTEXT_LOAD, &context);
+            let request = command::plain(CommandCode::CONTEXT_LOAD, &context);
             let response = self.with_room(request, needed, aside, line).await?;
-            let loaded = Response::parse(&response, true, 0);
+            let loaded = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
             if let Some(handle) = loaded.and_then(|response| response.handle) {
-                // Another key does not find the salt.
+                // If it is another key, it cannot compute the salt.
                 return Ok((key, handle));
             }
         }
@@ -83,7 +83,7 @@ impl Engine {
                 ));
             }
         }
-        let parsed = Response::parse(&response, true, 1);
+        let parsed = Response::parse(&response, CommandCode::CREATE_PRIMARY, 1);
         let (handle, key) = parsed
             .and_then(|parsed| Some((parsed.handle?, primary_key(parsed.parameters)?)))
             .ok_or_else(|| forged("the null hierarchy's primary is not what was asked for"))?;
@@ -98,8 +98,8 @@ impl Engine {
         Ok((key, handle))
     }
 
-    /// Checks that a null primary is the one of the first session, and the one
-    /// that was asked for by name.
+    /// Checks that a null primary is the one of the first session, and has the Name
+    /// of the options.
     fn expected(&self, key: SaltKey) -> crate::Result<SaltKey> {
         if let Some(name) = self
             .settings
@@ -145,14 +145,14 @@ impl Engine {
         }
     }
 
-    /// Finds the persistent salt key, which must be the one of the file.
+    /// Reads the persistent salt key, which must be the one of the file.
     pub(super) async fn persistent_key(
         &mut self,
         handle: u32,
         pinned: &Pinned,
         line: &Line,
     ) -> Flow<SaltKey> {
-        let read = command::plain(cc::READ_PUBLIC, &handle.to_be_bytes());
+        let read = command::plain(CommandCode::READ_PUBLIC, &handle.to_be_bytes());
         let response = line.run(read).await?;
         match code_of(&response)? {
             0 => {}
@@ -168,7 +168,7 @@ impl Engine {
                 )));
             }
         }
-        let parsed = Response::parse(&response, false, 0);
+        let parsed = Response::parse(&response, CommandCode::READ_PUBLIC, 0);
         let public = parsed.and_then(|parsed| {
             from_public_response(handle, parsed.parameters)?;
             Cursor::new(parsed.parameters, 0).sized()
@@ -226,8 +226,8 @@ impl Engine {
     }
 }
 
-/// The CreatePrimary of the null hierarchy's key, whose password is empty for
-/// all.
+/// Returns the CreatePrimary of the null hierarchy's key, whose password is always
+/// empty.
 fn create_primary() -> Secret {
     let mut body = Secret::default();
     body.put_u32(TPM_RH_NULL);
@@ -240,17 +240,17 @@ fn create_primary() -> Secret {
     body.put_sized(&null_template());
     body.put_sized(&[]); // outsideInfo
     body.put_u32(0); // creationPCR
-    let mut request = command::plain(cc::CREATE_PRIMARY, &body);
+    let mut request = command::plain(CommandCode::CREATE_PRIMARY, &body);
     request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
     request
 }
 
-/// The key of a CreatePrimary response, if it is what [`null_template`] asks for
-/// and its Name is its own.
+/// Returns the key of a CreatePrimary response, if it fits [`null_template`] and
+/// its Name is right.
 fn primary_key(parameters: &[u8]) -> Option<SaltKey> {
     let public = Cursor::new(parameters, 0).sized()?;
     let template = null_template();
-    // All but the two empty TPM2Bs of the unique.
+    // The template, without the two empty TPM2Bs of its unique.
     if !public.starts_with(template.strip_suffix(&[0; 4])?) {
         return None;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A salted HMAC session of the layer's own, and the HMACs of sessions at large
-//! (Part 1, 19.6).
+//! A salted HMAC session of the layer's own, and the HMACs of all sessions (Part 1,
+//! 19.6).
 
 #![forbid(unsafe_code)]
 
@@ -21,15 +21,15 @@ pub(super) mod attribute {
 /// The authorization that stands for a password: TPM_RS_PW.
 pub(super) const PASSWORD: u32 = Handle::RS_PW.0;
 
-/// What an authorization HMAC is made of, but for its key.
+/// The input of an authorization HMAC.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HmacInput<'a> {
     /// The cpHash of a command, the rpHash of a response.
     pub(super) parameters: &'a [u8],
     pub(super) nonce_newer: &'a [u8],
     pub(super) nonce_older: &'a [u8],
-    /// The nonces of the decrypt and the encrypt session, in a command's first
-    /// session.
+    /// The nonces of the decrypt and the encrypt session; only in the HMAC of a
+    /// command's first session.
     pub(super) others: &'a [u8],
     pub(super) attributes: u8,
 }
@@ -50,7 +50,7 @@ impl HmacInput<'_> {
     }
 }
 
-/// A session of ours.
+/// A session of the layer's own.
 pub(super) struct Session {
     pub(super) handle: u32,
     pub(super) hash: Hash,
@@ -60,13 +60,13 @@ pub(super) struct Session {
     pub(super) nonce_caller: Vec<u8>,
     /// Whether a command that carries it has no known outcome yet.
     pub(super) in_flight: bool,
-    /// Whether the last answer was a failure, which no HMAC guards: the TPM may
-    /// have run the command all the same, and rolled its nonce.
+    /// Whether the last answer was a failure. No HMAC protects a failure, so the
+    /// TPM may have run the command and rolled its nonce.
     pub(super) doubtful: bool,
 }
 
 impl Session {
-    /// The session that StartAuthSession made, from the salt and the two nonces.
+    /// Makes the session of a StartAuthSession from the salt and the two nonces.
     pub(super) fn new(
         handle: u32,
         hash: Hash,
@@ -88,7 +88,7 @@ impl Session {
         }
     }
 
-    /// Rolls the caller's nonce, for a command to come.
+    /// Rolls the caller's nonce for the next command.
     ///
     /// # Errors
     /// Those of the system's random numbers.
@@ -107,8 +107,8 @@ impl Session {
             .apply(Direction::Encrypt, data)
     }
 
-    /// Decrypts a response's first parameter in place; the TPM's nonce is that
-    /// of the response by now.
+    /// Decrypts a response's first parameter in place, after the TPM's nonce was
+    /// set to that of the response.
     ///
     /// # Errors
     /// Those of the cipher.
@@ -133,8 +133,8 @@ impl Session {
         }
     }
 
-    /// Returns the HMAC of a command; `auth` is the authValue of what the session
-    /// authorizes, empty where it authorizes nothing.
+    /// Returns the HMAC of a command. `auth` is the authValue of the entity that
+    /// the session authorizes, or empty.
     pub(super) fn command_hmac(
         &self,
         auth: &[u8],
@@ -152,7 +152,7 @@ impl Session {
         input.hmac(self.hash, &self.value(auth))
     }
 
-    /// True where `hmac` is the HMAC of a response with the TPM's new nonce.
+    /// Returns whether `hmac` is the HMAC of a response with the TPM's new nonce.
     pub(super) fn is_response_hmac(
         &self,
         auth: &[u8],
@@ -171,7 +171,7 @@ impl Session {
         equal(&input.hmac(self.hash, &self.value(auth)), hmac)
     }
 
-    /// The session key, and the authValue behind it.
+    /// Returns the session key, followed by the authValue.
     fn value(&self, auth: &[u8]) -> Secret {
         let mut value = Secret::new(Vec::with_capacity(self.key.len() + auth.len()));
         value.extend_from_slice(&self.key);
@@ -188,7 +188,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Returns an authValue as the TPM keeps it: without zeros at the end.
+/// Returns an authValue as the TPM stores it: without zeros at its end.
 pub(super) fn without_zeros(value: &[u8]) -> Secret {
     let zeros = value.iter().rev().take_while(|byte| **byte == 0).count();
     Secret::new(value[..value.len() - zeros].to_vec())

@@ -1,45 +1,44 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What becomes of an authorization of the program's: a session of the layer's
-//! own, one that the layer answers for, or one that only the program can answer
-//! for.
+//! The treatment of each of the program's authorizations: replaced by a session of
+//! the layer's own, answered for by the layer, or left to the program.
 
 #![forbid(unsafe_code)]
 
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
 use super::engine::{Engine, Flow, Stop, rc, unsupported};
+use super::program_sessions::ProgramSession;
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
-use super::theirs::Their;
 
-/// What becomes of an authorization of the program's.
+/// The treatment of one of the program's authorizations.
 pub(super) enum Slot {
-    /// A session of the layer's own: the password that it stands for, or none
-    /// where it was added.
+    /// A session of the layer's own, in the place of a password or added.
     Ours {
-        /// Which of the layer's sessions.
+        /// The number of the layer's session.
         index: usize,
         password: Option<Secret>,
     },
-    /// A session of the program's with an empty session key, which the layer can
-    /// answer for.
+    /// A session of the program's with an empty session key. The layer answers for
+    /// it.
     Keyless(Keyless),
-    /// A session of the program's with an empty session key that only encrypts,
-    /// which the layer's does in its place: the TPM does not get it.
+    /// A session of the program's with an empty session key that only encrypts. The
+    /// layer's session encrypts in its place, and the TPM does not get it.
     LeftOut(Keyless),
-    /// A session of the program's that only the program can answer for.
+    /// A session of the program's that only the program can answer for. It stays
+    /// unchanged.
     Rigid,
 }
 
 impl Slot {
-    /// True where the TPM gets a session for it.
+    /// Returns whether the TPM gets a session for it.
     pub(super) fn is_sent(&self) -> bool {
         !matches!(self, Self::LeftOut(_))
     }
 }
 
-/// How the layer answers for a session with an empty session key.
+/// The layer's data to answer for a session with an empty session key.
 pub(super) struct Keyless {
-    /// The authValue that the session shows knowledge of, mostly empty.
+    /// The authValue in the key of its HMAC, mostly empty.
     pub(super) value: Secret,
     /// Whether the TPM gets an HMAC, or an empty one.
     pub(super) hmac_to_tpm: bool,
@@ -54,7 +53,7 @@ pub(super) struct Keyless {
 }
 
 impl Keyless {
-    /// Its parameter encryption, which anyone can undo.
+    /// Returns its parameter encryption, which anyone can undo.
     pub(super) fn cipher<'a>(
         &'a self,
         nonce_newer: &'a [u8],
@@ -75,7 +74,7 @@ impl Keyless {
     }
 }
 
-/// What becomes of one authorization.
+/// Chooses the treatment of one authorization.
 pub(super) fn slot(
     engine: &Engine,
     command: &Command,
@@ -85,7 +84,7 @@ pub(super) fn slot(
 ) -> Flow<Slot> {
     let authorizes = at < command.shape.authorizations();
     if auth.handle == PASSWORD {
-        // As the TPM would say, which must not be shown the password.
+        // The TPM would answer so, but it must not see the password.
         let number = 0x800 | (at as u32 + 1) << 8;
         if auth.attributes & !attribute::CONTINUE_SESSION != 0 {
             return Err(Stop::Answer(rc::ATTRIBUTES | number));
@@ -102,7 +101,7 @@ pub(super) fn slot(
         });
     }
     let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
-    let Some(their) = engine.theirs.get(auth.handle) else {
+    let Some(program_session) = engine.program_sessions.get(auth.handle) else {
         return Ok(
             match auth.hmac.is_empty() && auth.attributes & ciphers == 0 {
                 true => Slot::Keyless(Keyless::silent()),
@@ -110,8 +109,8 @@ pub(super) fn slot(
             },
         );
     };
-    let undone = auth.attributes & ciphers == 0 || their.key_bits.is_some();
-    let (Some(hash), true, true) = (their.hash, their.keyless, undone) else {
+    let undone = auth.attributes & ciphers == 0 || program_session.key_bits.is_some();
+    let (Some(hash), true, true) = (program_session.hash, program_session.keyless, undone) else {
         return Ok(Slot::Rigid);
     };
     let keyless = Keyless {
@@ -119,11 +118,11 @@ pub(super) fn slot(
         hmac_to_tpm: true,
         hmac_to_program: true,
         hash: Some(hash),
-        key_bits: their.key_bits,
-        nonce_tpm: their.nonce_tpm.clone(),
-        shown: their.shown().to_vec(),
+        key_bits: program_session.key_bits,
+        nonce_tpm: program_session.nonce_tpm.clone(),
+        shown: program_session.shown().to_vec(),
     };
-    if their.password && authorizes {
+    if program_session.password && authorizes {
         return Ok(Slot::Keyless(Keyless {
             value: without_zeros(&auth.hmac),
             hmac_to_tpm: true,
@@ -138,14 +137,14 @@ pub(super) fn slot(
             ..keyless
         }));
     }
-    match verifies(engine, command, names, at, auth, their, hash) {
+    match verifies(engine, command, names, at, auth, program_session, hash) {
         true => Ok(Slot::Keyless(keyless)),
         false => Ok(Slot::Rigid),
     }
 }
 
 impl Keyless {
-    /// A session whose HMAC is empty, in both directions.
+    /// Makes a session whose HMACs are empty in both directions.
     fn silent() -> Self {
         Self {
             value: Secret::default(),
@@ -159,14 +158,14 @@ impl Keyless {
     }
 }
 
-/// True where the program's HMAC is one with an empty key.
+/// Returns whether the program's HMAC was made with an empty key.
 fn verifies(
     engine: &Engine,
     command: &Command,
     names: &[Vec<u8>],
     at: usize,
     auth: &Auth,
-    their: &Their,
+    program_session: &ProgramSession,
     hash: Hash,
 ) -> bool {
     let others = match at {
@@ -179,15 +178,15 @@ fn verifies(
     let input = HmacInput {
         parameters: &cp_hash(hash, command.code, names, &command.parameters),
         nonce_newer: &auth.nonce,
-        nonce_older: their.shown(),
+        nonce_older: program_session.shown(),
         others: &others,
         attributes: auth.attributes,
     };
     equal(&input.hmac(hash, &[]), &auth.hmac)
 }
 
-/// The nonces of the program's decrypt and encrypt sessions, where they are not
-/// its first one; `None` where they are not known.
+/// Returns the nonces of the program's decrypt and encrypt sessions, unless they
+/// are its first one; `None` if they are not known.
 fn program_nonces(engine: &Engine, command: &Command) -> Option<Vec<u8>> {
     let with = |flag: u8| {
         command
@@ -197,8 +196,8 @@ fn program_nonces(engine: &Engine, command: &Command) -> Option<Vec<u8>> {
             .filter(|at| *at != 0)
     };
     let nonce = |at: usize| {
-        let their = engine.theirs.get(command.auths[at].handle)?;
-        Some(their.shown().to_vec())
+        let program_session = engine.program_sessions.get(command.auths[at].handle)?;
+        Some(program_session.shown().to_vec())
     };
     let (decrypt, encrypt) = (with(attribute::DECRYPT), with(attribute::ENCRYPT));
     let mut nonces = match decrypt {

@@ -7,8 +7,9 @@
 use super::crypto::{Direction, Hash, ParameterCipher, kdfa, kdfe};
 use super::curve::Curve;
 use super::key::{SaltKey, from_hex, hex, null_template};
+use super::program_sessions::{Kind, ProgramSession};
 use super::session::{HmacInput, Session};
-use super::theirs::{Kind, Their};
+use crate::wire::CommandCode;
 
 fn bytes(text: &str) -> Vec<u8> {
     let text: String = text.split_whitespace().collect();
@@ -155,7 +156,7 @@ fn an_exchange_of_esys_with_a_tpm_verifies_and_decrypts() {
     let started = bytes("e4eb1a40dc2f1c0ef652e0da5d98ba922c54e56a9716b656343c2e93111ef537");
     let nonce_caller = bytes("83162574d633eb61d4874e48c3f8f24ddebdda14a03e26ee89fd1e62d754c51f");
     let nonce_tpm = bytes("c0a1634f186b60d83a720f509c70430ca8329d7ceeeab4c4c97418095c4ebe6b");
-    let command = [&0x17b_u32.to_be_bytes()[..], &[0, 16]].concat();
+    let command = [&CommandCode::GET_RANDOM.0.to_be_bytes()[..], &[0, 16]].concat();
     let sent = HmacInput {
         parameters: &Hash::Sha256.digest(&[&command]),
         nonce_newer: &nonce_caller,
@@ -167,7 +168,13 @@ fn an_exchange_of_esys_with_a_tpm_verifies_and_decrypts() {
     assert_eq!(hex(&sent.hmac(Hash::Sha256, &[])), hmac);
 
     let mut random = bytes("0090aac6c2c022ae180df1a5f660a61f");
-    let response = [&[0; 4], &0x17b_u32.to_be_bytes()[..], &[0, 16], &random].concat();
+    let response = [
+        &[0; 4],
+        &CommandCode::GET_RANDOM.0.to_be_bytes()[..],
+        &[0, 16],
+        &random,
+    ]
+    .concat();
     let answered = HmacInput {
         parameters: &Hash::Sha256.digest(&[&response]),
         nonce_newer: &nonce_tpm,
@@ -287,7 +294,7 @@ fn a_session_s_value_is_its_key_and_the_auth_value_behind_it() {
 
 #[test]
 fn what_is_appended_to_a_saved_session_comes_back_and_nothing_else_is_taken_for_it() {
-    let their = Their {
+    let program_session = ProgramSession {
         kind: Kind::Policy,
         hash: Some(Hash::Sha256),
         key_bits: Some(128),
@@ -298,14 +305,17 @@ fn what_is_appended_to_a_saved_session_comes_back_and_nothing_else_is_taken_for_
         password: true,
         cp_hash: false,
     };
-    let saved = [&b"the TPM's own"[..], &their.trailer()].concat();
-    assert_eq!(Their::split(&saved), (&b"the TPM's own"[..], Some(their)));
+    let saved = [&b"the TPM's own"[..], &program_session.trailer()].concat();
+    assert_eq!(
+        ProgramSession::split(&saved),
+        (&b"the TPM's own"[..], Some(program_session))
+    );
     for cut in 1..saved.len() {
         let part = &saved[..saved.len() - cut];
-        assert_eq!(Their::split(part), (part, None));
+        assert_eq!(ProgramSession::split(part), (part, None));
     }
     assert_eq!(
-        Their::split(b"\xff\xffrusttcti"),
+        ProgramSession::split(b"\xff\xffrusttcti"),
         (&b"\xff\xffrusttcti"[..], None)
     );
 }

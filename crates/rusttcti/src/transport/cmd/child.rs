@@ -35,7 +35,7 @@ const STACK: usize = 128 * 1024;
 /// How a process is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Manner {
+pub(super) enum Ending {
     /// Its input is closed; SIGTERM follows after a second, SIGKILL after another.
     Gently = 0,
     /// SIGKILL.
@@ -48,7 +48,7 @@ pub(super) struct Child {
     /// The process that started it.
     generation: Generation,
     pipes: Option<Pipes>,
-    shared: Arc<Shared>,
+    shared: Arc<Supervision>,
     thread: Option<Thread>,
 }
 
@@ -67,30 +67,30 @@ struct Pipes {
 
 /// The state that the thread and the owner share.
 #[derive(Debug)]
-struct Shared {
-    news: Mutex<News>,
-    /// Readable when there is news.
+struct Supervision {
+    report: Mutex<Report>,
+    /// Readable when the report has changed.
     told: EventFd,
-    manner: AtomicU8,
+    ending: AtomicU8,
     /// Readable when the process is to end.
     stop: EventFd,
 }
 
 #[derive(Debug, Default)]
-struct News {
+struct Report {
     /// The reason why the process could not be started.
     failure: Option<std::io::Error>,
     /// Its end, as the rest of a sentence.
     ended: Option<String>,
 }
 
-impl Shared {
-    fn news<T>(&self, look: impl FnOnce(&mut News) -> T) -> T {
-        look(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
+impl Supervision {
+    fn report<T>(&self, look: impl FnOnce(&mut Report) -> T) -> T {
+        look(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tell(&self, change: impl FnOnce(&mut News)) {
-        self.news(change);
+    fn tell(&self, change: impl FnOnce(&mut Report)) {
+        self.report(change);
         self.told.set();
     }
 
@@ -140,7 +140,7 @@ impl Child {
     fn try_start(command: &str) -> Result<Self> {
         let (their_stdin, stdin) = pipe()?;
         let (stdout, their_stdout) = pipe()?;
-        let (stderr, their_stderr) = pipe()?;
+        let (stderr, child_stderr) = pipe()?;
         rustix::io::ioctl_fionbio(&stdin, true).map_err(failed)?;
         rustix::io::ioctl_fionbio(&stderr, true).map_err(failed)?;
         let no_sigpipe = duplicate(&their_stdin).map_err(failed)?;
@@ -149,20 +149,20 @@ impl Child {
             _no_sigpipe: OwnFd::new(no_sigpipe).map_err(failed)?,
             stdout: OwnFd::new(stdout).map_err(failed)?,
         };
-        let shared = Arc::new(Shared {
-            news: Mutex::default(),
+        let shared = Arc::new(Supervision {
+            report: Mutex::default(),
             told: event()?,
-            manner: AtomicU8::new(Manner::Gently as u8),
+            ending: AtomicU8::new(Ending::Gently as u8),
             stop: event()?,
         });
-        let theirs = supervisor::Theirs {
+        let ends = supervisor::ChildEnds {
             command: command.to_owned(),
             stdin: their_stdin,
             stdout: their_stdout,
-            stderr: their_stderr,
+            stderr: child_stderr,
         };
         let told = Arc::clone(&shared);
-        let thread = Thread::spawn(STACK, move || supervisor::run(theirs, stderr, &told))
+        let thread = Thread::spawn(STACK, move || supervisor::run(ends, stderr, &told))
             .map_err(|error| Error::new(ErrorKind::IoError, error))?;
         let mut child = Self {
             generation: Generation::current(),
@@ -171,8 +171,8 @@ impl Child {
             thread: Some(thread),
         };
         child.shared.wait(Deadline::Never)?;
-        if let Some(failure) = child.shared.news(|news| news.failure.take()) {
-            child.end(Manner::AtOnce)?;
+        if let Some(failure) = child.shared.report(|report| report.failure.take()) {
+            child.end(Ending::AtOnce)?;
             let kind = match failure.kind() {
                 std::io::ErrorKind::InvalidInput => ErrorKind::BadValue,
                 std::io::ErrorKind::OutOfMemory => ErrorKind::Memory,
@@ -180,7 +180,7 @@ impl Child {
             };
             return Err(Error::new(kind, failure));
         }
-        // Only its end is news from now on.
+        // Only its end is reported from now on.
         child.shared.told.clear();
         Ok(child)
     }
@@ -231,15 +231,17 @@ impl Child {
     pub(super) fn ended(&self, within: Duration) -> Option<String> {
         let deadline = Deadline::after(Some(within));
         // First without waiting: `try_start` may have taken both signals.
-        self.shared.news(|news| news.ended.clone()).or_else(|| {
-            self.shared.wait(deadline).ok()?;
-            self.shared.news(|news| news.ended.clone())
-        })
+        self.shared
+            .report(|report| report.ended.clone())
+            .or_else(|| {
+                self.shared.wait(deadline).ok()?;
+                self.shared.report(|report| report.ended.clone())
+            })
     }
 
     /// Ends it and waits for its end; nothing is left of it then.
-    pub(super) fn end(&mut self, manner: Manner) -> Result<()> {
-        self.shared.manner.store(manner as u8, Ordering::Release);
+    pub(super) fn end(&mut self, ending: Ending) -> Result<()> {
+        self.shared.ending.store(ending as u8, Ordering::Release);
         self.pipes = None;
         self.shared.stop.set();
         // Waits for its end.
@@ -254,7 +256,7 @@ impl Drop for Child {
             // The thread and the process are the parent's.
             std::mem::forget(self.thread.take());
         } else if self.thread.is_some() {
-            let _ = self.end(Manner::Gently);
+            let _ = self.end(Ending::Gently);
         }
     }
 }

@@ -54,7 +54,7 @@ pub use self::core::Startup;
 use self::duration::takes_long;
 use self::file::StateFile;
 use self::mailbox::Mailbox;
-use self::registry::Share;
+use self::registry::FileUse;
 use self::tpm::{Job, KeptTpm, Tpm, closed};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
@@ -99,7 +99,7 @@ pub struct Libtpms {
     /// use it: each saves a lock.
     kept: Option<KeptTpm>,
     /// `None` for a TPM in memory.
-    share: Option<Share>,
+    share: Option<FileUse>,
     locality: u8,
     /// The response to a short command that `transmit` ran, unless the TPM that is
     /// kept still has it.
@@ -134,7 +134,7 @@ impl Libtpms {
         Builder::default()
     }
 
-    fn new(tpm: Arc<Tpm>, share: Option<Share>, locality: u8) -> Self {
+    fn new(tpm: Arc<Tpm>, share: Option<FileUse>, locality: u8) -> Self {
         Self {
             generation: Generation::current(),
             mailbox: Mailbox::new(&tpm),

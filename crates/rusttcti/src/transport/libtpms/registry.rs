@@ -28,7 +28,7 @@ type Files = Mutex<Vec<(Identity, Arc<Slot>)>>;
 type Slot = Mutex<Option<(Arc<Tpm>, usize)>>;
 
 /// A use of a file's TPM.
-pub(super) struct Share {
+pub(super) struct FileUse {
     identity: Identity,
     slot: Arc<Slot>,
 }
@@ -37,11 +37,11 @@ pub(super) struct Share {
 ///
 /// # Errors
 /// The file is another process's, or cannot be used.
-pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
+pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, FileUse)> {
     let opening = Opening::begin();
     at_end(suspend_all);
     let file = StateFile::find(path)?;
-    let share = Share::new(file.identity()?);
+    let share = FileUse::new(file.identity()?);
     let mut slot = share.slot.lock();
     let tpm = match &mut *slot {
         Some((tpm, users)) => {
@@ -82,7 +82,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, Share)> {
     Ok((tpm, share))
 }
 
-impl Share {
+impl FileUse {
     fn new(identity: Identity) -> Self {
         let mut files = FILES.current().lock();
         let known = files.iter().find(|(known, _)| *known == identity);

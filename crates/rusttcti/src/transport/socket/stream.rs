@@ -23,7 +23,7 @@ use crate::sys::descriptors::OwnFd;
 use crate::sys::long_wait::LongWait;
 use crate::sys::outq::unacknowledged;
 use crate::sys::poll;
-use crate::transport::patience::SLICE;
+use crate::transport::sent::SLICE;
 use crate::{Error, ErrorKind};
 
 type Result<T> = std::result::Result<T, Fault>;

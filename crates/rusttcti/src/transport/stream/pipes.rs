@@ -32,6 +32,7 @@ const ROOM: Duration = Duration::from_millis(10);
 /// use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// use std::time::Duration;
 ///
+/// use rusttcti::wire::{CommandBuilder, CommandCode};
 /// use rusttcti::{Pipes, Result, Stream, Tcti};
 ///
 /// struct Process(Stream<Pipes<ChildStdout, ChildStdin>>, Child);
@@ -67,7 +68,7 @@ const ROOM: Duration = Duration::from_millis(10);
 /// // A process that answers its first command with TPM_RC_SUCCESS.
 /// let script = r"head -c 12 >/dev/null; printf '\200\001\0\0\0\012\0\0\0\0'";
 /// let mut tpm = Process::start(Command::new("sh").args(["-c", script]))?;
-/// tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?; // GetRandom
+/// tpm.transmit(&CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build())?;
 /// assert_eq!(tpm.receive(&mut [0; 4096], None)?, 10);
 /// tpm.finalize()?;
 /// # Ok::<(), rusttcti::Error>(())

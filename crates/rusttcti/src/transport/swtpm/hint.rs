@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::log;
-use crate::transport::patience::Patience;
+use crate::transport::sent::SentCommand;
 use crate::transport::socket::Endpoint;
 use crate::wire::{CommandCode, Header, ResponseCode};
 use crate::{Error, ErrorKind};
@@ -52,7 +52,7 @@ impl Hint {
     /// started. `sent` knows the command: a second TPM2_Startup has such a response
     /// too.
     #[inline]
-    pub(super) fn look_at(&mut self, response: &[u8], sent: Patience, who: &Endpoint) {
+    pub(super) fn look_at(&mut self, response: &[u8], sent: SentCommand, who: &Endpoint) {
         let code = Header::parse(response).map_or(0, |header| header.code);
         if code != 0 && !self.told {
             self.tell(ResponseCode(code), sent, who);
@@ -60,7 +60,7 @@ impl Hint {
     }
 
     #[cold]
-    fn tell(&mut self, code: ResponseCode, sent: Patience, who: &Endpoint) {
+    fn tell(&mut self, code: ResponseCode, sent: SentCommand, who: &Endpoint) {
         const REMEDY: &str = "start swtpm with --flags not-need-init,startup-clear";
         match code {
             ResponseCode::FAILURE => log::warning!(

@@ -22,11 +22,11 @@ use crate::{Error, ErrorKind, Result};
 const IDLE: Duration = Duration::from_millis(1);
 
 /// The connections of this process.
-static CONNECTIONS: PerGeneration<Mutex<Vec<Weak<Shared>>>> =
+static CONNECTIONS: PerGeneration<Mutex<Vec<Weak<SharedConnection>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedConnection {
     endpoint: Endpoint,
     generation: Generation,
     wire: Mutex<Wire>,
@@ -43,7 +43,7 @@ struct Wire {
     used: Instant,
 }
 
-impl Shared {
+impl SharedConnection {
     /// Returns this process's connection to `endpoint`, and makes it if there is none.
     pub(super) fn of(endpoint: &Endpoint) -> Result<Arc<Self>> {
         let generation = Generation::current();
@@ -189,7 +189,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedConnection {
     fn drop(&mut self) {
         if let Some(stream) = self.wire.get_mut().stream.take() {
             stream.end();

@@ -15,11 +15,15 @@ use tpm_tis::model::{Chip as Model, Faults, I2cFace, I2cFault, Level, SpiFace, S
 use tpm_tis::{I2c, Spi};
 
 use super::{BusError, Chip, Opened, Turn};
+use crate::wire::{CommandBuilder, CommandCode};
 use crate::{ErrorKind, Result};
 
 const MS: Duration = Duration::from_millis(1);
 const SOON: Option<Duration> = Some(Duration::from_secs(10));
-const GET_RANDOM: [u8; 12] = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
+
+fn get_random() -> Vec<u8> {
+    CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build()
+}
 
 impl BusError for SpiFault {
     fn errno(&self) -> Option<Errno> {
@@ -91,7 +95,7 @@ fn a_receive_of_no_time_looks_once_and_one_with_a_timeout_keeps_it() {
     let model = model(300 * MS, Traits::SPI);
     let mut chip = spi(&model);
     let mut buffer = [0; 4096];
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     model.take_counts();
     let error = chip.receive(&mut buffer, Some(Duration::ZERO));
     assert_eq!(error.expect_err("early").kind(), ErrorKind::TryAgain);
@@ -109,7 +113,7 @@ fn a_receive_of_no_time_looks_once_and_one_with_a_timeout_keeps_it() {
 fn a_response_waits_for_a_buffer_that_is_large_enough() {
     let model = model(Duration::ZERO, Traits::I2C);
     let mut chip = i2c(&model);
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     let error = chip.receive(&mut [0; 27], SOON).expect_err("too small");
     assert_eq!(error.kind(), ErrorKind::InsufficientBuffer);
     let mut buffer = [0; 28];
@@ -123,7 +127,7 @@ fn the_poll_handle_goes_off_until_the_response_is_there_and_is_silent_otherwise(
     assert_eq!(chip.poll_handles().expect("handles").len(), 1);
     for _ in 0..2 {
         assert!(!shows(&chip, 10 * MS), "no command is under way");
-        chip.transmit(&GET_RANDOM).expect("sent");
+        chip.transmit(&get_random()).expect("sent");
         let (begun, mut looks) = (Instant::now(), 0);
         let mut buffer = [0; 4096];
         loop {
@@ -144,7 +148,7 @@ fn the_poll_handle_goes_off_until_the_response_is_there_and_is_silent_otherwise(
 fn a_poll_handle_that_is_asked_for_while_a_command_is_under_way_goes_off() {
     let model = model(MS, Traits::SPI);
     let mut chip = spi(&model);
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     chip.poll_handles().expect("handles");
     assert!(shows(&chip, Duration::from_secs(10)));
     let mut buffer = [0; 4096];
@@ -156,7 +160,7 @@ fn a_poll_handle_that_is_asked_for_while_a_command_is_under_way_goes_off() {
 fn a_command_is_cancelled_while_another_thread_waits_for_it() {
     let model = model(60_000 * MS, Traits::I2C);
     let mut chip = i2c(&model);
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     let canceller = chip.canceller().expect("there is one");
     let mut buffer = [0; 4096];
     let size = thread::scope(|scope| {
@@ -177,7 +181,7 @@ fn localities_0_to_4_are_the_chips_and_others_are_refused() {
     let mut chip = spi(&model);
     for locality in [3, 0, 4, 1, 2] {
         chip.set_locality(locality).expect("there is one");
-        chip.transmit(&GET_RANDOM).expect("sent");
+        chip.transmit(&get_random()).expect("sent");
         assert_eq!(model.active_locality(), Some(locality));
         let mut buffer = [0; 4096];
         received(chip.receive(&mut buffer, SOON), &buffer);
@@ -191,7 +195,7 @@ fn localities_0_to_4_are_the_chips_and_others_are_refused() {
 fn closing_aborts_the_command_and_releases_the_locality() {
     let model = model(60_000 * MS, Traits::SPI);
     let mut chip = spi(&model);
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     assert!(!model.is_at_rest());
     chip.finalize().expect("closed");
     assert!(model.is_at_rest());
@@ -206,9 +210,9 @@ fn closing_aborts_the_command_and_releases_the_locality() {
 fn a_command_without_a_receive_is_aborted_by_the_next_one() {
     let model = model(60_000 * MS, Traits::SPI);
     let mut chip = spi(&model);
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     model.set_traits(Traits::SPI);
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     let mut buffer = [0; 4096];
     received(chip.receive(&mut buffer, SOON), &buffer);
     assert_eq!(model.violations(), [""; 0]);
@@ -223,7 +227,7 @@ fn a_device_that_is_gone_is_no_connection_and_is_opened_anew_by_the_next_command
         ..Faults::default()
     });
     for _ in 0..2 {
-        let error = chip.transmit(&GET_RANDOM).expect_err("it is gone");
+        let error = chip.transmit(&get_random()).expect_err("it is gone");
         assert_eq!(error.kind(), ErrorKind::NoConnection, "{error}");
         assert!(
             error.to_string().contains("model: the bus failed at TPM_"),
@@ -232,7 +236,7 @@ fn a_device_that_is_gone_is_no_connection_and_is_opened_anew_by_the_next_command
     }
     model.set_faults(Faults::default());
     model.reset();
-    chip.transmit(&GET_RANDOM).expect("opened anew");
+    chip.transmit(&get_random()).expect("opened anew");
     let mut buffer = [0; 4096];
     received(chip.receive(&mut buffer, SOON), &buffer);
 }
@@ -245,7 +249,7 @@ fn a_fault_is_an_error_that_names_the_device_the_register_and_its_bits() {
         expect_stuck: true,
         ..Faults::default()
     });
-    let error = chip.transmit(&GET_RANDOM).expect_err("stuck");
+    let error = chip.transmit(&get_random()).expect_err("stuck");
     assert_eq!(error.kind(), ErrorKind::IoError);
     for word in ["model", "TPM_STS reads", "its bits 0x88 should be 0x80"] {
         assert!(error.to_string().contains(word), "{error}");
@@ -254,7 +258,7 @@ fn a_fault_is_an_error_that_names_the_device_the_register_and_its_bits() {
         size: Some(9),
         ..Faults::default()
     });
-    chip.transmit(&GET_RANDOM).expect("sent");
+    chip.transmit(&get_random()).expect("sent");
     let error = chip
         .receive(&mut [0; 4096], SOON)
         .expect_err("no such size");
@@ -263,10 +267,10 @@ fn a_fault_is_an_error_that_names_the_device_the_register_and_its_bits() {
         dead: Some(Level::High),
         ..Faults::default()
     });
-    let error = chip.transmit(&GET_RANDOM).expect_err("dead");
+    let error = chip.transmit(&get_random()).expect_err("dead");
     assert_eq!(error.kind(), ErrorKind::IoError);
     model.set_faults(Faults::default());
-    chip.transmit(&GET_RANDOM).expect("mended");
+    chip.transmit(&get_random()).expect("mended");
     let mut buffer = [0; 4096];
     received(chip.receive(&mut buffer, SOON), &buffer);
 }
@@ -279,7 +283,7 @@ fn a_storm_of_signals_changes_nothing() {
         let _storm = rusttcti_kit::signals::storm_on_this_thread(scope, &done);
         let mut chip = i2c(&model);
         for _ in 0..5 {
-            chip.transmit(&GET_RANDOM).expect("sent");
+            chip.transmit(&get_random()).expect("sent");
             let mut buffer = [0; 4096];
             received(chip.receive(&mut buffer, SOON), &buffer);
         }

@@ -20,7 +20,7 @@ use std::fmt;
 
 use super::cursor::Cursor;
 
-/// What the first bytes of a stream are, so far.
+/// The result of decoding the first bytes of a stream.
 ///
 /// A reader that waits reads on until there are as many bytes as are needed:
 ///

@@ -24,10 +24,10 @@ const STOP: u32 = 21;
 pub const COMMAND_HEAD: usize = 9;
 /// How many bytes stand in front of a response's.
 pub const RESPONSE_HEAD: usize = 4;
-/// What stands behind a response, and what answers a signal.
+/// The bytes that follow a response, and that answer a signal.
 pub const DONE: [u8; 4] = [0; 4];
 
-/// What a client sends on the TPM channel.
+/// A client's request on the TPM channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request<'a> {
@@ -142,7 +142,7 @@ pub fn decode_response(bytes: &[u8], largest: usize) -> Result<Decoded<&[u8]>, F
 
 macro_rules! signals {
     ($($(#[$doc:meta])* $signal:ident = $code:literal, $name:literal;)*) => {
-        /// What a client sends on the platform channel.
+        /// A client's signal on the platform channel.
         ///
         /// ```
         /// use rusttcti::wire::frame::mssim::Signal;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A stream of nothing but commands, and one of nothing but responses: each tells
-//! its size in its header (Part 1, section 18).
+//! A stream of commands and one of responses, without frames: each message has its
+//! size in its header (Part 1, section 18).
 
 #![forbid(unsafe_code)]
 

@@ -22,8 +22,8 @@ const CANCEL_TPM_CMD: u32 = 9;
 const STORE_VOLATILE: u32 = 10;
 const STOP: u32 = 14;
 
-/// What a client sends on the control channel: of swtpm's commands, those that
-/// are answered by a result alone.
+/// A client's request on the control channel: those of swtpm's commands that are
+/// answered by a result alone.
 ///
 /// ```
 /// use rusttcti::wire::frame::{Decoded, swtpm::Control};

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex};
 
-use super::{Child, Manner, News, Pipes, Shared, event, failed};
+use super::{Child, Ending, Pipes, Report, Supervision, event, failed};
 use crate::Result;
 use crate::sys::descriptors::OwnFd;
 use crate::sys::fork::Generation;
@@ -50,13 +50,13 @@ pub(super) fn next() -> Option<Result<Child>> {
 fn start(child: StandIn) -> Result<Child> {
     rustix::io::ioctl_fionbio(&child.stdin, true).map_err(failed)?;
     let has_ended = child.ended.is_some();
-    let shared = Arc::new(Shared {
-        news: Mutex::new(News {
+    let shared = Arc::new(Supervision {
+        report: Mutex::new(Report {
             failure: None,
             ended: child.ended,
         }),
         told: event()?,
-        manner: AtomicU8::new(Manner::Gently as u8),
+        ending: AtomicU8::new(Ending::Gently as u8),
         stop: event()?,
     });
     if has_ended {

@@ -14,7 +14,7 @@ use rustix::process::{
     waitid,
 };
 
-use super::{Manner, Shared};
+use super::{Ending, Supervision};
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::above_stdio;
 use crate::sys::{poll, spawn};
@@ -28,7 +28,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(10);
 
 /// The process's command and its ends of the pipes.
-pub(super) struct Theirs {
+pub(super) struct ChildEnds {
     pub(super) command: String,
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
@@ -36,16 +36,16 @@ pub(super) struct Theirs {
 }
 
 /// Runs the process until its end.
-pub(super) fn run(theirs: Theirs, stderr: OwnedFd, shared: &Shared) {
-    let Theirs {
+pub(super) fn run(ends: ChildEnds, stderr: OwnedFd, shared: &Supervision) {
+    let ChildEnds {
         command,
         stdin,
         stdout,
-        stderr: their_stderr,
-    } = theirs;
-    let pid = match spawn::shell(&command, stdin, stdout, their_stderr) {
+        stderr: child_stderr,
+    } = ends;
+    let pid = match spawn::shell(&command, stdin, stdout, child_stderr) {
         Ok(pid) => Pid::from_raw(pid as i32),
-        Err(error) => return shared.tell(|news| news.failure = Some(error)),
+        Err(error) => return shared.tell(|report| report.failure = Some(error)),
     };
     let Some(pid) = pid else { return };
     crate::sys::log::debug!("\"{command}\" runs as process {}", pid.as_raw_nonzero());
@@ -70,7 +70,7 @@ pub(super) fn run(theirs: Theirs, stderr: OwnedFd, shared: &Shared) {
         ended.push_str(": ");
         ended.push_str(&last);
     }
-    shared.tell(|news| news.ended = Some(ended));
+    shared.tell(|report| report.ended = Some(ended));
 }
 
 /// The next step towards a process that runs.
@@ -86,7 +86,7 @@ enum Next {
 }
 
 /// Serves the process until its end. Returns its status, if that can be known.
-fn watch(pid: Pid, messages: &mut Messages, shared: &Shared) -> Option<WaitIdStatus> {
+fn watch(pid: Pid, messages: &mut Messages, shared: &Supervision) -> Option<WaitIdStatus> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty());
     let pidfd = pidfd.and_then(above_stdio).ok();
     let mut next = Next::Run;
@@ -109,8 +109,8 @@ fn watch(pid: Pid, messages: &mut Messages, shared: &Shared) -> Option<WaitIdSta
 
         let now = Instant::now();
         next = match next {
-            Next::Run if asked => match shared.manner.load(Ordering::Acquire) {
-                manner if manner == Manner::AtOnce as u8 => Next::Kill(now),
+            Next::Run if asked => match shared.ending.load(Ordering::Acquire) {
+                ending if ending == Ending::AtOnce as u8 => Next::Kill(now),
                 _ => Next::Terminate(now + GRACE),
             },
             Next::Terminate(at) if at <= now => {
@@ -134,7 +134,7 @@ fn watch(pid: Pid, messages: &mut Messages, shared: &Shared) -> Option<WaitIdSta
 fn wait(
     pidfd: Option<&OwnedFd>,
     messages: &Messages,
-    shared: &Shared,
+    shared: &Supervision,
     next: &Next,
     left: Option<Duration>,
 ) -> bool {

@@ -56,7 +56,7 @@ unsafe impl Sync for LibraryContext {}
 /// The one context of this library, its users, and their process. A child makes
 /// its own: another thread of the parent may have been in a call with the
 /// parent's, and hold its locks for ever.
-struct Shared {
+struct CurrentContext {
     context: Option<Arc<LibraryContext>>,
     callers: Vec<Arc<Caller>>,
     generation: Option<Generation>,
@@ -79,15 +79,15 @@ pub(super) fn is_another_thread_ending() -> bool {
 }
 
 /// Locked within [`without_fork`] only, so that no child finds it locked.
-static SHARED: Mutex<Shared> = Mutex::new(Shared {
+static CURRENT: Mutex<CurrentContext> = Mutex::new(CurrentContext {
     context: None,
     callers: Vec::new(),
     generation: None,
 });
 
-fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
+fn with_current_context<T>(change: impl FnOnce(&mut CurrentContext) -> T) -> T {
     without_fork(|| {
-        let mut shared = SHARED.lock();
+        let mut shared = CURRENT.lock();
         let generation = Some(Generation::current());
         if shared.generation != generation {
             // The parent's, which is not freed: it may be in any state.
@@ -99,7 +99,7 @@ fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
     })
 }
 
-impl Shared {
+impl CurrentContext {
     fn is_in_use(&self, context: &Arc<LibraryContext>) -> bool {
         let current = self.context.as_ref();
         current.is_some_and(|current| Arc::ptr_eq(current, context))
@@ -141,7 +141,7 @@ impl ContextGuard {
     /// # Errors
     /// [`ErrorKind::GeneralFailure`] while another thread ends the process.
     pub(crate) fn new() -> Result<Option<Self>> {
-        with_shared(|shared| {
+        with_current_context(|shared| {
             if is_another_thread_ending() {
                 return Err(Error::new(
                     ErrorKind::GeneralFailure,
@@ -162,7 +162,7 @@ impl ContextGuard {
     /// Returns another use of this context, for another thread.
     pub(crate) fn again(&self) -> Self {
         let caller = Arc::<Caller>::default();
-        with_shared(|shared| {
+        with_current_context(|shared| {
             if shared.is_in_use(&self.context) {
                 shared.callers.push(caller.clone());
             }
@@ -258,7 +258,7 @@ impl ContextGuard {
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        let cannot_be_freed = with_shared(|shared| {
+        let cannot_be_freed = with_current_context(|shared| {
             if !shared.is_in_use(&self.context) {
                 return false;
             }
@@ -282,13 +282,13 @@ impl Drop for ContextGuard {
 fn end() {
     let deadline = Deadline::after(Some(LONGEST_END));
     let announce = || {
-        let shared = SHARED.try_lock()?;
+        let shared = CURRENT.try_lock()?;
         ENDER.store(this_thread(), Ordering::SeqCst);
         Some(shared.callers.clone())
     };
     let announced = retry_until(deadline, || without_fork(announce));
     if announced.as_ref().is_some_and(Vec::is_empty) {
-        with_shared(free_context);
+        with_current_context(free_context);
     }
     let callers = announced.unwrap_or_default();
     // A signal handler that exits may have interrupted a call of its own thread.
@@ -302,7 +302,7 @@ fn end() {
 }
 
 /// Frees the context that no TPM uses, if this thread may.
-fn free_context(shared: &mut Shared) {
+fn free_context(shared: &mut CurrentContext) {
     if let Some(context) = shared.context.take_if(|context| context.is_this_thread_s()) {
         // SAFETY: nothing uses it (`callers` was empty, and `ENDER` is set since),
         // and no other thread has state in it.

@@ -30,7 +30,7 @@ impl Kind {
 
 /// A session of the program's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Their {
+pub(super) struct ProgramSession {
     pub(super) kind: Kind,
     /// `None` for an algorithm that this layer has not.
     pub(super) hash: Option<Hash>,
@@ -40,35 +40,35 @@ pub(super) struct Their {
     pub(super) keyless: bool,
     /// The nonce that the TPM has.
     pub(super) nonce_tpm: Vec<u8>,
-    /// The nonce that the program has, where the layer answered for a session
-    /// that it left out of a command.
+    /// The program's nonce, if the layer left the session out of a command and
+    /// answered for it.
     pub(super) shown: Option<Vec<u8>>,
     /// Whether its policy needs the authValue (TPM2_PolicyAuthValue).
     pub(super) auth_value: bool,
-    /// Whether the program said TPM2_PolicyPassword, and the TPM was told
+    /// Whether the program sent TPM2_PolicyPassword, and the TPM got
     /// TPM2_PolicyAuthValue.
     pub(super) password: bool,
     /// Whether its policy is bound to a cpHash.
     pub(super) cp_hash: bool,
 }
 
-/// What ends a session's context that was saved through the layer.
+/// The end of a session's context that was saved through the layer.
 const MAGIC: &[u8; 8] = b"rusttcti";
 const VERSION: u8 = 1;
 
-impl Their {
-    /// The nonce that the program has.
+impl ProgramSession {
+    /// Returns the nonce that the program has.
     pub(super) fn shown(&self) -> &[u8] {
         self.shown.as_ref().unwrap_or(&self.nonce_tpm)
     }
 
-    /// What a policy is again after TPM2_PolicyRestart.
+    /// Resets the policy, after TPM2_PolicyRestart.
     pub(super) fn restart(&mut self) {
         (self.auth_value, self.password, self.cp_hash) = (false, false, false);
     }
 
-    /// Returns what is appended to the saved context of this session, so that
-    /// another process knows it as well. There is no secret in it.
+    /// Returns the bytes that are appended to the saved context of this session, so
+    /// that another process knows its properties. There is no secret in them.
     pub(super) fn trailer(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.kind as u8];
         bytes.put_u16(self.hash.map_or(0, Hash::id));
@@ -83,9 +83,11 @@ impl Their {
         bytes
     }
 
-    /// Splits what [`trailer`](Self::trailer) made from a context's blob.
+    /// Splits the bytes of [`trailer`](Self::trailer) from a context's blob.
     pub(super) fn split(blob: &[u8]) -> (&[u8], Option<Self>) {
-        Self::found(blob).map_or((blob, None), |(blob, their)| (blob, Some(their)))
+        Self::found(blob).map_or((blob, None), |(blob, program_session)| {
+            (blob, Some(program_session))
+        })
     }
 
     fn found(blob: &[u8]) -> Option<(&[u8], Self)> {
@@ -122,29 +124,29 @@ impl Their {
     }
 }
 
-/// How many sessions are kept: more than a TPM has.
+/// The most sessions that are kept: more than a TPM has.
 const MOST: usize = 256;
 
 /// The program's sessions by their handles.
 #[derive(Debug, Default)]
-pub(super) struct Theirs {
-    known: HashMap<u32, Their>,
+pub(super) struct ProgramSessions {
+    known: HashMap<u32, ProgramSession>,
 }
 
-impl Theirs {
-    pub(super) fn get(&self, handle: u32) -> Option<&Their> {
+impl ProgramSessions {
+    pub(super) fn get(&self, handle: u32) -> Option<&ProgramSession> {
         self.known.get(&handle)
     }
 
-    pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut Their> {
+    pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut ProgramSession> {
         self.known.get_mut(&handle)
     }
 
-    pub(super) fn set(&mut self, handle: u32, their: Their) {
+    pub(super) fn set(&mut self, handle: u32, program_session: ProgramSession) {
         if self.known.len() >= MOST {
             self.known.clear();
         }
-        self.known.insert(handle, their);
+        self.known.insert(handle, program_session);
     }
 
     pub(super) fn forget(&mut self, handle: u32) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A wait without end for a peer that stays silent is told in the log: after 1 s at
-//! the level info, after 5 s and after a minute at the level warning.
+//! The command that a transport sent last. It tells an echo from a response, and
+//! gives a long wait its name: a wait without a timeout for a peer that stays silent
+//! is logged after 1 s at the level info, after 5 s and after a minute at the level
+//! warning.
 
 #![forbid(unsafe_code)]
 
@@ -19,13 +21,13 @@ const STILL_SHORT: u32 = 1;
 
 /// The command whose response is awaited.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct SentCommand {
     command: Option<Header>,
 }
 
-impl Patience {
+impl SentCommand {
     /// Notes the command that is sent.
-    pub(super) fn sent(&mut self, command: &[u8]) {
+    pub(super) fn note(&mut self, command: &[u8]) {
         self.command = Header::parse(command);
     }
 
@@ -93,6 +95,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::CommandBuilder;
 
     /// How often a receive is called that runs out of time so many times.
     fn calls(timeout: Option<Duration>, silent: u32) -> (u32, Result<usize>) {
@@ -105,7 +108,7 @@ mod tests {
             }
         };
         let named = |_: &u32| "it".to_owned();
-        let received = Patience::default().receive(&mut calls, timeout, receive, named);
+        let received = SentCommand::default().receive(&mut calls, timeout, receive, named);
         (calls, received)
     }
 
@@ -126,24 +129,24 @@ mod tests {
 
     #[test]
     fn an_echo_of_the_command_is_called_an_echo_and_a_response_is_not() {
-        let mut patience = Patience::default();
-        let command = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
-        patience.sent(&command);
-        let error = patience.check_echo(&command).expect_err("an echo");
+        let mut sent_command = SentCommand::default();
+        let command = CommandBuilder::new(CommandCode::GET_RANDOM).u16(16).build();
+        sent_command.note(&command);
+        let error = sent_command.check_echo(&command).expect_err("an echo");
         assert!(error.to_string().contains("echoes"));
         let response = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0];
-        patience.check_echo(&response).expect("a response");
-        patience.check_echo(&[]).expect("nothing yet");
+        sent_command.check_echo(&response).expect("a response");
+        sent_command.check_echo(&[]).expect("nothing yet");
     }
 
     #[test]
     fn a_response_or_a_failure_ends_the_wait_at_once() {
-        let patience = Patience::default();
+        let sent_command = SentCommand::default();
         let named = |_: &()| "it".to_owned();
-        let received = patience.receive(&mut (), None, |(), _| Ok(12), named);
+        let received = sent_command.receive(&mut (), None, |(), _| Ok(12), named);
         assert_eq!(received.ok(), Some(12));
         let lost = |(): &mut (), _| Err(ErrorKind::IoError.into());
-        let failed = patience.receive(&mut (), None, lost, named);
+        let failed = sent_command.receive(&mut (), None, lost, named);
         assert_eq!(failed.expect_err("lost").kind(), ErrorKind::IoError);
     }
 }

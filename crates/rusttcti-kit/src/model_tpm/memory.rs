@@ -50,7 +50,7 @@ pub(super) struct Session {
 }
 
 #[derive(Debug)]
-pub(super) struct Rooms {
+pub(super) struct Memory {
     pub(super) sizes: Sizes,
     pub(super) objects: Vec<Option<Object>>,
     pub(super) sessions: Vec<Option<Session>>,
@@ -64,7 +64,7 @@ pub(super) struct Rooms {
 const FIRST_OBJECT: u32 = 0x8000_0000;
 const SEQUENCE: u32 = 0x8000_0001;
 
-impl Rooms {
+impl Memory {
     pub(super) fn new(sizes: Sizes) -> Self {
         Self {
             sizes,

@@ -24,9 +24,9 @@ pub(super) fn of_code(rc: u32) -> Option<String> {
 
 /// A loaded rusttcti module, which is asked for the reason of a failed call.
 #[derive(Debug)]
-pub(super) struct Peer(Library);
+pub(super) struct LoadedModule(Library);
 
-impl Peer {
+impl LoadedModule {
     /// Returns the module that tctildr loads for `name`, if it is a rusttcti module. It
     /// stays loaded as long as this value, through an Init that fails.
     pub(super) fn of_module(name: &str) -> Option<Self> {
@@ -41,7 +41,7 @@ impl Peer {
             unsafe { Library::new(file) }.ok()
         })
         .map(Self)
-        .filter(|peer| peer.text().is_some())
+        .filter(|module| module.text().is_some())
     }
 
     /// Returns the error of its last call on this thread.

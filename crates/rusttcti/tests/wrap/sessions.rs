@@ -577,3 +577,29 @@ fn all_three_sessions_of_a_program_are_listed_while_one_is_moved_aside() {
         assert_eq!(listed[0], u8::from(at < 2), "more to come");
     }
 }
+
+#[test]
+fn a_program_that_starts_sessions_within_a_bound_one_has_three() {
+    let mut bench = Bench::new("key=null");
+    let bound = start_bound(&mut bench, 0, OWNER, &[]);
+    for _ in 0..2 {
+        // As systemd and FAPI start theirs: what passes is encrypted by the program.
+        let parameters = [sized(&[0x33; 32]), sized(&[]), vec![1, 0, 0x10, 0, 0x0b]].concat();
+        let uses = [used(&bound, &[], 1 | ENCRYPT | DECRYPT)];
+        run_with(
+            &mut bench,
+            0x176,
+            &[NULL, NULL],
+            &[&NULL.to_be_bytes(), &NULL.to_be_bytes()],
+            0,
+            &uses,
+            &parameters,
+        )
+        .expect("there is room for the program's third");
+    }
+    // The layer's own comes back when it is needed.
+    let random = bench.ok(&get_random(16));
+    assert!(!bench.recording.has(&random[2..]));
+    let uses = [used(&bound, &[], 1 | ENCRYPT)];
+    run_with(&mut bench, 0x17b, &[], &[], 0, &uses, &[0, 8]).expect("its nonces are right");
+}

@@ -54,6 +54,7 @@ pub(super) mod cc {
     pub(crate) const HASH_SEQUENCE_START: u32 = CommandCode::HASH_SEQUENCE_START.0;
     pub(crate) const POLICY_PASSWORD: u32 = CommandCode::POLICY_PASSWORD.0;
     pub(crate) const CREATE_LOADED: u32 = CommandCode::CREATE_LOADED.0;
+    pub(crate) const PCR_SET_AUTH_VALUE: u32 = CommandCode::PCR_SET_AUTH_VALUE.0;
     pub(crate) const ENCRYPT_DECRYPT_2: u32 = CommandCode::ENCRYPT_DECRYPT2.0;
     pub(crate) const POLICY_PARAMETERS: u32 = CommandCode::POLICY_PARAMETERS.0;
     pub(crate) const NV_DEFINE_SPACE_2: u32 = CommandCode::NV_DEFINE_SPACE2.0;

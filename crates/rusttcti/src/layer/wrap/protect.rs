@@ -201,7 +201,10 @@ impl Plan {
 /// True for commands whose response is authorized by another authValue than
 /// the command.
 pub(super) fn changes_auth(command: &Command) -> bool {
-    matches!(command.code, cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH)
+    matches!(
+        command.code,
+        cc::HIERARCHY_CHANGE_AUTH | cc::NV_CHANGE_AUTH | cc::PCR_SET_AUTH_VALUE
+    )
 }
 
 impl Engine {

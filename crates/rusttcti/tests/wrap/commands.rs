@@ -57,19 +57,23 @@ fn a_wrong_password_of_a_protected_object_counts_once() {
 fn a_full_tpm_has_an_object_moved_aside_for_the_salt_key() {
     let mut bare = rusttcti::open("libtpms").expect("libtpms");
     let handles: Vec<u32> = (0..3)
-        .map(|_| word(&run(&mut bare, &create_primary(OWNER, &[], b"pw")).expect("it")[10..]))
+        .map(|_| {
+            word(
+                &run(&mut bare, &create_primary(OWNER, &[], b"parent password")).expect("it")[10..],
+            )
+        })
         .collect();
     let mut full = Bench::over(bare, "key=null");
     full.ok(&plain(0x163, &[handles[0]], &[]));
     for handle in handles {
         assert_eq!(
-            full.rc(&create_sealed(handle, b"pw", b"x", SECRET)),
+            full.rc(&create_sealed(handle, b"parent password", b"x", SECRET)),
             0x902,
             "it takes a place"
         );
         full.ok(&plain(0x163, &[handle], &[]));
     }
-    assert!(!full.recording.has(b"pw"));
+    assert!(!full.recording.has(b"parent password"));
 }
 
 #[test]

@@ -603,3 +603,33 @@ fn a_program_that_starts_sessions_within_a_bound_one_has_three() {
     let uses = [used(&bound, &[], 1 | ENCRYPT)];
     run_with(&mut bench, 0x17b, &[], &[], 0, &uses, &[0, 8]).expect("its nonces are right");
 }
+
+#[test]
+fn strict_refuses_what_a_bound_session_leaves_in_the_clear() {
+    for strict in [0, 1] {
+        let mut bench = Bench::new(&format!("key=null,strict={strict}"));
+        let object = seal(&mut bench, &[], &[], 0x452);
+        let name = name(&mut bench, object);
+        let bound = start_bound(&mut bench, 0, OWNER, &[]);
+        let unseal = |bench: &mut Bench, attributes| {
+            let uses = [used(&bound, &[], attributes)];
+            run_with(bench, 0x15e, &[object], &[&name], 1, &uses, &[])
+        };
+        let unsealed = unseal(&mut bench, 1 | ENCRYPT).expect("it is unsealed");
+        assert_eq!(split(&unsealed.1).0, SECRET);
+        assert!(!bench.recording.has(SECRET));
+        if strict == 0 {
+            // As FAPI does it: the layer has no key to this session, and the session
+            // allows no other one to encrypt beside it.
+            unseal(&mut bench, 1).expect("it is unsealed");
+            assert!(bench.recording.has(SECRET));
+        } else {
+            let auth = entry(bound.borrow().handle, &[7; 32], 1, &[9; 32]);
+            let error = bench
+                .run(&with_auths(0x15e, &[object], &[auth], &[]))
+                .expect_err("it would pass in the clear");
+            assert_eq!(error.kind(), ErrorKind::NotPermitted);
+            assert!(error.report().contains("in the clear"), "{error}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::slot::{Slot, slot};
 use super::theirs::Kind;
+use crate::Result;
 use crate::wire::header::Header;
 
 /// How a command is protected.
@@ -80,25 +81,22 @@ impl Plan {
             attributes |= attribute::AUDIT;
         }
         leave_out(&mut slots, command, attributes);
+        let own = engine.own_protection(command);
         let Some(lead) = lead(&mut slots, attributes) else {
-            let own = engine.own_protection(command);
-            let why = match (audited, command.auths.len()) {
-                _ if own => "it has a salted or bound session of the program's own",
-                (true, _) => "it has an audit session of the program's own",
-                _ => "it has three sessions of the program's own",
-            };
-            match own {
-                true => engine.warn(why),
-                false => engine.tell(why)?,
+            if let Some(own) = own {
+                engine.tell_of_own(own, command, rewritten)?;
+            } else if audited {
+                engine.tell("it has an audit session of the program's own")?;
+            } else {
+                engine.tell("it has three sessions of the program's own")?;
             }
             return Ok(None);
         };
-        let own = engine.own_protection(command);
-        if own && passwords == 0 {
-            engine.warn("it has a salted or bound session of the program's own");
+        if let (Some(own), 0) = (own, passwords) {
+            engine.tell_of_own(own, command, rewritten)?;
             return Ok(None);
         }
-        if rigid && !own {
+        if rigid && own.is_none() {
             engine.tell(
                 "it has an authorization HMAC of the program's own, so that nothing of it can be \
                  encrypted",
@@ -208,11 +206,34 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 }
 
 impl Engine {
-    /// True where a session of the program's is salted or bound.
-    fn own_protection(&self, command: &Command) -> bool {
-        let theirs = command.auths.iter();
-        let mut theirs = theirs.filter_map(|auth| self.theirs.get(auth.handle));
-        theirs.any(|their| !their.keyless)
+    /// The attributes of those sessions of the program's that are salted or bound,
+    /// together; `None` where there is none.
+    fn own_protection(&self, command: &Command) -> Option<u8> {
+        let has_key = |auth: &&Auth| {
+            let their = self.theirs.get(auth.handle);
+            their.is_some_and(|their| !their.keyless)
+        };
+        let own = command.auths.iter().filter(has_key);
+        own.map(|auth| auth.attributes).reduce(|all, one| all | one)
+    }
+
+    /// Tells of a command that passes as it is, because of a salted or bound
+    /// session of the program's: nothing can be encrypted beside it.
+    ///
+    /// # Errors
+    /// [`NotPermitted`](crate::ErrorKind::NotPermitted) with `strict=1`, if that
+    /// session leaves in the clear what could be encrypted.
+    fn tell_of_own(&mut self, own: u8, command: &Command, rewritten: &Rewritten) -> Result<()> {
+        let plain_command = rewritten.decrypt && own & attribute::DECRYPT == 0;
+        let plain_response = command.shape.encrypt && own & attribute::ENCRYPT == 0;
+        if plain_command || plain_response {
+            return self.tell(
+                "it has a salted or bound session of the program's own that leaves some of it in \
+                 the clear",
+            );
+        }
+        self.warn("it has a salted or bound session of the program's own");
+        Ok(())
     }
 }
 

@@ -81,18 +81,18 @@ await() {
 }
 
 # The TCTI of a TPM of its own, in $tpm: "libtpms" in a state file, or "swtpm"
-# as a process. Before OPENSSL_CONF is set: swtpm, too, computes with OpenSSL.
+# as a process, with layers before it or without, as in rm:libtpms. Before OPENSSL_CONF is set: swtpm, too, computes with OpenSSL.
 new_tpm() {
-    local folder
+    local folder layers="${1%"${1##*:}"}"
     folder="$(mktemp -d "$work/tpm.XXXX")"
-    case $1 in
-        libtpms) tpm="rusttcti:libtpms:$folder/state" ;;
+    case ${1##*:} in
+        libtpms) tpm="rusttcti:${layers}libtpms:$folder/state" ;;
         swtpm)
             start_swtpm tcp "$folder" "$folder/log" --flags not-need-init,startup-clear
             daemons+=("$peer")
             # By the default host, because the comma before another option ends
             # this one in /etc/crypttab.
-            tpm="rusttcti:swtpm:${conf#*,}"
+            tpm="rusttcti:${layers}swtpm:${conf#*,}"
             ;;
     esac
 }

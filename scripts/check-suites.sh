@@ -5,7 +5,10 @@
 #
 #   pytss   tpm2-pytss's tests, from PyPI
 #   esapi   tss-esapi's integration tests, from crates.io
-#   pkcs11  tpm2-pkcs11's integration programs over tpm2-abrmd, from Debian
+#   pkcs11  tpm2-pkcs11's integration programs, from Debian: over tpm2-abrmd, and
+#           over the layer rm without it
+#   openssl tpm2-openssl's test programs, from Debian: over tpm2-abrmd, and over
+#           the layer rm without it
 #
 # Every difference from the baseline is printed, and fails unless
 # scripts/suites/differences.txt has a reason for it. It takes some 20 minutes
@@ -26,7 +29,8 @@ root=$PWD
 
 pytss="${CHECK_SUITES_PYTSS:-3.0.0}"
 debian="${CHECK_SUITES_DEBIAN:-trixie forky}"
-all_forms="upstream swtpm swtpm-persistent pcap-swtpm libtpms libtpms-file"
+all_forms="upstream swtpm swtpm-persistent pcap-swtpm libtpms libtpms-file rm-libtpms-file rm-swtpm
+    wrap-rm-libtpms-file"
 forms="${CHECK_SUITES_FORMS:-}"
 
 # The TCTI of a form: @CONF@ is where a swtpm is, @DIR@ a folder of the test's.
@@ -38,6 +42,9 @@ tcti_of() {
         pcap-swtpm) echo "rusttcti:pcap,file=@DIR@/pcap:swtpm:@CONF@" ;;
         libtpms) echo "rusttcti:libtpms" ;;
         libtpms-file) echo "rusttcti:libtpms:@DIR@/state" ;;
+        rm-libtpms-file) echo "rusttcti:rm:libtpms:@DIR@/state" ;;
+        rm-swtpm) echo "rusttcti:rm:swtpm:@CONF@" ;;
+        wrap-rm-libtpms-file) echo "rusttcti:wrap,key=null:rm:libtpms:@DIR@/state" ;;
         *) fail "there is no form $1 ($all_forms)" ;;
     esac
 }
@@ -171,29 +178,44 @@ setup_pkcs11() {
 }
 
 run_pkcs11() {
-    # A bus of its own for tpm2-abrmd; this script once more, inside of it.
+    # A bus of its own for tpm2-abrmd, where it is used; this script once more, inside
+    # of it.
     with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
         --pkcs11 "$1" >"$work/pkcs11.$1.log" 2>&1 </dev/null || true
     sed -n 's/^outcome //p' "$work/pkcs11.$1.log"
+}
+
+# managed FORM LOG: sets $managed to a TCTI with a resource manager: that of the form,
+# if it has the layer rm, or a tpm2-abrmd over it, on the bus that there is.
+managed() {
+    case $1 in
+        *rm-*)
+            managed="$tcti"
+            export LD_LIBRARY_PATH="$module"
+            return
+            ;;
+    esac
+    LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" >"$2" 2>&1 &
+    broker=$! # not local: the trap needs it
+    trap 'end_process "$broker"' EXIT
+    managed="tabrmd:bus_type=session"
+    for _ in $(seq 300); do
+        kill -0 "$broker" || fail "tpm2-abrmd does not start" "$2"
+        if tpm2_getrandom -T "$managed" 1 >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    fail "tpm2-abrmd does not answer" "$2"
 }
 
 # On a bus, with $tcti, $dir and $work in the environment.
 pkcs11() {
     local form=$1 test outcome
     cd "$work/tpm2-pkcs11"
-    LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" \
-        >"$work/pkcs11.$form.abrmd.log" 2>&1 &
-    broker=$! # not local: the trap needs it
-    trap 'end_process "$broker"' EXIT
+    managed "$form" "$work/pkcs11.$form.abrmd.log"
     export T="$PWD" TEST_FIXTURES="$PWD/test/integration/fixtures" HOME="$dir"
-    export TPM2TOOLS_TCTI="tabrmd:bus_type=session" TPM2_PKCS11_TCTI="tabrmd:bus_type=session"
+    export TPM2TOOLS_TCTI="$managed" TPM2_PKCS11_TCTI="$managed"
     export PATH="$PWD/tools:/usr/bin:/bin:/usr/sbin:/sbin" PYTHONPATH="$PWD/tools"
     export TPM2_PKCS11_MODULE="$PWD/src/.libs/libtpm2_pkcs11.so"
-    for _ in $(seq 300); do
-        if ! kill -0 "$broker"; then break; fi
-        if tpm2_getrandom 1 >/dev/null 2>&1; then break; fi
-        sleep 0.1
-    done
     mkdir "$dir/prepared"
     outcome=passed
     bash test/integration/scripts/create_pkcs_store.sh --tmpdir="$dir/prepared" || outcome=failed

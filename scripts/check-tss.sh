@@ -3,10 +3,9 @@
 # Runs tpm2-tss's own integration programs (SYS, ESYS, FAPI) over this module:
 # over the embedded TPM, with and without a state file, over swtpm by TCP and by
 # a Unix socket, and over the layers rm and wrap on these. Each runs over
-# tpm2-tss's own swtpm module, too: what fails there says nothing about ours. What
-# cannot pass over a layer is in scripts/suites/differences-tss.txt, with the
-# reason. It takes some twenty minutes, ten of them to build tpm2-tss; `make check`
-# doesn't run it.
+# tpm2-tss's own swtpm module, too: what fails there says nothing about ours. It
+# takes some twenty minutes, ten of them to build tpm2-tss; `make check` doesn't
+# run it.
 #
 #   check-tss.sh [WORD...]   only programs with one of these in their name
 #   CHECK_TSS_DIR=FOLDER     build there, and use what was built there before
@@ -153,7 +152,7 @@ awk -v kinds="$kinds" '
         n = split(kinds, kind, " ")
         for (i = 1; i <= n; i++) {
             k = kind[i]
-            printf "%-15s %3d passed, %3d skipped, %3d failed\n", k,
+            printf "%-29s %3d passed, %3d skipped, %3d failed\n", k,
                 count[k, "passed"], count[k, "skipped"], count[k, "failed"]
         }
         for (name in names) {

@@ -15,12 +15,13 @@
 # on two idle cores; `make check` doesn't run it. tpm2-tss's own suite is
 # `make check-tss`.
 #
-#   check-suites.sh [pytss] [esapi] [pkcs11]   only these
+#   check-suites.sh [pytss] [esapi] [pkcs11] [openssl]   only these
 #   CHECK_SUITES_DIR=FOLDER     build there, and use what was built there before
 #   CHECK_SUITES_FORMS="..."    only over these TCTIs (see tcti_of below)
 #   CHECK_SUITES_PYTSS=3.0.0    another version of tpm2-pytss
-#   CHECK_SUITES_DEBIAN="..."   Debian suites to get tpm2-pkcs11's source from,
-#                               where the configured ones don't have it
+#   CHECK_SUITES_DEBIAN="..."   Debian suites to get the source of tpm2-pkcs11 and
+#                               tpm2-openssl from, where the configured ones don't
+#                               have it
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 root=$PWD
@@ -30,7 +31,7 @@ root=$PWD
 pytss="${CHECK_SUITES_PYTSS:-3.0.0}"
 debian="${CHECK_SUITES_DEBIAN:-trixie forky}"
 all_forms="upstream swtpm swtpm-persistent pcap-swtpm libtpms libtpms-file rm-libtpms-file rm-swtpm
-    wrap-rm-libtpms-file"
+    rm-fork-swtpm wrap-rm-libtpms-file"
 forms="${CHECK_SUITES_FORMS:-}"
 
 # The TCTI of a form: @CONF@ is where a swtpm is, @DIR@ a folder of the test's.
@@ -43,6 +44,7 @@ tcti_of() {
         libtpms) echo "rusttcti:libtpms" ;;
         libtpms-file) echo "rusttcti:libtpms:@DIR@/state" ;;
         rm-libtpms-file) echo "rusttcti:rm:libtpms:@DIR@/state" ;;
+        rm-fork-swtpm) echo "rusttcti:rm,fork=1:swtpm:@CONF@" ;;
         rm-swtpm) echo "rusttcti:rm:swtpm:@CONF@" ;;
         wrap-rm-libtpms-file) echo "rusttcti:wrap,key=null:rm:libtpms:@DIR@/state" ;;
         *) fail "there is no form $1 ($all_forms)" ;;
@@ -231,14 +233,59 @@ pkcs11() {
     done
 }
 
-if [ "${1:-}" = --pkcs11 ]; then
-    pkcs11 "$2"
-    exit 0
-fi
+# --- tpm2-openssl
+
+setup_openssl() {
+    local test
+    if [ ! -d "$work/tpm2-openssl" ]; then get_source tpm2-openssl "$debian"; fi
+    cd "$work/tpm2-openssl"
+    # Its tests only: the provider is the one that is installed.
+    for test in test/*.c; do
+        cc -O1 -w -o "${test%.c}" "$test" -lcrypto
+    done
+    touch .built
+}
+
+run_openssl() {
+    with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
+        --openssl "$1" >"$work/openssl.$1.log" 2>&1 </dev/null || true
+    sed -n 's/^outcome //p' "$work/openssl.$1.log"
+}
+
+# On a bus, with $tcti, $dir and $work in the environment.
+openssl_tests() {
+    local form=$1 test tests outcome
+    managed "$form" "$work/openssl.$form.abrmd.log"
+    export TPM2TOOLS_TCTI="$managed" TPM2OPENSSL_TCTI="$managed" HOME="$dir"
+    OPENSSL_MODULES="$(openssl version -m | sed 's/.*"\(.*\)"/\1/')"
+    export OPENSSL_MODULES
+    cd "$work/tpm2-openssl"
+    mapfile -t tests < <(grep -o 'test/[A-Za-z0-9_/]*\.sh' Makefile.am | sort -u)
+    for test in test/*.c; do tests+=("${test%.c}"); done
+    for test in "${tests[@]}"; do
+        rm -rf "$dir/run"
+        mkdir "$dir/run"
+        outcome=passed
+        (cd "$dir/run" && exec timeout 120 "$work/tpm2-openssl/$test") ||
+            case $? in 77) outcome=skipped ;; *) outcome=failed ;; esac
+        printf '\noutcome %s\t%s\t%s\n' "$form" "$(basename "$test")" "$outcome"
+    done
+}
+
+case ${1:-} in
+    --pkcs11)
+        pkcs11 "$2"
+        exit 0
+        ;;
+    --openssl)
+        openssl_tests "$2"
+        exit 0
+        ;;
+esac
 
 work_in "${CHECK_SUITES_DIR:-}"
 
-if [ $# -eq 0 ]; then set -- pytss esapi pkcs11; fi
+if [ $# -eq 0 ]; then set -- pytss esapi pkcs11 openssl; fi
 packages=(gcc libc6-dev libtpms0 libtss2-dev libtss2-tcti-swtpm0 pkg-config python3 swtpm)
 for suite in "$@"; do
     case $suite in
@@ -249,6 +296,10 @@ for suite in "$@"; do
                 libsqlite3-dev libssl-dev libtss2-tcti-tabrmd0 libyaml-dev make opensc openssl
                 python3-cryptography python3-pyasn1 python3-pyasn1-modules python3-tpm2-pytss
                 python3-yaml sqlite3 tpm2-abrmd tpm2-openssl tpm2-tools xxd)
+            ;;
+        openssl)
+            packages+=(curl dbus-daemon dpkg-dev libssl-dev libtss2-tcti-tabrmd0 openssl tpm2-abrmd
+                tpm2-openssl tpm2-tools)
             ;;
         *) usage ;;
     esac
@@ -272,6 +323,11 @@ for suite in "$@"; do
         pkcs11)
             if [ ! -e "$work/tpm2-pkcs11/.built" ]; then
                 step "getting and building tpm2-pkcs11 and its tests" quietly "$work/pkcs11.log" setup_pkcs11
+            fi
+            ;;
+        openssl)
+            if [ ! -e "$work/tpm2-openssl/.built" ]; then
+                step "getting and building tpm2-openssl's tests" quietly "$work/openssl.log" setup_openssl
             fi
             ;;
     esac

@@ -102,11 +102,12 @@ extend() {
     tpm2_pcrextend -T "$tpm" "16:sha256=$(printf '%064x' 1)"
 }
 
-# Writes openssl.cnf. Keys by the TPM, hashes and ciphers not: it has no room for
-# those of a TLS connection; nor random numbers, which OpenSSL has faster. On the
-# command line, -propquery does not reach all of them.
+# Writes openssl.cnf, with these properties or, without any: keys by the TPM, hashes
+# and ciphers not, because a TPM has no room for those of a TLS connection, unless the
+# layer rm makes it; nor random numbers, which OpenSSL has faster. On the command line,
+# -propquery does not reach all of them.
 openssl_config() {
-    cat >openssl.cnf <<'END'
+    cat >openssl.cnf <<END
 openssl_conf = init
 [init]
 providers = providers
@@ -117,6 +118,6 @@ default = active
 [active]
 activate = 1
 [algorithms]
-default_properties = ?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes
+default_properties = ${1:-?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes}
 END
 }

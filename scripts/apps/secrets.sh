@@ -117,7 +117,7 @@ recorded_tpm "$wrap"
 ok "systemd: a LUKS volume" eval 'truncate -s 20M volume && cryptsetup luksFormat --batch-mode \
     --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 volume passphrase'
 cc -Wall -Wextra -Werror -shared -fPIC -o try.so "$here/try-passphrase.c"
-# A comma in a chain ends an option of crypttab, unless a backslash is before it.
+# A comma ends an option, unless a backslash is before it.
 unlock() {
     TRY_PASSPHRASE_FILE="$work/volume-key" LD_PRELOAD="$work/try.so" timeout 60 \
         /usr/lib/systemd/systemd-cryptsetup attach volume volume - "tpm2-device=${1//,/\\,},headless=1"

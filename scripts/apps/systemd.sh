@@ -13,7 +13,7 @@ cryptsetup=/usr/lib/systemd/systemd-cryptsetup
 # Where systemd-cryptsetup would set a device up, it only tries the passphrase.
 cc -Wall -Wextra -Werror -shared -fPIC -o try.so "$here/try-passphrase.c"
 unlock() {
-    # A comma ends an option here, and in /etc/crypttab, but for one behind a backslash.
+    # A comma ends an option, unless a backslash is before it.
     LD_PRELOAD="$work/try.so" timeout 60 "$cryptsetup" attach volume volume - \
         "tpm2-device=${1//,/\\,},headless=1"
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# tpm2-tools: which of -T and the environment counts, and bytes through a pipe.
+# tpm2-tools: which of -T and the environment counts, bytes through a pipe, and many
+# at once on one TPM.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -28,3 +29,33 @@ ok "tpm2_send as the other end of the transport cmd" tpm2_pcrread \
     -T "rusttcti:cmd:tpm2_send -T $file" sha256:16
 if grep -q "$zeros" .out; then fail "it was another TPM" .out; fi
 echo "   it is that TPM"
+
+# Two keys each, where the TPM has room for three objects and three sessions.
+client() {
+    mkdir "client.$1"
+    cd "client.$1"
+    export TPM2TOOLS_TCTI="$tpm"
+    echo "message of client $1" >message
+    for _ in 1 2 3; do
+        tpm2_createprimary -Q -C o -G ecc -p parent -c primary.ctx
+        tpm2_create -Q -C primary.ctx -P parent -p key -G ecc256:ecdsa-sha256 -u key.pub -r key.priv
+        tpm2_load -Q -C primary.ctx -P parent -u key.pub -r key.priv -c key.ctx
+        tpm2_readpublic -Q -c key.ctx -f pem -o key.pem
+        tpm2_sign -Q -c key.ctx -p key -g sha256 -f plain -o signature message
+        openssl dgst -sha256 -verify key.pem -signature signature message
+    done
+}
+for layers in rm: wrap,key=null:rm:; do
+    new_tpm "${layers}swtpm"
+    clients=()
+    for number in 1 2 3 4 5 6; do
+        (client "$number") >"client.$number.log" 2>&1 </dev/null &
+        clients+=("$!")
+    done
+    for number in 1 2 3 4 5 6; do
+        wait "${clients[$((number - 1))]}" ||
+            fail "${layers}swtpm: client $number of six" "client.$number.log"
+    done
+    echo "   ${layers}swtpm: six clients at once, two keys each, sign three times"
+    rm -r client.?
+done

@@ -59,3 +59,21 @@ for layers in rm: wrap,key=null:rm:; do
     echo "   ${layers}swtpm: six clients at once, two keys each, sign three times"
     rm -r client.?
 done
+
+# Sessions that are left loaded, as by programs that end without closing the TPM, have
+# all its places. The layer rm leaves them alone, and says what flushes them.
+new_tpm libtpms
+bare="${tpm#rusttcti:}"
+printf '\x80\x01\0\0\0\x2b\0\0\x01\x76\x40\0\0\x07\x40\0\0\x07\0\x10%016d\0\0\0\0\x10\0\x0b' 0 >start
+for _ in 1 2 3; do
+    tpm2_send -T "$tpm" <start >response
+    [ "$(stat -c %s response)" = 32 ] || fail "a session was not started"
+done
+for layers in rm wrap,key=null:rm; do
+    refused "$layers: says that leftovers have the places, and what helps" "rm,leftovers=flush" \
+        tpm2_startauthsession -T "rusttcti:$layers:$bare" -S session.ctx
+done
+for layers in rm wrap,key=null:rm; do
+    ok "$layers,leftovers=flush: flushes them" \
+        tpm2_startauthsession -T "rusttcti:$layers,leftovers=flush:$bare" -S session.ctx
+done

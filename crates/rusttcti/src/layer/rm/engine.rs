@@ -120,6 +120,8 @@ pub(crate) struct Engine {
     pub(super) orphans: bool,
     /// Handles of the TPM's that are the engine's and nothing's any more.
     pub(super) strays: Vec<u32>,
+    /// Whether it was told that leftovers have the TPM's places.
+    pub(super) told_of_leftovers: bool,
     pub(super) search: super::search::Search,
     pub(super) clock: u64,
     pub(super) job: Job,
@@ -157,6 +159,7 @@ impl Engine {
             suspect: false,
             orphans: false,
             strays: Vec::new(),
+            told_of_leftovers: false,
             search: Default::default(),
             clock: 0,
             job: Job::idle(),

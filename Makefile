@@ -134,7 +134,7 @@ check-apps: ## run real programs over the module (WORDS="clevis fapi": only thes
 check-tss: ## run tpm2-tss's own integration programs over this module
 	@scripts/check-tss.sh
 
-check-suites: ## run the test suites of tpm2-pytss, tss-esapi and tpm2-pkcs11 over this module: [SUITES="pytss"]
+check-suites: ## run the test suites of tpm2-pytss, tss-esapi, tpm2-pkcs11 and tpm2-openssl over this module: [SUITES="pytss"]
 	@scripts/check-suites.sh $(SUITES)
 
 check-asan: ## run the tests of the C boundary under the address sanitizer

@@ -5,19 +5,23 @@
 #
 #   pytss   tpm2-pytss's tests, from PyPI
 #   esapi   tss-esapi's integration tests, from crates.io
-#   pkcs11  tpm2-pkcs11's integration programs over tpm2-abrmd, from Debian
+#   pkcs11  tpm2-pkcs11's integration programs, from Debian: over tpm2-abrmd, and
+#           over the layer rm without it
+#   openssl tpm2-openssl's test programs, from Debian: over tpm2-abrmd, and over
+#           the layer rm without it
 #
 # Every difference from the baseline is printed, and fails unless
 # scripts/suites/differences.txt has a reason for it. It takes some 20 minutes
 # on two idle cores; `make check` doesn't run it. tpm2-tss's own suite is
 # `make check-tss`.
 #
-#   check-suites.sh [pytss] [esapi] [pkcs11]   only these
+#   check-suites.sh [pytss] [esapi] [pkcs11] [openssl]   only these
 #   CHECK_SUITES_DIR=FOLDER     build there, and use what was built there before
 #   CHECK_SUITES_FORMS="..."    only over these TCTIs (see tcti_of below)
 #   CHECK_SUITES_PYTSS=3.0.0    another version of tpm2-pytss
-#   CHECK_SUITES_DEBIAN="..."   Debian suites to get tpm2-pkcs11's source from,
-#                               where the configured ones don't have it
+#   CHECK_SUITES_DEBIAN="..."   Debian suites to get the source of tpm2-pkcs11 and
+#                               tpm2-openssl from, where the configured ones don't
+#                               have it
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 root=$PWD
@@ -26,7 +30,8 @@ root=$PWD
 
 pytss="${CHECK_SUITES_PYTSS:-3.0.0}"
 debian="${CHECK_SUITES_DEBIAN:-trixie forky}"
-all_forms="upstream swtpm swtpm-persistent pcap-swtpm libtpms libtpms-file"
+all_forms="upstream swtpm swtpm-persistent pcap-swtpm libtpms libtpms-file rm-libtpms-file rm-swtpm
+    rm-fork-swtpm wrap-rm-libtpms-file"
 forms="${CHECK_SUITES_FORMS:-}"
 
 # The TCTI of a form: @CONF@ is where a swtpm is, @DIR@ a folder of the test's.
@@ -38,6 +43,10 @@ tcti_of() {
         pcap-swtpm) echo "rusttcti:pcap,file=@DIR@/pcap:swtpm:@CONF@" ;;
         libtpms) echo "rusttcti:libtpms" ;;
         libtpms-file) echo "rusttcti:libtpms:@DIR@/state" ;;
+        rm-libtpms-file) echo "rusttcti:rm:libtpms:@DIR@/state" ;;
+        rm-fork-swtpm) echo "rusttcti:rm,fork=1:swtpm:@CONF@" ;;
+        rm-swtpm) echo "rusttcti:rm:swtpm:@CONF@" ;;
+        wrap-rm-libtpms-file) echo "rusttcti:wrap,key=null:rm,leftovers=flush:libtpms:@DIR@/state" ;;
         *) fail "there is no form $1 ($all_forms)" ;;
     esac
 }
@@ -171,29 +180,44 @@ setup_pkcs11() {
 }
 
 run_pkcs11() {
-    # A bus of its own for tpm2-abrmd; this script once more, inside of it.
+    # A bus of its own for tpm2-abrmd, where it is used; this script once more, inside
+    # of it.
     with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
         --pkcs11 "$1" >"$work/pkcs11.$1.log" 2>&1 </dev/null || true
     sed -n 's/^outcome //p' "$work/pkcs11.$1.log"
+}
+
+# managed FORM LOG: sets $managed to a TCTI with a resource manager: that of the form,
+# if it has the layer rm, or a tpm2-abrmd over it, on the bus that there is.
+managed() {
+    case $1 in
+        *rm-*)
+            managed="$tcti"
+            export LD_LIBRARY_PATH="$module"
+            return
+            ;;
+    esac
+    LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" >"$2" 2>&1 &
+    broker=$! # not local: the trap needs it
+    trap 'end_process "$broker"' EXIT
+    managed="tabrmd:bus_type=session"
+    for _ in $(seq 300); do
+        kill -0 "$broker" || fail "tpm2-abrmd does not start" "$2"
+        if tpm2_getrandom -T "$managed" 1 >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    fail "tpm2-abrmd does not answer" "$2"
 }
 
 # On a bus, with $tcti, $dir and $work in the environment.
 pkcs11() {
     local form=$1 test outcome
     cd "$work/tpm2-pkcs11"
-    LD_LIBRARY_PATH="$module" tpm2-abrmd --session --allow-root --tcti="$tcti" \
-        >"$work/pkcs11.$form.abrmd.log" 2>&1 &
-    broker=$! # not local: the trap needs it
-    trap 'end_process "$broker"' EXIT
+    managed "$form" "$work/pkcs11.$form.abrmd.log"
     export T="$PWD" TEST_FIXTURES="$PWD/test/integration/fixtures" HOME="$dir"
-    export TPM2TOOLS_TCTI="tabrmd:bus_type=session" TPM2_PKCS11_TCTI="tabrmd:bus_type=session"
+    export TPM2TOOLS_TCTI="$managed" TPM2_PKCS11_TCTI="$managed"
     export PATH="$PWD/tools:/usr/bin:/bin:/usr/sbin:/sbin" PYTHONPATH="$PWD/tools"
     export TPM2_PKCS11_MODULE="$PWD/src/.libs/libtpm2_pkcs11.so"
-    for _ in $(seq 300); do
-        if ! kill -0 "$broker"; then break; fi
-        if tpm2_getrandom 1 >/dev/null 2>&1; then break; fi
-        sleep 0.1
-    done
     mkdir "$dir/prepared"
     outcome=passed
     bash test/integration/scripts/create_pkcs_store.sh --tmpdir="$dir/prepared" || outcome=failed
@@ -209,14 +233,59 @@ pkcs11() {
     done
 }
 
-if [ "${1:-}" = --pkcs11 ]; then
-    pkcs11 "$2"
-    exit 0
-fi
+# --- tpm2-openssl
+
+setup_openssl() {
+    local test
+    if [ ! -d "$work/tpm2-openssl" ]; then get_source tpm2-openssl "$debian"; fi
+    cd "$work/tpm2-openssl"
+    # Its tests only: the provider is the one that is installed.
+    for test in test/*.c; do
+        cc -O1 -w -o "${test%.c}" "$test" -lcrypto
+    done
+    touch .built
+}
+
+run_openssl() {
+    with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
+        --openssl "$1" >"$work/openssl.$1.log" 2>&1 </dev/null || true
+    sed -n 's/^outcome //p' "$work/openssl.$1.log"
+}
+
+# On a bus, with $tcti, $dir and $work in the environment.
+openssl_tests() {
+    local form=$1 test tests outcome
+    managed "$form" "$work/openssl.$form.abrmd.log"
+    export TPM2TOOLS_TCTI="$managed" TPM2OPENSSL_TCTI="$managed" HOME="$dir"
+    OPENSSL_MODULES="$(openssl version -m | sed 's/.*"\(.*\)"/\1/')"
+    export OPENSSL_MODULES
+    cd "$work/tpm2-openssl"
+    mapfile -t tests < <(grep -o 'test/[A-Za-z0-9_/]*\.sh' Makefile.am | sort -u)
+    for test in test/*.c; do tests+=("${test%.c}"); done
+    for test in "${tests[@]}"; do
+        rm -rf "$dir/run"
+        mkdir "$dir/run"
+        outcome=passed
+        (cd "$dir/run" && exec timeout 120 "$work/tpm2-openssl/$test") ||
+            case $? in 77) outcome=skipped ;; *) outcome=failed ;; esac
+        printf '\noutcome %s\t%s\t%s\n' "$form" "$(basename "$test")" "$outcome"
+    done
+}
+
+case ${1:-} in
+    --pkcs11)
+        pkcs11 "$2"
+        exit 0
+        ;;
+    --openssl)
+        openssl_tests "$2"
+        exit 0
+        ;;
+esac
 
 work_in "${CHECK_SUITES_DIR:-}"
 
-if [ $# -eq 0 ]; then set -- pytss esapi pkcs11; fi
+if [ $# -eq 0 ]; then set -- pytss esapi pkcs11 openssl; fi
 packages=(gcc libc6-dev libtpms0 libtss2-dev libtss2-tcti-swtpm0 pkg-config python3 swtpm)
 for suite in "$@"; do
     case $suite in
@@ -227,6 +296,10 @@ for suite in "$@"; do
                 libsqlite3-dev libssl-dev libtss2-tcti-tabrmd0 libyaml-dev make opensc openssl
                 python3-cryptography python3-pyasn1 python3-pyasn1-modules python3-tpm2-pytss
                 python3-yaml sqlite3 tpm2-abrmd tpm2-openssl tpm2-tools xxd)
+            ;;
+        openssl)
+            packages+=(curl dbus-daemon dpkg-dev libssl-dev libtss2-tcti-tabrmd0 openssl tpm2-abrmd
+                tpm2-openssl tpm2-tools)
             ;;
         *) usage ;;
     esac
@@ -250,6 +323,11 @@ for suite in "$@"; do
         pkcs11)
             if [ ! -e "$work/tpm2-pkcs11/.built" ]; then
                 step "getting and building tpm2-pkcs11 and its tests" quietly "$work/pkcs11.log" setup_pkcs11
+            fi
+            ;;
+        openssl)
+            if [ ! -e "$work/tpm2-openssl/.built" ]; then
+                step "getting and building tpm2-openssl's tests" quietly "$work/openssl.log" setup_openssl
             fi
             ;;
     esac

@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs tpm2-tss's own integration programs (SYS, ESYS, FAPI) over this module:
-# over the embedded TPM, with and without a state file, and over swtpm by TCP
-# and by a Unix socket. Each runs over tpm2-tss's own swtpm module, too: what
-# fails there says nothing about ours. It takes some ten minutes, most of them
-# to build tpm2-tss; `make check` doesn't run it.
+# over the embedded TPM, with and without a state file, over swtpm by TCP and by
+# a Unix socket, and over the layers rm and wrap on these. Each runs over
+# tpm2-tss's own swtpm module, too: what fails there says nothing about ours. It
+# takes some twenty minutes, ten of them to build tpm2-tss; `make check` doesn't
+# run it.
 #
 #   check-tss.sh [WORD...]   only programs with one of these in their name
 #   CHECK_TSS_DIR=FOLDER     build there, and use what was built there before
 #   CHECK_TSS_KINDS="..."    only over these kinds of TPM (see below); beside
-#                            the default ones: swtpm-persistent, pcap-swtpm, mssim
+#                            the default ones: swtpm-persistent, mssim; each
+#                            with layers before it, as in rm:swtpm-unix
 #   CHECK_TSS_SUITES="..."   Debian suites to get the source from, where the
 #                            configured ones don't have it
 # shellcheck source=lib.sh
@@ -19,7 +21,9 @@
 
 patience=300 # seconds that one program may take
 suites="${CHECK_TSS_SUITES:-trixie}"
-kinds="${CHECK_TSS_KINDS:-upstream-swtpm swtpm-tcp swtpm-unix libtpms libtpms-file}"
+kinds="${CHECK_TSS_KINDS:-upstream-swtpm swtpm-tcp swtpm-unix libtpms libtpms-file
+    rm:libtpms rm:libtpms-file rm:swtpm-tcp wrap,key=null:libtpms wrap,key=null:rm:libtpms
+    wrap,key=null:rm:libtpms-file wrap,key=null:swtpm-tcp}"
 packages="autoconf autoconf-archive automake dpkg-dev gcc iproute2 libc6-dev libcurl4-openssl-dev
           libjson-c-dev libltdl-dev libssl-dev libtool libtpms0 libtss2-dev make pkg-config swtpm
           uthash-dev uuid-dev"
@@ -27,14 +31,17 @@ packages="autoconf autoconf-archive automake dpkg-dev gcc iproute2 libc6-dev lib
 # One program over one kind of TPM: "check-tss.sh --one KIND PROGRAM", started
 # by this script itself. Answers with a line in $results.
 one() {
-    local kind=$1 program=$2 name log tcti rc=0
+    local kind=$1 program=$2 name log layers='' tpm tcti rc=0
+    # LAYERS:TPM, or a TPM alone.
+    tpm="${kind##*:}"
+    if [ "$tpm" != "$kind" ]; then layers="${kind%:*}:"; fi
     name="$(basename "$program")"
     log="$logs/$kind.$name.log"
     # Not local: the trap needs them when this function is done.
     peer=""
     state="$(mktemp -d)"
     trap 'if [ -n "$peer" ]; then end_process "$peer"; fi; rm -rf "$state"' EXIT
-    case $kind in
+    case $tpm in
         mssim)
             # It ends with its standard input, a pipe that this shell holds.
             mkfifo "$state/end"
@@ -46,24 +53,24 @@ one() {
                 if grep -q '^conf ' "$log.mssim"; then break; fi
                 sleep 0.02
             done
-            tcti="rusttcti:mssim:$(sed -n 's/^conf //p' "$log.mssim")"
+            tcti="rusttcti:${layers}mssim:$(sed -n 's/^conf //p' "$log.mssim")"
             ;;
         *swtpm*)
             local socket=tcp
-            if [ "$kind" = swtpm-unix ]; then socket=unix; fi
+            if [ "$tpm" = swtpm-unix ]; then socket=unix; fi
             start_swtpm "$socket" "$state" "$log.swtpm" "${swtpm_options[@]}" 2>"$log" || {
                 echo "$kind $name 99" >>"$results"
                 return 0
             }
-            tcti="rusttcti:swtpm:$conf"
-            case $kind in
+            tcti="rusttcti:${layers}swtpm:$conf"
+            case $tpm in
                 upstream-swtpm) tcti="swtpm:$conf" ;;
                 swtpm-persistent) tcti="$tcti,persistent=1" ;;
-                pcap-swtpm) tcti="rusttcti:pcap,file=$state/pcap:swtpm:$conf" ;;
             esac
             ;;
-        libtpms) tcti="rusttcti:libtpms" ;;
-        libtpms-file) tcti="rusttcti:libtpms:$state/tpm" ;;
+        libtpms) tcti="rusttcti:${layers}libtpms" ;;
+        libtpms-file) tcti="rusttcti:${layers}libtpms:$state/tpm" ;;
+        *) fail "there is no TPM $tpm (see the script's head)" ;;
     esac
     (
         cd "$build"
@@ -133,7 +140,7 @@ export build module logs results simulator
 for kind in $kinds; do
     for program in "${programs[@]}"; do
         # FAPI opens its TPM several times: one in memory would be new each time.
-        case "$kind $program" in "libtpms "*.fint) continue ;; esac
+        case "${kind##*:} $program" in "libtpms "*.fint) continue ;; esac
         printf '%s\0%s\0' "$kind" "$program"
     done
 done | xargs -0 -n 2 -P "$(nproc)" "$PWD/scripts/check-tss.sh" --one
@@ -145,7 +152,7 @@ awk -v kinds="$kinds" '
         n = split(kinds, kind, " ")
         for (i = 1; i <= n; i++) {
             k = kind[i]
-            printf "%-15s %3d passed, %3d skipped, %3d failed\n", k,
+            printf "%-29s %3d passed, %3d skipped, %3d failed\n", k,
                 count[k, "passed"], count[k, "skipped"], count[k, "failed"]
         }
         for (name in names) {

@@ -3,8 +3,9 @@
 # The device transport over a real kernel's /dev/tpm0 and /dev/tpmrm0: boots
 # Debian's stock kernel in a guest without hardware support (qemu's software
 # emulation), with swtpm behind its tpm-tis, and runs tpm2-tools and
-# the tests of tests/device/guest*.rs there. The transports spidev and i2c are
-# tested over the kernel's device files, with a simulated chip behind them by CUSE.
+# the tests of tests/device/guest*.rs there, also below the layers rm and wrap. The
+# transports spidev and i2c are tested over the kernel's device files, with a
+# simulated chip behind them by CUSE.
 #
 # RUSTTCTI_MODULE_DIR names the folder of a module built before; RUSTTCTI_VM_KERNEL
 # another kernel, with a built-in tpm_tis.
@@ -84,6 +85,7 @@ vmlinuz="$(kernel)"
 stage_module
 module="$RUSTTCTI_MODULE_DIR/libtss2-tcti-rusttcti.so.0"
 device="$(test_program device)"
+rm_tests="$(test_program rm -p rusttcti)"
 chip="$(cargo build --locked -p rusttcti-kit --example tis-chip --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*tis-chip[^"]*\)".*/\1/p' | tail -n 1)"
 [ -x "$chip" ] || fail "the example tis-chip of the kit does not build"
@@ -92,6 +94,7 @@ root="$work/root"
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib,usr/lib,etc}
 cp "$(command -v busybox)" "$root/bin/busybox"
 strip -o "$root/bin/device" "$device"
+strip -o "$root/bin/rm-tests" "$rm_tests"
 strip -o "$root/bin/tis-chip" "$chip"
 if [ -z "${RUSTTCTI_VM_KERNEL:-}" ]; then
     cp "$(modules "$vmlinuz")"/*.ko "$root/lib"
@@ -101,7 +104,7 @@ put tpm2
 libtpms="$(ldconfig -p | sed -n 's/.*libtpms\.so\.0 .*=> //p' | head -n 1)"
 [ -n "$libtpms" ] || fail "there is no libtpms.so.0"
 cp -L "$libtpms" "$root/usr/lib/libtpms.so.0"
-ldd "$device" "$chip" "$module" "$libtpms" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
+ldd "$device" "$rm_tests" "$chip" "$module" "$libtpms" | sed -n 's/.*\(=> \|^\t\)\(\/[^ ]*\) (0x.*/\2/p' | sort -u |
     while read -r library; do
         [ -e "$root$library" ] || cp -L --parents "$library" "$root"
     done
@@ -120,7 +123,7 @@ for _ in {1..500}; do
     sleep 0.02
 done
 
-limit=480
+limit=900
 timeout "$limit" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 512 \
     -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -chardev socket,id=tpm,path="$work/ctrl" -tpmdev emulator,id=tpm,chardev=tpm \

@@ -120,11 +120,12 @@ copy_tree() {
     fi
 }
 
-# test_program TEST: builds a program of tests/ and prints its path.
+# test_program TEST [OPTION...]: builds a program of tests/, or of a crate's by the
+# option -p CRATE, and prints its path.
 test_program() {
-    cargo test --locked --no-run --test "$1" --message-format=json 2>/dev/null |
+    cargo test --locked --no-run --test "$@" --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1 | grep . ||
-        fail "tests/$1 does not build"
+        fail "the tests $1 do not build"
 }
 
 # --- The module, installed

@@ -65,6 +65,7 @@ apps            cryptsetup-bin          p:cryptsetup            cryptsetup
 apps            curl                    p:curl                  curl
 apps            libstrongswan-extra-plugins f:libstrongswan-tpm.so strongSwan's plugin tpm
 apps            libstrongswan-standard-plugins f:libstrongswan-openssl.so strongSwan's plugin openssl
+apps            libssl-dev              c:libcrypto             OpenSSL with its headers
 apps            libtpm2-pkcs11-tools    p:tpm2_ptool            tpm2-pkcs11: tpm2_ptool
 apps            openssl                 p:openssl               OpenSSL
 apps            strongswan-pki          p:pki                   strongSwan: pki

@@ -111,7 +111,7 @@ connections() {
     fi
 }
 
-for chain in "" "rm,fork=1:"; do
+for chain in "" "rm,fork=1:" "wrap,key=null:rm,fork=1:"; do
     for mpm in prefork event; do
         new_tpm swtpm
         tpm="rusttcti:$chain${tpm#rusttcti:}"

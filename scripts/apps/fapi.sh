@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# FAPI, by the tools tss2_*, with both profiles that tpm2-tss brings.
+# FAPI, by the tools tss2_*, with both profiles that tpm2-tss brings, also over the
+# layers rm and wrap.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -10,8 +11,11 @@ echo "a secret" >secret
 echo -n "twenty bytes to keep" >value
 head -c 20 /dev/urandom | base64 >event.txt
 
-for kind in libtpms swtpm; do
-    for profile in ECCP256SHA256 RSA2048SHA256; do
+for kind in libtpms swtpm rm:libtpms rm:swtpm wrap,key=null:rm:libtpms wrap,key=null:swtpm; do
+    used=(ECCP256SHA256)
+    # The layers see the same commands with either.
+    case $kind in libtpms | swtpm) used+=(RSA2048SHA256) ;; esac
+    for profile in "${used[@]}"; do
         new_tpm "$kind"
         name="$kind, $profile"
         folder="$work/$kind.$profile"

@@ -81,18 +81,18 @@ await() {
 }
 
 # The TCTI of a TPM of its own, in $tpm: "libtpms" in a state file, or "swtpm"
-# as a process. Before OPENSSL_CONF is set: swtpm, too, computes with OpenSSL.
+# as a process, with layers before it or without, as in rm:libtpms. Before OPENSSL_CONF is set: swtpm, too, computes with OpenSSL.
 new_tpm() {
-    local folder
+    local folder layers="${1%"${1##*:}"}"
     folder="$(mktemp -d "$work/tpm.XXXX")"
-    case $1 in
-        libtpms) tpm="rusttcti:libtpms:$folder/state" ;;
+    case ${1##*:} in
+        libtpms) tpm="rusttcti:${layers}libtpms:$folder/state" ;;
         swtpm)
             start_swtpm tcp "$folder" "$folder/log" --flags not-need-init,startup-clear
             daemons+=("$peer")
             # By the default host, because the comma before another option ends
             # this one in /etc/crypttab.
-            tpm="rusttcti:swtpm:${conf#*,}"
+            tpm="rusttcti:${layers}swtpm:${conf#*,}"
             ;;
     esac
 }
@@ -102,11 +102,12 @@ extend() {
     tpm2_pcrextend -T "$tpm" "16:sha256=$(printf '%064x' 1)"
 }
 
-# Writes openssl.cnf. Keys by the TPM, hashes and ciphers not: it has no room for
-# those of a TLS connection; nor random numbers, which OpenSSL has faster. On the
-# command line, -propquery does not reach all of them.
+# Writes openssl.cnf, with these properties or, without any: keys by the TPM, hashes
+# and ciphers not, because a TPM has no room for those of a TLS connection, unless the
+# layer rm makes it; nor random numbers, which OpenSSL has faster. On the command line,
+# -propquery does not reach all of them.
 openssl_config() {
-    cat >openssl.cnf <<'END'
+    cat >openssl.cnf <<END
 openssl_conf = init
 [init]
 providers = providers
@@ -117,6 +118,6 @@ default = active
 [active]
 activate = 1
 [algorithms]
-default_properties = ?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes
+default_properties = ${1:-?provider=tpm2,tpm2.digest!=yes,tpm2.cipher!=yes,tpm2.rand!=yes}
 END
 }

@@ -1,10 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# tpm2-openssl: requests, certificates, and TLS servers whose key is in the TPM.
+# tpm2-openssl: requests, certificates, and TLS servers whose key is in the TPM. Over
+# the layer rm, hashes, ciphers and random numbers are from the TPM as well, and
+# children are forked.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 new_tpm libtpms
+bare="${tpm#rusttcti:}"
 export TPM2OPENSSL_TCTI="$tpm"
 providers=(-provider tpm2 -provider default)
 subject=(-subj /CN=localhost -addext subjectAltName=DNS:localhost)
@@ -30,7 +33,7 @@ openssl_config
 
 # A connection of plain s_client to a server with a key in the TPM.
 connection() {
-    local kind=$1 version=$2 name="$1 $2" port
+    local kind=$1 version=$2 name="${3:-}$1 $2" port
     start server.log env OPENSSL_CONF=openssl.cnf openssl s_server -accept 127.0.0.1:0 \
         -cert "$kind.crt" -key "$kind.pem" "-$version" -rev -naccept 1
     local server=$daemon
@@ -58,3 +61,22 @@ connection rsa tls1_3
 # Not ec tls1_2: the provider of Debian 12 (1.1.1) does not tell OpenSSL how an
 # EC key's points are encoded, and TLS 1.2 finds no shared cipher.
 connection ec tls1_3
+
+# A connection takes copies of hashes under way, more than three of them.
+openssl_config "?provider=tpm2"
+for layers in rm: wrap,key=null:rm:; do
+    export TPM2OPENSSL_TCTI="rusttcti:$layers$bare"
+    connection rsa tls1_2 "$layers "
+    connection rsa tls1_3 "$layers "
+    connection ec tls1_3 "$layers "
+done
+
+cc -Wall -Wextra -Werror -o forked-random "$here/forked-random.c" -lcrypto
+for layers in "" rm,fork=1:; do
+    new_tpm "${layers}swtpm"
+    ok "${layers}swtpm: forked children have random numbers" env TPM2OPENSSL_TCTI="$tpm" ./forked-random
+    says "${layers}swtpm: all of them" .out "^10 of 10 children were served$"
+done
+new_tpm rm:swtpm
+refused "rm:swtpm: without fork=1, they have none, and it is said what is missing" "rm,fork=1:" \
+    env TPM2OPENSSL_TCTI="$tpm" ./forked-random

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# tpm2-tools: which of -T and the environment counts, and bytes through a pipe.
+# tpm2-tools: which of -T and the environment counts, bytes through a pipe, and many
+# at once on one TPM.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -28,3 +29,51 @@ ok "tpm2_send as the other end of the transport cmd" tpm2_pcrread \
     -T "rusttcti:cmd:tpm2_send -T $file" sha256:16
 if grep -q "$zeros" .out; then fail "it was another TPM" .out; fi
 echo "   it is that TPM"
+
+# Two keys each, where the TPM has room for three objects and three sessions.
+client() {
+    mkdir "client.$1"
+    cd "client.$1"
+    export TPM2TOOLS_TCTI="$tpm"
+    echo "message of client $1" >message
+    for _ in 1 2 3; do
+        tpm2_createprimary -Q -C o -G ecc -p parent -c primary.ctx
+        tpm2_create -Q -C primary.ctx -P parent -p key -G ecc256:ecdsa-sha256 -u key.pub -r key.priv
+        tpm2_load -Q -C primary.ctx -P parent -u key.pub -r key.priv -c key.ctx
+        tpm2_readpublic -Q -c key.ctx -f pem -o key.pem
+        tpm2_sign -Q -c key.ctx -p key -g sha256 -f plain -o signature message
+        openssl dgst -sha256 -verify key.pem -signature signature message
+    done
+}
+for layers in rm: wrap,key=null:rm:; do
+    new_tpm "${layers}swtpm"
+    clients=()
+    for number in 1 2 3 4 5 6; do
+        (client "$number") >"client.$number.log" 2>&1 </dev/null &
+        clients+=("$!")
+    done
+    for number in 1 2 3 4 5 6; do
+        wait "${clients[$((number - 1))]}" ||
+            fail "${layers}swtpm: client $number of six" "client.$number.log"
+    done
+    echo "   ${layers}swtpm: six clients at once, two keys each, sign three times"
+    rm -r client.?
+done
+
+# Sessions that are left loaded, as by programs that end without closing the TPM, have
+# all its places. The layer rm leaves them alone, and says what flushes them.
+new_tpm libtpms
+bare="${tpm#rusttcti:}"
+printf '\x80\x01\0\0\0\x2b\0\0\x01\x76\x40\0\0\x07\x40\0\0\x07\0\x10%016d\0\0\0\0\x10\0\x0b' 0 >start
+for _ in 1 2 3; do
+    tpm2_send -T "$tpm" <start >response
+    [ "$(stat -c %s response)" = 32 ] || fail "a session was not started"
+done
+for layers in rm wrap,key=null:rm; do
+    refused "$layers: says that leftovers have the places, and what helps" "rm,leftovers=flush" \
+        tpm2_startauthsession -T "rusttcti:$layers:$bare" -S session.ctx
+done
+for layers in rm wrap,key=null:rm; do
+    ok "$layers,leftovers=flush: flushes them" \
+        tpm2_startauthsession -T "rusttcti:$layers,leftovers=flush:$bare" -S session.ctx
+done

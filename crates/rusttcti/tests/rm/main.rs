@@ -2,6 +2,7 @@
 //! The layer rm over real TPMs.
 
 mod fork;
+mod guest;
 mod model;
 mod objects;
 mod shared;

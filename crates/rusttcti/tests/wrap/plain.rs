@@ -111,3 +111,16 @@ fn hierarchies_change_their_authorization_and_clear_answers_with_the_new_one() {
         &[],
     ));
 }
+
+#[test]
+fn a_pcr_changes_its_authorization() {
+    let mut bench = Bench::new("key=null,strict=1");
+    // PCR 20 is in libtpms's group of those that have one.
+    let change = |old: &[u8], new: &[u8]| {
+        with_passwords(CommandCode::PCR_SET_AUTH_VALUE, &[20], &[old], &sized(new))
+    };
+    bench.ok(&change(&[], b"new pcr auth"));
+    bench.ok(&change(b"new pcr auth", b"newer pcr auth\0"));
+    bench.ok(&change(b"newer pcr auth", &[]));
+    assert!(!bench.recording.has(b"pcr auth"));
+}

@@ -649,3 +649,76 @@ fn all_three_sessions_of_a_program_are_listed_while_one_is_moved_aside() {
         assert_eq!(listed[0], u8::from(at < 2), "more to come");
     }
 }
+
+#[test]
+fn a_program_that_starts_sessions_within_a_bound_one_has_three() {
+    let mut bench = Bench::new("key=null");
+    let bound = start_bound(&mut bench, 0, OWNER, &[]);
+    for _ in 0..2 {
+        // As systemd and FAPI start theirs: what passes is encrypted by the program.
+        let parameters = [sized(&[0x33; 32]), sized(&[]), vec![1, 0, 0x10, 0, 0x0b]].concat();
+        let uses = [used(&bound, &[], 1 | ENCRYPT | DECRYPT)];
+        run_with(
+            &mut bench,
+            CommandCode::START_AUTH_SESSION,
+            &[NULL, NULL],
+            &[&NULL.to_be_bytes(), &NULL.to_be_bytes()],
+            0,
+            &uses,
+            &parameters,
+        )
+        .expect("there is room for the program's third");
+    }
+    // The layer's own comes back when it is needed.
+    let random = bench.ok(&get_random(16));
+    assert!(!bench.recording.has(&random[2..]));
+    let uses = [used(&bound, &[], 1 | ENCRYPT)];
+    run_with(
+        &mut bench,
+        CommandCode::GET_RANDOM,
+        &[],
+        &[],
+        0,
+        &uses,
+        &[0, 8],
+    )
+    .expect("its nonces are right");
+}
+
+#[test]
+fn strict_refuses_what_a_bound_session_leaves_in_the_clear() {
+    for strict in [0, 1] {
+        let mut bench = Bench::new(&format!("key=null,strict={strict}"));
+        let object = seal(&mut bench, &[], &[], 0x452);
+        let name = name(&mut bench, object);
+        let bound = start_bound(&mut bench, 0, OWNER, &[]);
+        let unseal = |bench: &mut Bench, attributes| {
+            let uses = [used(&bound, &[], attributes)];
+            run_with(
+                bench,
+                CommandCode::UNSEAL,
+                &[object],
+                &[&name],
+                1,
+                &uses,
+                &[],
+            )
+        };
+        let unsealed = unseal(&mut bench, 1 | ENCRYPT).expect("it is unsealed");
+        assert_eq!(split(&unsealed.1).0, SECRET);
+        assert!(!bench.recording.has(SECRET));
+        if strict == 0 {
+            // As FAPI does it: the layer has no key to this session, and the session
+            // allows no other one to encrypt beside it.
+            unseal(&mut bench, 1).expect("it is unsealed");
+            assert!(bench.recording.has(SECRET));
+        } else {
+            let auth = entry(bound.borrow().handle, &[7; 32], 1, &[9; 32]);
+            let error = bench
+                .run(&with_auths(CommandCode::UNSEAL, &[object], &[auth], &[]))
+                .expect_err("it would pass in the clear");
+            assert_eq!(error.kind(), ErrorKind::NotPermitted);
+            assert!(error.report().contains("in the clear"), "{error}");
+        }
+    }
+}

@@ -59,10 +59,30 @@ impl Engine {
             && self.job.refused != ResponseCode::SESSION_HANDLES
             && self.job.waited < super::engine::PATIENCE;
         let again = self.can_evict(kind) || waits;
-        if again {
-            self.job.lacks_room_for = Some(kind);
+        match again {
+            true => self.job.lacks_room_for = Some(kind),
+            false => self.tell_of_leftovers(kind),
         }
         again
+    }
+
+    /// Tells, once, that what was loaded before this program began has the places
+    /// of the TPM, and what helps.
+    fn tell_of_leftovers(&mut self, kind: Makes) {
+        let is_of_kind = |handle: &u32| (handle >> 24 == 0x80) == (kind == Makes::Object);
+        let count = self.foreign().filter(is_of_kind).count();
+        if count == 0 || std::mem::replace(&mut self.told_of_leftovers, true) {
+            return;
+        }
+        let what = match kind {
+            Makes::Object => "objects",
+            _ => "sessions",
+        };
+        crate::sys::log::warning!(
+            "rm: the TPM has no room for the command, and {count} {what} in it were loaded before \
+             this program began, which are not this layer's to remove: rm,leftovers=flush \
+             flushes them"
+        );
     }
 
     /// Handles a refusal that blames a handle or a session which the TPM does not

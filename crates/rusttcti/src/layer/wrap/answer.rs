@@ -8,7 +8,7 @@ use super::bytes::first_sized;
 use super::command::{Command, Response, ResponseAuth, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
 use super::engine::{Engine, Flow, fits, forged, malformed};
-use super::protect::Plan;
+use super::protect::{Plan, changes_auth};
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
 use super::slot::Slot;
@@ -163,7 +163,7 @@ impl Engine {
         }
         let first = command.handles.first().copied();
         match command.code {
-            CommandCode::HIERARCHY_CHANGE_AUTH | CommandCode::NV_CHANGE_AUTH => {
+            _ if changes_auth(command) => {
                 let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }

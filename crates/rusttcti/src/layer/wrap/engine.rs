@@ -161,7 +161,13 @@ impl Engine {
         let (sent, loaded) = self.unwrapped(command);
         let mut response = line.run_programs(sent.clone()).await?;
         let full = code_of(&response)? == rc::SESSION_MEMORY && !self.ours.is_empty();
-        if full && command.code == CommandCode::CONTEXT_LOAD {
+        // The command goes as it did before: no protection is given up.
+        if full
+            && matches!(
+                command.code,
+                CommandCode::CONTEXT_LOAD | CommandCode::START_AUTH_SESSION
+            )
+        {
             self.make_way(line).await?;
             response = line.run_programs(sent).await?;
         }

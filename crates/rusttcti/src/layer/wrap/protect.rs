@@ -11,6 +11,7 @@ use super::program_sessions::Kind;
 use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::slot::{Slot, slot};
+use crate::Result;
 use crate::wire::CommandCode;
 use crate::wire::header::Header;
 
@@ -81,25 +82,22 @@ impl Plan {
             attributes |= attribute::AUDIT;
         }
         leave_out(&mut slots, command, attributes);
+        let own = engine.own_protection(command);
         let Some(lead) = lead(&mut slots, attributes) else {
-            let own = engine.own_protection(command);
-            let why = match (audited, command.auths.len()) {
-                _ if own => "it has a salted or bound session of the program's own",
-                (true, _) => "it has an audit session of the program's own",
-                _ => "it has three sessions of the program's own",
-            };
-            match own {
-                true => engine.warn(why),
-                false => engine.tell(why)?,
+            if let Some(own) = own {
+                engine.tell_of_own(own, command, rewritten)?;
+            } else if audited {
+                engine.tell("it has an audit session of the program's own")?;
+            } else {
+                engine.tell("it has three sessions of the program's own")?;
             }
             return Ok(None);
         };
-        let own = engine.own_protection(command);
-        if own && passwords == 0 {
-            engine.warn("it has a salted or bound session of the program's own");
+        if let (Some(own), 0) = (own, passwords) {
+            engine.tell_of_own(own, command, rewritten)?;
             return Ok(None);
         }
-        if rigid && !own {
+        if rigid && own.is_none() {
             engine.tell(
                 "it has an authorization HMAC of the program's own, so that nothing of it can be \
                  encrypted",
@@ -204,17 +202,41 @@ impl Plan {
 pub(super) fn changes_auth(command: &Command) -> bool {
     matches!(
         command.code,
-        CommandCode::HIERARCHY_CHANGE_AUTH | CommandCode::NV_CHANGE_AUTH
+        CommandCode::HIERARCHY_CHANGE_AUTH
+            | CommandCode::NV_CHANGE_AUTH
+            | CommandCode::PCR_SET_AUTH_VALUE
     )
 }
 
 impl Engine {
-    /// Returns whether a session of the program's is salted or bound.
-    fn own_protection(&self, command: &Command) -> bool {
-        let program_sessions = command.auths.iter();
-        let mut program_sessions =
-            program_sessions.filter_map(|auth| self.program_sessions.get(auth.handle));
-        program_sessions.any(|program_session| !program_session.keyless)
+    /// The attributes of those sessions of the program's that are salted or bound,
+    /// together; `None` where there is none.
+    fn own_protection(&self, command: &Command) -> Option<u8> {
+        let has_key = |auth: &&Auth| {
+            let session = self.program_sessions.get(auth.handle);
+            session.is_some_and(|session| !session.keyless)
+        };
+        let own = command.auths.iter().filter(has_key);
+        own.map(|auth| auth.attributes).reduce(|all, one| all | one)
+    }
+
+    /// Tells of a command that passes as it is, because of a salted or bound
+    /// session of the program's: nothing can be encrypted beside it.
+    ///
+    /// # Errors
+    /// [`NotPermitted`](crate::ErrorKind::NotPermitted) with `strict=1`, if that
+    /// session leaves in the clear what could be encrypted.
+    fn tell_of_own(&mut self, own: u8, command: &Command, rewritten: &Rewritten) -> Result<()> {
+        let plain_command = rewritten.decrypt && own & attribute::DECRYPT == 0;
+        let plain_response = command.shape.encrypt && own & attribute::ENCRYPT == 0;
+        if plain_command || plain_response {
+            return self.tell(
+                "it has a salted or bound session of the program's own that leaves some of it in \
+                 the clear",
+            );
+        }
+        self.warn("it has a salted or bound session of the program's own");
+        Ok(())
     }
 }
 

@@ -34,9 +34,13 @@ fn with_peer(subject: &Subject, acts: Vec<Act>) -> Result<(Pair, Opened), Troubl
     let peer = WAY.peer(acts);
     let conf = CString::new(conf.replace("{}", &peer.conf())).expect("no NUL");
     let opened = subject.as_module()?.open(Some(&conf));
-    let opened =
-        opened.map_err(|code| Trouble::Broken(format!("it does not open: {}", name(code))))?;
-    Ok((peer, opened))
+    // A layer that asks the TPM as it opens, such as a resource manager, gets no
+    // further with such a peer.
+    let refused = |code| {
+        let text = format!("Init talks to the peer, and answers {}", name(code));
+        Trouble::NotApplicable(text)
+    };
+    Ok((peer, opened.map_err(refused)?))
 }
 
 const WAY: Way = Way {

@@ -39,7 +39,7 @@ VENDORED := $(if $(wildcard vendor/config.toml),--offline --config vendor/config
 .PHONY: all build demo check bench soak load fuzz install uninstall header man setup new-module
 .PHONY: deb dist sbom clean help
 .PHONY: check-apps check-arch check-asan check-cinstall check-deb check-dist check-reproducible
-.PHONY: check-rpm check-suites check-supply check-tsan check-tss check-vm
+.PHONY: conformance check-rpm check-suites check-supply check-tsan check-tss check-vm
 
 all: build
 
@@ -151,6 +151,9 @@ check-supply: ## licences, sources and oldest versions of the crates (cargo-deny
 
 fuzz: ## fuzz each target for S seconds (60), or those of TARGETS
 	@scripts/setup.sh check && scripts/fuzz.sh "$(or $(S),60)" $(TARGETS)
+
+conformance: ## write anew what Debian's TCTI modules and ours hold, in docs/conformance.md
+	@scripts/conformance.sh
 
 check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
 	@scripts/check-cinstall.sh

@@ -55,6 +55,7 @@ pub fn main() -> ExitCode {
 /// where there are several.
 fn print(messages: &[Message], style: Style) -> ExitCode {
     let several = messages.iter().any(|message| message.conversation > 0);
+    let first = Decoder::new(style);
     let mut decoders: BTreeMap<usize, Decoder> = BTreeMap::new();
     let mut sent: BTreeMap<usize, &Message> = BTreeMap::new();
     let mut out = std::io::stdout().lock();
@@ -67,9 +68,7 @@ fn print(messages: &[Message], style: Style) -> ExitCode {
         let Some(command) = sent.remove(&number) else {
             continue; // a response whose command was not recorded
         };
-        let decoder = decoders
-            .entry(number)
-            .or_insert_with(|| Decoder::new(style));
+        let decoder = decoders.entry(number).or_insert_with(|| first.beside());
         let took = message.time.checked_sub(command.time);
         let line = decoder.exchange(&command.bytes, &message.bytes, took);
         let prefix = if several {
@@ -82,9 +81,7 @@ fn print(messages: &[Message], style: Style) -> ExitCode {
         }
     }
     for (number, command) in sent {
-        let decoder = decoders
-            .entry(number)
-            .or_insert_with(|| Decoder::new(style));
+        let decoder = decoders.entry(number).or_insert_with(|| first.beside());
         let line = decoder.unanswered(&command.bytes);
         if writeln!(out, "{line}").is_err() {
             return ExitCode::FAILURE;

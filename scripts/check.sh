@@ -68,6 +68,17 @@ fuzz_regressions() (
     cd fuzz && cargo clippy "${options[@]}" --all-targets -- -D warnings && cargo test "${options[@]}"
 )
 
+# A Cortex-M4 has no std, and no allocator either.
+firmware() {
+    local target=thumbv7em-none-eabi
+    if command -v rustup >/dev/null && rustup target add "$target" >/dev/null 2>&1; then
+        try "tpm-tis compiles for a microcontroller" \
+            cargo build --locked --quiet -p tpm-tis --lib --target "$target"
+    else
+        echo "== tpm-tis for a microcontroller: NOT RUN (rustup cannot install $target)"
+    fi
+}
+
 cinstall() {
     if cargo cinstall --version >/dev/null 2>&1; then
         try "cargo cinstall and make install give one tree" scripts/check-cinstall.sh
@@ -103,6 +114,7 @@ module_and_formats() {
     done
     try "examples/ftdi-module compiles" env CARGO_PROFILE_DEV_DEBUG=0 cargo check --quiet \
         --manifest-path examples/ftdi-module/Cargo.toml --target-dir "$(target_folder tmp/crates)"
+    firmware
     try shellcheck shellcheck -x --source-path=SCRIPTDIR --severity=warning \
         scripts/*.sh scripts/apps/*.sh scripts/suites/*.sh debian/tests/{compile,getrandom} .ci/run \
         tests/device/guest-init tests/programs/commands.sh

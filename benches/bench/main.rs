@@ -8,8 +8,10 @@ mod bare;
 mod counts;
 mod inside;
 mod measure;
+mod objects;
 mod peers;
 mod rows;
+mod sessions;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

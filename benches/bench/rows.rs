@@ -10,7 +10,9 @@ use crate::bare::{self, Direct};
 use crate::counts::{self, Calls};
 use crate::inside::Instant;
 use crate::measure::{each, in_turn, median};
+use crate::objects::{Abrmd, Objects};
 use crate::peers::{self, Raw, our_module, ours, round};
+use crate::sessions::{Guard, Program, Work};
 use crate::table::{Limit, Row, Unit};
 use rusttcti_kit::mssim::Simulator;
 use rusttcti_kit::swtpm::Swtpm;
@@ -57,9 +59,19 @@ pub const ALL: &[Measured] = rows! {
     "cmd: GetRandom(16) of a child that answers at once" = cmd,
     "cmd: system calls a command" = cmd_calls,
     "pcap: GetRandom(16) of the embedded TPM" = pcap,
-    "fault: what it adds to a command that it does not strike" = (|| added("fault,on=Startup,drop")),
-    "retry: what it adds to a command" = (|| added("retry")),
-    "deadline: what it adds to a command" = (|| added("deadline,ms=30000")),
+    "rm: what it adds to a command of the embedded TPM" = (|| added("rm", 150.0)),
+    "rm,share=0 over swtpm tcp: GetRandom(16)" = (|| rm_over_swtpm(0, Limit::Ratio(1.05))),
+    "rm,share=1 over swtpm tcp: GetRandom(16)" = (|| rm_over_swtpm(1, Limit::None)),
+    "rm,share=0 over swtpm tcp: ReadPublic of 6 objects in turn" = (|| thrashing(0, "", Limit::Ratio(0.5))),
+    "rm,share=0 over swtpm persistent=1, tcp: ReadPublic of 6 objects in turn" = (|| thrashing(0, ",persistent=1", Limit::Ratio(0.5))),
+    "rm,share=1 over swtpm tcp: ReadPublic of 6 objects in turn" = (|| thrashing(1, "", Limit::None)),
+    "wrap: what it adds to GetRandom(16), the TPM's part included" = (|| wrap(Work::GetRandom)),
+    "wrap: what it adds to NV_Read of 64 bytes, the TPM's part included" = (|| wrap(Work::NvRead)),
+    "wrap: Sign (ECDSA P-256) by ESYS, the whole command" = wrap_whole,
+    "trace: what it adds to a command, to a file" = trace,
+    "fault: what it adds to a command that it does not strike" = (|| added("fault,on=Startup,drop", 200.0)),
+    "retry: what it adds to a command" = (|| added("retry", 200.0)),
+    "deadline: what it adds to a command" = (|| added("deadline,ms=30000", 200.0)),
     "swtpm tcp: peak memory of tpm2_getrandom" = peak_memory,
 };
 
@@ -375,8 +387,19 @@ fn pcap() -> Row {
     time(pair, DEBIANS, NEVER_SLOWER)
 }
 
-/// The time that a layer adds to a command of an embedded TPM.
-fn added(layer: &str) -> Row {
+/// The time that a layer adds to a command of an embedded TPM, which may be `limit`.
+fn added(layer: &str, limit: f64) -> Row {
+    alone(time_added(layer), Unit::Time, Limit::Value(limit))
+}
+
+/// A line is written for each command.
+fn trace() -> Row {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layer = format!("trace,file={}", folder.path().join("trace").display());
+    alone(time_added(&layer), Unit::Time, Limit::None)
+}
+
+fn time_added(layer: &str) -> f64 {
     let mut with = ours(&format!("{layer}:libtpms"));
     let mut without = ours("libtpms");
     let (with, without) = in_turn(
@@ -384,7 +407,63 @@ fn added(layer: &str) -> Row {
         || each(500, || round(&mut with)),
         || each(500, || round(&mut without)),
     );
-    alone(with - without, Unit::Time, Limit::Value(200.0))
+    with - without
+}
+
+fn rm_over_swtpm(share: u8, limit: Limit) -> Row {
+    let swtpm = Swtpm::tcp();
+    let chain = format!("swtpm:{}", swtpm.conf());
+    let mut with = ours(&format!("rm,share={share}:{chain}"));
+    let mut without = ours(&chain);
+    let pair = in_turn(
+        1001,
+        || each(1, || round(&mut with)),
+        || each(1, || round(&mut without)),
+    );
+    time(pair, "the chain without rm", limit)
+}
+
+/// Both managers talk to their swtpm by our transport. Each has a swtpm of its own: the
+/// objects that one keeps loaded would leave the other no room.
+fn thrashing(share: u8, options: &str, limit: Limit) -> Option<Row> {
+    let (a, b) = (Swtpm::tcp(), Swtpm::tcp());
+    let chain = |swtpm: &Swtpm| format!("swtpm:{}{options}", swtpm.conf());
+    let _abrmd = Abrmd::over(&chain(&b))?;
+    let mut ours = Objects::new(ours(&format!("rm,share={share}:{}", chain(&a))));
+    let mut theirs = Objects::new(peers::open("tabrmd", "bus_type=session"));
+    let pair = in_turn(101, || ours.turn(), || theirs.turn());
+    Some(time(pair, "tpm2-abrmd over the same", limit))
+}
+
+/// What wrap adds to a command of ESYS's, held against what a session of the program's
+/// own adds that protects as much.
+fn wrap(work: Work) -> Row {
+    let added = |guard| {
+        let programs = [guard, Guard::None].map(Program::new);
+        programs.iter().for_each(|program| program.prepare(work));
+        let (with, without) = in_turn(
+            151,
+            || each(50, || programs[0].run(work)),
+            || each(50, || programs[1].run(work)),
+        );
+        with - without
+    };
+    let pair = (added(Guard::Wrap), added(Guard::Session));
+    time(pair, "ESYS's own salted session", NEVER_SLOWER)
+}
+
+/// A signature takes so long that what is added to it cannot be told from noise.
+fn wrap_whole() -> Row {
+    let programs = [Guard::Wrap, Guard::Session].map(Program::new);
+    programs
+        .iter()
+        .for_each(|program| program.prepare(Work::Sign));
+    let pair = in_turn(
+        151,
+        || each(5, || programs[0].run(Work::Sign)),
+        || each(5, || programs[1].run(Work::Sign)),
+    );
+    time(pair, "ESYS's own salted session", NEVER_SLOWER)
 }
 
 fn peak_memory() -> Row {

@@ -25,6 +25,7 @@ mod rm;
 mod seeds;
 mod socket_peer;
 mod state;
+mod tis;
 mod views;
 mod vtable;
 mod wire;
@@ -43,7 +44,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     target("vtable", vtable::run, 512),
     target("libtpms", libtpms::run, 1024),
     target("chain", chain::run, 512),
@@ -57,6 +58,7 @@ pub const TARGETS: [Target; 13] = [
     target("response", views::run_response, 512),
     target("wrap", rusttcti::fuzzing::wrap::run, 1024),
     target("rm", rm::run, 1024),
+    target("tis", tis::run, 1024),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

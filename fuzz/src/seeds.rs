@@ -24,8 +24,20 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "response" => responses(),
         "wrap" => wrap(),
         "rm" => rm(),
+        "tis" => tis(),
         _ => Vec::new(),
     }
+}
+
+/// Chips that do as they should, with and without checksums, in bursts of 1 to 64.
+fn tis() -> Vec<Vec<u8>> {
+    let chip = |burst: u8, kind: u8| {
+        // Sizes, then what each access does; the same again behind the end.
+        let mut seed = vec![30, 200, burst];
+        seed.extend([kind; 200]);
+        seed
+    };
+    vec![chip(63, 2), chip(31, 31), chip(0, 12), chip(7, 33)]
 }
 
 fn wrap() -> Vec<Vec<u8>> {

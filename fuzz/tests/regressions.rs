@@ -50,5 +50,5 @@ macro_rules! targets {
 
 targets!(
     vtable, libtpms, chain, swtpm_peer, mssim_peer, cmd_peer, state, pcap, elf, command, response,
-    wrap, rm
+    wrap, rm, tis
 );

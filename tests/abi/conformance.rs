@@ -42,17 +42,8 @@ fn swtpm_conforms_with_each_kind_of_connection_and_whatever_its_peer_does() {
 #[test]
 fn the_simulator_s_transport_conforms() {
     let simulator = Simulator::started();
-    // One client at a time: a second context waits for the first to close.
-    let report = check(&ours(&format!("mssim:{}", simulator.conf())));
-    let alone = [
-        "contexts-are-independent",
-        "contexts-in-two-threads",
-        "a-child-opens-its-own",
-    ];
-    for row in &report.rows {
-        let failed = matches!(row.outcome, Outcome::Fail(_));
-        assert!(!failed || alone.contains(&row.check.name), "{report}");
-    }
+    let subject = ours(&format!("mssim:{}", simulator.conf()));
+    assert_conforms(&check(&subject.with_renewal(move || simulator.renew())));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn each_command_shows_the_arguments_that_it_was_given() {
         "symmetric=aes256cfb, scheme=null, keyBits=2048, exponent=65537",
         "creationPCR=sha1:1,2+sha256:16",
         "= TPM_RC_SUCCESS, handle=0x80",
-        "[rsa2048]",
+        "[rsa2048, sha384]",
         "creationTicket={tag=creation, hierarchy=endorsement, ",
     ] {
         assert!(
@@ -112,6 +112,29 @@ fn each_command_shows_the_arguments_that_it_was_given() {
         line(&trace, "DictionaryAttackParameters").contains(parameters),
         "{trace}"
     );
+}
+
+#[test]
+fn an_object_is_known_again_when_its_context_is_loaded() {
+    let scene = Scene::new();
+    let log = scene.path().join("log");
+    // Each of tpm2-tools is a process, so one alone cannot know: the recording does.
+    scene.trace("tpm2_createprimary -Q -C o -G ecc256 -g sha384 -c p.ctx");
+    scene.trace("tpm2_readpublic -Q -c p.ctx");
+    let recording = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--example", "rusttcti-trace"])
+        .args(["--".as_ref(), log.as_os_str()])
+        .current_dir(root())
+        .output();
+    let trace = printed(recording.expect("cargo runs"));
+    for command in ["ContextSave", "ContextLoad", "ReadPublic"] {
+        let known = "[ecc p256, sha384]";
+        let line = trace.lines().find(|line| line.contains(command));
+        assert!(
+            line.is_some_and(|line| line.contains(known)),
+            "{command}: {trace}"
+        );
+    }
 }
 
 #[test]

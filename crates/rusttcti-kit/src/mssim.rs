@@ -124,6 +124,13 @@ impl Simulator {
         ));
     }
 
+    /// Power-cycles the TPM and starts it, once the last client's connection has ended:
+    /// nothing of before is left, and no cancel.
+    pub fn renew(&self) {
+        self.lose_power();
+        self.start();
+    }
+
     /// Switches power and NV memory off without the client's knowledge.
     pub fn lose_power(&self) {
         self.state.power_off();

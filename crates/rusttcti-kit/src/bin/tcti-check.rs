@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Runs the kit's checks on a TCTI module, in C or in Rust: `tcti-check -T NAME:CONF`.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use rusttcti_kit::mssim::Simulator;
 use rusttcti_kit::raw_server::RawServer;
@@ -86,7 +88,7 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, String> {
 
 /// A TPM at the other end of a socket, for the duration of the checks.
 enum Peer {
-    Swtpm(Swtpm),
+    Swtpm(RefCell<Swtpm>),
     Simulator(Simulator),
     Raw(RawServer),
 }
@@ -94,7 +96,7 @@ enum Peer {
 impl Peer {
     fn start(kind: &str, is_mssim: bool) -> Result<Self, String> {
         match (kind, is_mssim) {
-            ("swtpm", false) => Ok(Self::Swtpm(Swtpm::tcp())),
+            ("swtpm", false) => Ok(Self::Swtpm(RefCell::new(Swtpm::tcp()))),
             ("swtpm", true) => Err("swtpm does not speak the protocol of mssim".to_owned()),
             ("libtpms", true) => Ok(Self::Simulator(Simulator::started())),
             ("libtpms", false) => RawServer::tcp().map(Self::Raw).map_err(|e| e.report()),
@@ -104,9 +106,23 @@ impl Peer {
 
     fn conf(&self) -> String {
         match self {
-            Self::Swtpm(peer) => peer.conf(),
+            Self::Swtpm(peer) => peer.borrow().conf(),
             Self::Simulator(peer) => peer.conf(),
             Self::Raw(peer) => peer.conf(),
+        }
+    }
+
+    /// Ends what a check may have left in the peer.
+    fn renew(&self) {
+        match self {
+            Self::Swtpm(peer) => {
+                let mut peer = peer.borrow_mut();
+                peer.stop();
+                peer.start();
+            }
+            Self::Simulator(peer) => peer.renew(),
+            // It keeps nothing but the objects that are loaded.
+            Self::Raw(_) => {}
         }
     }
 }
@@ -133,7 +149,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let peer = arguments.peer.as_deref();
     let peer = peer
         .map(|kind| Peer::start(kind, ends_in("mssim")))
-        .transpose()?;
+        .transpose()?
+        .map(Rc::new);
     let tcti = match (&peer, conf) {
         (Some(peer), conf) => format!(
             "{name}:{}",
@@ -145,6 +162,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let mut subject = Subject::module(&tcti).map_err(|error| error.report())?;
     if peer.is_some() && ends_in("swtpm") {
         subject = subject.with_peers(&template(name, conf));
+    }
+    if let Some(peer) = peer {
+        subject = subject.with_renewal(move || peer.renew());
     }
     let words: Vec<&str> = arguments.words.iter().map(|word| &**word).collect();
     let report = check_only(&subject, &words);

@@ -74,9 +74,10 @@ pub fn check(subject: &Subject) -> Report {
 /// Runs the checks whose name contains one of `words`; all checks if there are none.
 pub fn check_only(subject: &Subject, words: &[&str]) -> Report {
     let wanted = |check: &Check| words.is_empty() || words.iter().any(|w| check.name.contains(w));
-    let rows = checks().into_iter().filter(wanted).map(|check| Row {
-        check,
-        outcome: child::run(&check, subject),
+    let rows = checks().into_iter().filter(wanted).map(|check| {
+        subject.renew();
+        let outcome = child::run(&check, subject);
+        Row { check, outcome }
     });
     Report {
         subject: subject.name().to_owned(),

@@ -25,6 +25,8 @@ pub struct Subject {
     /// The configuration that reaches a peer made by the checks; `{}` stands for
     /// `host=HOST,port=PORT`.
     pub(crate) peer_conf: Option<String>,
+    /// Runs before each check.
+    before_each: Option<Box<dyn Fn()>>,
 }
 
 enum Source {
@@ -92,6 +94,7 @@ impl Subject {
                 _library: library,
             }),
             peer_conf: None,
+            before_each: None,
         })
     }
 
@@ -102,6 +105,7 @@ impl Subject {
             name: std::any::type_name::<T>().to_owned(),
             source: Source::Transport(Box::new(move || Ok(Box::new(open()?)))),
             peer_conf: None,
+            before_each: None,
         }
     }
 
@@ -111,6 +115,22 @@ impl Subject {
     pub fn with_peers(mut self, conf: &str) -> Self {
         self.peer_conf = Some(conf.to_owned());
         self
+    }
+
+    /// Runs `renew` before each check, in the process that starts the checks. A peer
+    /// that keeps something between contexts begins anew there, so that what one check
+    /// left behind, such as a cancel, fails no other check.
+    #[must_use]
+    pub fn with_renewal(mut self, renew: impl Fn() + 'static) -> Self {
+        self.before_each = Some(Box::new(renew));
+        self
+    }
+
+    /// Runs what [`with_renewal`](Self::with_renewal) was given.
+    pub(crate) fn renew(&self) {
+        if let Some(renew) = &self.before_each {
+            renew();
+        }
     }
 
     /// Returns the name that it was given by.
@@ -125,6 +145,24 @@ impl Subject {
             Source::Transport(_) => Err(NotPassed::NotApplicable(
                 "a transport in Rust has no Init function of its own".to_owned(),
             )),
+        }
+    }
+
+    /// Opens a context while `first` is open; returns both. Not applicable if it opens
+    /// only without `first`: the TPM then serves one context at a time.
+    pub(crate) fn open_beside(
+        &self,
+        first: Opened,
+    ) -> std::result::Result<(Opened, Opened), NotPassed> {
+        match self.open() {
+            Ok(second) => Ok((first, second)),
+            Err(NotPassed::Broken(text)) => {
+                drop(first);
+                drop(self.open()?);
+                let reason = format!("the TPM serves one context at a time: {text}");
+                Err(NotPassed::NotApplicable(reason))
+            }
+            Err(other) => Err(other),
         }
     }
 
@@ -146,17 +184,22 @@ impl Subject {
 }
 
 impl Module {
+    /// Returns CONF as C takes it: NULL if there is none.
+    pub(crate) fn conf_pointer(&self) -> *const c_char {
+        self.conf.as_ref().map_or(ptr::null(), |conf| conf.as_ptr())
+    }
+
     /// Opens a context from `conf`, in memory aligned as by malloc.
     pub(crate) fn open(&self, conf: Option<&CStr>) -> std::result::Result<Opened, u32> {
         let mut size: size_t = 0;
-        // SAFETY: a NULL context asks for the size.
-        let rc = unsafe { (self.init)(ptr::null_mut(), &mut size, ptr::null()) };
+        let conf = conf.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: a NULL context asks for the size, as tctildr does, with its CONF.
+        let rc = unsafe { (self.init)(ptr::null_mut(), &mut size, conf) };
         if rc != 0 {
             return Err(rc);
         }
         let mut memory = vec![0_u128; (size as usize).div_ceil(16)];
         let context = memory.as_mut_ptr().cast::<TSS2_TCTI_CONTEXT>();
-        let conf = conf.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: memory of the size that the module asked for; NULL or a C string.
         let rc = unsafe { (self.init)(context, &mut size, conf) };
         match rc {

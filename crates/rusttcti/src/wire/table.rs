@@ -207,14 +207,30 @@ commands! {
     0x20000000 VENDOR_TCG_TEST Vendor_TCG_Test () -> () decrypt encrypt;
 }
 
+/// The lowest code.
+const FIRST: u32 = TABLE[0].code.0;
+/// How many codes there are from the lowest to the highest.
+const CODES: usize = (TABLE[TABLE.len() - 1].code.0 - FIRST) as usize + 1;
+
+/// Where each code's row is, from the lowest code on; beyond the table for a code that
+/// has none. Layers look commands up all the time, and a search takes longer.
+static PLACES: [u8; CODES] = {
+    assert!(TABLE.len() < u8::MAX as usize);
+    let mut places = [u8::MAX; CODES];
+    let mut row = 0;
+    while row < TABLE.len() {
+        places[(TABLE[row].code.0 - FIRST) as usize] = row as u8;
+        row += 1;
+    }
+    places
+};
+
 impl Command {
     /// Returns what the specification says of a command, or `None` for one that
     /// it doesn't have: vendors may add some.
     pub fn of(code: CommandCode) -> Option<&'static Self> {
-        let index = TABLE
-            .binary_search_by_key(&code, |command| command.code)
-            .ok()?;
-        TABLE.get(index)
+        let at = code.0.checked_sub(FIRST)? as usize;
+        TABLE.get(usize::from(*PLACES.get(at)?))
     }
 
     /// Returns all commands that the specification has, by ascending code.

@@ -12,6 +12,16 @@ use crate::tpm::Tpm;
 const ATTRIBUTES_S1: ResponseCode = ResponseCode::ATTRIBUTES.blaming(Blamed::Session(1));
 
 #[test]
+fn a_code_is_found_exactly_if_the_table_has_it() {
+    for code in (0..0x1000).chain([u32::MAX, 0x2000_0000]).map(CommandCode) {
+        let mut rows = Command::all().iter();
+        let row = rows.find(|command| command.code == code);
+        let found = Command::of(code);
+        assert_eq!(found.map(|c| c.name), row.map(|c| c.name), "{code}");
+    }
+}
+
+#[test]
 fn the_table_says_of_each_command_what_a_tpm_says_of_it() {
     for (name, mut tpm) in Tpm::all() {
         let listed = tpm.attributes();

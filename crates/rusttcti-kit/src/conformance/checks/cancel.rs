@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::support::{
-    checks, exchange, expect_one_of, finish_slow, flush, receive, send, send_slow,
+    checks, exchange, expect_one_of, finish_slow, flush, of_tcti, receive, send, send_slow,
 };
 use crate::conformance::{NotPassed, Subject, Verdict, ensure};
 use crate::vtable::rc;
@@ -30,7 +30,7 @@ fn ends(subject: &Subject) -> Verdict {
     let opened = subject.open()?;
     for _ in 0..5 {
         send_slow(opened.c)?;
-        if opened.c.cancel() == rc::NOT_IMPLEMENTED {
+        if of_tcti(opened.c.cancel()) == rc::NOT_IMPLEMENTED {
             finish_slow(opened.c)?;
             return Err(NotPassed::NotApplicable("it cannot cancel".to_owned()));
         }

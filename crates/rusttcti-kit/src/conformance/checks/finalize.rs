@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The end of a context.
 
-use super::support::{checks, exchange, send, send_slow};
+use super::support::{checks, exchange, send, send_slow, unchanged};
 use crate::commands::get_random;
 use crate::conformance::{Subject, Verdict, ensure};
 use crate::proc;
@@ -60,12 +60,7 @@ fn leaves_no_descriptor(subject: &Subject) -> Verdict {
         let opened = subject.open()?;
         exchange(opened.c, 4)?;
     }
-    let after = proc::fds();
-    ensure!(
-        before == after,
-        "descriptors before {before:?}, after {after:?}"
-    );
-    Ok(())
+    unchanged(&(before, 0), &(proc::fds(), 0))
 }
 
 fn leaves_no_thread(subject: &Subject) -> Verdict {

@@ -34,9 +34,13 @@ fn with_peer(subject: &Subject, reactions: Vec<Reaction>) -> Result<(Server, Ope
     let peer = ROUTE.peer(reactions);
     let conf = CString::new(conf.replace("{}", &peer.conf())).expect("no NUL");
     let opened = subject.as_module()?.open(Some(&conf));
-    let opened =
-        opened.map_err(|code| NotPassed::Broken(format!("it does not open: {}", name(code))))?;
-    Ok((peer, opened))
+    // A layer that asks the TPM as it opens, such as a resource manager, gets no
+    // further with such a peer.
+    let refused = |code| {
+        let text = format!("Init talks to the peer, and answers {}", name(code));
+        NotPassed::NotApplicable(text)
+    };
+    Ok((peer, opened.map_err(refused)?))
 }
 
 const ROUTE: Route = Route {

@@ -23,10 +23,23 @@ macro_rules! checks {
 }
 pub(super) use checks;
 
+/// Returns a response code of a resource manager's layers as one of the TCTI's: the
+/// specification lets a TCTI pass on what a resource manager behind it answers.
+pub(super) fn of_tcti(code: u32) -> u32 {
+    match code >> 16 {
+        RESMGR_LAYER | RESMGR_TPM_LAYER => code & 0xffff | TCTI_LAYER << 16,
+        _ => code,
+    }
+}
+
+const TCTI_LAYER: u32 = 10;
+const RESMGR_LAYER: u32 = 11;
+const RESMGR_TPM_LAYER: u32 = 12;
+
 /// Ensures that a response code is `wanted`.
 pub(super) fn expect(what: &str, seen: u32, wanted: u32) -> Verdict {
     ensure!(
-        seen == wanted,
+        of_tcti(seen) == wanted,
         "{what} answers {}, not {}",
         name(seen),
         name(wanted)
@@ -38,7 +51,7 @@ pub(super) fn expect(what: &str, seen: u32, wanted: u32) -> Verdict {
 pub(super) fn expect_one_of(what: &str, seen: u32, wanted: &[u32]) -> Verdict {
     let names: Vec<String> = wanted.iter().map(|code| name(*code)).collect();
     ensure!(
-        wanted.contains(&seen),
+        wanted.contains(&of_tcti(seen)),
         "{what} answers {}, not {}",
         name(seen),
         names.join(" or ")
@@ -55,6 +68,27 @@ pub(super) fn name(code: u32) -> String {
         (_, Some(kind)) => kind.c_name().to_owned(),
         (code, None) => format!("0x{code:08x}"),
     }
+}
+
+/// Ensures that the descriptors and threads are as before.
+pub(super) fn unchanged(before: &(Vec<i32>, usize), after: &(Vec<i32>, usize)) -> Verdict {
+    let only = |one: &[i32], other: &[i32]| -> Vec<i32> {
+        let kept = one.iter().filter(|fd| !other.contains(fd));
+        kept.copied().collect()
+    };
+    let (closed, left) = (only(&before.0, &after.0), only(&after.0, &before.0));
+    ensure!(
+        closed.is_empty(),
+        "it closes descriptors that it did not open: {closed:?}"
+    );
+    ensure!(left.is_empty(), "it leaves {} descriptors open", left.len());
+    ensure!(
+        before.1 == after.1,
+        "{} threads before, {} after",
+        before.1,
+        after.1
+    );
+    Ok(())
 }
 
 /// Sends TPM2_GetRandom for `bytes` bytes.

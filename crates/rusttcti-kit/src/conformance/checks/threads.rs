@@ -27,7 +27,7 @@ fn response_elsewhere(subject: &Subject) -> Verdict {
 }
 
 fn in_two_threads(subject: &Subject) -> Verdict {
-    let (one, other) = (subject.open()?, subject.open()?);
+    let (one, other) = subject.open_beside(subject.open()?)?;
     let threads = [(one.c, 4), (other.c, 24)].map(|(c, bytes)| {
         std::thread::spawn(move || -> Verdict {
             for _ in 0..100 {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Mode};
 use super::presence::Presence;
-use super::slots::{Awaited, Progress, Slot, Task, given_up};
+use super::slots::{Awaited, Canceller, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
@@ -184,8 +184,9 @@ impl Manager {
         }
     }
 
-    /// Begins a client's task, at once or when its turn comes.
-    pub(super) fn begin(&self, space: usize, task: Task, command: &[u8]) -> Result<()> {
+    /// Begins a client's task, at once or when its turn comes; returns whether it can
+    /// be cancelled.
+    pub(super) fn begin(&self, space: usize, task: Task, command: &[u8]) -> Result<bool> {
         let mut state = self.lock();
         let Some(slot) = state.slot(space) else {
             return Err(given_up());
@@ -194,11 +195,12 @@ impl Manager {
         slot.command.clear();
         slot.command.extend_from_slice(command);
         slot.progress = Progress::Queued;
-        slot.cancel.begin();
+        slot.is_cancellable = true;
+        Canceller::begin(&mut slot.cancel);
         if state.turn.is_some() {
             state.queue.push_back(space);
             state.refresh(space);
-            return Ok(());
+            return Ok(true);
         }
         state.start(space);
         // A failure to send is returned at once, as by a transport.
@@ -209,13 +211,15 @@ impl Manager {
                 Err(error)
             }
             Some(progress) => {
+                let mut is_cancellable = false;
                 if let Some(slot) = state.slot(space) {
                     slot.progress = progress;
+                    is_cancellable = slot.is_cancellable;
                 }
                 state.refresh(space);
-                Ok(())
+                Ok(is_cancellable)
             }
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 
@@ -324,7 +328,7 @@ impl Manager {
         let mut state = self.lock();
         state.queue.retain(|queued| *queued != space);
         if let Some(slot) = state.slot(space) {
-            slot.cancel.end();
+            Canceller::end(&mut slot.cancel);
             let has_lane = slot.lane.is_some();
             if let Some(lane) = &mut slot.lane {
                 lane.awaited = Awaited::Nothing;

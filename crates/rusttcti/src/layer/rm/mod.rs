@@ -146,6 +146,7 @@ impl Builder {
             manager,
             space,
             cancels,
+            is_cancellable: true,
             forks: self.fork,
             awaits: false,
             is_open: true,
@@ -212,6 +213,8 @@ pub struct Rm {
     space: usize,
     /// Whether the transport cancels commands.
     cancels: bool,
+    /// Whether the command under way, or else the next one, can perhaps be cancelled.
+    is_cancellable: bool,
     /// Whether forked children go on with it.
     forks: bool,
     /// Whether a response is awaited.
@@ -243,7 +246,7 @@ impl Tcti for Rm {
     /// It sends nothing yet if another context of this process has the TPM.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.check()?;
-        self.manager.begin(self.space, Task::Command, command)?;
+        self.is_cancellable = self.manager.begin(self.space, Task::Command, command)?;
         self.awaits = true;
         Ok(())
     }
@@ -259,13 +262,14 @@ impl Tcti for Rm {
         });
         self.awaits = matches!(&received, Err(error)
             if error.kind().leaves_command_pending());
+        self.is_cancellable |= !self.awaits;
         received
     }
 
     /// Cancels only the program's command, never one of the layer's own. Before the
     /// command was sent, it is answered as cancelled.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
-        if !self.cancels || self.check().is_err() {
+        if !self.cancels || !self.is_cancellable || self.check().is_err() {
             return None;
         }
         let mut state = self.manager.lock();

@@ -64,6 +64,8 @@ pub(super) struct Slot {
     /// The client's command, until its job begins.
     pub(super) command: Vec<u8>,
     pub(super) cancel: Arc<Canceller>,
+    /// Whether the command can be cancelled, where it is now.
+    pub(super) is_cancellable: bool,
     /// Whether the client is gone: the thread that has the lane ends it.
     pub(super) is_gone: bool,
 }
@@ -85,6 +87,7 @@ impl Slot {
             progress: Progress::Idle,
             command: Vec::new(),
             cancel: Arc::default(),
+            is_cancellable: false,
             is_gone: false,
         }
     }
@@ -116,15 +119,23 @@ enum Stage {
     Sent(Option<Arc<dyn Cancel>>),
 }
 
+// Where nobody has the canceller, as of most commands, no lock is taken.
 impl Canceller {
+    fn set(this: &mut Arc<Self>, stage: Stage) {
+        match Arc::get_mut(this) {
+            Some(own) => *own.0.get_mut() = stage,
+            None => *this.0.lock() = stage,
+        }
+    }
+
     /// Notes that a command came.
-    pub(super) fn begin(&self) {
-        *self.0.lock() = Stage::Ahead { cancelled: false };
+    pub(super) fn begin(this: &mut Arc<Self>) {
+        Self::set(this, Stage::Ahead { cancelled: false });
     }
 
     /// Notes that the command was answered or given up.
-    pub(super) fn end(&self) {
-        *self.0.lock() = Stage::Over;
+    pub(super) fn end(this: &mut Arc<Self>) {
+        Self::set(this, Stage::Over);
     }
 
     /// Returns whether the command was cancelled before it was sent.
@@ -132,19 +143,25 @@ impl Canceller {
         matches!(&*self.0.lock(), Stage::Ahead { cancelled: true })
     }
 
-    /// Sends the command, and lets no cancel come in between; `None` if it was
-    /// cancelled before.
+    /// Sends the command, and lets no cancel come in between. Returns whether it can be
+    /// cancelled from then on; `None` if it was cancelled before.
     pub(super) fn send(
-        &self,
+        this: &mut Arc<Self>,
         send: impl FnOnce() -> (Result<()>, Option<Arc<dyn Cancel>>),
-    ) -> Option<Result<()>> {
-        let mut stage = self.0.lock();
-        if matches!(&*stage, Stage::Ahead { cancelled: true }) {
-            return None;
+    ) -> Option<(Result<()>, bool)> {
+        let put = |stage: &mut Stage| {
+            if matches!(stage, Stage::Ahead { cancelled: true }) {
+                return None;
+            }
+            let (sent, cancel) = send();
+            let is_cancellable = cancel.is_some();
+            *stage = Stage::Sent(cancel);
+            Some((sent, is_cancellable))
+        };
+        match Arc::get_mut(this) {
+            Some(own) => put(own.0.get_mut()),
+            None => put(&mut this.0.lock()),
         }
-        let (sent, cancel) = send();
-        *stage = Stage::Sent(cancel);
-        Some(sent)
     }
 
     /// Notes that the command is to be sent again.

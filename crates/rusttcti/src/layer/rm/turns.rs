@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::engine::Step;
 use super::manager::State;
-use super::slots::{Awaited, Lane, Progress, Slot, Task, given_up};
+use super::slots::{Awaited, Canceller, Lane, Progress, Slot, Task, given_up};
 use crate::{Error, Result, Tcti};
 
 impl State {
@@ -209,13 +209,16 @@ impl State {
     }
 
     pub(super) fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
-        let cancel = self.slot(space)?.cancel.clone();
         self.tell();
-        cancel.send(|| {
-            let sent = lane.below.transmit(self.engine.outgoing());
+        let slot = self.slots.get_mut(space)?.as_mut()?;
+        let engine = &mut self.engine;
+        let (sent, is_cancellable) = Canceller::send(&mut slot.cancel, || {
+            let sent = lane.below.transmit(engine.outgoing());
             let canceller = sent.is_ok().then(|| lane.below.canceller()).flatten();
             (sent, canceller)
-        })
+        })?;
+        slot.is_cancellable = is_cancellable;
+        Some(sent)
     }
 
     /// Gives the engine a response. Returns the client's answer if that ends the
@@ -274,7 +277,8 @@ impl State {
         self.tell();
         self.turn = None;
         if let Some(slot) = self.slot(space) {
-            slot.cancel.end();
+            Canceller::end(&mut slot.cancel);
+            slot.is_cancellable = false;
             if !matches!(slot.progress, Progress::Idle) {
                 slot.progress = Progress::Answered(answer);
             }

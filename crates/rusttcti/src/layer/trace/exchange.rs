@@ -4,7 +4,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::fields::{Fields, Hex};
@@ -52,7 +54,15 @@ pub struct Decoder {
     style: Style,
     /// Objects that were seen when they were made or loaded, in words.
     objects: BTreeMap<u32, String>,
+    /// Saved contexts of these objects.
+    contexts: Arc<Mutex<Contexts>>,
 }
+
+/// Saved contexts by their hash, each with its object in words, the newest last.
+type Contexts = VecDeque<(u64, String)>;
+
+/// The number of saved contexts that are remembered.
+const CONTEXTS: usize = 1024;
 
 impl Decoder {
     /// Begins with nothing known.
@@ -60,7 +70,23 @@ impl Decoder {
         Self {
             style,
             objects: BTreeMap::new(),
+            contexts: Arc::default(),
         }
+    }
+
+    /// Returns a decoder for another conversation, with the same TPM. Each of the two
+    /// knows the objects again whose contexts were saved in the other.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            style: self.style,
+            objects: BTreeMap::new(),
+            contexts: self.contexts.clone(),
+        }
+    }
+
+    fn contexts(&self) -> MutexGuard<'_, Contexts> {
+        self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the line of a command and its response, without a newline at its
@@ -231,6 +257,9 @@ impl Decoder {
             let text = self.handle(handle);
             fields.field("handle", text);
         }
+        if code == CommandCode::CONTEXT_SAVE {
+            self.save(command, view.parameters());
+        }
         self.forget(command, info);
         let separator = if self.style.verbose || written.is_empty() {
             ""
@@ -248,6 +277,9 @@ impl Decoder {
         let from_command = || {
             // TPM2_Load has the public area in the command.
             let view = CommandView::parse(command).ok()?;
+            if view.code() == CommandCode::CONTEXT_LOAD {
+                return self.saved(view.parameters());
+            }
             let (parameters, _) = parameters(view.code())?;
             let unused = Fields::new(false);
             self.decode(unused, view.parameters(), parameters, false).1
@@ -256,6 +288,29 @@ impl Decoder {
             Some(known) => self.objects.insert(handle.0, known),
             None => self.objects.remove(&handle.0),
         };
+    }
+
+    /// Keeps what is known of an object for the time when its context is loaded.
+    fn save(&self, command: &[u8], context: &[u8]) {
+        let handle = CommandView::parse(command)
+            .ok()
+            .and_then(|view| view.handle(0));
+        if let Some(known) = handle.and_then(|handle| self.objects.get(&handle.0)) {
+            let mut contexts = self.contexts();
+            if contexts.len() == CONTEXTS {
+                contexts.pop_front();
+            }
+            contexts.push_back((hash(context), known.clone()));
+        }
+    }
+
+    /// Returns what is known of the object in a saved context.
+    fn saved(&self, context: &[u8]) -> Option<String> {
+        let wanted = hash(context);
+        let contexts = self.contexts();
+        let mut newest = contexts.iter().rev();
+        let found = newest.find(|(hash, _)| *hash == wanted);
+        found.map(|(_, known)| known.clone())
     }
 
     /// Forgets what a command that succeeded flushed.
@@ -278,6 +333,12 @@ impl Decoder {
             _ => {}
         }
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 const BOLD: &str = "1";

@@ -196,13 +196,15 @@ impl Reader<'_> {
     fn public(&mut self) -> Option<()> {
         let kind = self.cursor.u16()?;
         self.fields.field("type", words::algorithm(kind));
-        self.put("nameAlg", |cursor| cursor.u16().map(words::algorithm))?;
+        let name_alg = words::algorithm(self.cursor.u16()?);
+        self.fields.field("nameAlg", &name_alg);
         self.put("attributes", |cursor| {
             cursor.u32().map(words::object_attributes)
         })?;
         self.bytes("authPolicy")?;
         let summary = self.public_parameters(kind)?;
-        self.summary.get_or_insert(summary);
+        self.summary
+            .get_or_insert_with(|| format!("{summary}, {name_alg}"));
         match kind {
             0x23 => {
                 self.bytes("x")?;

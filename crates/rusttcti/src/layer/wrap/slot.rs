@@ -9,7 +9,7 @@ use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
 use super::engine::{Engine, Flow, Stop, rc, unsupported};
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
-use super::theirs::Their;
+use super::theirs::{Kind, Their};
 
 /// What becomes of an authorization of the program's.
 pub(super) enum Slot {
@@ -41,6 +41,8 @@ impl Slot {
 pub(super) struct Keyless {
     /// The authValue that the session shows knowledge of, mostly empty.
     pub(super) value: Secret,
+    /// Whether an authValue is in the HMAC's key: not for a policy without one.
+    pub(super) has_auth_value: bool,
     /// Whether the TPM gets an HMAC, or an empty one.
     pub(super) hmac_to_tpm: bool,
     /// Whether the program gets an HMAC, or an empty one.
@@ -116,6 +118,7 @@ pub(super) fn slot(
     };
     let keyless = Keyless {
         value: Secret::default(),
+        has_auth_value: their.kind == Kind::Hmac || their.auth_value,
         hmac_to_tpm: true,
         hmac_to_program: true,
         hash: Some(hash),
@@ -149,6 +152,7 @@ impl Keyless {
     fn silent() -> Self {
         Self {
             value: Secret::default(),
+            has_auth_value: false,
             hmac_to_tpm: false,
             hmac_to_program: false,
             hash: None,

@@ -722,3 +722,50 @@ fn strict_refuses_what_a_bound_session_leaves_in_the_clear() {
         }
     }
 }
+
+#[test]
+fn a_policy_without_the_auth_value_changes_that_of_an_index() {
+    let mut bench = Bench::new("key=null");
+    // PolicyCommandCode(NV_ChangeAuth), on a session that has had nothing else.
+    let policy = sha256(
+        &[
+            &[0; 32][..],
+            &0x16c_u32.to_be_bytes(),
+            &0x13b_u32.to_be_bytes(),
+        ]
+        .concat(),
+    );
+    let index = 0x0180_0007_u32;
+    // OWNERWRITE, OWNERREAD, AUTHREAD, NO_DA
+    let public = [
+        &index.to_be_bytes()[..],
+        &[0, 0x0b],
+        &0x0206_0002_u32.to_be_bytes(),
+        &sized(&policy),
+        &[0, 8],
+    ]
+    .concat();
+    let parameters = [sized(b"first index auth"), sized(&public)].concat();
+    bench.ok(&with_passwords(0x12a, &[OWNER], &[&[]], &parameters));
+    let written = [sized(b"8 bytes."), vec![0, 0]].concat();
+    bench.ok(&with_passwords(0x137, &[OWNER, index], &[&[]], &written));
+    let response = bench.ok(&plain(0x169, &[index], &[]));
+    let (_, rest) = split(&response);
+    let name = split(rest).0.to_vec();
+
+    let session = start(&mut bench, 1);
+    let handle = session.borrow().handle;
+    bench.ok(&plain(0x16c, &[handle], &0x13b_u32.to_be_bytes()));
+    let uses = [used(&session, &[], 1)];
+    let new = sized(b"second index auth");
+    run_with(&mut bench, 0x13b, &[index], &[&name], 1, &uses, &new).expect("changed");
+    let read = bench.ok(&nv_read(index, b"second index auth", 8));
+    assert_eq!(split(&read[4..]).0, b"8 bytes.");
+    for auth in [&b"first index auth"[..], b"second index auth"] {
+        assert!(
+            !bench.recording.has(auth),
+            "{}",
+            String::from_utf8_lossy(auth)
+        );
+    }
+}

@@ -162,8 +162,13 @@ impl Engine {
             return before;
         }
         let first = command.handles.first().copied();
+        let has_auth_value = match &plan.slots[at] {
+            // A policy may do without the authValue, the old and the new one.
+            Slot::Keyless(keyless) | Slot::LeftOut(keyless) => keyless.has_auth_value,
+            Slot::Ours { .. } | Slot::Rigid => true,
+        };
         match command.code {
-            _ if changes_auth(command) => {
+            _ if changes_auth(command) && has_auth_value => {
                 let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }

@@ -7,7 +7,7 @@
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
 use super::engine::{Engine, Flow, Stop, rc, unsupported};
-use super::program_sessions::ProgramSession;
+use super::program_sessions::{Kind, ProgramSession};
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
 
 /// The treatment of one of the program's authorizations.
@@ -40,6 +40,8 @@ impl Slot {
 pub(super) struct Keyless {
     /// The authValue in the key of its HMAC, mostly empty.
     pub(super) value: Secret,
+    /// Whether an authValue is in the HMAC's key: not for a policy without one.
+    pub(super) has_auth_value: bool,
     /// Whether the TPM gets an HMAC, or an empty one.
     pub(super) hmac_to_tpm: bool,
     /// Whether the program gets an HMAC, or an empty one.
@@ -115,6 +117,7 @@ pub(super) fn slot(
     };
     let keyless = Keyless {
         value: Secret::default(),
+        has_auth_value: program_session.kind == Kind::Hmac || program_session.auth_value,
         hmac_to_tpm: true,
         hmac_to_program: true,
         hash: Some(hash),
@@ -148,6 +151,7 @@ impl Keyless {
     fn silent() -> Self {
         Self {
             value: Secret::default(),
+            has_auth_value: false,
             hmac_to_tpm: false,
             hmac_to_program: false,
             hash: None,

@@ -746,19 +746,42 @@ fn a_policy_without_the_auth_value_changes_that_of_an_index() {
     ]
     .concat();
     let parameters = [sized(b"first index auth"), sized(&public)].concat();
-    bench.ok(&with_passwords(0x12a, &[OWNER], &[&[]], &parameters));
+    bench.ok(&with_passwords(
+        CommandCode::NV_DEFINE_SPACE,
+        &[OWNER],
+        &[&[]],
+        &parameters,
+    ));
     let written = [sized(b"8 bytes."), vec![0, 0]].concat();
-    bench.ok(&with_passwords(0x137, &[OWNER, index], &[&[]], &written));
-    let response = bench.ok(&plain(0x169, &[index], &[]));
+    bench.ok(&with_passwords(
+        CommandCode::NV_WRITE,
+        &[OWNER, index],
+        &[&[]],
+        &written,
+    ));
+    let response = bench.ok(&plain(CommandCode::NV_READ_PUBLIC, &[index], &[]));
     let (_, rest) = split(&response);
     let name = split(rest).0.to_vec();
 
     let session = start(&mut bench, 1);
     let handle = session.borrow().handle;
-    bench.ok(&plain(0x16c, &[handle], &0x13b_u32.to_be_bytes()));
+    bench.ok(&plain(
+        CommandCode::POLICY_COMMAND_CODE,
+        &[handle],
+        &CommandCode::NV_CHANGE_AUTH.0.to_be_bytes(),
+    ));
     let uses = [used(&session, &[], 1)];
     let new = sized(b"second index auth");
-    run_with(&mut bench, 0x13b, &[index], &[&name], 1, &uses, &new).expect("changed");
+    run_with(
+        &mut bench,
+        CommandCode::NV_CHANGE_AUTH,
+        &[index],
+        &[&name],
+        1,
+        &uses,
+        &new,
+    )
+    .expect("changed");
     let read = bench.ok(&nv_read(index, b"second index auth", 8));
     assert_eq!(split(&read[4..]).0, b"8 bytes.");
     for auth in [&b"first index auth"[..], b"second index auth"] {

@@ -46,7 +46,7 @@ tcti_of() {
         rm-libtpms-file) echo "rusttcti:rm:libtpms:@DIR@/state" ;;
         rm-fork-swtpm) echo "rusttcti:rm,fork=1:swtpm:@CONF@" ;;
         rm-swtpm) echo "rusttcti:rm:swtpm:@CONF@" ;;
-        wrap-rm-libtpms-file) echo "rusttcti:wrap,key=null:rm,leftovers=flush:libtpms:@DIR@/state" ;;
+        wrap-rm-libtpms-file) echo "rusttcti:wrap,key=null:rm:libtpms:@DIR@/state" ;;
         *) fail "there is no form $1 ($all_forms)" ;;
     esac
 }

@@ -9,7 +9,7 @@ use crate::sys::panic::guarded;
 type Work = AtomicPtr<()>;
 
 /// The functions for [`before_end`], as many as have callers.
-static BEFORE: [Work; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+static BEFORE: [Work; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
 /// The functions for [`at_end`], as many as have callers.
 static LAST: [Work; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The layer rm over real TPMs.
 
+mod exit;
 mod fork;
 mod guest;
 mod model;

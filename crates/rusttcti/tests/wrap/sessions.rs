@@ -730,8 +730,8 @@ fn a_policy_without_the_auth_value_changes_that_of_an_index() {
     let policy = sha256(
         &[
             &[0; 32][..],
-            &0x16c_u32.to_be_bytes(),
-            &0x13b_u32.to_be_bytes(),
+            &CommandCode::POLICY_COMMAND_CODE.0.to_be_bytes(),
+            &CommandCode::NV_CHANGE_AUTH.0.to_be_bytes(),
         ]
         .concat(),
     );

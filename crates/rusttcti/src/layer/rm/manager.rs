@@ -19,7 +19,7 @@ use super::engine::{Engine, Mode};
 use super::presence::Presence;
 use super::slots::{Awaited, Canceller, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
-use crate::sys::deadline::Deadline;
+use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Peer, Result, Tcti};
@@ -28,6 +28,16 @@ use crate::{Error, ErrorKind, Peer, Result, Tcti};
 /// child finds its list unlocked, whatever its parent's threads did.
 static LISTS: PerGeneration<Mutex<Vec<Weak<Manager>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
+
+/// Returns the managers of this process; none if the list is locked until the deadline.
+pub(super) fn all(deadline: Deadline) -> Vec<Arc<Manager>> {
+    let list = LISTS.current();
+    let managers = retry_until(deadline, || {
+        let list = list.try_lock()?;
+        Some(list.iter().filter_map(Weak::upgrade).collect())
+    });
+    managers.unwrap_or_default()
+}
 
 /// All clients of one TPM.
 #[derive(Debug)]
@@ -117,6 +127,7 @@ impl Manager {
         });
         list.retain(|manager| manager.strong_count() > 0);
         list.push(Arc::downgrade(&manager));
+        super::exit::prepare();
         manager
     }
 
@@ -127,6 +138,15 @@ impl Manager {
             state: self.state.lock(),
             _no_fork: no_fork,
         }
+    }
+
+    /// Locks the state as [`lock`](Self::lock) does, if no other thread has it.
+    pub(super) fn try_lock(&self) -> Option<Locked<'_>> {
+        let no_fork = self.forks.load(Ordering::Relaxed).then(NoFork::enter);
+        Some(Locked {
+            state: self.state.try_lock()?,
+            _no_fork: no_fork,
+        })
     }
 
     /// Waits until another thread changed something, or the deadline.

@@ -17,6 +17,8 @@
 //!   nothing stays loaded between commands.
 //! - `fork=1`: forked children go on with their parent's objects, each with a
 //!   connection of its own.
+//! - When a client is closed, or the process exits, what it loaded is flushed. A
+//!   process that is killed flushes nothing.
 //! - The contexts of one process on one TPM share an engine, and take turns.
 //!
 //! `engine` decides, without I/O. `manager` has the clients of one TPM in this
@@ -31,6 +33,7 @@ mod capability;
 mod clients;
 mod command;
 mod engine;
+mod exit;
 mod job;
 mod manager;
 mod objects;

@@ -124,7 +124,7 @@ for _ in {1..500}; do
 done
 
 limit=900
-timeout "$limit" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 1024 \
+timeout "$limit" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 512 \
     -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -chardev socket,id=tpm,path="$work/ctrl" -tpmdev emulator,id=tpm,chardev=tpm \
     -device tpm-tis,tpmdev=tpm \

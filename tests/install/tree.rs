@@ -208,6 +208,13 @@ fn the_module_is_stripped_and_links_neither_libtpms_nor_esys() {
 }
 
 #[test]
+fn the_module_is_small() {
+    const LIMIT: u64 = 3 << 19; // 1.5 MiB
+    let size = module::file().metadata().expect("the module").len();
+    assert!(size < LIMIT, "{size} bytes");
+}
+
+#[test]
 fn the_module_needs_no_newer_glibc_than_the_readme_says() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
         .expect("README.md");

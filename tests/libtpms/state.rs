@@ -231,6 +231,9 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
         "cannot be used: it is no TPM's state: it begins with ",
     );
     let swtpm = rusttcti_kit::swtpm::Swtpm::unix();
+    let mut it = rusttcti::open(&format!("swtpm:{}", swtpm.conf())).expect("it");
+    ok(&mut *it, &get_random(16));
+    rusttcti_kit::proc::until("its state", || swtpm.state_file().exists());
     let theirs = std::fs::read(swtpm.state_file()).expect("its state");
     assert_refused(
         &path,

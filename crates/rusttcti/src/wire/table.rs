@@ -209,16 +209,18 @@ commands! {
 
 /// The lowest code.
 const FIRST: u32 = TABLE[0].code.0;
-/// How many codes there are from the lowest to the highest.
-const CODES: usize = (TABLE[TABLE.len() - 1].code.0 - FIRST) as usize + 1;
+/// The last row, whose code is far above the others.
+const LAST: usize = TABLE.len() - 1;
+/// How many codes there are from the lowest to the highest, the last row aside.
+const CODES: usize = (TABLE[LAST - 1].code.0 - FIRST) as usize + 1;
 
 /// Where each code's row is, from the lowest code on; beyond the table for a code that
 /// has none. Layers look commands up all the time, and a search takes longer.
 static PLACES: [u8; CODES] = {
-    assert!(TABLE.len() < u8::MAX as usize);
+    assert!(TABLE.len() < u8::MAX as usize && CODES < 0x1000);
     let mut places = [u8::MAX; CODES];
     let mut row = 0;
-    while row < TABLE.len() {
+    while row < LAST {
         places[(TABLE[row].code.0 - FIRST) as usize] = row as u8;
         row += 1;
     }
@@ -230,7 +232,10 @@ impl Command {
     /// it doesn't have: vendors may add some.
     pub fn of(code: CommandCode) -> Option<&'static Self> {
         let at = code.0.checked_sub(FIRST)? as usize;
-        TABLE.get(usize::from(*PLACES.get(at)?))
+        match PLACES.get(at) {
+            Some(row) => TABLE.get(usize::from(*row)),
+            None => TABLE.get(LAST).filter(|last| last.code == code),
+        }
     }
 
     /// Returns all commands that the specification has, by ascending code.

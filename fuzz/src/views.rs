@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Views of commands, of responses and of frames, on any bytes: they never read
-//! beyond them, and what they show makes the same bytes again.
+//! beyond them, and what they show makes the same bytes again. The layer `trace` has a
+//! line of words for any bytes.
 
 #![forbid(unsafe_code)]
 
+use rusttcti::layer::trace::{Decoder, Style};
 use rusttcti::wire::frame::{Decoded, mssim, raw, swtpm};
 use rusttcti::wire::{
     CapabilityView, Command, CommandBuilder, CommandView, Header, ResponseBuilder, ResponseCode,
@@ -15,6 +17,7 @@ const LARGEST: usize = 256;
 
 /// A view of a command; its bytes are also a client's stream.
 pub(crate) fn run_command(input: &[u8]) {
+    check_words(input);
     if let Ok(view) = CommandView::parse(input) {
         check_command(&view);
     }
@@ -95,5 +98,21 @@ fn check_response(view: &ResponseView<'_>, info: Option<&'static Command>) {
     }
     if !view.has_auths() || view.auths().count() > 0 {
         assert_eq!(builder.build(), view.bytes());
+    }
+}
+
+/// A command and the bytes behind it, as its response, are one line of words.
+fn check_words(input: &[u8]) {
+    let size = Header::parse(input).map_or(input.len(), |header| header.size as usize);
+    let (command, response) = input.split_at(size.min(input.len()));
+    let mut decoder = Decoder::new(Style::default());
+    for line in [
+        decoder.exchange(command, response, None),
+        decoder.exchange(command, command, None),
+        decoder.unanswered(command),
+    ] {
+        let line = line.trim_end_matches('\n');
+        let is_line = !line.is_empty() && !line.contains(char::is_control);
+        assert!(is_line, "{line:?}");
     }
 }

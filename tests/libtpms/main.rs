@@ -16,6 +16,7 @@ mod openssl;
 mod process;
 mod shared;
 mod state;
+mod swtpm_state;
 mod unload;
 mod waits;
 

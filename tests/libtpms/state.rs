@@ -57,7 +57,7 @@ fn names(folder: impl AsRef<Path>) -> Vec<String> {
 
 /// Asserts that these bytes are refused with the file's name and these words, and
 /// that the file does not change.
-fn assert_refused(path: &Path, bytes: &[u8], words: &str) {
+pub(super) fn assert_refused(path: &Path, bytes: &[u8], words: &str) {
     std::fs::write(path, bytes).expect("written");
     let error = try_open(path)
         .err()
@@ -229,21 +229,6 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
         &path,
         &random,
         "cannot be used: it is no TPM's state: it begins with ",
-    );
-    let swtpm = rusttcti_kit::swtpm::Swtpm::unix();
-    let mut it = rusttcti::open(&format!("swtpm:{}", swtpm.conf())).expect("it");
-    ok(&mut *it, &get_random(16));
-    rusttcti_kit::proc::until("its state", || swtpm.state_file().exists());
-    let theirs = std::fs::read(swtpm.state_file()).expect("its state");
-    assert_refused(
-        &path,
-        &theirs,
-        "cannot be used: it is swtpm's (libtpms-copy starts",
-    );
-    assert_refused(
-        &path,
-        &theirs[..theirs.len() - 1],
-        "cannot be used: it is swtpm's state file, and is cut short or changed",
     );
     let error = try_open(folder.path()).expect_err("a folder is no state file");
     assert!(error.report().contains("directory"), "{}", error.report());

@@ -15,7 +15,7 @@ pub enum Work {
     Sign,
 }
 
-/// Who protects its commands.
+/// The protector of the program's commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
     /// Nobody does.

@@ -37,15 +37,7 @@ client() {
         openssl dgst -sha256 -verify key.pem -signature signature message
     done
 }
-clients=()
-for number in 1 2 3 4 5 6; do
-    (client "$number") >"client.$number.log" 2>&1 </dev/null &
-    clients+=("$!")
-done
-for number in 1 2 3 4 5 6; do
-    wait "${clients[$((number - 1))]}" || fail "client $number of six" "client.$number.log"
-done
-echo "   six clients at once, two keys each, sign three times"
+six_clients
 
 ok "a key" tpm2_createprimary -Q -C o -G ecc256:ecdsa-sha256 -c key.ctx \
     -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign'

@@ -97,6 +97,21 @@ new_tpm() {
     esac
 }
 
+# six_clients [WHERE]: runs the function `client` of the script six times at once, each
+# with its number.
+six_clients() {
+    local number clients=()
+    for number in 1 2 3 4 5 6; do
+        (client "$number") >"client.$number.log" 2>&1 </dev/null &
+        clients+=("$!")
+    done
+    for number in 1 2 3 4 5 6; do
+        wait "${clients[$((number - 1))]}" ||
+            fail "${1:-}client $number of six" "client.$number.log"
+    done
+    echo "   ${1:-}six clients at once, two keys each, sign three times"
+}
+
 # Changes PCR 16 of $tpm.
 extend() {
     tpm2_pcrextend -T "$tpm" "16:sha256=$(printf '%064x' 1)"

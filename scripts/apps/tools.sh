@@ -47,16 +47,7 @@ client() {
 }
 for layers in rm: wrap,key=null:rm:; do
     new_tpm "${layers}swtpm"
-    clients=()
-    for number in 1 2 3 4 5 6; do
-        (client "$number") >"client.$number.log" 2>&1 </dev/null &
-        clients+=("$!")
-    done
-    for number in 1 2 3 4 5 6; do
-        wait "${clients[$((number - 1))]}" ||
-            fail "${layers}swtpm: client $number of six" "client.$number.log"
-    done
-    echo "   ${layers}swtpm: six clients at once, two keys each, sign three times"
+    six_clients "${layers}swtpm: "
     rm -r client.?
 done
 

@@ -7,6 +7,7 @@ mod hostile;
 mod hostile_stall;
 mod mssim;
 mod restart;
+mod scene;
 mod stream;
 mod swtpm;
 mod swtpm_mistakes;

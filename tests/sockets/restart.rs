@@ -5,17 +5,16 @@
 //! another. The test stops the peer in between, and starts it again when the scene's
 //! log tells that it waits.
 
-use std::io::{BufRead, BufReader, Read, Write, stdin};
-use std::process::{Child, ChildStderr, Stdio};
+use std::io::stdin;
 
 use rusttcti::{ErrorKind, open};
-use rusttcti_kit::again;
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::mssim::Simulator;
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::tpm::{STARTUP, call, ok};
 
-const CHAIN: &str = "RUSTTCTI_TEST_CHAIN";
+use crate::scene::{CHAIN, Scene};
+
 const WAITS: &str = "waiting up to 60 s, by wait=60: ";
 
 #[test]
@@ -31,54 +30,19 @@ fn scene_two_commands() {
     }
 }
 
-struct Scene(Child, BufReader<ChildStderr>);
-
-impl Scene {
-    fn start(chain: &str) -> Self {
-        let mut child = again::command(module_path!(), "scene_two_commands", true)
-            .env(CHAIN, chain)
-            .env("TSS2_LOG", "tcti+info")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("started");
-        let log = BufReader::new(child.stderr.take().expect("piped"));
-        Self(child, log)
+/// Runs the scene, whose first and second command each meet a peer that is away.
+fn two_commands_meet(chain: &str, address: &str, mut stop: impl FnMut(), mut start: impl FnMut()) {
+    let mut scene = Scene::start(module_path!(), "scene_two_commands", chain);
+    for _ in 0..2 {
+        let line = scene.line(|line| line.contains(WAITS));
+        assert!(line.starts_with("INFO:tcti:"), "{line}");
+        assert!(line.contains(address), "{line}");
+        start();
+        scene.line(|line| line.contains("DONE"));
+        stop();
+        scene.go_on();
     }
-
-    /// The next line with these words.
-    fn line(&mut self, words: &str) -> String {
-        let mut passed = Vec::new();
-        for line in self.1.by_ref().lines() {
-            let line = line.expect("UTF-8");
-            if line.contains(words) {
-                return line;
-            }
-            passed.push(line);
-        }
-        panic!("it ends without {words:?}: {passed:#?}");
-    }
-
-    fn go_on(&mut self) {
-        let stdin = self.0.stdin.as_mut().expect("piped");
-        stdin.write_all(b"\n").expect("it reads");
-    }
-
-    /// The scene's first and second command each meet a peer that is away.
-    fn meets(mut self, address: &str, mut stop: impl FnMut(), mut start: impl FnMut()) {
-        for _ in 0..2 {
-            let line = self.line(WAITS);
-            assert!(line.starts_with("INFO:tcti:"), "{line}");
-            assert!(line.contains(address), "{line}");
-            start();
-            self.line("DONE");
-            stop();
-            self.go_on();
-        }
-        let status = self.0.wait().expect("ours");
-        assert!(status.success(), "{status}");
-    }
+    scene.ends();
 }
 
 #[test]
@@ -88,7 +52,8 @@ fn a_swtpm_that_is_away_when_opened_or_between_commands_is_waited_for() {
             swtpm.stop();
             let chain = format!("swtpm:{},wait=60{persistent}", swtpm.conf());
             let swtpm = std::cell::RefCell::new(swtpm);
-            Scene::start(&chain).meets(
+            two_commands_meet(
+                &chain,
                 "swtpm at ",
                 || swtpm.borrow_mut().stop(),
                 || swtpm.borrow_mut().start(),
@@ -103,7 +68,8 @@ fn a_simulator_that_is_away_when_opened_or_between_commands_is_waited_for() {
     let chain = format!("mssim:{},wait=60", simulator.conf());
     let address = simulator.stop();
     let simulator = std::cell::RefCell::new(simulator);
-    Scene::start(&chain).meets(
+    two_commands_meet(
+        &chain,
         "mssim at ",
         || drop(simulator.borrow_mut().stop()),
         || simulator.borrow_mut().start_at(&address),

@@ -43,6 +43,26 @@ fn context(chain: &str) -> User<Context> {
     User(Context::new(open(chain).0))
 }
 
+/// Uses the parent's keys, not its session, and a key of the child's own. Returns 0.
+pub fn work_in_a_child<T: Tcti>(
+    user: &mut User<T>,
+    keys: &[u32],
+    marks: &[Vec<u8>],
+    session: u32,
+) -> i32 {
+    for (key, mark) in keys.iter().zip(marks) {
+        assert_eq!(user.hmac(*key, b"x").as_ref(), Ok(mark));
+    }
+    assert_eq!(
+        user.policy_digest(session),
+        Err(0x910),
+        "it is the parent's"
+    );
+    let own = user.create_primary(NULL, 77).expect("a key");
+    user.hmac(own, b"x").expect("it works");
+    0
+}
+
 #[test]
 fn children_and_their_children_go_on_with_the_parent_s_objects() {
     let swtpm = Swtpm::tcp();
@@ -51,19 +71,7 @@ fn children_and_their_children_go_on_with_the_parent_s_objects() {
         let keys = user.make_keys(NULL, 0..6);
         let marks = user.marks(&keys);
         let session = user.start_session(1).expect("a session");
-        let worker = |user: &mut User<Context>| {
-            for (key, mark) in keys.iter().zip(&marks) {
-                assert_eq!(user.hmac(*key, b"x").as_ref(), Ok(mark));
-            }
-            assert_eq!(
-                user.policy_digest(session),
-                Err(0x910),
-                "it is the parent's"
-            );
-            let own = user.create_primary(NULL, 77).expect("a key");
-            user.hmac(own, b"x").expect("it works");
-            0
-        };
+        let worker = |user: &mut User<Context>| work_in_a_child(user, &keys, &marks, session);
         // Does as Apache does: opens, detaches by a fork, and forks its workers.
         let code = in_child(|| {
             let first = in_child(|| worker(&mut user));

@@ -27,6 +27,8 @@ system() {
         mmdebstrap --quiet --variant=apt "$@" bookworm "$root" "${sources[@]}" </dev/null
         touch "$root.complete"
     fi
+    # mmdebstrap's small variants have none, and the tests' peers are at localhost.
+    printf '%s\n' '127.0.0.1 localhost' '::1 localhost' >"$root/etc/hosts"
     mkdir -p "$root/src"
     find "$root/src" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
     copy_tree "$root/src"

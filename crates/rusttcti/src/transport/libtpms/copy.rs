@@ -6,9 +6,10 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 
@@ -107,11 +108,12 @@ fn private(file: Option<&Path>) -> Result<Library> {
     })?;
     rename(&mut bytes, elf.soname);
     let copy = memory(&bytes).map_err(not_copied)?;
+    let name = name(&copy).map_err(not_copied)?;
     drop(bytes);
     // Both without a fork: a child forked in between would have code mapped from
     // the memfd whose pages `share` frees, and crash when it exits.
     fork::without_fork(|| {
-        let library = ffi::load_private(&name(copy.as_raw_fd()))?;
+        let library = ffi::load_private(&name)?;
         share(&library, &elf, &original, &copy);
         Ok(library)
     })
@@ -123,7 +125,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// A memfd with these bytes of a library.
-fn memory(library: &[u8]) -> io::Result<OwnedFd> {
+fn memory(library: &[u8]) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC;
     // Where vm.memfd_noexec is set, what is to be executed must say so; older
     // kernels don't know the flag.
@@ -131,7 +133,7 @@ fn memory(library: &[u8]) -> io::Result<OwnedFd> {
         .or_else(|_| memfd_create("libtpms", flags))?;
     let mut copy = File::from(above_stdio(copy)?);
     copy.write_all(library)?;
-    Ok(copy.into())
+    Ok(copy)
 }
 
 /// Changes the library's name in its bytes. Otherwise the loader would give this
@@ -145,7 +147,7 @@ fn rename(library: &mut [u8], soname: u64) {
 /// Maps the library's own file over the copy's code and constants, so that all
 /// copies share these in memory. Only what is relocated or renamed stays the
 /// copy's own. A failure costs nothing but memory.
-fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
+fn share(library: &Library, elf: &Elf, original: &File, copy: &File) {
     if elf.has_text_relocations {
         return;
     }
@@ -167,16 +169,17 @@ fn share(library: &Library, elf: &Elf, original: &File, copy: &OwnedFd) {
     }
 }
 
-/// Returns a path to a descriptor of this process that no library was loaded by:
-/// the loader takes a library of the same name for the same library. Each bit of a
-/// number is one of two ways to write "this folder".
-fn name(fd: i32) -> PathBuf {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let mut number = NUMBER.fetch_add(1, Ordering::Relaxed);
+/// Returns a path to a file of this process that no other library is loaded by: the
+/// loader takes a library of the same name for the same library, whoever loaded it.
+/// The file's inode number makes the name its own for as long as the file exists,
+/// which it does while the library is loaded. Each bit of the number is one of two
+/// ways to write "this folder".
+fn name(file: &File) -> io::Result<PathBuf> {
+    let mut number = file.metadata()?.ino();
     let mut path = String::from("/proc/self");
     while number > 0 {
         path.push_str(if number & 1 == 0 { "/." } else { "//." });
         number >>= 1;
     }
-    PathBuf::from(format!("{path}/fd/{fd}"))
+    Ok(PathBuf::from(format!("{path}/fd/{}", file.as_raw_fd())))
 }

@@ -80,6 +80,13 @@ pub fn bridge_instructions() -> f64 {
     })
 }
 
+/// Runs a program to its end.
+pub fn run(program: &str, args: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(args);
+    finished(command);
+}
+
 /// The largest resident set of a program, in KiB.
 pub fn peak_memory(program: &str, args: &[&str]) -> f64 {
     let mut command = myself();

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Threads for work of our own. No signal handler of the program ever runs on one.
+//! Threads for work of our own. No signal handler of the program ever runs on one,
+//! but one for a fault of the thread's own: without it, a crash there would go
+//! unreported by the program's crash handler, and by the kernel's log.
 //!
 //! Not std's threads: making one registers a destructor with the calling
 //! thread, which would keep this library from being unloaded for as long as
@@ -11,6 +13,9 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
+/// The signals that a thread's own instructions cause.
+const FAULTS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// A running thread. Dropping this waits for its end.
@@ -19,7 +24,7 @@ pub(crate) struct Thread(libc::pthread_t);
 
 impl Thread {
     /// Runs `work` on a thread of its own with a stack of `stack` bytes, all
-    /// signals blocked.
+    /// signals blocked but those of a fault ([`FAULTS`]).
     ///
     /// The new thread inherits the calling thread's signal mask. So that no
     /// signal can come before it blocks them itself, the caller's are blocked
@@ -31,7 +36,7 @@ impl Thread {
     pub(crate) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let work: *mut Work = Box::into_raw(Box::new(Box::new(work)));
         let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
         let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
         let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
         // SAFETY: each function initialises what its place is for before the
@@ -39,8 +44,11 @@ impl Thread {
         let errno = unsafe {
             libc::pthread_attr_init(attributes.as_mut_ptr());
             libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), mask.as_mut_ptr());
+            libc::sigfillset(blocked.as_mut_ptr());
+            for fault in FAULTS {
+                libc::sigdelset(blocked.as_mut_ptr(), fault);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), mask.as_mut_ptr());
             let errno =
                 libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), run, work.cast());
             libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());

@@ -225,15 +225,12 @@ impl ContextGuard {
         THREAD.with(|thread| thread.is_ours.set(true));
     }
 
-    /// Frees what OpenSSL keeps for this thread.
+    /// Frees what OpenSSL keeps for this thread, which is ours and ends.
     pub(crate) fn leave(&self) {
-        if is_another_thread_ending() {
-            return;
-        }
         // SAFETY: the context lives as long as `self`; this thread is in no call.
         // The thread is ours, so all that OpenSSL keeps for it may go. At the
         // thread's end OpenSSL would do it under a lock of the whole process's.
-        without_fork(|| unsafe {
+        thread_end::leave(|| unsafe {
             (self.context.stop_thread)(self.context.context);
             (self.context.stop_all)();
         });

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The end of a program's thread that used an embedded TPM.
+//! The end of a thread that used an embedded TPM, of the program's or our own.
 //!
 //! OpenSSL has a destructor (pthread_key_create(3)) that frees at a thread's end what
 //! it keeps for the thread. Its clean-up at the end of the process frees the same. A
 //! thread that ends while the process ends has it freed twice, and the program, which
 //! may know nothing of OpenSSL, crashes. So a destructor of ours has OpenSSL forget
 //! the thread: pthreads calls it first, because its key is the older one, unless the
-//! program itself set OpenSSL up before. Once the clean-up may have begun, the thread
-//! waits instead.
+//! program itself set OpenSSL up before. A thread of our own calls [`leave`] instead.
+//! Once the clean-up may have begun, the thread waits.
 
 use std::ffi::{c_uint, c_void};
 use std::ptr;
@@ -66,18 +66,24 @@ fn none_in(count: &AtomicUsize) -> Option<()> {
     (count.load(Ordering::SeqCst) == 0).then_some(())
 }
 
-/// A thread that used an embedded TPM ends.
+/// A thread of the program's that used an embedded TPM ends.
 extern "C" fn ended(stop_thread: *mut c_void) {
+    // SAFETY: `watch` made the pointer of a `StopThread`. libcrypto is never unloaded
+    // once it was used. The thread ends, so all that OpenSSL keeps for it may go.
+    leave(|| unsafe { ptr::read((&raw const stop_thread).cast::<StopThread>())() });
+}
+
+/// Has OpenSSL forget this thread, by `stop`, which no fork interrupts. Once the
+/// clean-up may have begun, this waits for its end instead. It is the last that the
+/// thread does with OpenSSL.
+pub(super) fn leave(stop: impl FnOnce()) {
     // Announce first, then check: `end` does so too, so one of the two always sees
     // the other.
     let is_stopped = without_fork(|| {
         STOPPING.fetch_add(1, Ordering::SeqCst);
         let may_stop = !is_another_thread_ending();
         if may_stop {
-            // SAFETY: `watch` made the pointer of a `StopThread`. libcrypto is
-            // never unloaded once it was used. The thread ends, so all that
-            // OpenSSL keeps for it may go.
-            unsafe { ptr::read((&raw const stop_thread).cast::<StopThread>())() };
+            stop();
         }
         STOPPING.fetch_sub(1, Ordering::SeqCst);
         may_stop
@@ -100,4 +106,31 @@ fn forget_key() {
     }
     let deadline = Deadline::after(Some(LONGEST_WAIT));
     retry_until(deadline, || none_in(&STOPPING).and(none_in(&WAITING)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_process_waits_for_a_thread_that_is_leaving() {
+        let (started, is_started) = channel();
+        let (go, may_go) = channel();
+        let thread = std::thread::spawn(move || {
+            leave(|| {
+                started.send(()).expect("heard");
+                may_go.recv().expect("told to go");
+            });
+        });
+        is_started.recv().expect("it leaves");
+        let short = Duration::from_millis(20);
+        wait_for_the_ended(Deadline::after(Some(short)));
+        assert_eq!(STOPPING.load(Ordering::SeqCst), 1, "it is still at it");
+        go.send(()).expect("heard");
+        wait_for_the_ended(Deadline::Never);
+        assert_eq!(STOPPING.load(Ordering::SeqCst), 0);
+        thread.join().expect("no panic");
+    }
 }

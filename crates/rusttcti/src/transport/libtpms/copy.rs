@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,17 +99,13 @@ fn private(file: Option<&Path>) -> Result<Library> {
         )
     };
     let original = open(path).map_err(not_copied)?;
-    let mut bytes = Vec::new();
-    (&original).read_to_end(&mut bytes).map_err(not_copied)?;
-    let elf = Elf::parse(&bytes).ok_or_else(|| {
+    let elf = Elf::parse(&original).ok_or_else(|| {
         not_copied(io::Error::other(
             "it is not a library for this kind of processor",
         ))
     })?;
-    rename(&mut bytes, elf.soname);
-    let copy = memory(&bytes).map_err(not_copied)?;
+    let copy = memory(&original, &elf).map_err(not_copied)?;
     let name = name(&copy).map_err(not_copied)?;
-    drop(bytes);
     // Both without a fork: a child forked in between would have code mapped from
     // the memfd whose pages `share` frees, and crash when it exits.
     fork::without_fork(|| {
@@ -124,24 +120,19 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(File::from(above_stdio(file.into())?))
 }
 
-/// A memfd with these bytes of a library.
-fn memory(library: &[u8]) -> io::Result<File> {
+/// A memfd with the bytes of a library, and with another name in them. Otherwise the
+/// loader would give this copy to whatever loads libtpms.so.0 next in this process.
+fn memory(library: &File, elf: &Elf) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC;
     // Where vm.memfd_noexec is set, what is to be executed must say so; older
     // kernels don't know the flag.
     let copy = memfd_create("libtpms", flags | MemfdFlags::EXEC)
         .or_else(|_| memfd_create("libtpms", flags))?;
     let mut copy = File::from(above_stdio(copy)?);
-    copy.write_all(library)?;
+    // By sendfile(2), so that no byte passes through this process.
+    io::copy(&mut &*library, &mut copy)?;
+    copy.write_all_at(b"_", elf.soname)?;
     Ok(copy)
-}
-
-/// Changes the library's name in its bytes. Otherwise the loader would give this
-/// copy to whatever loads libtpms.so.0 next in this process.
-fn rename(library: &mut [u8], soname: u64) {
-    if let Some(first) = library.get_mut(soname as usize) {
-        *first = b'_';
-    }
 }
 
 /// Maps the library's own file over the copy's code and constants, so that all

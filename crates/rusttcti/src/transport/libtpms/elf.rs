@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 /// `PT_LOAD`, `PT_DYNAMIC`, and a segment's flag for "may be written".
 const LOAD: u32 = 1;
 const DYNAMIC: u32 = 2;
@@ -83,6 +86,42 @@ impl Segment {
     }
 }
 
+/// The bytes of a library.
+pub(super) trait Bytes {
+    /// Reads at most `size` bytes from there on, as many as there are, and no more
+    /// than [`LARGEST_TABLE`]. Returns `None` if they cannot be read.
+    fn read(&self, at: u64, size: u64) -> Option<Vec<u8>>;
+}
+
+/// No table of a library that we copy is larger.
+const LARGEST_TABLE: u64 = 1 << 20;
+
+impl Bytes for [u8] {
+    fn read(&self, at: u64, size: u64) -> Option<Vec<u8>> {
+        let rest = from(self, at)?;
+        let size = size.min(LARGEST_TABLE) as usize;
+        Some(rest.get(..size).unwrap_or(rest).to_vec())
+    }
+}
+
+impl Bytes for File {
+    fn read(&self, at: u64, size: u64) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; size.min(LARGEST_TABLE) as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let at = at.checked_add(filled as u64)?;
+            match self.read_at(&mut bytes[filled..], at) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+        bytes.truncate(filled);
+        Some(bytes)
+    }
+}
+
 /// What a library's file says of itself.
 #[derive(Debug)]
 pub(super) struct Elf {
@@ -96,23 +135,24 @@ pub(super) struct Elf {
 
 impl Elf {
     /// Reads a library for programs such as this one; `None` for any other file.
-    pub(super) fn parse(file: &[u8]) -> Option<Self> {
+    pub(super) fn parse<B: Bytes + ?Sized>(file: &B) -> Option<Self> {
         Self::parse_as(NATIVE, file)
     }
 
-    fn parse_as(layout: &Layout, file: &[u8]) -> Option<Self> {
-        if !file.starts_with(b"\x7fELF") || file.get(4..6) != Some(&[layout.class, ENDIAN]) {
+    fn parse_as<B: Bytes + ?Sized>(layout: &Layout, file: &B) -> Option<Self> {
+        const LARGEST_HEADER: u64 = 64;
+        let header = file.read(0, LARGEST_HEADER)?;
+        if !header.starts_with(b"\x7fELF") || header.get(4..6) != Some(&[layout.class, ENDIAN]) {
             return None;
         }
-        let number = |file, at| layout.number(file, at);
-        let table = number(file, layout.table)?;
-        let size = half(file, layout.segment_size)?;
-        let count = half(file, layout.segments)?;
-        let headers = (0..count).map(|at| table.checked_add(at * size));
+        let number = |bytes: &[u8], at| layout.number(bytes, at);
+        let size = half(&header, layout.segment_size)?;
+        let count = half(&header, layout.segments)?;
+        let table = file.read(number(&header, layout.table)?, size * count)?;
         let mut segments = Vec::new();
         let mut dynamic = None;
-        for header in headers {
-            let header = from(file, header?)?;
+        for at in 0..count {
+            let header = from(&table, at * size)?;
             let segment = Segment {
                 flags: word(header, layout.flags)?,
                 offset: number(header, layout.offset)?,
@@ -127,12 +167,9 @@ impl Elf {
         }
         let dynamic = dynamic?;
         // As much of it as there is, whatever its size is said to be.
-        let table = from(file, dynamic.offset)?;
-        let size = usize::try_from(dynamic.size)
-            .unwrap_or(usize::MAX)
-            .min(table.len());
+        let table = file.read(dynamic.offset, dynamic.size)?;
         let entry = |tag| {
-            let mut entries = table[..size].chunks_exact(2 * layout.wide as usize);
+            let mut entries = table.chunks_exact(2 * layout.wide as usize);
             let found = entries.find(|entry| number(entry, 0) == Some(tag));
             found.and_then(|entry| number(entry, layout.wide))
         };
@@ -152,9 +189,9 @@ impl Elf {
     }
 }
 
-/// The file from there on.
-fn from(file: &[u8], at: u64) -> Option<&[u8]> {
-    file.get(usize::try_from(at).ok()?..)
+/// The bytes from there on.
+fn from(bytes: &[u8], at: u64) -> Option<&[u8]> {
+    bytes.get(usize::try_from(at).ok()?..)
 }
 
 fn bytes<const N: usize>(file: &[u8], at: u64) -> Option<[u8; N]> {
@@ -193,7 +230,7 @@ mod tests {
             .find(|word| word.contains("/libc.so.6"))
             .expect("glibc is loaded");
         let file = std::fs::read(path).expect("a library");
-        let elf = Elf::parse(&file).expect("a library of this machine");
+        let elf = Elf::parse(&file[..]).expect("a library of this machine");
         assert!(file[elf.soname as usize..].starts_with(b"libc.so.6\0"));
         assert!(elf.segments.iter().any(|segment| segment.is_constant()));
         assert!(!elf.has_text_relocations);
@@ -251,7 +288,7 @@ mod tests {
             let (at, pair) = (layout.entries(), 2 * layout.wide);
             let read = |offset, size, address, soname| {
                 let file = layout.library((offset, size), address, soname);
-                Elf::parse_as(layout, &file).map(|elf| elf.soname)
+                Elf::parse_as(layout, &file[..]).map(|elf| elf.soname)
             };
             assert_eq!(read(at, 2 * pair, 0x1010, 5), Some(0x15));
             assert_eq!(read(at, pair, 0x1010, 5), None, "the name is cut off");
@@ -261,7 +298,7 @@ mod tests {
             assert_eq!(read(u64::MAX, u64::MAX, 0x1010, 5), None);
         }
         let overflow = ELF64.library((ELF64.entries(), 32), 0x1010, u64::MAX);
-        assert!(Elf::parse_as(&ELF64, &overflow).is_none());
+        assert!(Elf::parse_as(&ELF64, &overflow[..]).is_none());
     }
 
     #[test]
@@ -275,7 +312,7 @@ mod tests {
                     file.resize(file.len() + layout.wide as usize, 0);
                     layout.put(&mut file, at, number);
                 }
-                let elf = Elf::parse_as(layout, &file).expect("a library");
+                let elf = Elf::parse_as(layout, &file[..]).expect("a library");
                 elf.has_text_relocations
             };
             assert!(told([TEXT_RELOCATIONS, 0]));
@@ -287,12 +324,12 @@ mod tests {
     #[test]
     fn a_library_for_other_programs_is_none_of_ours() {
         let file = |layout: &Layout| layout.library((layout.entries(), 32), 0x1010, 5);
-        assert!(Elf::parse_as(&ELF64, &file(&ELF32)).is_none());
-        assert!(Elf::parse_as(&ELF32, &file(&ELF64)).is_none());
-        assert!(Elf::parse(&file(NATIVE)).is_some());
+        assert!(Elf::parse_as(&ELF64, &file(&ELF32)[..]).is_none());
+        assert!(Elf::parse_as(&ELF32, &file(&ELF64)[..]).is_none());
+        assert!(Elf::parse(&file(NATIVE)[..]).is_some());
         let mut other_end = file(NATIVE);
         other_end[5] ^= 3;
-        assert!(Elf::parse(&other_end).is_none());
+        assert!(Elf::parse(&other_end[..]).is_none());
     }
 
     proptest! {
@@ -302,9 +339,9 @@ mod tests {
         ) {
             for layout in [&ELF32, &ELF64] {
                 let library = [b"\x7fELF", &[layout.class, ENDIAN][..], &bytes].concat();
-                let _ = Elf::parse_as(layout, &library);
+                let _ = Elf::parse_as(layout, &library[..]);
             }
-            prop_assert!(Elf::parse(&bytes).is_none() || bytes.starts_with(b"\x7fELF"));
+            prop_assert!(Elf::parse(&bytes[..]).is_none() || bytes.starts_with(b"\x7fELF"));
         }
     }
 }

@@ -12,8 +12,8 @@ const LAYER_MASK: u32 = 0x00ff_0000;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal $c_name:literal, $text:literal;)*) => {
-        /// The kind of an [`Error`](crate::Error), after the base codes of the TSS 2.0 Overview and
-        /// Common Structures specification, section 3.2.
+        /// The kind of an [`Error`](crate::Error), after the base codes of the TSS 2.0
+        /// Overview and Common Structures specification, section 3.2.
         ///
         /// ```
         /// use rusttcti::{Error, ErrorKind};

@@ -159,32 +159,15 @@ esapi() {
     timeout 1800 "$(cat "$work/tss-esapi.program")" --test-threads=1 </dev/null
 }
 
-# --- tpm2-pkcs11
+# --- What tpm2-pkcs11 and tpm2-openssl share: both need a resource manager
 
-setup_pkcs11() {
-    local test name
-    if [ ! -d "$work/tpm2-pkcs11" ]; then get_source tpm2-pkcs11 "$debian"; fi
-    cd "$work/tpm2-pkcs11"
-    # The Python of Debian's packages, wherever another one is.
-    PATH=/usr/bin:/bin:/usr/sbin:/sbin ./configure --with-fapi=no --disable-hardening CFLAGS="-O1 -w"
-    make -j"$(nproc)"
-    # What --enable-integration builds, without the Java compiler that it wants.
-    for test in test/integration/pkcs-*.c; do
-        name="$(basename "$test" .c)"
-        cc -O1 -w -I. -Isrc -Isrc/lib -Itest/integration "$test" test/integration/test.c \
-            src/.libs/libtpm2_test_pkcs11.a src/.libs/libtpm2_test_internal.a \
-            -ltss2-esys -ltss2-mu -ltss2-rc -ltss2-tctildr -lcmocka -lcrypto -lsqlite3 -lyaml \
-            -o "test/integration/${name%.int}.int"
-    done
-    touch .built
-}
-
-run_pkcs11() {
-    # A bus of its own for tpm2-abrmd, where it is used; this script once more, inside
-    # of it.
-    with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
-        --pkcs11 "$1" >"$work/pkcs11.$1.log" 2>&1 </dev/null || true
-    sed -n 's/^outcome //p' "$work/pkcs11.$1.log"
+# run_on_bus SUITE FORM: runs the suite in this script once more, inside of a bus of its
+# own for tpm2-abrmd, where it is used.
+run_on_bus() {
+    local log="$work/$1.$2.log"
+    with_tpm "$2" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
+        "--$1" "$2" >"$log" 2>&1 </dev/null || true
+    sed -n 's/^outcome //p' "$log"
 }
 
 # managed FORM LOG: sets $managed to a TCTI with a resource manager: that of the form,
@@ -209,9 +192,38 @@ managed() {
     fail "tpm2-abrmd does not answer" "$2"
 }
 
+# outcome FORM TEST COMMAND...: runs a test and prints its outcome. The test may have left
+# its line unfinished.
+outcome() {
+    local form=$1 test=$2 word=passed
+    shift 2
+    "$@" || case $? in 77) word=skipped ;; *) word=failed ;; esac
+    printf '\noutcome %s\t%s\t%s\n' "$form" "$test" "$word"
+}
+
+# --- tpm2-pkcs11
+
+setup_pkcs11() {
+    local test name
+    if [ ! -d "$work/tpm2-pkcs11" ]; then get_source tpm2-pkcs11 "$debian"; fi
+    cd "$work/tpm2-pkcs11"
+    # The Python of Debian's packages, wherever another one is.
+    PATH=/usr/bin:/bin:/usr/sbin:/sbin ./configure --with-fapi=no --disable-hardening CFLAGS="-O1 -w"
+    make -j"$(nproc)"
+    # What --enable-integration builds, without the Java compiler that it wants.
+    for test in test/integration/pkcs-*.c; do
+        name="$(basename "$test" .c)"
+        cc -O1 -w -I. -Isrc -Isrc/lib -Itest/integration "$test" test/integration/test.c \
+            src/.libs/libtpm2_test_pkcs11.a src/.libs/libtpm2_test_internal.a \
+            -ltss2-esys -ltss2-mu -ltss2-rc -ltss2-tctildr -lcmocka -lcrypto -lsqlite3 -lyaml \
+            -o "test/integration/${name%.int}.int"
+    done
+    touch .built
+}
+
 # On a bus, with $tcti, $dir and $work in the environment.
 pkcs11() {
-    local form=$1 test outcome
+    local form=$1 test
     cd "$work/tpm2-pkcs11"
     managed "$form" "$work/pkcs11.$form.abrmd.log"
     export T="$PWD" TEST_FIXTURES="$PWD/test/integration/fixtures" HOME="$dir"
@@ -219,17 +231,13 @@ pkcs11() {
     export PATH="$PWD/tools:/usr/bin:/bin:/usr/sbin:/sbin" PYTHONPATH="$PWD/tools"
     export TPM2_PKCS11_MODULE="$PWD/src/.libs/libtpm2_pkcs11.so"
     mkdir "$dir/prepared"
-    outcome=passed
-    bash test/integration/scripts/create_pkcs_store.sh --tmpdir="$dir/prepared" || outcome=failed
-    printf 'outcome %s\t%s\t%s\n' "$form" create_pkcs_store.sh "$outcome"
+    outcome "$form" create_pkcs_store.sh \
+        bash test/integration/scripts/create_pkcs_store.sh --tmpdir="$dir/prepared"
     export TPM2_PKCS11_STORE="$dir/store"
     for test in test/integration/*.int test/integration/{pkcs11-tool,openssl,tls-tests}.sh; do
         rm -rf "$dir/store"
         cp -r "$dir/prepared" "$dir/store"
-        outcome=passed
-        timeout 300 "$test" || case $? in 77) outcome=skipped ;; *) outcome=failed ;; esac
-        # The programs may have left their line unfinished.
-        printf '\noutcome %s\t%s\t%s\n' "$form" "$(basename "$test")" "$outcome"
+        outcome "$form" "$(basename "$test")" timeout 300 "$test"
     done
 }
 
@@ -246,15 +254,9 @@ setup_openssl() {
     touch .built
 }
 
-run_openssl() {
-    with_tpm "$1" timeout 1800 dbus-run-session -- "$root/scripts/check-suites.sh" \
-        --openssl "$1" >"$work/openssl.$1.log" 2>&1 </dev/null || true
-    sed -n 's/^outcome //p' "$work/openssl.$1.log"
-}
-
 # On a bus, with $tcti, $dir and $work in the environment.
 openssl_tests() {
-    local form=$1 test tests outcome
+    local form=$1 test tests
     managed "$form" "$work/openssl.$form.abrmd.log"
     export TPM2TOOLS_TCTI="$managed" TPM2OPENSSL_TCTI="$managed" HOME="$dir"
     OPENSSL_MODULES="$(openssl version -m | sed 's/.*"\(.*\)"/\1/')"
@@ -265,10 +267,8 @@ openssl_tests() {
     for test in "${tests[@]}"; do
         rm -rf "$dir/run"
         mkdir "$dir/run"
-        outcome=passed
-        (cd "$dir/run" && exec timeout 120 "$work/tpm2-openssl/$test") ||
-            case $? in 77) outcome=skipped ;; *) outcome=failed ;; esac
-        printf '\noutcome %s\t%s\t%s\n' "$form" "$(basename "$test")" "$outcome"
+        outcome "$form" "$(basename "$test")" \
+            env -C "$dir/run" timeout 120 "$work/tpm2-openssl/$test"
     done
 }
 
@@ -335,7 +335,10 @@ for suite in "$@"; do
     : >"$results"
     for form in upstream ${forms:-${all_forms#upstream }}; do
         echo "== $suite over $(tcti_of "$form")"
-        "run_$suite" "$form" >>"$results"
+        case $suite in
+            pkcs11 | openssl) run_on_bus "$suite" "$form" ;;
+            *) "run_$suite" "$form" ;;
+        esac >>"$results"
     done
     python3 scripts/suites/compare.py "$suite" "$results" scripts/suites/differences.txt || verdict=1
 done

@@ -3,7 +3,8 @@
 # Makes a crate for a transport of one's own, after examples/own-module, or for a
 # layer, after examples/own-layer: `new-module.sh NAME [DIR [GIT [KIND]]]`. DIR is
 # ../NAME where it is not given; the crate depends on this clone, or on the git
-# repository GIT; KIND is transport (the default) or layer.
+# repository GIT; KIND is transport (the default) or layer. Its tests include the
+# checks of the conformance kit.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -37,9 +38,9 @@ layer)
 esac
 
 if [ -n "$git" ]; then
-    dependency="git = '$git'"
+    library_from="git = '$git'" kit_from="git = '$git'"
 else
-    dependency="path = '$PWD/crates/rusttcti'"
+    library_from="path = '$PWD/crates/rusttcti'" kit_from="path = '$PWD/crates/rusttcti-kit'"
 fi
 
 # cargo knows which names a crate cannot have.
@@ -57,7 +58,8 @@ crate-type = ["cdylib"]
 
 END
 sed -n '/^\[dependencies\]/,$p' "examples/$example/Cargo.toml" |
-    sed "s|^rusttcti = .*|rusttcti = { $dependency }|" >>"$dir/Cargo.toml"
+    sed -e "s|^rusttcti = .*|rusttcti = { $library_from }|" \
+        -e "s|^rusttcti-kit = .*|rusttcti-kit = { $kit_from }|" >>"$dir/Cargo.toml"
 # The versions that rusttcti is tested with.
 cp Cargo.lock "$dir/Cargo.lock"
 
@@ -83,7 +85,7 @@ A TPM $what in Rust, on the crate rusttcti.
 It is built with Rust 1.85 or newer, pkg-config and tpm2-tss's headers; its tests use libtpms (Debian: \`pkg-config libtss2-dev libtpms0\`).
 
 \`\`\`sh
-cargo test
+cargo test                # includes every check of the conformance kit
 cargo build --release
 tpm2_getrandom -T ./target/release/$library:$conf --hex 16
 \`\`\`

@@ -65,10 +65,9 @@ fn layers_conform() {
     }
 }
 
-#[test]
-fn a_transport_in_rust_conforms_behind_the_bridge() {
-    assert_conforms(&check(&Subject::transport(|| rusttcti::open("libtpms"))));
-}
+rusttcti_kit::conformance!(a_transport_in_rust_conforms_behind_the_bridge, || {
+    rusttcti::open("libtpms")
+});
 
 #[test]
 fn the_checks_find_what_other_modules_break() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusttcti::{Cancel, Context, Error, ErrorKind, PollHandle, Result, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::get_random;
 use rusttcti_kit::scripted::{Log, Scripted, answer, put};
 use rusttcti_kit::vtable::{Vtable, rc};
@@ -120,8 +121,7 @@ fn a_canceller_works_beside_a_call_and_harms_nobody_when_the_context_is_gone() {
     let (mut context, _) = context(Scripted {
         canceller: Some(Arc::new(Told(tell))),
         receive: Box::new(move |response, _| {
-            let limit = Duration::from_secs(60);
-            told.recv_timeout(limit).expect("it is cancelled");
+            told.recv_timeout(PATIENCE).expect("it is cancelled");
             put(response, &answer(10))
         }),
         ..Scripted::default()

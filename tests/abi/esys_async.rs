@@ -3,10 +3,11 @@
 
 use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rusttcti::{Context, open};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::mssim::Simulator;
 use rusttcti_kit::swtpm::Swtpm;
 use tss_esapi_sys::{
@@ -42,7 +43,7 @@ fn random_bytes(esys: *mut ESYS_CONTEXT) -> Vec<u8> {
         panic!("one handle: {handles:?}");
     };
     assert_eq!(handle.events, PollFlags::IN.bits() as i16);
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + PATIENCE;
     loop {
         // SAFETY: the transport's, open from the command to its response.
         let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusttcti::{Cancel, Context, ErrorKind, Result};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::get_random;
 use rusttcti_kit::scripted::{Scripted, answer, put};
 use rusttcti_kit::vtable::{Vtable, rc};
@@ -26,7 +27,7 @@ impl Gate {
 
     /// Returns false if the time ran out.
     fn pass(&self, timeout: Option<Duration>) -> bool {
-        let limit = timeout.unwrap_or(Duration::from_secs(60));
+        let limit = timeout.unwrap_or(PATIENCE);
         let open = self.open.lock().unwrap();
         *self
             .changed

@@ -12,12 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::cmd::Cmd;
 use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Error, ErrorKind, Module, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{command, get_random};
 use rusttcti_kit::poll::polls;
 use rusttcti_kit::vtable::{Vtable, rc};
 use rusttcti_kit::{again, proc, signals};
 
-const SOON: Option<Duration> = Some(Duration::from_secs(20));
+const SOON: Option<Duration> = Some(PATIENCE);
 
 /// Answers each GetRandom (12 bytes) with a response of 12 bytes.
 const TPM: &str = r"while [ $(head -c 12 | wc -c) = 12 ]; do
@@ -138,7 +139,7 @@ fn an_early_end_is_told_with_its_exit_status_and_its_last_message() {
 fn a_command_that_closes_its_output_keeps_no_timeout_waiting() {
     let mut cmd = start("exec >&-; sleep 100");
     cmd.transmit(&get_random(4)).expect("it is taken");
-    assert!(polls(&mut cmd, Duration::from_secs(20)), "it has an end");
+    assert!(polls(&mut cmd, PATIENCE), "it has an end");
     // It may be about to tell more by its exit status.
     let error = cmd.receive(&mut [0; 64], Some(Duration::ZERO)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TryAgain);
@@ -227,7 +228,7 @@ fn a_command_that_reads_nothing_fails_in_time_and_without_a_signal() {
         .expect("a pipe has no room for this");
     assert_eq!(error.kind(), ErrorKind::IoError, "{error}");
     assert!(error.to_string().contains("sleep 1000"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(begun.elapsed() < PATIENCE);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::device::Device;
 use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Error, ErrorKind, Module, PollHandle, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::signals;
 use rusttcti_kit::tpm::{authorized, ok};
@@ -185,7 +186,7 @@ fn a_response_that_nobody_fetched_does_not_meet_the_next_command() {
         let mut device = open(path);
         let there = handle(&mut device);
         device.transmit(&get_random(8)).expect("sent");
-        assert!(shows_input(there, Duration::from_secs(60)), "{path}");
+        assert!(shows_input(there, PATIENCE), "{path}");
         device.finalize().expect("closed");
         // While the TPM computes: closing waits for it.
         let mut device = open(path);
@@ -197,10 +198,7 @@ fn a_response_that_nobody_fetched_does_not_meet_the_next_command() {
         // Sent twice without a receive: the first response goes, as the caller's
         // bridge would not allow it to be asked for.
         device.transmit(&get_random(8)).expect("sent");
-        assert!(
-            shows_input(handle(&mut device), Duration::from_secs(60)),
-            "{path}"
-        );
+        assert!(shows_input(handle(&mut device), PATIENCE), "{path}");
         assert_eq!(ok(&mut device, &get_random(32)).len(), 44, "{path}");
     }
 }

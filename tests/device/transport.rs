@@ -11,13 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::transport::device::Device;
 use rusttcti::wire::CommandCode;
 use rusttcti::{Error, ErrorKind, Module, PollHandle, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::again;
 use rusttcti_kit::commands::get_random;
 use rusttcti_kit::pty::Pty;
 use rusttcti_kit::scripted::answer;
 use rusttcti_kit::signals;
 
-const SOON: Option<Duration> = Some(Duration::from_secs(10));
+const SOON: Option<Duration> = Some(PATIENCE);
 
 fn open(path: &str) -> Device {
     Device::init(Some(path)).unwrap_or_else(|error| panic!("{}", error.report()))
@@ -98,7 +99,7 @@ fn the_poll_handle_is_readable_when_and_only_when_there_is_something_to_receive(
         pty.answer(&answer(20));
         // A terminal, unlike the driver, also tells when it has been written.
         let received = (0..10).find_map(|_| {
-            assert!(shows(handle, Duration::from_secs(10)).contains(PollFlags::IN));
+            assert!(shows(handle, PATIENCE).contains(PollFlags::IN));
             device.receive(&mut [0; 4096], Some(Duration::ZERO)).ok()
         });
         assert_eq!(received, Some(20));
@@ -175,7 +176,7 @@ fn a_device_that_takes_nothing_fails_a_command_in_time() {
         .expect("it cannot take four megabytes");
     assert_eq!(error.kind(), ErrorKind::IoError, "{error}");
     assert!(error.to_string().contains(pty.path()), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < PATIENCE);
 }
 
 #[test]

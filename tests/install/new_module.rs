@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `make new-module` makes a crate that builds and passes its own tests, and
-//! that tpm2-tools load.
+//! `make new-module` makes a crate that builds and passes its own tests, those of
+//! the conformance kit among them, and that tpm2-tools load.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -25,7 +25,7 @@ struct Made {
 }
 
 impl Made {
-    /// Makes one whose tests are so many.
+    /// Makes one whose tests are so many, the conformance kit's included.
     fn new(name: &str, more: &[&str], tests: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join(name);
@@ -35,9 +35,13 @@ impl Made {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crates");
         let cargo = |does: &[&str]| output(module::cargo(does, &target).current_dir(&dir));
         cargo(&["build", "--quiet"]);
-        let tested = cargo(&["test", "--quiet"]);
+        let tested = cargo(&["test"]);
         assert!(
             tested.contains(&format!("{tests} passed; 0 failed")),
+            "{tested}"
+        );
+        assert!(
+            tested.contains("test tests::conformance ... ok"),
             "{tested}"
         );
         let formatted = Command::new(env!("CARGO"))
@@ -83,7 +87,7 @@ impl Made {
 
 #[test]
 fn a_new_module_builds_passes_its_tests_and_tpm2_tools_load_it() {
-    let made = Made::new("my-tpm", &[], 6);
+    let made = Made::new("my-tpm", &[], 7);
     let tpm = Swtpm::tcp();
     made.gives_random_bytes(&format!("my-tpm:localhost:{}", tpm.port()));
     made.is_refused("my-tpm", "my-tpm: needs HOST:PORT");
@@ -91,7 +95,7 @@ fn a_new_module_builds_passes_its_tests_and_tpm2_tools_load_it() {
 
 #[test]
 fn a_new_layer_builds_passes_its_tests_and_takes_options_and_the_rest_of_the_chain() {
-    let made = Made::new("my-layer", &["KIND=layer"], 8);
+    let made = Made::new("my-layer", &["KIND=layer"], 9);
     made.gives_random_bytes("my-layer:libtpms");
     made.gives_random_bytes("my-layer:,times=3,wait=1:libtpms");
     made.is_refused(

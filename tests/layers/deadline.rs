@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusttcti::layer::deadline::Deadline;
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{Cancel, Context, ErrorKind, Result, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::module::program;
 use rusttcti_kit::scripted::{Scripted, answer, put};
@@ -122,7 +123,7 @@ fn an_embedded_tpm_s_long_command_is_cancelled_and_the_next_one_works() {
     let begun = Instant::now();
     while let Err(error) = tpm.transmit(&get_random(16)) {
         assert!(error.to_string().contains("still busy"), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(begun.elapsed() < PATIENCE);
     }
     let mut response = [0; 4096];
     let length = tpm.receive(&mut response, None).expect("its own");
@@ -145,7 +146,7 @@ fn a_simulator_that_stands_still_costs_no_more_than_the_limit() {
     let response = loop {
         match call(&mut tpm, &get_random(24)) {
             Ok(response) => break response,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
         }
     };
     assert_eq!(response.len(), 36);

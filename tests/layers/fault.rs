@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusttcti::layer::fault::Fault;
 use rusttcti::wire::ResponseCode;
 use rusttcti::{Cancel, Context, ErrorKind, Result, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::module::program;
 use rusttcti_kit::poll::polls;
@@ -238,7 +239,7 @@ fn a_delay_keeps_timeouts_and_tells_its_end_by_the_poll_handle() {
             let early = tpm.receive(&mut [0; 4096], Some(Duration::ZERO));
             assert_eq!(early.expect_err("early").kind(), ErrorKind::TryAgain);
         }
-        assert!(polls(&mut tpm, Duration::from_secs(20)), "{side}");
+        assert!(polls(&mut tpm, PATIENCE), "{side}");
         let length = tpm.receive(&mut [0; 4096], Some(Duration::ZERO));
         assert_eq!(length.expect("the response"), 28);
         assert!(begun.elapsed() >= Duration::from_millis(60));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusttcti::transport::replay::Replay;
 use rusttcti::{Context, ErrorKind, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::module::program;
 use rusttcti_kit::poll::polls;
@@ -273,7 +274,7 @@ fn it_polls_cancels_and_takes_localities_as_programs_expect() {
     tpm.set_locality(2).expect("any");
     tpm.reset().expect("no power to lose");
     tpm.transmit(&get_random(8)).expect("sent");
-    assert!(polls(&mut tpm, Duration::from_secs(20)));
+    assert!(polls(&mut tpm, PATIENCE));
     tpm.canceller().expect("one").cancel().expect("too late");
     let mut response = [0; 4096];
     let length = tpm.receive(&mut response, Some(Duration::ZERO));

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::layer::retry::Retry;
 use rusttcti::wire::CommandCode;
 use rusttcti::{Cancel, Context, Error, ErrorKind, Result, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::scripted::{Log, Scripted, answer, put};
 use rusttcti_kit::tpm::{authorized, call, create_primary_ecc, ok};
@@ -97,7 +98,7 @@ fn a_timeout_in_the_pause_loses_nothing_and_the_poll_handle_tells_its_end() {
         assert_eq!(error.expect_err("a pause").kind(), ErrorKind::TryAgain);
     }
     assert!(!readable(Duration::ZERO), "the pause has just begun");
-    assert!(readable(Duration::from_secs(20)));
+    assert!(readable(PATIENCE));
     assert_eq!(log.count("transmit"), 1, "polling sends nothing");
     let length = tpm.receive(&mut response, Some(Duration::ZERO));
     assert_eq!(length.expect("the response"), 28);

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::wire::{CommandCode, ResponseCode};
 use rusttcti::{Context, ErrorKind, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::poll::polls;
 use rusttcti_kit::tpm::*;
 use rusttcti_kit::vtable::{Vtable, rc};
 
 const CANCELED: u32 = 0x909;
-const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
+const MINUTE: Option<Duration> = Some(PATIENCE);
 
 fn new() -> Libtpms {
     Libtpms::builder().open().expect("a TPM")
@@ -93,7 +94,7 @@ fn the_poll_handle_is_readable_exactly_while_a_response_is_there() {
         self_test(),
     ] {
         transmit(&mut tpm, &command);
-        assert!(polls(&mut tpm, Duration::from_secs(60)));
+        assert!(polls(&mut tpm, PATIENCE));
         let mut response = [0; 4096];
         let size = tpm
             .receive(&mut response, Some(Duration::ZERO))
@@ -111,7 +112,7 @@ fn a_poll_handle_that_is_asked_for_late_tells_of_the_response_too() {
     receive(&mut tpm);
     let mut tpm = new();
     transmit(&mut tpm, &create_primary_rsa(2048));
-    assert!(polls(&mut tpm, Duration::from_secs(60)));
+    assert!(polls(&mut tpm, PATIENCE));
     receive(&mut tpm);
 }
 
@@ -228,7 +229,7 @@ fn commands_survive_a_storm_of_signals() {
     for _ in 0..3 {
         assert!(!polls(&mut tpm, Duration::ZERO));
         transmit(&mut tpm, &create_primary_rsa(2048));
-        assert!(polls(&mut tpm, Duration::from_secs(60)));
+        assert!(polls(&mut tpm, PATIENCE));
         assert_eq!(response_code(&receive(&mut tpm)), 0);
         flush(&mut tpm);
         ok(&mut tpm, &get_random(16));
@@ -325,8 +326,7 @@ fn many_contexts_take_turns_on_one_tpm() {
         });
     }
     for _ in 0..4 {
-        done.recv_timeout(Duration::from_secs(60))
-            .expect("no thread failed");
+        done.recv_timeout(PATIENCE).expect("no thread failed");
     }
     assert_eq!(nv_read_counter(&mut first), 101);
 }

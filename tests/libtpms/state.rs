@@ -3,10 +3,10 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use rusttcti::transport::libtpms::{Libtpms, Startup};
 use rusttcti::{Error, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{get_random, response_code};
 use rusttcti_kit::tpm::*;
 use tempfile::TempDir;
@@ -135,9 +135,7 @@ fn a_named_pipe_in_the_place_of_the_lock_is_not_waited_for() {
         ok(&mut open(&path), &nv_increment());
         opened.send(()).expect("awaited");
     });
-    is_open
-        .recv_timeout(Duration::from_secs(20))
-        .expect("in time");
+    is_open.recv_timeout(PATIENCE).expect("in time");
     assert_eq!(names(&folder), ["state"]);
 }
 

@@ -5,7 +5,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use rusttcti_kit::PATIENCE;
 
 /// A process that is ended with the test.
 struct Daemon(Child);
@@ -46,7 +48,7 @@ fn abrmd(address: &str, state: &Path) -> Daemon {
         .spawn()
         .expect("tpm2-abrmd runs");
     let mut daemon = Daemon(daemon);
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + PATIENCE;
     loop {
         let asked = Command::new("dbus-send")
             .args([

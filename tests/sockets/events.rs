@@ -9,12 +9,11 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::get_random;
 use rusttcti_kit::hostile::{RESPONSE, Reaction, assert_works, on_all_routes, routes, send};
 use rusttcti_kit::vtable::{Vtable, rc};
 use rusttcti_kit::{again, signals};
-
-const LONG: Duration = Duration::from_secs(10);
 
 fn poll_fd(tcti: Vtable) -> RawFd {
     assert_eq!(tcti.poll_handles(0).1, 1);
@@ -105,7 +104,7 @@ fn no_signal_is_ever_seen() {
                     let began = Instant::now();
                     loop {
                         match tcti.receive(timeout) {
-                            (rc::TRY_AGAIN, _) => assert!(began.elapsed() < LONG),
+                            (rc::TRY_AGAIN, _) => assert!(began.elapsed() < PATIENCE),
                             received => {
                                 let expected = (rc::SUCCESS, RESPONSE.to_vec());
                                 assert_eq!(received, expected, "{route:?}, {at}, {timeout}");
@@ -138,7 +137,7 @@ fn a_timeout_ends_under_signals_too() {
             assert_eq!(tcti.receive(100).0, rc::TRY_AGAIN);
             let took = began.elapsed();
             assert!(
-                (Duration::from_millis(100)..LONG).contains(&took),
+                (Duration::from_millis(100)..PATIENCE).contains(&took),
                 "{route:?}: {took:?}"
             );
         });
@@ -277,7 +276,7 @@ fn a_child_neither_holds_nor_disturbs_its_parent_s_connection() {
         send(tcti);
         tcti.finalize();
         is_closed
-            .recv_timeout(LONG)
+            .recv_timeout(PATIENCE)
             .expect("closed for good, though the child lives");
         drop(held);
         let mut status = 0;

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti_kit::hostile::{RESPONSE, Reaction, Route, assert_works, on_all_routes, send};
 use rusttcti_kit::vtable::{Vtable, rc};
 
-/// Far more than anything here takes.
+/// More than anything here takes, and less than the transport waits for a silent peer.
 const LONG: Duration = Duration::from_secs(4);
 
 /// Asserts that each of `reactions` makes receive return `code` at once, and that

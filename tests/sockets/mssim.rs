@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use rusttcti::transport::mssim::Mssim as Transport;
 use rusttcti::wire::{CommandBuilder, CommandCode, Handle};
 use rusttcti::{Context, ErrorKind, Module, Tcti};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::hostile;
 use rusttcti_kit::mssim::{Event, Simulator};
 use rusttcti_kit::vtable::{Vtable, rc};
-
-const LONG: Duration = Duration::from_secs(30);
 
 fn open(conf: &str) -> Context<Transport> {
     Context::new(Transport::init(Some(conf)).expect("the simulator is there"))
@@ -34,7 +33,7 @@ fn start_up(tcti: Vtable) {
 
 /// As many events, as soon as they have happened.
 fn next_events(simulator: &Simulator, count: usize) -> Vec<Event> {
-    let until = Instant::now() + LONG;
+    let until = Instant::now() + PATIENCE;
     let mut events = Vec::new();
     while events.len() < count {
         events.extend(simulator.events());
@@ -147,12 +146,12 @@ fn no_answer_waits_for_a_delayed_acknowledgement() {
     let tcti = Vtable(context.as_ptr());
     start_up(tcti);
     for timeout in [-1, 10_000, 0] {
-        let mut times = [LONG; 31];
+        let mut times = [PATIENCE; 31];
         for time in &mut times {
             let began = Instant::now();
             assert_eq!(tcti.transmit(&get_random(16)), rc::SUCCESS);
             while tcti.receive(timeout).0 == rc::TRY_AGAIN {
-                assert!(began.elapsed() < LONG);
+                assert!(began.elapsed() < PATIENCE);
             }
             *time = began.elapsed();
         }
@@ -309,7 +308,7 @@ fn a_simulator_that_never_answers_does_not_keep_a_context_from_closing() {
             (Duration::from_millis(900)..Duration::from_secs(4)).contains(&took),
             "{took:?}"
         );
-        is_closed.recv_timeout(LONG).expect("closed");
+        is_closed.recv_timeout(PATIENCE).expect("closed");
     }
 }
 

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use rusttcti::wire::CommandCode;
 use rusttcti::{Context, Tcti, open};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::commands::{command, get_random, response_code};
 use rusttcti_kit::hostile::{RESPONSE, Reaction, Route};
 use rusttcti_kit::swtpm::Swtpm;
 use rusttcti_kit::vtable::{Vtable, rc};
 use rusttcti_kit::{again, module};
-
-const LONG: Duration = Duration::from_secs(30);
 
 fn context(conf: &str) -> Context<Box<dyn Tcti>> {
     Context::new(open(&format!("swtpm:{conf}")).expect("swtpm is there"))
@@ -195,7 +194,7 @@ fn a_context_waits_for_another_s_response_and_says_so_in_time() {
     assert_eq!(first.transmit(&get_random(1)), rc::SUCCESS);
     let began = Instant::now();
     assert_eq!(second.transmit(&get_random(2)), rc::TRY_AGAIN);
-    assert!((Duration::from_secs(4)..LONG).contains(&began.elapsed()));
+    assert!((Duration::from_secs(4)..PATIENCE).contains(&began.elapsed()));
     // A wait that is not in vain.
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| {
@@ -229,7 +228,7 @@ fn a_response_that_nobody_fetched_goes_to_nobody_else() {
     // The last one closes the connection, a command under way or not.
     assert_eq!(tcti.transmit(&get_random(2)), rc::SUCCESS);
     drop(second);
-    is_closed.recv_timeout(LONG).expect("closed");
+    is_closed.recv_timeout(PATIENCE).expect("closed");
 }
 
 #[test]

@@ -42,6 +42,18 @@ pub fn command(module: &str, name: &str, ignored: bool) -> Command {
     command
 }
 
+/// Set in the process that [`alone`] started.
+const ALONE: &str = "RUSTTCTI_KIT_ALONE";
+
+/// Runs `body`, the whole of the test `name` in `module`, in a process without other
+/// tests: this test program starts itself again, for that test only.
+pub fn alone(module: &str, name: &str, body: impl FnOnce()) {
+    match std::env::var_os(ALONE) {
+        Some(_) => body(),
+        None => drop(played(command(module, name, false).env(ALONE, "1"))),
+    }
+}
+
 /// Runs such a part to its end, and asserts that it existed and passed.
 pub fn played(part: &mut Command) -> Output {
     let output = part.output().expect("this program runs");

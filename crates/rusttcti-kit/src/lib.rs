@@ -40,3 +40,7 @@ pub mod vtable;
 pub mod worker;
 
 pub use conformance::{Check, Outcome, Report, Row, Subject, check, check_only, checks};
+
+/// How long a test waits, at most, for what must happen. It happens at once on an idle
+/// machine; a test that has waited so long fails.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

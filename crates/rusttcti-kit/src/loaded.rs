@@ -23,13 +23,19 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the module.
+    /// Loads the module, to open chains.
     pub fn new() -> Self {
+        Self::by("Tss2_Tcti_Rusttcti_Init")
+    }
+
+    /// Loads the module, to open contexts by this Init function; a chain is then what
+    /// the function takes as its configuration.
+    pub fn by(init: &str) -> Self {
         // SAFETY: our own module, whose functions have these signatures.
         unsafe {
             let library = Library::new(module::file()).expect("the module");
             Self {
-                init: *library.get(b"Tss2_Tcti_Rusttcti_Init").expect("Init"),
+                init: *library.get(init.as_bytes()).expect("an Init function"),
                 last_error: *library
                     .get(b"Tss2_Tcti_Rusttcti_LastError")
                     .expect("LastError"),

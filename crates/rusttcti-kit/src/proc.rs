@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::PATIENCE;
+
 /// Waits until a condition holds, and panics if it does not hold in time.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while !so() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));

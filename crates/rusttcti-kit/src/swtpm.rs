@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::ports;
+use super::{PATIENCE, ports};
 
 /// A running swtpm, stopped when this is dropped. Its TPM is started (Startup CLEAR).
 #[derive(Debug)]
@@ -44,8 +44,6 @@ enum Address {
 
 /// The file of the state file's key, in its folder, if the state is encrypted.
 const KEY: &str = "key";
-/// The time limit for a swtpm to listen.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Swtpm {
     /// Starts a swtpm on two neighbouring TCP ports of 127.0.0.1.
@@ -139,7 +137,7 @@ impl Swtpm {
 
     /// Starts it again after [`stop`](Self::stop), at the same address.
     pub fn start(&mut self) {
-        let until = Instant::now() + LISTEN_TIMEOUT;
+        let until = Instant::now() + PATIENCE;
         loop {
             if let Some(child) = start(&self.address, &self.state, self.options) {
                 self.child = child;
@@ -207,7 +205,7 @@ fn start(address: &Address, state: &TempDir, options: Options) -> Option<Child> 
         .stderr(Stdio::null())
         .spawn()
         .expect("swtpm runs (Debian's package swtpm)");
-    let until = Instant::now() + LISTEN_TIMEOUT;
+    let until = Instant::now() + PATIENCE;
     loop {
         let listens = match address {
             Address::Tcp(port) => [*port, port + 1]

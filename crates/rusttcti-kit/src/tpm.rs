@@ -2,11 +2,11 @@
 //! Commands to a TPM behind a transport, with their results.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use rusttcti::wire::{CommandBuilder, CommandCode, Handle, startup_type};
 use rusttcti::{Result, Tcti};
 
+use super::PATIENCE;
 use super::commands::{command, response_code};
 
 /// TPM2_Startup(CLEAR).
@@ -22,7 +22,7 @@ const OWNER: u32 = 0x4000_0001;
 pub fn call(tcti: &mut dyn Tcti, command: &[u8]) -> Result<Vec<u8>> {
     tcti.transmit(command)?;
     let mut response = vec![0; 4096];
-    let size = tcti.receive(&mut response, Some(Duration::from_secs(60)))?;
+    let size = tcti.receive(&mut response, Some(PATIENCE))?;
     response.truncate(size);
     Ok(response)
 }

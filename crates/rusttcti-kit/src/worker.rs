@@ -5,14 +5,13 @@
 use rusttcti::wire::CommandCode;
 use std::time::{Duration, Instant};
 
+use super::PATIENCE;
 use super::commands::{command, get_random, response_code};
 use super::random::Random;
 use super::sha256::sha256;
 use super::tpm::{create_primary_ecc, create_primary_rsa};
 use super::vtable::{Vtable, rc};
 
-/// The time limit of an answer, on any busy machine.
-const LONGEST: Duration = Duration::from_secs(60);
 /// TPM_RC_CANCELED.
 const CANCELED: u32 = 0x909;
 /// TPM_RC_OBJECT_MEMORY: no memory for another key at the moment.
@@ -137,7 +136,7 @@ impl Worker {
                 break response;
             }
             assert_eq!(code, rc::TRY_AGAIN);
-            assert!(begun.elapsed() < LONGEST, "no answer to {command:02x?}");
+            assert!(begun.elapsed() < PATIENCE, "no answer to {command:02x?}");
             self.counts.early += 1;
             std::thread::yield_now();
         };

@@ -64,7 +64,8 @@
 //! ```
 //!
 //! The crate `rusttcti-kit` holds a transport against the whole contract:
-//! `rusttcti_kit::conformance!(|| MyTransport::open())` in its tests, or
+//! `rusttcti_kit::conformance!(module Tss2_Tcti_Info, CONF)` in the tests of a crate
+//! with [`export!`], `conformance!(|| MyTransport::open())` without, or
 //! `tcti-check -T ./target/debug/libNAME.so:CONF` for the module that cargo
 //! built. [`TctiLdr::parse`] loads such a file as programs do. Failed calls are
 //! written to standard error, past cargo's capture, unless `TSS2_LOG` is

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The layer over a TPM that asks for commands once more: one of libtpms's
-//! (Debian: libtpms0) behind a script. `cargo test` runs them.
+//! (Debian: libtpms0) behind a script. `cargo test` runs them. `conformance!` adds a
+//! test that runs every check of the kit.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -10,6 +11,8 @@ use super::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusttcti::wire::{CommandBuilder, CommandCode};
 use rusttcti::{Context, TctiExt};
+
+rusttcti_kit::conformance!(module Tss2_Tcti_Info, ",times=3,wait=1:libtpms");
 
 const RETRY: ResponseCode = ResponseCode::RETRY;
 const SUCCESS: ResponseCode = ResponseCode(0);

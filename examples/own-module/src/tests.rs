@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport, with a TPM at its other end that runs in the test itself (by
 //! libtpms; Debian: libtpms0), and called as C calls it. `cargo test` runs them.
+//! `conformance!` adds a test that runs every check of the kit.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,6 +11,9 @@ use std::thread;
 use super::*;
 use rusttcti::wire::{CommandBuilder, CommandCode, Header};
 use rusttcti::{Context, TctiExt};
+use rusttcti_kit::raw_server;
+
+rusttcti_kit::conformance!(module Tss2_Tcti_Info, raw_server::a_tpm_for_each_connection());
 
 /// TPM2_GetRandom of 16 bytes; its response has 28.
 fn get_random() -> Vec<u8> {

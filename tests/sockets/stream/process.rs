@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The effects of a stream on its process, and on its children.
 
-use std::time::Duration;
-
 use rusttcti::{ErrorKind, Pipes, Stream, Tcti, TctiExt};
+use rusttcti_kit::PATIENCE;
 use rusttcti_kit::again;
 use rusttcti_kit::commands::get_random;
 
@@ -69,8 +68,7 @@ fn the_peer_sees_the_end_though_a_forked_child_has_a_copy() {
         pid => pid,
     };
     tpm.finalize().expect("ended");
-    peer.set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("set");
+    peer.set_read_timeout(Some(PATIENCE)).expect("set");
     let end = std::io::Read::read(&mut peer, &mut [0]);
     // SAFETY: our own child.
     unsafe {

@@ -15,8 +15,8 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! In the tests of a transport, [`conformance!`](macro@crate::conformance) makes a test that
-//! runs all checks:
+//! In the tests of a crate, [`conformance!`](macro@crate::conformance) makes a test that
+//! runs all checks, on the module that the crate exports or on a transport in Rust:
 //!
 //! ```
 //! rusttcti_kit::conformance!(|| rusttcti::open("libtpms"));
@@ -85,21 +85,66 @@ pub fn check_only(subject: &Subject, words: &[&str]) -> Report {
     }
 }
 
-/// Makes a test named `conformance` (or `$name`) that runs every check of the kit
-/// on the transport that `$open` opens. `$open` is called in each check's own
-/// process, as often as the check needs a context; it returns a
-/// `rusttcti::Result` of a `Tcti` with a TPM 2.0 at its other end, or a TPM alone.
+/// Makes a test named `conformance` that runs every check of the kit.
+///
+/// `conformance!(module Tss2_Tcti_Info, CONF)` tests the module that `rusttcti::export!`
+/// makes of the crate, as programs use it. CONF is a string, evaluated in the test; without
+/// it, the module gets NULL. If the transport needs a peer, CONF is a block that starts it:
+///
+/// ```
+/// # use rusttcti::{Module, Result, Stream, Tcti};
+/// # use std::{ffi::CStr, net::TcpStream, time::Duration};
+/// # struct Mine(Stream<TcpStream>);
+/// # impl Tcti for Mine {
+/// #     fn transmit(&mut self, command: &[u8]) -> Result<()> { self.0.transmit(command) }
+/// #     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
+/// #         self.0.receive(response, timeout)
+/// #     }
+/// # }
+/// # impl Module for Mine {
+/// #     const NAME: &'static CStr = c"mine";
+/// #     const DESCRIPTION: &'static CStr = c"";
+/// #     const CONFIG_HELP: &'static CStr = c"";
+/// #     fn init(_: Option<&str>) -> Result<Self> { Err(rusttcti::ErrorKind::BadValue.into()) }
+/// # }
+/// rusttcti::export!(Mine, Tss2_Tcti_Mine_Init);
+///
+/// rusttcti_kit::conformance!(module Tss2_Tcti_Info, {
+///     rusttcti_kit::raw_server::a_tpm_for_each_connection()
+/// });
+/// # fn main() {}
+/// ```
+///
+/// `conformance!(OPEN)` tests a transport or a chain in Rust. `OPEN` is a closure, called in
+/// each check's own process as often as the check needs a context. It returns a
+/// `rusttcti::Result` of a `Tcti`. The checks of Init functions do not apply to it.
+/// `conformance!(NAME, OPEN)` gives the test another name.
+///
+/// There is a TPM 2.0 at the other end, which may be changed. The test program starts itself
+/// again for this test alone, so other tests may run at the same time: the checks fork, and
+/// the threads and descriptors of other tests would disturb them.
 #[macro_export]
 macro_rules! conformance {
+    (@test $name:ident, $subject:expr) => {
+        #[test]
+        fn $name() {
+            $crate::again::alone(::core::module_path!(), ::core::stringify!($name), || {
+                let report = $crate::check(&$subject);
+                assert!(report.passed(), "{report}");
+            });
+        }
+    };
+    (module $info:path) => {
+        $crate::conformance!(@test conformance, $crate::Subject::exported($info, None));
+    };
+    (module $info:path, $conf:expr) => {
+        $crate::conformance!(@test conformance, $crate::Subject::exported($info, Some(&*$conf)));
+    };
     ($open:expr) => {
         $crate::conformance!(conformance, $open);
     };
     ($name:ident, $open:expr) => {
-        #[test]
-        fn $name() {
-            let report = $crate::check(&$crate::Subject::transport($open));
-            assert!(report.passed(), "{report}");
-        }
+        $crate::conformance!(@test $name, $crate::Subject::transport($open));
     };
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TCTI under test: a module that is loaded by name, or a transport in Rust behind
-//! the bridge.
+//! The TCTI under test: a module that is loaded by name, the module that this crate
+//! exports, or a transport in Rust behind the bridge.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -39,7 +39,8 @@ pub(crate) struct Module {
     pub(crate) info: *const TSS2_TCTI_INFO,
     pub(crate) init: Init,
     pub(crate) conf: Option<CString>,
-    _library: Library,
+    /// `None` for a module that is linked into this program.
+    _library: Option<Library>,
 }
 
 impl Subject {
@@ -76,6 +77,23 @@ impl Subject {
                 .map_err(|error| Error::new(ErrorKind::BadValue, error))?;
             get()
         };
+        Self::of_info(name_conf, info, conf, Some(library))
+    }
+
+    /// Takes the module that `rusttcti::export!` makes of this crate, by the function
+    /// `Tss2_Tcti_Info` that it exports. `conf` is the module's configuration; `None` is
+    /// NULL in C.
+    pub fn exported(info: extern "C" fn() -> *const TSS2_TCTI_INFO, conf: Option<&str>) -> Self {
+        let name = conf.unwrap_or("the exported module");
+        Self::of_info(name, info(), conf, None).expect("a module that export! made")
+    }
+
+    fn of_info(
+        name: &str,
+        info: *const TSS2_TCTI_INFO,
+        conf: Option<&str>,
+        library: Option<Library>,
+    ) -> Result<Self> {
         // SAFETY: a static of the module, or NULL.
         let init = unsafe { info.as_ref() }.and_then(|info| info.init);
         let init = init.ok_or_else(|| {
@@ -84,9 +102,9 @@ impl Subject {
                 format!("the module \"{name}\" has no Init function"),
             )
         })?;
-        let conf = conf.map(|conf| CString::new(conf).expect("an argument has no NUL"));
+        let conf = conf.map(|conf| CString::new(conf).expect("a configuration has no NUL"));
         Ok(Self {
-            name: name_conf.to_owned(),
+            name: name.to_owned(),
             source: Source::Module(Module {
                 info,
                 init,

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use super::refusal::{bad_command, bad_sequence, bad_timeout, busy, null, too_small};
+use super::session::Session;
 use crate::contract::tcti::{check_locality, inherited};
 use crate::sys::copy::copy;
-use crate::sys::deadline::Deadline;
 use crate::sys::fork::{AtomicGeneration, Generation};
 use crate::sys::locks::Mutex;
 use crate::sys::locks::exclusive::{Exclusive, Guard};
@@ -31,7 +32,7 @@ use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 
 /// The call that a context accepts next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Transmit,
     Receive,
     Final,
@@ -85,20 +86,6 @@ impl Failure {
             Ok(())
         });
     }
-}
-
-struct Session {
-    transport: Option<Box<dyn Tcti>>,
-    /// The receive buffer of `max_size` bytes, which the transport writes to.
-    response: Vec<u8>,
-    /// The length of a response that is in the buffer and not yet with the caller.
-    kept: Option<usize>,
-    /// The poll handles whose number the caller was told. The caller gets exactly these
-    /// when it calls again with an array: the transport may have more by then.
-    counted: Option<Vec<PollHandle>>,
-    /// The reason why the transport cannot be used in a forked child, and that child's
-    /// generation.
-    refusal: Option<(Generation, Error)>,
 }
 
 impl Bridge {
@@ -454,55 +441,6 @@ impl Bridge {
     }
 }
 
-impl Session {
-    fn transport(&mut self) -> Result<&mut Box<dyn Tcti>> {
-        match &mut self.transport {
-            Some(transport) => Ok(transport),
-            None => Err(bad_sequence(State::Final)),
-        }
-    }
-
-    /// Returns the length of a well-formed response from the transport.
-    fn receive(&mut self, timeout: Option<Duration>) -> Result<usize> {
-        let Self {
-            transport: Some(transport),
-            response,
-            ..
-        } = self
-        else {
-            return Err(bad_sequence(State::Final));
-        };
-        let deadline = Deadline::after(timeout);
-        let mut left = timeout;
-        let length = loop {
-            let (mut length, mut failure) = (0, None);
-            caught(|| match transport.receive(response, left) {
-                Ok(received) => length = received,
-                // This asks the error for its causes, which may run third-party code.
-                Err(error) => failure = Some((error.is_interruption(), error)),
-            })?;
-            let Some((interrupted, error)) = failure else {
-                break length;
-            };
-            // A signal must not end the wait before the time is up.
-            if interrupted {
-                left = deadline.remaining();
-            }
-            if !interrupted || left == Some(Duration::ZERO) {
-                return Err(error);
-            }
-        };
-        match response.get(..length) {
-            Some(bytes) if Header::fits(bytes) => {
-                crate::sys::log::trace_bytes!("receive", bytes);
-                Ok(length)
-            }
-            Some(bytes) => Err(malformed(bytes)),
-            None => Err(beyond(length, response.len())),
-        }
-    }
-}
-
 /// Converts a timeout of the C interface: milliseconds, -1 for ever.
 #[inline]
 fn duration(timeout: i32) -> Result<Option<Duration>> {
@@ -512,85 +450,4 @@ fn duration(timeout: i32) -> Result<Option<Duration>> {
         1.. => Ok(Some(Duration::from_millis(timeout.unsigned_abs().into()))),
         _ => Err(bad_timeout(timeout)),
     }
-}
-
-// The code below is kept away from the path of commands that succeed.
-
-#[cold]
-fn bad_command(command: &[u8]) -> Error {
-    let text = match Header::parse(command) {
-        None => format!(
-            "a command of {} bytes is shorter than its header",
-            command.len()
-        ),
-        Some(header) => format!(
-            "a command of {} bytes, whose header says that it has {}",
-            command.len(),
-            header.size
-        ),
-    };
-    Error::new(ErrorKind::BadValue, text)
-}
-
-#[cold]
-fn malformed(response: &[u8]) -> Error {
-    let text = match Header::parse(response) {
-        None => format!(
-            "a response of {} bytes is shorter than a header",
-            response.len()
-        ),
-        Some(header) => format!(
-            "a response of {} bytes, whose header says that it has {}",
-            response.len(),
-            header.size
-        ),
-    };
-    Error::new(ErrorKind::MalformedResponse, text)
-}
-
-#[cold]
-fn beyond(length: usize, place: usize) -> Error {
-    Error::new(
-        ErrorKind::MalformedResponse,
-        format!("the transport claims a response of {length} bytes in a buffer of {place}"),
-    )
-}
-
-#[cold]
-fn too_small(length: usize, given: usize) -> Error {
-    Error::new(
-        ErrorKind::InsufficientBuffer,
-        format!("the response has {length} bytes, the caller's buffer {given}"),
-    )
-}
-
-#[cold]
-fn bad_timeout(timeout: i32) -> Error {
-    Error::new(
-        ErrorKind::BadValue,
-        format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
-    )
-}
-
-#[cold]
-fn null(argument: &str) -> Error {
-    Error::new(ErrorKind::BadReference, format!("{argument} is NULL"))
-}
-
-#[cold]
-fn busy() -> Error {
-    Error::new(
-        ErrorKind::BadSequence,
-        "another thread is in a call on this context",
-    )
-}
-
-#[cold]
-fn bad_sequence(state: State) -> Error {
-    let why = match state {
-        State::Transmit => "no command was sent",
-        State::Receive => "a command was sent and its response not yet received",
-        State::Final => "the context was finalized",
-    };
-    Error::new(ErrorKind::BadSequence, why)
 }

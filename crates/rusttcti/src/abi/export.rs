@@ -6,8 +6,9 @@ use std::ffi::{CStr, c_char};
 use tss_esapi_sys::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO, TSS2_TCTI_INIT_FUNC, size_t};
 
 use super::c_context::{self, Settings};
-use crate::Module;
+use crate::chain::opened_with_warning;
 use crate::wire::Header;
+use crate::{Module, Result};
 
 /// A `TSS2_TCTI_INFO` that can be a static.
 #[doc(hidden)]
@@ -64,11 +65,11 @@ pub unsafe fn init<M: Module>(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: this function has the same contract.
-    unsafe { init_with::<M>(true, context, size, conf) }
+    unsafe { init_with(true, context, size, conf, |_, conf| M::init(conf)) }
 }
 
 /// Runs the Init function of one of this crate's own transports, which raise no
-/// SIGPIPE.
+/// SIGPIPE. A state file with an odd name gets the warning that it gets in a chain.
 ///
 /// # Safety
 /// The contract of [`init`].
@@ -78,7 +79,11 @@ pub unsafe fn init_own<M: Module>(
     conf: *const c_char,
 ) -> TSS2_RC {
     // SAFETY: this function has the same contract.
-    unsafe { init_with::<M>(false, context, size, conf) }
+    unsafe {
+        init_with(false, context, size, conf, |name, conf| {
+            opened_with_warning(name, conf, || M::init(conf))
+        })
+    }
 }
 
 unsafe fn init_with<M: Module>(
@@ -86,6 +91,7 @@ unsafe fn init_with<M: Module>(
     context: *mut TSS2_TCTI_CONTEXT,
     size: *mut size_t,
     conf: *const c_char,
+    open: impl FnOnce(&str, Option<&str>) -> Result<M>,
 ) -> TSS2_RC {
     let what = M::NAME.to_str().unwrap_or("init");
     let settings = Settings {
@@ -96,8 +102,7 @@ unsafe fn init_with<M: Module>(
     // SAFETY: this function has the same contract.
     unsafe {
         c_context::init(what, context, size, conf, settings, |conf| {
-            let module = M::init(conf)?;
-            Ok(Box::new(module))
+            Ok(Box::new(open(what, conf)?))
         })
     }
 }

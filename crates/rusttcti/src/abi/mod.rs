@@ -10,6 +10,8 @@ mod last_error;
 mod loader;
 mod native;
 mod reason;
+mod refusal;
+mod session;
 mod tctildr;
 
 pub use context::{Context, ContextBuilder};

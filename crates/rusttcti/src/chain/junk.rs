@@ -6,17 +6,33 @@
 use std::path::Path;
 
 use super::lists::{LAYERS, TRANSPORTS, find};
+use crate::Result;
 use crate::sys::log;
 
+/// Opens the transport of this name by `open`, and warns if that made a state file whose
+/// name was probably meant as something else.
+pub(crate) fn opened_with_warning<T>(
+    transport: &str,
+    conf: Option<&str>,
+    open: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let suspect = Suspect::of(transport, conf);
+    let opened = open()?;
+    if let Some(suspect) = suspect {
+        suspect.tell();
+    }
+    Ok(opened)
+}
+
 /// A state file of `libtpms` with an odd name, which does not exist yet.
-pub(super) struct Suspect<'a> {
+struct Suspect<'a> {
     name: &'a str,
     advice: String,
 }
 
 impl<'a> Suspect<'a> {
     /// Returns the state file that opening this transport may make by mistake.
-    pub(super) fn of(transport: &str, conf: Option<&'a str>) -> Option<Self> {
+    fn of(transport: &str, conf: Option<&'a str>) -> Option<Self> {
         let name = conf.filter(|name| transport == "libtpms" && !name.is_empty())?;
         let advice = advice(name)?;
         let exists = Path::new(name).symlink_metadata().is_ok();
@@ -24,7 +40,7 @@ impl<'a> Suspect<'a> {
     }
 
     /// Tells of the file, if it was made.
-    pub(super) fn tell(self) {
+    fn tell(self) {
         if Path::new(self.name).exists() {
             log::warning!(
                 "libtpms made a new state file with the name \"{}\": {}",
@@ -43,8 +59,8 @@ fn advice(name: &str) -> Option<String> {
     let trimmed = name.trim();
     if trimmed != name {
         return Some(format!(
-            "a space at its beginning or end belongs to it (write libtpms:{trimmed} for a name \
-             without)"
+            "a space at its beginning or end belongs to it (the name without is {trimmed}, in a \
+             chain libtpms:{trimmed})"
         ));
     }
     if name.starts_with('~') {
@@ -57,7 +73,9 @@ fn advice(name: &str) -> Option<String> {
     if let Some((key, value)) = name.split_once('=') {
         match key {
             "path" | "file" | "state" | "conf" => {
-                return Some(format!("the path stands alone (write libtpms:{value})"));
+                return Some(format!(
+                    "the path stands alone (write {value}, in a chain libtpms:{value})"
+                ));
             }
             "host" | "port" => {
                 return Some(format!(
@@ -102,10 +120,10 @@ mod tests {
             ("pcap,file=x", "(write rusttcti:pcap,file=x:libtpms)"),
             ("flush:", "(write rusttcti:flush:libtpms)"),
             ("swtpm:port=1", "(write rusttcti:swtpm:port=1)"),
-            ("path=my.tpm", "(write libtpms:my.tpm)"),
+            ("path=my.tpm", "(write my.tpm, in a chain libtpms:my.tpm)"),
             ("port=2321", "swtpm:port=2321"),
-            ("my.tpm ", "(write libtpms:my.tpm for"),
-            (" my.tpm", "(write libtpms:my.tpm for"),
+            ("my.tpm ", "(the name without is my.tpm, in"),
+            (" my.tpm", "(the name without is my.tpm, in"),
             ("my.tpm\n", "control character"),
             ("~", "$HOME"),
         ] {

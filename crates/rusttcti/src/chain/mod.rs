@@ -20,8 +20,8 @@ use std::str::FromStr;
 pub(crate) use c_module::LoadModule;
 pub use chains::Chains;
 pub use help::HELP;
+pub(crate) use junk::opened_with_warning;
 
-use self::junk::Suspect;
 use crate::{Error, Result, Tcti};
 
 /// Opens a chain: the string that follows `rusttcti:` in a TCTI's name.
@@ -93,12 +93,8 @@ impl Chain {
     /// Those of opening the transport or a layer; the parts that are open by then are
     /// closed.
     pub fn open(&self) -> Result<Box<dyn Tcti>> {
-        let transport = self.transport.as_ref();
-        let suspect = transport.and_then(|named| Suspect::of(&named.name, named.conf.as_deref()));
-        let mut tcti = (self.open_transport)()?;
-        if let Some(suspect) = suspect {
-            suspect.tell();
-        }
+        let transport = self.transport().unwrap_or_default();
+        let mut tcti = opened_with_warning(transport, self.conf(), || (self.open_transport)())?;
         for layer in self.layers.iter().rev() {
             tcti = (layer.open)(tcti)?;
         }

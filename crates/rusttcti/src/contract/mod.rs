@@ -5,12 +5,14 @@
 
 mod error;
 mod ext;
+mod kind;
 mod magic;
 mod module;
 pub(crate) mod tcti;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, Result};
 pub use ext::TctiExt;
+pub use kind::ErrorKind;
 pub use magic::Magic;
 pub use module::Module;
 #[doc(hidden)]

@@ -18,7 +18,10 @@
 //!
 //! Time is virtual: it passes with each byte on the bus and each delay, so that
 //! a wait of five minutes is over at once.
+//!
+//! [`try_any_registers`] holds the driver against a chip that does anything.
 
+mod any;
 mod chip;
 mod fifo;
 mod i2c;
@@ -33,6 +36,7 @@ use std::vec::Vec;
 
 use embedded_hal::delay::DelayNs;
 
+pub use any::try_any_registers;
 pub use chip::Counts;
 pub use i2c::{I2cFace, I2cFault};
 pub use spi::{SpiFace, SpiFault};

@@ -65,8 +65,9 @@ pub struct Tis<B, C> {
     locality: u8,
     /// Whether that locality is the active one, as far as is known.
     claimed: bool,
-    /// Whether the chip computes checksums.
-    checksum: bool,
+    /// Whether the chip computes checksums; `None` until it was asked, which
+    /// follows each claim and may fail.
+    checksum: Option<bool>,
     /// Whether the chip may have something of an earlier command.
     unsettled: bool,
     /// Whether the chip is idle after a command, rather than ready.
@@ -85,7 +86,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
             timeouts: Timeouts::PROFILE,
             locality: 0,
             claimed: false,
-            checksum: false,
+            checksum: None,
             unsettled: true,
             goes_idle: false,
             phase: Phase::Idle,
@@ -283,14 +284,19 @@ impl<B: Bus, C: Clock> Tis<B, C> {
 
     /// Has the chip compute checksums, where the bus has them.
     fn enable_checksum(&mut self) -> Result<(), B> {
-        self.checksum = false;
+        self.checksum = None;
+        let mut enabled = [0];
         if B::CHECKSUM {
-            let mut enabled = [0];
             self.write(Register::ChecksumEnable, &[1])?;
             self.read(Register::ChecksumEnable, &mut enabled)?;
-            self.checksum = enabled[0] == 1;
         }
+        self.checksum = Some(enabled[0] == 1);
         Ok(())
+    }
+
+    /// Returns whether the chip computes checksums.
+    fn has_checksum(&self) -> bool {
+        self.checksum == Some(true)
     }
 
     /// Reads ACCESS.

@@ -216,7 +216,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         if reading.have == 0 {
             return self.stalled(status, waited, self.timeouts.c);
         }
-        if self.checksum && reading.tries < TRIES {
+        if self.has_checksum() && reading.tries < TRIES {
             return self.again(reading);
         }
         Err(Error::ResponseShort {
@@ -277,7 +277,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
 
     /// The header has a size that no response has, perhaps by the bus's fault.
     fn no_such_size(&mut self, size: u32, room: usize, reading: Reading) -> Result<Look, B> {
-        if self.checksum && reading.tries < TRIES {
+        if self.has_checksum() && reading.tries < TRIES {
             return self.again(reading);
         }
         Err(Error::ResponseSize { size, room })

@@ -67,7 +67,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
                     Err(error) => return Err(error),
                 },
                 // Bytes were lost or doubled on a bus that can lose them.
-                Err(Error::Timeout { .. }) if self.checksum && tries < TRIES => {}
+                Err(Error::Timeout { .. }) if self.has_checksum() && tries < TRIES => {}
                 Err(error) => return Err(error),
             }
             tries += 1;
@@ -76,9 +76,10 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     }
 
     /// Claims the locality if need be, and makes the chip ready. A chip that
-    /// was reset since the last command shows garbage, and has to be claimed anew.
+    /// was reset since the last command shows garbage, and has to be claimed anew;
+    /// so has one that could not be asked for checksums.
     fn prepare(&mut self) -> Result<Status, B> {
-        if self.claimed {
+        if self.claimed && self.checksum.is_some() {
             match self.make_ready() {
                 Err(Error::Garbage { .. }) => {}
                 result => return result,
@@ -192,7 +193,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
 
     /// Compares the chip's checksum with that of `bytes`.
     pub(super) fn compare(&mut self, bytes: &[u8], tries: u8) -> Result<(), B> {
-        if !self.checksum {
+        if !self.has_checksum() {
             return Ok(());
         }
         let mut chip = [0; 2];

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The errors of a bridge itself: calls that it refuses, and what a transport gave that
+//! is no response. They stand apart, and cold, from the path of commands that succeed.
+
+#![forbid(unsafe_code)]
+
+use super::bridge::State;
+use crate::wire::header::Header;
+use crate::{Error, ErrorKind};
+
+#[cold]
+pub(super) fn bad_command(command: &[u8]) -> Error {
+    let text = match Header::parse(command) {
+        None => format!(
+            "a command of {} bytes is shorter than its header",
+            command.len()
+        ),
+        Some(header) => format!(
+            "a command of {} bytes, whose header says that it has {}",
+            command.len(),
+            header.size
+        ),
+    };
+    Error::new(ErrorKind::BadValue, text)
+}
+
+#[cold]
+pub(super) fn malformed(response: &[u8]) -> Error {
+    let text = match Header::parse(response) {
+        None => format!(
+            "a response of {} bytes is shorter than a header",
+            response.len()
+        ),
+        Some(header) => format!(
+            "a response of {} bytes, whose header says that it has {}",
+            response.len(),
+            header.size
+        ),
+    };
+    Error::new(ErrorKind::MalformedResponse, text)
+}
+
+#[cold]
+pub(super) fn beyond(length: usize, place: usize) -> Error {
+    Error::new(
+        ErrorKind::MalformedResponse,
+        format!("the transport claims a response of {length} bytes in a buffer of {place}"),
+    )
+}
+
+#[cold]
+pub(super) fn too_small(length: usize, given: usize) -> Error {
+    Error::new(
+        ErrorKind::InsufficientBuffer,
+        format!("the response has {length} bytes, the caller's buffer {given}"),
+    )
+}
+
+#[cold]
+pub(super) fn bad_timeout(timeout: i32) -> Error {
+    Error::new(
+        ErrorKind::BadValue,
+        format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
+    )
+}
+
+#[cold]
+pub(super) fn null(argument: &str) -> Error {
+    Error::new(ErrorKind::BadReference, format!("{argument} is NULL"))
+}
+
+#[cold]
+pub(super) fn busy() -> Error {
+    Error::new(
+        ErrorKind::BadSequence,
+        "another thread is in a call on this context",
+    )
+}
+
+#[cold]
+pub(super) fn bad_sequence(state: State) -> Error {
+    let why = match state {
+        State::Transmit => "no command was sent",
+        State::Receive => "a command was sent and its response not yet received",
+        State::Final => "the context was finalized",
+    };
+    Error::new(ErrorKind::BadSequence, why)
+}

@@ -166,7 +166,12 @@ impl Engine {
                     ));
                 }
                 rc::SESSION_MEMORY if self.move_session_aside(needed, line).await? => {}
-                code => return Err(own_failure("TPM2_StartAuthSession", code)),
+                code => {
+                    if matches!(code, rc::SESSION_MEMORY | rc::SESSION_HANDLES) {
+                        self.warn_of_full_tpm();
+                    }
+                    return Err(own_failure("TPM2_StartAuthSession", code));
+                }
             }
         }
     }

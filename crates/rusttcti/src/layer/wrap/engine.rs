@@ -36,6 +36,7 @@ pub(super) mod rc {
     pub(crate) const BAD_AUTH: u32 = ResponseCode::BAD_AUTH.0;
     pub(crate) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
     pub(crate) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
+    pub(crate) const SESSION_HANDLES: u32 = ResponseCode::SESSION_HANDLES.0;
     pub(crate) const CANCELED: u32 = ResponseCode::CANCELED.0;
     pub(crate) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
     pub(crate) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
@@ -342,6 +343,20 @@ impl Engine {
         if self.told.insert(why) {
             crate::sys::log::warning!(
                 "wrap: a command passes without the layer's full protection, because {why}"
+            );
+        }
+    }
+
+    /// Warns once that the layer's session has no place in the TPM. Whose sessions
+    /// have the places cannot be known, so none of them is flushed.
+    pub(super) fn warn_of_full_tpm(&mut self) {
+        if self.told.insert("full") {
+            crate::sys::log::warning!(
+                "wrap: the TPM has no place for the layer's session. Other programs' sessions, or \
+                 those that killed programs left, have the places, and are not this layer's to \
+                 flush. Put the layer rm below this one (wrap,...:rm:...), with leftovers=flush if \
+                 no other program uses the TPM; tpm2_flushcontext -l and -s flush what is loaded \
+                 and saved"
             );
         }
     }

@@ -48,7 +48,13 @@ impl Engine {
                 Slot::LeftOut(_) => {
                     self.left_out(auth.handle, &answered.nonce, answered.attributes);
                 }
-                _ => self.followed(auth.handle, &answered.nonce, answered.attributes),
+                slot => {
+                    self.followed(auth.handle, &answered.nonce, answered.attributes);
+                    if matches!(slot, Slot::Keyless(keyless) if keyless.added & attribute::AUDIT != 0)
+                    {
+                        self.carried(auth.handle);
+                    }
+                }
             }
         }
         let hidden = plan.slots.iter().zip(&command.auths).any(|(slot, auth)| {
@@ -284,7 +290,9 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
                 // The attributes of which the layer's session took over the work are
                 // set again.
                 attributes: match slot {
-                    Slot::Keyless(_) => answered.attributes | auth.attributes & taken,
+                    Slot::Keyless(keyless) => {
+                        keyless.without_added(answered.attributes) | auth.attributes & taken
+                    }
                     _ => answered.attributes,
                 },
                 hmac: Secret::new(answered.hmac.to_vec()),

@@ -10,7 +10,7 @@ use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
 use super::lists;
 use super::names::HandleType;
-use super::program_sessions::{Kind, ProgramSession};
+use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::attribute;
 use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
@@ -24,6 +24,17 @@ impl Engine {
         } else if let Some(program_session) = self.program_sessions.get_mut(handle) {
             program_session.nonce_tpm = nonce.to_vec();
             program_session.shown = None;
+            if attributes & attribute::AUDIT != 0 {
+                program_session.audited = Audited::ByProgram;
+            }
+        }
+    }
+
+    /// Notes that the TPM has a command in the audit digest of a session of the
+    /// program's, and the program does not know it.
+    pub(super) fn carried(&mut self, handle: u32) {
+        if let Some(program_session) = self.program_sessions.get_mut(handle) {
+            program_session.audited = Audited::ByLayer;
         }
     }
 
@@ -302,5 +313,6 @@ fn asked_for(command: &Command) -> Option<ProgramSession> {
         auth_value: false,
         password: false,
         cp_hash: false,
+        audited: Audited::Nothing,
     })
 }

@@ -159,6 +159,9 @@ impl Engine {
 
     /// Sends a command unchanged, and notes its effects.
     pub(super) async fn pass(&mut self, command: &Command, line: &Line) -> Flow<Secret> {
+        for auth in &command.auths {
+            self.check_unchanged(auth)?;
+        }
         let (sent, loaded) = self.unwrapped(command);
         let mut response = line.run_programs(sent.clone()).await?;
         let full = code_of(&response)? == rc::SESSION_MEMORY && !self.ours.is_empty();

@@ -6,11 +6,11 @@
 
 use super::command::{Auth, Command};
 use super::crypto::Hash;
-use super::engine::{Engine, Flow, unsupported};
-use super::program_sessions::Kind;
+use super::engine::{Engine, Flow, LONGEST, unsupported};
+use super::program_sessions::{Audited, Kind};
 use super::rewrite::Rewritten;
 use super::session::attribute;
-use super::slot::{Slot, slot};
+use super::slot::{Keyless, Slot, slot};
 use crate::Result;
 use crate::wire::CommandCode;
 use crate::wire::header::Header;
@@ -45,16 +45,8 @@ impl Plan {
             if let Slot::Ours { .. } = slot {
                 passwords += 1;
             }
-            let out_of_step = engine
-                .program_sessions
-                .get(auth.handle)
-                .is_some_and(|program_session| program_session.shown.is_some());
-            if matches!(slot, Slot::Rigid) && out_of_step {
-                return Err(unsupported(
-                    "a session of the program's that encrypted without a key cannot authorize \
-                     with an authValue after that (use another session)",
-                )
-                .into());
+            if let Slot::Rigid = slot {
+                engine.check_unchanged(auth)?;
             }
             slots.push(slot);
         }
@@ -110,6 +102,7 @@ impl Plan {
             )
             .into());
         }
+        carry(engine, &mut slots, command, rewritten);
         let length = length(&slots, engine.session_hash(), command, rewritten);
         Ok(Some(Self {
             slots,
@@ -188,9 +181,9 @@ impl Plan {
             (Slot::Ours { .. }, _) if at == self.lead => self.attributes,
             (Slot::Ours { .. }, _) => attribute::CONTINUE_SESSION,
             (Slot::LeftOut(_), _) => 0,
-            (Slot::Keyless(_), Some(auth)) => {
+            (Slot::Keyless(keyless), Some(auth)) => {
                 let taken = self.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
-                auth.attributes & !taken
+                auth.attributes & !taken | keyless.added
             }
             (_, auth) => auth.map_or(0, |auth| auth.attributes),
         }
@@ -209,6 +202,29 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 }
 
 impl Engine {
+    /// Checks that the TPM takes an entry of the program's unchanged: it has the nonce
+    /// that the program's HMAC covers, and the audit digest that the program expects.
+    pub(super) fn check_unchanged(&self, auth: &Auth) -> Result<()> {
+        let Some(program_session) = self.program_sessions.get(auth.handle) else {
+            return Ok(());
+        };
+        if program_session.is_out_of_step() {
+            return Err(unsupported(
+                "a session of the program's that encrypted without a key, beside others, can do \
+                 nothing after that which needs the program's own HMAC (use another session)",
+            ));
+        }
+        let audits = auth.attributes & attribute::AUDIT != 0
+            && auth.attributes & attribute::AUDIT_RESET == 0;
+        if audits && program_session.audited == Audited::ByLayer {
+            return Err(unsupported(
+                "a session of the program's that encrypted without a key cannot begin to audit \
+                 after that (set auditReset, or use another session)",
+            ));
+        }
+        Ok(())
+    }
+
     /// The attributes of those sessions of the program's that are salted or bound,
     /// together; `None` where there is none.
     fn own_protection(&self, command: &Command) -> Option<u8> {
@@ -255,6 +271,40 @@ fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
                 other => other,
             };
         }
+    }
+}
+
+/// Sends one of the sessions that were left out, as an audit session of the layer's:
+/// the TPM takes a session only if it has something to do. So the program gets the
+/// TPM's nonce, and a later HMAC of the program's with this session is right for the
+/// TPM. The digest of a session with which the program audits must not change, and
+/// a policy session cannot audit.
+fn carry(engine: &Engine, slots: &mut [Slot], command: &Command, rewritten: &Rewritten) {
+    // The kernel's resource manager may refuse a StartAuthSession that the TPM ran.
+    // The nonce that the TPM then has is lost.
+    let sent = slots.iter().filter(|slot| slot.is_sent()).count();
+    if sent == 3 || command.code == CommandCode::START_AUTH_SESSION {
+        return;
+    }
+    let length = length(slots, engine.session_hash(), command, rewritten);
+    let is_carried =
+        |slot: &Slot, auth: &Auth| match (slot, engine.program_sessions.get(auth.handle)) {
+            (Slot::LeftOut(keyless), Some(program_session)) => {
+                program_session.kind == Kind::Hmac
+                    && program_session.audited != Audited::ByProgram
+                    && length + keyless.length(auth) <= LONGEST
+            }
+            _ => false,
+        };
+    let mut left_out = slots.iter_mut().zip(&command.auths);
+    if let Some((slot, _)) = left_out.find(|(slot, auth)| is_carried(slot, auth)) {
+        *slot = match std::mem::replace(slot, Slot::Rigid) {
+            Slot::LeftOut(keyless) => Slot::Keyless(Keyless {
+                added: attribute::AUDIT,
+                ..keyless
+            }),
+            other => other,
+        };
     }
 }
 
@@ -315,10 +365,7 @@ fn length(slots: &[Slot], hash: Hash, command: &Command, rewritten: &Rewritten) 
         .enumerate()
         .map(|(at, slot)| match (slot, command.auths.get(at)) {
             (Slot::Ours { .. }, _) => 9 + 2 * hash.size(),
-            (Slot::Keyless(keyless), Some(auth)) => {
-                let hash = keyless.hash.filter(|_| keyless.hmac_to_tpm);
-                9 + auth.nonce.len() + hash.map_or(0, Hash::size)
-            }
+            (Slot::Keyless(keyless), Some(auth)) => keyless.length(auth),
             (Slot::Rigid, Some(auth)) => 9 + auth.nonce.len() + auth.hmac.len(),
             (Slot::LeftOut(_), _) | (_, None) => 0,
         })

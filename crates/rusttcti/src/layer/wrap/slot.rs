@@ -7,7 +7,7 @@
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
 use super::engine::{Engine, Flow, Stop, rc, unsupported};
-use super::program_sessions::{Kind, ProgramSession};
+use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
 
 /// The treatment of one of the program's authorizations.
@@ -52,9 +52,26 @@ pub(super) struct Keyless {
     pub(super) nonce_tpm: Vec<u8>,
     /// The nonce that the program has.
     pub(super) shown: Vec<u8>,
+    /// The attributes that the layer adds for the TPM, and removes from the response.
+    pub(super) added: u8,
 }
 
 impl Keyless {
+    /// Returns the attributes of a response without those that the layer added.
+    pub(super) fn without_added(&self, attributes: u8) -> u8 {
+        let audit = match self.added & attribute::AUDIT {
+            0 => 0,
+            _ => attribute::AUDIT_EXCLUSIVE | attribute::AUDIT_RESET,
+        };
+        attributes & !(self.added | audit)
+    }
+
+    /// Returns the length of its entry in the sent command.
+    pub(super) fn length(&self, auth: &Auth) -> usize {
+        let hash = self.hash.filter(|_| self.hmac_to_tpm);
+        9 + auth.nonce.len() + hash.map_or(0, Hash::size)
+    }
+
     /// Returns its parameter encryption, which anyone can undo.
     pub(super) fn cipher<'a>(
         &'a self,
@@ -124,6 +141,11 @@ pub(super) fn slot(
         key_bits: program_session.key_bits,
         nonce_tpm: program_session.nonce_tpm.clone(),
         shown: program_session.shown().to_vec(),
+        // The program's digest begins with this command.
+        added: match program_session.audited {
+            Audited::ByLayer if auth.attributes & attribute::AUDIT != 0 => attribute::AUDIT_RESET,
+            _ => 0,
+        },
     };
     if program_session.password && authorizes {
         return Ok(Slot::Keyless(Keyless {
@@ -158,6 +180,7 @@ impl Keyless {
             key_bits: None,
             nonce_tpm: Vec::new(),
             shown: Vec::new(),
+            added: 0,
         }
     }
 }

@@ -3,18 +3,19 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::Put;
 use super::command::{self, Response};
 use super::crypto::Secret;
 use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
 use super::line::Line;
+use super::lists;
 use crate::wire::CommandCode;
-use crate::wire::cursor::Cursor;
 use crate::wire::header::Header;
 
 /// The first handle of each range that GetCapability lists.
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
 const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+/// The most handles in one response (MAX_CAP_HANDLES).
+const MOST_HANDLES: u32 = 254;
 
 impl Engine {
     /// Flushes a handle; that it is gone already is no error.
@@ -104,10 +105,7 @@ impl Engine {
 
     /// Returns the handles in use, from `first` on.
     async fn list(&mut self, first: u32, line: &Line) -> Flow<Vec<u32>> {
-        let mut body = Vec::new();
-        for word in [1, first, 254] {
-            body.put_u32(word);
-        }
+        let body = lists::request(first, MOST_HANDLES);
         let response = line
             .run(command::plain(CommandCode::GET_CAPABILITY, &body))
             .await?;
@@ -115,14 +113,11 @@ impl Engine {
             0 => {}
             code => return Err(own_failure("TPM2_GetCapability", code)),
         }
-        let listed =
-            Response::parse(&response, CommandCode::GET_CAPABILITY, 0).and_then(|parsed| {
-                let mut reader = Cursor::new(parsed.parameters, 0);
-                reader.take(5)?;
-                let count = reader.u32()?.min(254);
-                (0..count).map(|_| reader.u32()).collect()
-            });
-        Ok(listed.ok_or_else(|| forged("the list of handles is not of its form"))?)
+        let listed = Response::parse(&response, CommandCode::GET_CAPABILITY, 0)
+            .and_then(|parsed| lists::handles(parsed.parameters));
+        let (handles, _) =
+            listed.ok_or_else(|| forged("the list of handles is not of its form"))?;
+        Ok(handles)
     }
 
     /// Saves a context, and returns it as ContextLoad takes it; `None` if the TPM

@@ -6,7 +6,7 @@
 
 use super::bytes::Put;
 use super::crypto::{Hash, Secret};
-use crate::wire::{self, CommandCode, CommandView, Header, ResponseView, tag};
+use crate::wire::{self, CommandCode, CommandView, Header, ResponseCode, ResponseView, tag};
 
 /// An entry of a command's authorization area.
 pub(super) struct Auth {
@@ -62,8 +62,8 @@ pub(super) fn plain(code: CommandCode, body: &[u8]) -> Secret {
 }
 
 /// Returns a response with this code and no parameters.
-pub(super) fn refusal(code: u32) -> Secret {
-    without_sessions(code, &[])
+pub(super) fn refusal(code: ResponseCode) -> Secret {
+    without_sessions(code.0, &[])
 }
 
 /// Returns a successful response without sessions.

@@ -7,13 +7,13 @@
 use super::bytes::Put;
 use super::command::{self, Response, cp_hash, rp_hash};
 use super::crypto::{Hash, Secret, random};
-use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure, rc};
+use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
 use super::key::{KeySource, Pinned, SaltKey, hex};
 use super::line::Line;
 use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, tag};
+use crate::wire::{CommandCode, ResponseCode, tag};
 use crate::{Error, ErrorKind};
 
 impl Engine {
@@ -50,7 +50,7 @@ impl Engine {
         self.flush_stale(line).await?;
         while self.ours.len() < count {
             if line.is_cancelled() {
-                return Err(Stop::Answer(rc::CANCELED));
+                return Err(Stop::Answer(ResponseCode::CANCELED));
             }
             self.make_session(needed, line).await?;
         }
@@ -140,12 +140,12 @@ impl Engine {
             let response = match line.run(request.clone()).await {
                 // The kernel's resource manager has no place left.
                 Err(error) if error.kind() == ErrorKind::Memory => {
-                    command::refusal(rc::SESSION_MEMORY)
+                    command::refusal(ResponseCode::SESSION_MEMORY)
                 }
                 response => response?,
             };
             match code_of(&response)? {
-                0 => {
+                ResponseCode::SUCCESS => {
                     let parsed = Response::parse(&response, CommandCode::START_AUTH_SESSION, 0);
                     let started = parsed.and_then(|parsed| {
                         let mut reader = Cursor::new(parsed.parameters, 0);
@@ -165,9 +165,12 @@ impl Engine {
                         &nonce_caller,
                     ));
                 }
-                rc::SESSION_MEMORY if self.move_session_aside(needed, line).await? => {}
+                ResponseCode::SESSION_MEMORY if self.move_session_aside(needed, line).await? => {}
                 code => {
-                    if matches!(code, rc::SESSION_MEMORY | rc::SESSION_HANDLES) {
+                    if matches!(
+                        code,
+                        ResponseCode::SESSION_MEMORY | ResponseCode::SESSION_HANDLES
+                    ) {
                         self.warn_of_full_tpm();
                     }
                     return Err(own_failure("TPM2_StartAuthSession", code));
@@ -204,7 +207,7 @@ impl Engine {
         let Some(session) = self.ours.get_mut(index) else {
             return Ok(false);
         };
-        if code != 0 {
+        if !code.is_success() {
             session.in_flight = false;
             return match is_transient_refusal(code) {
                 true => Err(Stop::Answer(code)),

@@ -15,37 +15,16 @@ use super::program_sessions::ProgramSessions;
 use super::protect::Plan;
 use super::session::Session;
 use crate::wire::cursor::Cursor;
-use crate::wire::{self, CommandCode, Header};
+use crate::wire::{self, CommandCode, Header, ResponseCode};
 use crate::{Error, ErrorKind, Result};
 
 /// The longest command that TPMs and the kernel take.
 pub(super) const LONGEST: usize = 4096;
 
-/// The TPM's response codes that the layer handles, as numbers.
-pub(super) mod rc {
-    use crate::wire::ResponseCode;
-
-    pub(crate) const INITIALIZE: u32 = ResponseCode::INITIALIZE.0;
-    pub(crate) const FAILURE: u32 = ResponseCode::FAILURE.0;
-    pub(crate) const SEQUENCE: u32 = ResponseCode::SEQUENCE.0;
-    pub(crate) const AUTH_CONTEXT: u32 = ResponseCode::AUTH_CONTEXT.0;
-    pub(crate) const ATTRIBUTES: u32 = ResponseCode::ATTRIBUTES.0;
-    pub(crate) const HANDLE: u32 = ResponseCode::HANDLE.0;
-    pub(crate) const AUTH_FAIL: u32 = ResponseCode::AUTH_FAIL.0;
-    pub(crate) const NONCE: u32 = ResponseCode::NONCE.0;
-    pub(crate) const BAD_AUTH: u32 = ResponseCode::BAD_AUTH.0;
-    pub(crate) const OBJECT_MEMORY: u32 = ResponseCode::OBJECT_MEMORY.0;
-    pub(crate) const SESSION_MEMORY: u32 = ResponseCode::SESSION_MEMORY.0;
-    pub(crate) const SESSION_HANDLES: u32 = ResponseCode::SESSION_HANDLES.0;
-    pub(crate) const CANCELED: u32 = ResponseCode::CANCELED.0;
-    pub(crate) const REFERENCE_H0: u32 = ResponseCode::REFERENCE_H0.0;
-    pub(crate) const REFERENCE_S0: u32 = ResponseCode::REFERENCE_S0.0;
-}
-
 /// The reason why the steps for a command end early.
 pub(super) enum Stop {
     /// The program is answered with this response code.
-    Answer(u32),
+    Answer(ResponseCode),
     Error(Error),
 }
 
@@ -63,7 +42,7 @@ pub(super) enum Next {
     /// The command is built and sent once more.
     Again,
     /// The program is answered with this response code.
-    Answer(u32),
+    Answer(ResponseCode),
 }
 
 /// The layer's state.
@@ -148,9 +127,10 @@ impl Engine {
             _ => {
                 let response = line.run_programs(bytes.clone()).await?;
                 match code_of(&response)? {
-                    0 => Err(
-                        forged("a command that no TPM accepts was answered with success").into(),
-                    ),
+                    ResponseCode::SUCCESS => Err(forged(
+                        "a command that no TPM accepts was answered with success",
+                    )
+                    .into()),
                     code => Err(Stop::Answer(code)),
                 }
             }
@@ -164,7 +144,7 @@ impl Engine {
         }
         let (sent, loaded) = self.unwrapped(command);
         let mut response = line.run_programs(sent.clone()).await?;
-        let full = code_of(&response)? == rc::SESSION_MEMORY && !self.ours.is_empty();
+        let full = code_of(&response)? == ResponseCode::SESSION_MEMORY && !self.ours.is_empty();
         // The command goes as it did before: no protection is given up.
         if full
             && matches!(
@@ -176,7 +156,7 @@ impl Engine {
             response = line.run_programs(sent).await?;
         }
         match code_of(&response)? {
-            0 => {}
+            ResponseCode::SUCCESS => {}
             code => return Err(Stop::Answer(code)),
         }
         let parsed = Response::parse(&response, command.code, command.auths.len())
@@ -231,7 +211,7 @@ impl Engine {
             }
             let sent = plan.build(self, &command, &rewritten)?;
             if line.is_cancelled() {
-                return Err(Stop::Answer(rc::CANCELED));
+                return Err(Stop::Answer(ResponseCode::CANCELED));
             }
             for session in self.ours.iter_mut().take(plan.sessions()) {
                 session.in_flight = true;
@@ -241,11 +221,11 @@ impl Engine {
                 None => {
                     // The TPM ran it, and rolled the nonce of the layer's session.
                     self.make_way(line).await?;
-                    command::refusal(rc::SESSION_MEMORY)
+                    command::refusal(ResponseCode::SESSION_MEMORY)
                 }
             };
             let code = code_of(&response)?;
-            if code == 0 {
+            if code.is_success() {
                 return self.accept(&command, &rewritten, &plan, &sent, &response);
             }
             for session in &mut self.ours {
@@ -283,9 +263,9 @@ impl Engine {
             .run(command::plain(code, &handle.to_be_bytes()))
             .await?;
         match code_of(&response)? {
-            0 => {}
+            ResponseCode::SUCCESS => {}
             // Sequence objects have the empty Name.
-            rc::SEQUENCE => {
+            ResponseCode::SEQUENCE => {
                 self.names.set(handle, Vec::new());
                 return Ok(());
             }
@@ -393,12 +373,12 @@ pub(super) struct Tries {
 /// # Errors
 /// [`ErrorKind::MalformedResponse`] for bytes that are no response, or a failure
 /// with more than a header.
-pub(super) fn code_of(response: &[u8]) -> Result<u32> {
+pub(super) fn code_of(response: &[u8]) -> Result<ResponseCode> {
     match Header::parse(response) {
         Some(header)
             if Header::fits(response) && (header.code == 0 || response.len() == Header::SIZE) =>
         {
-            Ok(header.code)
+            Ok(ResponseCode(header.code))
         }
         _ => Err(Error::new(
             ErrorKind::MalformedResponse,
@@ -410,10 +390,11 @@ pub(super) fn code_of(response: &[u8]) -> Result<u32> {
 /// Returns whether a failure of one of the layer's own commands is one that the
 /// program would get without the layer: the TPM is not started, busy, full, or in
 /// failure mode.
-pub(super) fn is_transient_refusal(code: u32) -> bool {
-    let reference = (rc::REFERENCE_H0..rc::REFERENCE_S0 + 7).contains(&code);
-    let warning = code & !0x7f == 0x900 && !reference;
-    warning || code >= 0x1000 || matches!(code, rc::INITIALIZE | rc::FAILURE)
+pub(super) fn is_transient_refusal(code: ResponseCode) -> bool {
+    let is_of_a_resource_manager = code.layer() != 0;
+    let is_warning = code.is_warning() && code.blamed().is_none();
+    let is_out_of_service = matches!(code, ResponseCode::INITIALIZE | ResponseCode::FAILURE);
+    is_of_a_resource_manager || is_warning || is_out_of_service
 }
 
 /// Returns whether a response's handle, which no HMAC covers, has the type that the
@@ -436,15 +417,29 @@ pub(super) fn fits(command: &Command, handle: u32) -> bool {
     }
 }
 
+/// Checks that one of the layer's own commands succeeded.
+///
+/// # Errors
+/// Those of [`code_of`] and [`own_failure`].
+pub(super) fn succeeded(what: &str, response: &[u8]) -> Flow<()> {
+    match code_of(response)? {
+        ResponseCode::SUCCESS => Ok(()),
+        code => Err(own_failure(what, code)),
+    }
+}
+
 /// Ends the steps because one of the layer's own commands failed. The program gets
 /// the code if it would get it without the layer.
-pub(super) fn own_failure(what: &str, code: u32) -> Stop {
+pub(super) fn own_failure(what: &str, code: ResponseCode) -> Stop {
     if is_transient_refusal(code) {
         return Stop::Answer(code);
     }
     Stop::Error(Error::new(
         ErrorKind::IoError,
-        format!("the layer wrap: {what} failed with the response code {code:x}"),
+        format!(
+            "the layer wrap: {what} failed with the response code {:x}",
+            code.0
+        ),
     ))
 }
 

@@ -13,7 +13,7 @@ use super::line::{Exchange, Step};
 use super::options::Settings;
 use super::session::{PASSWORD, Session};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, Header, tag};
+use crate::wire::{CommandCode, Header, ResponseCode, tag};
 
 /// The most commands of the layer's own for one of the program's.
 const MOST_STEPS: usize = 200;
@@ -127,8 +127,8 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
             tagged[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             tagged
         }
-        3 => command::refusal(0x900 | u32::from(at)).to_vec(),
-        4 => command::refusal(0x080 | u32::from(at) << 4 | u32::from(bit)).to_vec(),
+        3 => command::refusal(ResponseCode(0x900 | u32::from(at))).to_vec(),
+        4 => command::refusal(ResponseCode(0x080 | u32::from(at) << 4 | u32::from(bit))).to_vec(),
         _ => canned(CommandCode(code)),
     };
     if kind & 0x80 != 0 {

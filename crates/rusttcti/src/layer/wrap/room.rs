@@ -5,11 +5,11 @@
 
 use super::command::{self, Response};
 use super::crypto::Secret;
-use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
+use super::engine::{Engine, Flow, code_of, forged, succeeded};
 use super::line::Line;
 use super::lists;
-use crate::wire::CommandCode;
 use crate::wire::header::Header;
+use crate::wire::{CommandCode, ResponseCode};
 
 /// The first handle of each range that GetCapability lists.
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
@@ -58,7 +58,7 @@ impl Engine {
         line: &Line,
     ) -> Flow<Secret> {
         let response = line.run(request.clone()).await?;
-        if code_of(&response)? != rc::OBJECT_MEMORY || aside.is_some() {
+        if code_of(&response)? != ResponseCode::OBJECT_MEMORY || aside.is_some() {
             return Ok(response);
         }
         let loaded = self.list(TRANSIENT_FIRST, line).await?;
@@ -109,10 +109,7 @@ impl Engine {
         let response = line
             .run(command::plain(CommandCode::GET_CAPABILITY, &body))
             .await?;
-        match code_of(&response)? {
-            0 => {}
-            code => return Err(own_failure("TPM2_GetCapability", code)),
-        }
+        succeeded("TPM2_GetCapability", &response)?;
         let listed = Response::parse(&response, CommandCode::GET_CAPABILITY, 0)
             .and_then(|parsed| lists::handles(parsed.parameters));
         let (handles, _) =
@@ -126,7 +123,7 @@ impl Engine {
         let save = command::plain(CommandCode::CONTEXT_SAVE, &handle.to_be_bytes());
         let response = line.run(save).await?;
         Ok(match code_of(&response)? {
-            0 => Some(response[Header::SIZE..].to_vec()),
+            ResponseCode::SUCCESS => Some(response[Header::SIZE..].to_vec()),
             _ => None,
         })
     }
@@ -135,10 +132,7 @@ impl Engine {
         let response = line
             .run(command::plain(CommandCode::CONTEXT_LOAD, context))
             .await?;
-        match code_of(&response)? {
-            0 => {}
-            code => return Err(own_failure("TPM2_ContextLoad", code)),
-        }
+        succeeded("TPM2_ContextLoad", &response)?;
         let parsed = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
         let handle = parsed.and_then(|parsed| parsed.handle);
         Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is not of its form"))?)

@@ -8,13 +8,13 @@ use super::bytes::Put;
 use super::command::{self, Response};
 use super::crypto::Secret;
 use super::effects::primary_name;
-use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
+use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, succeeded};
 use super::key::{Pinned, SaltKey, hex, name_of, null_template};
 use super::line::Line;
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, tag};
+use crate::wire::{CommandCode, ResponseCode, tag};
 use crate::{Error, ErrorKind};
 
 /// The null hierarchy.
@@ -74,15 +74,7 @@ impl Engine {
         self.primary = None;
         let request = create_primary();
         let response = self.with_room(request, needed, aside, line).await?;
-        match code_of(&response)? {
-            0 => {}
-            code => {
-                return Err(own_failure(
-                    "TPM2_CreatePrimary in the null hierarchy",
-                    code,
-                ));
-            }
-        }
+        succeeded("TPM2_CreatePrimary in the null hierarchy", &response)?;
         let parsed = Response::parse(&response, CommandCode::CREATE_PRIMARY, 1);
         let (handle, key) = parsed
             .and_then(|parsed| Some((parsed.handle?, primary_key(parsed.parameters)?)))
@@ -155,15 +147,16 @@ impl Engine {
         let read = command::plain(CommandCode::READ_PUBLIC, &handle.to_be_bytes());
         let response = line.run(read).await?;
         match code_of(&response)? {
-            0 => {}
+            ResponseCode::SUCCESS => {}
             code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
             code => {
                 return Err(Stop::Error(Error::new(
                     ErrorKind::IoError,
                     format!(
                         "the layer wrap: there is no salt key at the handle 0x{handle:08x} \
-                         (TPM2_ReadPublic: response code {code:x}); handle= says where it is, \
-                         and tpm2_evictcontrol puts it there"
+                         (TPM2_ReadPublic: response code {:x}); handle= says where it is, \
+                         and tpm2_evictcontrol puts it there",
+                        code.0
                     ),
                 )));
             }

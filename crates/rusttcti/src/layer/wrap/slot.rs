@@ -6,9 +6,10 @@
 
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
-use super::engine::{Engine, Flow, Stop, rc, unsupported};
+use super::engine::{Engine, Flow, Stop, unsupported};
 use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
+use crate::wire::{Blamed, ResponseCode};
 
 /// The treatment of one of the program's authorizations.
 pub(super) enum Slot {
@@ -104,15 +105,18 @@ pub(super) fn slot(
     let authorizes = at < command.shape.authorizations();
     if auth.handle == PASSWORD {
         // The TPM would answer so, but it must not see the password.
-        let number = 0x800 | (at as u32 + 1) << 8;
+        let refused = |code: ResponseCode| {
+            let session = Blamed::Session(at as u8 + 1);
+            Err(Stop::Answer(code.blaming(session)))
+        };
         if auth.attributes & !attribute::CONTINUE_SESSION != 0 {
-            return Err(Stop::Answer(rc::ATTRIBUTES | number));
+            return refused(ResponseCode::ATTRIBUTES);
         }
         if !auth.nonce.is_empty() {
-            return Err(Stop::Answer(rc::NONCE | number));
+            return refused(ResponseCode::NONCE);
         }
         if !authorizes {
-            return Err(Stop::Answer(rc::HANDLE | number));
+            return refused(ResponseCode::HANDLE);
         }
         return Ok(Slot::Ours {
             index: 0,

@@ -5,13 +5,14 @@
 
 use super::build::Sent;
 use super::bytes::first_sized;
-use super::command::{Command, Response, ResponseAuth, rp_hash};
+use super::command::{Command, Response, ResponseAuth, fits, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
-use super::engine::{Engine, Flow, fits, forged, malformed};
+use super::engine::Engine;
 use super::protect::{Plan, changes_auth};
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
 use super::slot::Slot;
+use super::stop::{Flow, forged, malformed};
 use crate::Error;
 use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;

@@ -7,11 +7,12 @@
 use super::bytes::{Put, first_sized};
 use super::command::{Command, cp_hash};
 use super::crypto::{Direction, Secret};
-use super::engine::{Engine, Flow};
+use super::engine::Engine;
 use super::protect::Plan;
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute};
 use super::slot::Slot;
+use super::stop::Flow;
 use crate::wire::{CommandCode, Header, tag};
 
 /// The command that is sent, with what the check of its response needs.

@@ -6,6 +6,8 @@
 
 use super::bytes::Put;
 use super::crypto::{Hash, Secret};
+use super::names::HandleType;
+use crate::wire::cursor::Cursor;
 use crate::wire::{self, CommandCode, CommandView, Header, ResponseCode, ResponseView, tag};
 
 /// An entry of a command's authorization area.
@@ -53,6 +55,26 @@ impl Command {
             auths,
             parameters: Secret::new(view.parameters().to_vec()),
         })
+    }
+}
+
+/// Returns whether a response's handle, which no HMAC covers, has the type that the
+/// command makes or loads.
+pub(super) fn fits(command: &Command, handle: u32) -> bool {
+    let saved = match command.code {
+        CommandCode::CONTEXT_LOAD => {
+            let mut reader = Cursor::new(&command.parameters, 0);
+            reader.take(8).and_then(|_| reader.u32())
+        }
+        _ => None,
+    };
+    match saved.map(HandleType::of) {
+        // A session keeps its handle.
+        Some(HandleType::Session) => saved == Some(handle),
+        _ if command.code == CommandCode::START_AUTH_SESSION => {
+            HandleType::of(handle) == HandleType::Session
+        }
+        _ => HandleType::of(handle) == HandleType::Transient,
     }
 }
 

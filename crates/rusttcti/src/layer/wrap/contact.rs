@@ -7,11 +7,12 @@
 use super::bytes::Put;
 use super::command::{self, Response, cp_hash, rp_hash};
 use super::crypto::{Hash, Secret, random};
-use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
+use super::engine::Engine;
 use super::key::{KeySource, Pinned, SaltKey, hex};
 use super::line::Line;
 use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
+use super::stop::{Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
 use crate::wire::cursor::Cursor;
 use crate::wire::{CommandCode, ResponseCode, tag};
 use crate::{Error, ErrorKind};

@@ -5,45 +5,22 @@
 
 use std::collections::HashSet;
 
-use super::command::{self, Command, Response};
+use super::command::{self, Command, Response, fits};
 use super::crypto::Secret;
 use super::key::SaltKey;
 use super::line::Line;
-use super::names::{HandleType, Names, from_public_response};
+use super::names::Names;
 use super::options::Settings;
 use super::program_sessions::ProgramSessions;
 use super::protect::Plan;
+use super::refusal::{Next, Tries};
 use super::session::Session;
-use crate::wire::cursor::Cursor;
+use super::stop::{Flow, Stop, code_of, forged, malformed, unsupported};
 use crate::wire::{self, CommandCode, Header, ResponseCode};
 use crate::{Error, ErrorKind, Result};
 
 /// The longest command that TPMs and the kernel take.
 pub(super) const LONGEST: usize = 4096;
-
-/// The reason why the steps for a command end early.
-pub(super) enum Stop {
-    /// The program is answered with this response code.
-    Answer(ResponseCode),
-    Error(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-/// The result of a step.
-pub(super) type Flow<T> = std::result::Result<T, Stop>;
-
-/// The next step after a failure that the TPM reported.
-pub(super) enum Next {
-    /// The command is built and sent once more.
-    Again,
-    /// The program is answered with this response code.
-    Answer(ResponseCode),
-}
 
 /// The layer's state.
 pub(super) struct Engine {
@@ -241,68 +218,6 @@ impl Engine {
         }
     }
 
-    /// Reads the Names that a command needs and the layer does not know yet.
-    async fn learn_names(&mut self, command: &Command, line: &Line) -> Flow<()> {
-        for handle in command.handles.clone() {
-            if self.names.get(handle).is_none() {
-                self.read_name(handle, line).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the Name of an object or an NV index. A failure is ignored: the TPM
-    /// refuses an unknown handle before it looks at sessions, and never accepts an
-    /// HMAC over a wrong Name.
-    async fn read_name(&mut self, handle: u32, line: &Line) -> Flow<()> {
-        let code = match HandleType::of(handle) {
-            HandleType::NvIndex => CommandCode::NV_READ_PUBLIC,
-            _ => CommandCode::READ_PUBLIC,
-        };
-        let response = line
-            .run(command::plain(code, &handle.to_be_bytes()))
-            .await?;
-        match code_of(&response)? {
-            ResponseCode::SUCCESS => {}
-            // Sequence objects have the empty Name.
-            ResponseCode::SEQUENCE => {
-                self.names.set(handle, Vec::new());
-                return Ok(());
-            }
-            code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
-            _ => return Ok(()),
-        }
-        let name = Response::parse(&response, code, 0)
-            .and_then(|response| from_public_response(handle, response.parameters));
-        match name {
-            Some((name, settled)) => {
-                self.names.set_settled(handle, name, settled);
-                Ok(())
-            }
-            None => Err(forged(&format!(
-                "the public area of the handle {handle:08x} and its Name do not belong together"
-            ))
-            .into()),
-        }
-    }
-
-    /// Reads again the Names that may have changed without the layer's knowledge,
-    /// and returns whether one did. A transient object keeps its Name as long as it
-    /// is loaded.
-    pub(super) async fn refresh_names(&mut self, command: &Command, line: &Line) -> Flow<bool> {
-        let mut changed = false;
-        for handle in command.handles.clone() {
-            let kind = HandleType::of(handle);
-            if matches!(kind, HandleType::NvIndex | HandleType::Persistent) {
-                let before = self.names.get(handle);
-                self.names.forget(handle);
-                self.read_name(handle, line).await?;
-                changed |= before != self.names.get(handle);
-            }
-        }
-        Ok(changed)
-    }
-
     /// Warns once that a command is not protected, and why.
     ///
     /// # Errors
@@ -357,111 +272,4 @@ fn full(response: Result<Secret>, command: &Command) -> Option<Result<Secret>> {
         }
         _ => Some(response),
     }
-}
-
-/// The remedies that were tried for a command that the TPM refused.
-#[derive(Debug, Default)]
-pub(super) struct Tries {
-    /// Whether the Names were read again.
-    pub(super) refreshed: bool,
-    /// How many times new sessions were made.
-    pub(super) renewed: usize,
-}
-
-/// Returns the response code.
-///
-/// # Errors
-/// [`ErrorKind::MalformedResponse`] for bytes that are no response, or a failure
-/// with more than a header.
-pub(super) fn code_of(response: &[u8]) -> Result<ResponseCode> {
-    match Header::parse(response) {
-        Some(header)
-            if Header::fits(response) && (header.code == 0 || response.len() == Header::SIZE) =>
-        {
-            Ok(ResponseCode(header.code))
-        }
-        _ => Err(Error::new(
-            ErrorKind::MalformedResponse,
-            "the layer wrap: the response is no TPM response",
-        )),
-    }
-}
-
-/// Returns whether a failure of one of the layer's own commands is one that the
-/// program would get without the layer: the TPM is not started, busy, full, or in
-/// failure mode.
-pub(super) fn is_transient_refusal(code: ResponseCode) -> bool {
-    let is_of_a_resource_manager = code.layer() != 0;
-    let is_warning = code.is_warning() && code.blamed().is_none();
-    let is_out_of_service = matches!(code, ResponseCode::INITIALIZE | ResponseCode::FAILURE);
-    is_of_a_resource_manager || is_warning || is_out_of_service
-}
-
-/// Returns whether a response's handle, which no HMAC covers, has the type that the
-/// command makes or loads.
-pub(super) fn fits(command: &Command, handle: u32) -> bool {
-    let saved = match command.code {
-        CommandCode::CONTEXT_LOAD => {
-            let mut reader = Cursor::new(&command.parameters, 0);
-            reader.take(8).and_then(|_| reader.u32())
-        }
-        _ => None,
-    };
-    match saved.map(HandleType::of) {
-        // A session keeps its handle.
-        Some(HandleType::Session) => saved == Some(handle),
-        _ if command.code == CommandCode::START_AUTH_SESSION => {
-            HandleType::of(handle) == HandleType::Session
-        }
-        _ => HandleType::of(handle) == HandleType::Transient,
-    }
-}
-
-/// Checks that one of the layer's own commands succeeded.
-///
-/// # Errors
-/// Those of [`code_of`] and [`own_failure`].
-pub(super) fn succeeded(what: &str, response: &[u8]) -> Flow<()> {
-    match code_of(response)? {
-        ResponseCode::SUCCESS => Ok(()),
-        code => Err(own_failure(what, code)),
-    }
-}
-
-/// Ends the steps because one of the layer's own commands failed. The program gets
-/// the code if it would get it without the layer.
-pub(super) fn own_failure(what: &str, code: ResponseCode) -> Stop {
-    if is_transient_refusal(code) {
-        return Stop::Answer(code);
-    }
-    Stop::Error(Error::new(
-        ErrorKind::IoError,
-        format!(
-            "the layer wrap: {what} failed with the response code {:x}",
-            code.0
-        ),
-    ))
-}
-
-/// Returns the error for a response that the TPM did not make for this command.
-pub(super) fn forged(what: &str) -> Error {
-    Error::new(
-        ErrorKind::IoError,
-        format!(
-            "the layer wrap: {what}: something between this program and its TPM changes what \
-             passes, or is broken"
-        ),
-    )
-}
-
-pub(super) fn malformed(command: &Command) -> Error {
-    forged(&format!(
-        "the response to {} is not of its form",
-        command.code
-    ))
-}
-
-/// Returns the error for a command that the layer does not handle.
-pub(super) fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::NotSupported, format!("the layer wrap: {what}"))
 }

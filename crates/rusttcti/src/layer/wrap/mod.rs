@@ -56,6 +56,7 @@ mod room;
 mod salt;
 mod session;
 mod slot;
+mod stop;
 #[cfg(test)]
 mod tests;
 

@@ -6,11 +6,12 @@
 
 use super::command::{Auth, Command};
 use super::crypto::Hash;
-use super::engine::{Engine, Flow, LONGEST, unsupported};
+use super::engine::{Engine, LONGEST};
 use super::program_sessions::{Audited, Kind};
 use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::slot::{Keyless, Slot, slot};
+use super::stop::{Flow, unsupported};
 use crate::Result;
 use crate::wire::CommandCode;
 use crate::wire::header::Header;

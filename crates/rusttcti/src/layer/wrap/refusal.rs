@@ -5,12 +5,30 @@
 #![forbid(unsafe_code)]
 
 use super::command::Command;
-use super::engine::{Engine, Flow, Next, Stop, Tries, is_transient_refusal};
+use super::engine::Engine;
 use super::line::Line;
 use super::protect::Plan;
 use super::slot::Slot;
+use super::stop::{Flow, Stop, is_transient_refusal};
 use crate::wire::{Blamed, CommandCode, ResponseCode};
 use crate::{Error, ErrorKind};
+
+/// The next step after a failure that the TPM reported.
+pub(super) enum Next {
+    /// The command is built and sent once more.
+    Again,
+    /// The program is answered with this response code.
+    Answer(ResponseCode),
+}
+
+/// The remedies that were tried for a command that the TPM refused.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// Whether the Names were read again.
+    pub(super) refreshed: bool,
+    /// How many times new sessions were made.
+    pub(super) renewed: usize,
+}
 
 /// How often new sessions are made for one command at most.
 const MOST_RENEWALS: usize = 2;

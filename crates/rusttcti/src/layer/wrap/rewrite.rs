@@ -5,8 +5,9 @@
 
 use super::command::Command;
 use super::crypto::Secret;
-use super::engine::{Engine, Flow};
+use super::engine::Engine;
 use super::lists;
+use super::stop::Flow;
 use crate::wire::cursor::Cursor;
 use crate::wire::{Blamed, CommandCode, ResponseCode};
 

@@ -5,9 +5,10 @@
 
 use super::command::{self, Response};
 use super::crypto::Secret;
-use super::engine::{Engine, Flow, code_of, forged, succeeded};
+use super::engine::Engine;
 use super::line::Line;
 use super::lists;
+use super::stop::{Flow, code_of, forged, succeeded};
 use crate::wire::header::Header;
 use crate::wire::{CommandCode, ResponseCode};
 

@@ -6,9 +6,10 @@
 
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
-use super::engine::{Engine, Flow, Stop, unsupported};
+use super::engine::Engine;
 use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
+use super::stop::{Flow, Stop, unsupported};
 use crate::wire::{Blamed, ResponseCode};
 
 /// The treatment of one of the program's authorizations.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The connection to the TPM and the engine that protects what passes: takes each
-//! command of the program's through the engine's steps, and flushes the layer's
-//! sessions at the end.
+//! The connection to the TPM, and the engine that protects what passes. This file
+//! sends the commands of an exchange and feeds their responses, and flushes the
+//! layer's sessions at the end.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::command;
 use super::crypto::Secret;
 use super::engine::{self, Engine};
-use super::line::{Exchange, Outgoing, Step};
+use super::exchange::{Exchange, Outgoing, Step};
 use super::options::Settings;
 use crate::layer::{exit, own};
 use crate::sys::deadline::Deadline;
@@ -21,10 +21,10 @@ use crate::sys::locks::exclusive::Exclusive;
 use crate::wire::CommandCode;
 use crate::{Cancel, Error, ErrorKind, Result, Tcti};
 
-/// The engine and the response, which the steps of a command return.
+/// The engine and the program's response, which an exchange returns.
 type Served = (Box<Engine>, Result<Secret>);
 
-/// The state of the layer: the engine is here, or with the steps of a command under
+/// The state of the layer: the engine is here, or in the exchange of a command under
 /// way.
 enum State {
     Idle(Box<Engine>),
@@ -129,7 +129,7 @@ impl<T: Tcti> Connection<T> {
         }
     }
 
-    /// Runs the steps until one waits for a response. Returns the program's
+    /// Runs the exchange until it waits for a response. Returns the program's
     /// response once it is known.
     fn drive(&mut self, mut step: Step<Served>) -> Result<Option<Secret>> {
         loop {
@@ -156,7 +156,7 @@ impl<T: Tcti> Connection<T> {
         let mut below = self.canceller.lock();
         *below = None;
         self.inner.transmit(&command.bytes)?;
-        if command.programs {
+        if command.is_programs {
             *below = self.inner.canceller();
             if let (Some(below), true) = (&*below, self.canceller.is_cancelled()) {
                 below.cancel()?;
@@ -176,8 +176,8 @@ impl<T: Tcti> Connection<T> {
             return Err(ErrorKind::GeneralFailure.into());
         };
         let command = Secret::new(command.to_vec());
-        let mut exchange = Exchange::new(|line| async move {
-            let served = engine.serve(command, &line).await;
+        let mut exchange = Exchange::new(|channel| async move {
+            let served = engine.serve(command, &channel).await;
             (engine, served)
         });
         self.canceller.begin(exchange.cancelled());
@@ -214,8 +214,8 @@ impl<T: Tcti> Connection<T> {
         if !self.generation.is_current() {
             return;
         }
-        engine.retire_all();
-        for handle in std::mem::take(&mut engine.stale) {
+        engine.end_sessions();
+        for handle in std::mem::take(&mut engine.ended_sessions) {
             let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
             let left = deadline.remaining().unwrap_or(exit::LONGEST);
             if left.is_zero() {

@@ -42,7 +42,7 @@ impl Engine {
     pub(super) fn left_out(&mut self, handle: u32, shown: &[u8], attributes: u8) {
         if attributes & attribute::CONTINUE_SESSION == 0 {
             self.program_sessions.forget(handle);
-            self.stale.push(handle);
+            self.ended_sessions.push(handle);
         } else if let Some(program_session) = self.program_sessions.get_mut(handle) {
             program_session.shown = Some(shown.to_vec());
         }

@@ -7,15 +7,15 @@ use std::collections::HashSet;
 
 use super::command::{self, Command, Response, fits};
 use super::crypto::Secret;
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, code_of, forged, malformed, unsupported};
 use super::key::SaltKey;
-use super::line::Line;
 use super::names::Names;
 use super::options::Settings;
+use super::plan::Plan;
 use super::program_sessions::ProgramSessions;
-use super::protect::Plan;
 use super::refusal::{Next, Tries};
 use super::session::Session;
-use super::stop::{Flow, Stop, code_of, forged, malformed, unsupported};
 use crate::wire::{self, CommandCode, Header, ResponseCode};
 use crate::{Error, ErrorKind, Result};
 
@@ -30,9 +30,9 @@ pub(super) struct Engine {
     /// The saved context of the null hierarchy's primary.
     pub(super) primary: Option<Vec<u8>>,
     /// The layer's own sessions.
-    pub(super) ours: Vec<Session>,
+    pub(super) own_sessions: Vec<Session>,
     /// The layer's sessions that ended, and may still be loaded in the TPM.
-    pub(super) stale: Vec<u32>,
+    pub(super) ended_sessions: Vec<u32>,
     /// The program's sessions that were moved aside, with their contexts: the
     /// layer's have their places for the moment.
     pub(super) aside: Vec<(u32, Vec<u8>)>,
@@ -47,8 +47,8 @@ impl Engine {
             settings,
             key: None,
             primary: None,
-            ours: Vec::new(),
-            stale: Vec::new(),
+            own_sessions: Vec::new(),
+            ended_sessions: Vec::new(),
             aside: Vec::new(),
             names: Names::default(),
             program_sessions: ProgramSessions::default(),
@@ -58,8 +58,8 @@ impl Engine {
 
     /// Forgets everything except the salt key, after a power cycle or a fork.
     pub(super) fn forget(&mut self) {
-        self.ours.clear();
-        self.stale.clear();
+        self.own_sessions.clear();
+        self.ended_sessions.clear();
         self.aside.clear();
         self.names.clear();
         self.program_sessions.clear();
@@ -71,9 +71,9 @@ impl Engine {
     /// Those of the TCTI below; [`ErrorKind::IoError`] for a response that was not
     /// made by this TPM for this command; [`ErrorKind::NotPermitted`] for a command
     /// that `strict=1` refuses.
-    pub(super) async fn serve(&mut self, bytes: Secret, line: &Line) -> Result<Secret> {
-        let outcome = self.dispatch(&bytes, line).await;
-        self.bring_back(line).await;
+    pub(super) async fn serve(&mut self, bytes: Secret, channel: &Channel) -> Result<Secret> {
+        let outcome = self.dispatch(&bytes, channel).await;
+        self.bring_back(channel).await;
         match outcome {
             Ok(response) => Ok(response),
             Err(Stop::Answer(code)) => Ok(command::refusal(code)),
@@ -81,28 +81,28 @@ impl Engine {
         }
     }
 
-    async fn dispatch(&mut self, bytes: &Secret, line: &Line) -> Flow<Secret> {
+    async fn dispatch(&mut self, bytes: &Secret, channel: &Channel) -> Flow<Secret> {
         let Some(header) = Header::parse(bytes) else {
             return Err(unsupported("the command is shorter than a header").into());
         };
         let Some(shape) = wire::Command::of(CommandCode(header.code)) else {
             self.tell("its code is not in the layer's table of commands")?;
-            let response = line.run_programs(bytes.clone()).await?;
+            let response = channel.execute_for_program(bytes.clone()).await?;
             code_of(&response)?;
             return Ok(response);
         };
         let command = Command::parse(bytes, shape);
         let missing = |command: &Command| command.auths.len() < command.shape.authorizations();
         match command {
-            Some(command) if shape.no_sessions => self.pass(&command, line).await,
+            Some(command) if shape.no_sessions => self.pass(&command, channel).await,
             Some(command) if self.settings.skip.contains(&command.code) => {
-                self.pass(&command, line).await
+                self.pass(&command, channel).await
             }
-            Some(command) if !missing(&command) => self.protect(command, line).await,
+            Some(command) if !missing(&command) => self.protect(command, channel).await,
             // The command is malformed, or lacks an authorization. A TPM refuses it, so
             // a success is not the TPM's.
             _ => {
-                let response = line.run_programs(bytes.clone()).await?;
+                let response = channel.execute_for_program(bytes.clone()).await?;
                 match code_of(&response)? {
                     ResponseCode::SUCCESS => Err(forged(
                         "a command that no TPM accepts was answered with success",
@@ -115,13 +115,14 @@ impl Engine {
     }
 
     /// Sends a command unchanged, and notes its effects.
-    pub(super) async fn pass(&mut self, command: &Command, line: &Line) -> Flow<Secret> {
+    pub(super) async fn pass(&mut self, command: &Command, channel: &Channel) -> Flow<Secret> {
         for auth in &command.auths {
             self.check_unchanged(auth)?;
         }
         let (sent, loaded) = self.unwrapped(command);
-        let mut response = line.run_programs(sent.clone()).await?;
-        let full = code_of(&response)? == ResponseCode::SESSION_MEMORY && !self.ours.is_empty();
+        let mut response = channel.execute_for_program(sent.clone()).await?;
+        let full =
+            code_of(&response)? == ResponseCode::SESSION_MEMORY && !self.own_sessions.is_empty();
         // The command goes as it did before: no protection is given up.
         if full
             && matches!(
@@ -129,8 +130,8 @@ impl Engine {
                 CommandCode::CONTEXT_LOAD | CommandCode::START_AUTH_SESSION
             )
         {
-            self.make_way(line).await?;
-            response = line.run_programs(sent).await?;
+            self.flush_own_sessions(channel).await?;
+            response = channel.execute_for_program(sent).await?;
         }
         match code_of(&response)? {
             ResponseCode::SUCCESS => {}
@@ -163,41 +164,45 @@ impl Engine {
     }
 
     /// Protects a command, sends it, and checks the response.
-    async fn protect(&mut self, mut command: Command, line: &Line) -> Flow<Secret> {
+    async fn protect(&mut self, mut command: Command, channel: &Channel) -> Flow<Secret> {
         if self.is_for_the_view_below(&command) {
             self.tell(
                 "the layer rm below answers it, and cannot do so under an HMAC of the TPM's",
             )?;
-            return self.pass(&command, line).await;
+            return self.pass(&command, channel).await;
         }
         let rewritten = self.rewritten(&mut command)?;
         let mut tries = Tries::default();
         loop {
-            self.learn_names(&command, line).await?;
+            self.learn_names(&command, channel).await?;
             let Some(plan) = Plan::of(self, &command, &rewritten)? else {
-                return self.pass(&command, line).await;
+                return self.pass(&command, channel).await;
             };
             if plan.length() > LONGEST {
                 self.tell("it has no room for a session")?;
-                return self.pass(&command, line).await;
+                return self.pass(&command, channel).await;
             }
             let needed = plan.needed(&command);
-            self.ensure_sessions(plan.sessions(), &needed, line).await?;
-            if plan.has_passwords() && !self.are_in_step(line).await? {
+            self.ensure_sessions(plan.sessions(), &needed, channel)
+                .await?;
+            if plan.has_passwords() && !self.are_in_step(channel).await? {
                 continue;
             }
             let sent = plan.build(self, &command, &rewritten)?;
-            if line.is_cancelled() {
+            if channel.is_cancelled() {
                 return Err(Stop::Answer(ResponseCode::CANCELED));
             }
-            for session in self.ours.iter_mut().take(plan.sessions()) {
+            for session in self.own_sessions.iter_mut().take(plan.sessions()) {
                 session.in_flight = true;
             }
-            let response = match full(line.run_programs(sent.bytes.clone()).await, &command) {
+            let response = match full(
+                channel.execute_for_program(sent.bytes.clone()).await,
+                &command,
+            ) {
                 Some(response) => response?,
                 None => {
                     // The TPM ran it, and rolled the nonce of the layer's session.
-                    self.make_way(line).await?;
+                    self.flush_own_sessions(channel).await?;
                     command::refusal(ResponseCode::SESSION_MEMORY)
                 }
             };
@@ -205,11 +210,11 @@ impl Engine {
             if code.is_success() {
                 return self.accept(&command, &rewritten, &plan, &sent, &response);
             }
-            for session in &mut self.ours {
+            for session in &mut self.own_sessions {
                 session.doubtful |= std::mem::take(&mut session.in_flight);
             }
             match self
-                .refused(code, &command, &plan, &mut tries, line)
+                .refused(code, &command, &plan, &mut tries, channel)
                 .await?
             {
                 Next::Again => {}

@@ -8,8 +8,8 @@ use super::bytes::Put;
 use super::command;
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
+use super::exchange::{Exchange, Step};
 use super::key::{KeySource, name_of, null_template};
-use super::line::{Exchange, Step};
 use super::options::Settings;
 use super::session::{PASSWORD, Session};
 use crate::wire::cursor::Cursor;
@@ -31,7 +31,7 @@ fn engine(strict: bool) -> Box<Engine> {
     for handle in [0x0200_0000, 0x0200_0001] {
         let nonce = [7; 32];
         let session = Session::new(handle, Hash::Sha256, 128, b"salt", &nonce, &nonce);
-        engine.ours.push(session);
+        engine.own_sessions.push(session);
     }
     engine
 }
@@ -45,8 +45,8 @@ fn serve(
 ) -> Box<Engine> {
     let mut engine = engine;
     let bytes = Secret::new(command.to_vec());
-    let mut exchange = Exchange::new(|line| async move {
-        let served = engine.serve(bytes, &line).await;
+    let mut exchange = Exchange::new(|channel| async move {
+        let served = engine.serve(bytes, &channel).await;
         (engine, served)
     });
     let mut step = exchange.advance();

@@ -125,8 +125,8 @@ impl Engine {
         let Some(page) = Page::of(command).filter(|page| page.is_of_sessions()) else {
             return;
         };
-        let ours = self.ours.iter().map(|session| session.handle);
-        let ours: Vec<u32> = ours.chain(self.stale.iter().copied()).collect();
+        let ours = self.own_sessions.iter().map(|session| session.handle);
+        let ours: Vec<u32> = ours.chain(self.ended_sessions.iter().copied()).collect();
         let aside: Vec<u32> = self.aside.iter().map(|(handle, _)| *handle).collect();
         if let Some(shown) = page.shown(parameters, &ours, &aside) {
             *parameters = shown;

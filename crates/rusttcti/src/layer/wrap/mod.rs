@@ -17,13 +17,13 @@
 //! TPM           checks the HMAC, decrypts
 //! ```
 //!
-//! The engine does no I/O: `line` turns its steps, which wait for responses, into
-//! commands to send. `engine` takes one command of the program's through these
-//! stages: its parts (`command`), a plan (`protect`, with a `slot` for each
-//! authorization), the command that is sent (`rewrite`, `build`), the answer
-//! (`answer`, `refusal`) and its effects (`effects`). `contact` makes sessions,
-//! salted with a key from `salt`, and `room` makes room for them in the TPM.
-//! `crypto` and `curve` have the derivations. `connection` drives the engine.
+//! The engine does no I/O. Its async functions send commands and await responses by
+//! an `exchange`, which `connection` connects to the TPM. `engine` takes one command
+//! of the program's through these stages: its parts (`command`), a `plan` with a
+//! `treatment` for each authorization, the command that is sent (`rewrite`, `build`),
+//! the response (`answer`, `refusal`) and its effects (`effects`). `own_sessions`
+//! makes sessions, salted with a key from `salt`, and `room` makes room for them in
+//! the TPM. `crypto` and `curve` have the derivations.
 
 #![forbid(unsafe_code)]
 
@@ -32,11 +32,12 @@ mod build;
 mod bytes;
 mod command;
 mod connection;
-mod contact;
 mod crypto;
 mod curve;
 mod effects;
 mod engine;
+mod exchange;
+mod failure;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -44,21 +45,20 @@ pub mod fuzzing;
 #[allow(unreachable_pub)] // public for the fuzzer
 mod fuzzing;
 mod key;
-mod line;
 mod lists;
 mod names;
 mod options;
+mod own_sessions;
+mod plan;
 mod program_sessions;
-mod protect;
 mod refusal;
 mod rewrite;
 mod room;
 mod salt;
 mod session;
-mod slot;
-mod stop;
 #[cfg(test)]
 mod tests;
+mod treatment;
 
 use std::sync::Arc;
 use std::time::Duration;

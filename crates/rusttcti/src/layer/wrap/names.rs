@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use super::command::{self, Command, Response};
 use super::crypto::Hash;
 use super::engine::Engine;
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, code_of, forged, is_transient_refusal};
 use super::key::name_of;
-use super::line::Line;
-use super::stop::{Flow, Stop, code_of, forged, is_transient_refusal};
 use crate::wire::cursor::Cursor;
 use crate::wire::{CommandCode, ResponseCode};
 
@@ -128,10 +128,10 @@ impl Names {
 
 impl Engine {
     /// Reads the Names that a command needs and the layer does not know yet.
-    pub(super) async fn learn_names(&mut self, command: &Command, line: &Line) -> Flow<()> {
+    pub(super) async fn learn_names(&mut self, command: &Command, channel: &Channel) -> Flow<()> {
         for handle in command.handles.clone() {
             if self.names.get(handle).is_none() {
-                self.read_name(handle, line).await?;
+                self.read_name(handle, channel).await?;
             }
         }
         Ok(())
@@ -140,13 +140,13 @@ impl Engine {
     /// Reads the Name of an object or an NV index. A failure is ignored: the TPM
     /// refuses an unknown handle before it looks at sessions, and never accepts an
     /// HMAC over a wrong Name.
-    async fn read_name(&mut self, handle: u32, line: &Line) -> Flow<()> {
+    async fn read_name(&mut self, handle: u32, channel: &Channel) -> Flow<()> {
         let code = match HandleType::of(handle) {
             HandleType::NvIndex => CommandCode::NV_READ_PUBLIC,
             _ => CommandCode::READ_PUBLIC,
         };
-        let response = line
-            .run(command::plain(code, &handle.to_be_bytes()))
+        let response = channel
+            .execute(command::plain(code, &handle.to_be_bytes()))
             .await?;
         match code_of(&response)? {
             ResponseCode::SUCCESS => {}
@@ -175,14 +175,18 @@ impl Engine {
     /// Reads again the Names that may have changed without the layer's knowledge,
     /// and returns whether one did. A transient object keeps its Name as long as it
     /// is loaded.
-    pub(super) async fn refresh_names(&mut self, command: &Command, line: &Line) -> Flow<bool> {
+    pub(super) async fn refresh_names(
+        &mut self,
+        command: &Command,
+        channel: &Channel,
+    ) -> Flow<bool> {
         let mut changed = false;
         for handle in command.handles.clone() {
             let kind = HandleType::of(handle);
             if matches!(kind, HandleType::NvIndex | HandleType::Persistent) {
                 let before = self.names.get(handle);
                 self.names.forget(handle);
-                self.read_name(handle, line).await?;
+                self.read_name(handle, channel).await?;
                 changed |= before != self.names.get(handle);
             }
         }

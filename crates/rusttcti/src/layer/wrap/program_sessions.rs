@@ -34,7 +34,7 @@ pub(super) enum Audited {
     #[default]
     Nothing = 0,
     /// Only commands that the layer sent with the session as an audit session (see
-    /// `protect::carry`).
+    /// `plan::carry`).
     ByLayer = 1,
     ByProgram = 2,
 }

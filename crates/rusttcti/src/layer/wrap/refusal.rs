@@ -6,10 +6,10 @@
 
 use super::command::Command;
 use super::engine::Engine;
-use super::line::Line;
-use super::protect::Plan;
-use super::slot::Slot;
-use super::stop::{Flow, Stop, is_transient_refusal};
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, is_transient_refusal};
+use super::plan::Plan;
+use super::treatment::Treatment;
 use crate::wire::{Blamed, CommandCode, ResponseCode};
 use crate::{Error, ErrorKind};
 
@@ -41,21 +41,25 @@ impl Engine {
         command: &Command,
         plan: &Plan,
         tries: &mut Tries,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<Next> {
         let full =
             code == ResponseCode::SESSION_MEMORY && command.code == CommandCode::START_AUTH_SESSION;
-        if full && self.move_session_aside(&plan.needed(command), line).await? {
+        if full
+            && self
+                .move_session_aside(&plan.needed(command), channel)
+                .await?
+        {
             // It is loaded again when the command is over; the layer's own sessions
             // have ended.
             return Ok(Next::Again);
         }
-        let ours = plan.sessions() > 0;
-        if code == ResponseCode::AUTH_CONTEXT && ours {
-            return Err(self.refusal_of_ours(code, command));
+        let has_own_session = plan.sessions() > 0;
+        if code == ResponseCode::AUTH_CONTEXT && has_own_session {
+            return Err(self.refusal_of_own_session(code, command));
         }
         let blamed = blamed_session(code);
-        let Some(at) = blamed.and_then(|sent_at| plan.slot_of(sent_at)) else {
+        let Some(at) = blamed.and_then(|sent_at| plan.position_of(sent_at)) else {
             return Ok(Next::Answer(code));
         };
         // The number that the session has in the program's command.
@@ -64,28 +68,28 @@ impl Engine {
             code.base(),
             ResponseCode::AUTH_FAIL | ResponseCode::BAD_AUTH
         );
-        match &plan.slots[at] {
-            Slot::Ours { index, password } => {
+        match &plan.treatments[at] {
+            Treatment::OwnSession { index, password } => {
                 let gone = matches!(
                     code.base(),
                     ResponseCode::REFERENCE_S0 | ResponseCode::HANDLE
                 );
                 if gone && tries.renewed < MOST_RENEWALS {
                     tries.renewed += 1;
-                    self.retire_all();
+                    self.end_sessions();
                     return Ok(Next::Again);
                 }
-                if authorization && self.mended(*index, command, tries, line).await? {
+                if authorization && self.mended(*index, command, tries, channel).await? {
                     return Ok(Next::Again);
                 }
                 match password {
                     Some(_) if !gone => Ok(Next::Answer(numbered_back)),
-                    _ => Err(self.refusal_of_ours(code, command)),
+                    _ => Err(self.refusal_of_own_session(code, command)),
                 }
             }
-            Slot::Keyless(_) if authorization && !tries.refreshed => {
+            Treatment::Keyless(_) if authorization && !tries.refreshed => {
                 tries.refreshed = true;
-                match self.refresh_names(command, line).await? {
+                match self.refresh_names(command, channel).await? {
                     true => Ok(Next::Again),
                     false => Ok(Next::Answer(numbered_back)),
                 }
@@ -102,26 +106,26 @@ impl Engine {
         index: usize,
         command: &Command,
         tries: &mut Tries,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<bool> {
         if !std::mem::replace(&mut tries.refreshed, true)
-            && self.refresh_names(command, line).await?
+            && self.refresh_names(command, channel).await?
         {
             return Ok(true);
         }
-        if tries.renewed >= MOST_RENEWALS || self.probe(index, line).await? {
+        if tries.renewed >= MOST_RENEWALS || self.probe(index, channel).await? {
             return Ok(false);
         }
         tries.renewed += 1;
-        self.retire_all();
+        self.end_sessions();
         Ok(true)
     }
 
-    fn refusal_of_ours(&mut self, code: ResponseCode, command: &Command) -> Stop {
+    fn refusal_of_own_session(&mut self, code: ResponseCode, command: &Command) -> Stop {
         if is_transient_refusal(code) {
             return Stop::Answer(code);
         }
-        self.retire_all();
+        self.end_sessions();
         Stop::Error(Error::new(
             ErrorKind::IoError,
             format!(

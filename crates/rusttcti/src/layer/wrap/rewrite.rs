@@ -6,8 +6,8 @@
 use super::command::Command;
 use super::crypto::Secret;
 use super::engine::Engine;
+use super::failure::Flow;
 use super::lists;
-use super::stop::Flow;
 use crate::wire::cursor::Cursor;
 use crate::wire::{Blamed, CommandCode, ResponseCode};
 

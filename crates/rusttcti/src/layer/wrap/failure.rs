@@ -8,7 +8,7 @@ use super::command::Command;
 use crate::wire::{Header, ResponseCode};
 use crate::{Error, ErrorKind, Result};
 
-/// The reason why the steps for a command end early.
+/// The reason why a command ends early.
 pub(super) enum Stop {
     /// The program is answered with this response code.
     Answer(ResponseCode),
@@ -21,7 +21,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// The result of a step.
+/// The result of a part of the engine's work on a command.
 pub(super) type Flow<T> = std::result::Result<T, Stop>;
 
 /// Returns the response code.
@@ -64,7 +64,7 @@ pub(super) fn succeeded(what: &str, response: &[u8]) -> Flow<()> {
     }
 }
 
-/// Ends the steps because one of the layer's own commands failed. The program gets
+/// Ends the program's command because one of the layer's own failed. The program gets
 /// the code if it would get it without the layer.
 pub(super) fn own_failure(what: &str, code: ResponseCode) -> Stop {
     if is_transient_refusal(code) {

@@ -443,10 +443,14 @@ fn a_weak_session_that_encrypted_begins_to_audit_only_with_a_new_digest() {
     }
     let (digest, found) = (digest_of(&randoms), attested(&mut bench, &session));
     assert!(found.windows(32).any(|window| window == digest));
-    // A session that audits is never sent to audit what the program does not.
+    // A session that audits is never sent to audit what the program does not. The TPM
+    // does not know its nonces then.
     random_with(&mut bench, &session, 1 | ENCRYPT);
     let found = attested(&mut bench, &session);
     assert!(found.windows(32).any(|window| window == digest));
+    let error = bench.run(&command).expect_err("its HMAC would be wrong");
+    assert_eq!(error.kind(), ErrorKind::NotSupported);
+    assert!(error.to_string().contains("left out"), "{error}");
 }
 
 #[test]

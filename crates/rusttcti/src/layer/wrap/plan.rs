@@ -216,10 +216,12 @@ impl Engine {
         let Some(program_session) = self.program_sessions.get(auth.handle) else {
             return Ok(());
         };
-        if program_session.is_out_of_step() {
+        let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
+        let needs_nonces = !auth.hmac.is_empty() || auth.attributes & ciphers != 0;
+        if needs_nonces && program_session.is_out_of_step() {
             return Err(unsupported(
-                "a session of the program's that encrypted without a key, beside others, can do \
-                 nothing after that which needs the program's own HMAC (use another session)",
+                "a session of the program's that encrypted without a key was left out of a \
+                 command, and the TPM cannot check its HMAC after that (use another session)",
             ));
         }
         let audits = auth.attributes & attribute::AUDIT != 0
@@ -288,34 +290,29 @@ fn leave_out(treatments: &mut [Treatment], command: &Command, attributes: u8) {
 /// TPM. The digest of a session with which the program audits must not change, and
 /// a policy session cannot audit.
 fn carry(engine: &Engine, treatments: &mut [Treatment], command: &Command, rewritten: &Rewritten) {
-    // The kernel's resource manager may refuse a StartAuthSession that the TPM ran.
-    // The nonce that the TPM then has is lost.
-    let sent = treatments
-        .iter()
-        .filter(|treatment| treatment.is_sent())
-        .count();
-    if sent == 3 || command.code == CommandCode::START_AUTH_SESSION {
+    // The kernel's resource manager may refuse a StartAuthSession after the TPM ran it,
+    // and the new nonces are lost.
+    let loses_nonces = command.code == CommandCode::START_AUTH_SESSION;
+    let is_sent = |treatment: &&Treatment| treatment.is_sent();
+    if loses_nonces || treatments.iter().filter(is_sent).count() == 3 {
         return;
     }
     let length = length(treatments, engine.session_hash(), command, rewritten);
-    let is_carried = |treatment: &Treatment, auth: &Auth| match (
-        treatment,
-        engine.program_sessions.get(auth.handle),
-    ) {
-        (Treatment::LeftOut(keyless), Some(program_session)) => {
-            program_session.kind == Kind::Hmac
-                && program_session.audited != Audited::ByProgram
-                && length + keyless.length(auth) <= LONGEST
-        }
-        _ => false,
-    };
-    let mut left_out = treatments.iter_mut().zip(&command.auths);
-    if let Some((treatment, _)) = left_out.find(|(treatment, auth)| is_carried(treatment, auth)) {
+    for (treatment, auth) in treatments.iter_mut().zip(&command.auths) {
+        let can_audit = engine
+            .program_sessions
+            .get(auth.handle)
+            .is_some_and(|session| {
+                session.kind == Kind::Hmac && session.audited != Audited::ByProgram
+            });
         *treatment = match std::mem::replace(treatment, Treatment::Unchanged) {
-            Treatment::LeftOut(keyless) => Treatment::Keyless(Keyless {
-                added: attribute::AUDIT,
-                ..keyless
-            }),
+            Treatment::LeftOut(keyless)
+                if can_audit && length + keyless.length(auth) <= LONGEST =>
+            {
+                let added = attribute::AUDIT;
+                *treatment = Treatment::Keyless(Keyless { added, ..keyless });
+                return;
+            }
             other => other,
         };
     }

@@ -14,8 +14,8 @@ use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
 use super::treatment::Treatment;
 use crate::Error;
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
+use crate::wire::{CommandCode, Handle};
 
 impl Engine {
     /// Checks the response to a protected command, and writes it as the program
@@ -168,8 +168,6 @@ impl Engine {
     /// Returns the authValue in the key of a treatment's HMAC in the response. It is
     /// that of the command, except for commands that change it.
     fn response_auth(&self, command: &Command, plan: &Plan, sent: &Sent, at: usize) -> Secret {
-        /// TPM_RH_LOCKOUT.
-        const LOCKOUT: u32 = 0x4000_000a;
         let before = match &plan.treatments[at] {
             Treatment::OwnSession { password, .. } => password.clone().unwrap_or_default(),
             Treatment::Keyless(keyless) | Treatment::LeftOut(keyless) => keyless.value.clone(),
@@ -189,7 +187,7 @@ impl Engine {
                 let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }
-            CommandCode::CLEAR if first == Some(LOCKOUT) => Secret::default(),
+            CommandCode::CLEAR if first == Some(Handle::LOCKOUT.0) => Secret::default(),
             CommandCode::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
             _ => before,
         }

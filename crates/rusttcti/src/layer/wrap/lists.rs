@@ -9,13 +9,7 @@ use super::command::Command;
 use super::crypto::Secret;
 use super::engine::Engine;
 use crate::wire::cursor::Cursor;
-use crate::wire::{CapabilityView, CommandCode, capability};
-
-/// The highest byte of the first handle of each range that has a list. The list of
-/// saved sessions is the range of policy sessions.
-const LOADED_SESSIONS: u32 = 0x02;
-const SAVED_SESSIONS: u32 = 0x03;
-const TRANSIENT: u32 = 0x80;
+use crate::wire::{CapabilityView, CommandCode, Handle, HandleType, capability};
 
 /// The most sessions that are hidden from the program.
 const HIDDEN: u32 = 3;
@@ -40,12 +34,14 @@ impl Page {
         asks.then_some(Self { first, count })
     }
 
-    fn range(self) -> u32 {
-        self.first >> 24
+    /// Returns the type of the handles. In these lists, the two types of sessions stand
+    /// for loaded and for saved ones.
+    fn handle_type(self) -> HandleType {
+        Handle(self.first).handle_type()
     }
 
     fn is_of_sessions(self) -> bool {
-        matches!(self.range(), LOADED_SESSIONS | SAVED_SESSIONS)
+        Handle(self.first).is_session()
     }
 
     /// Returns the parameters that ask for as many handles more as may be hidden.
@@ -59,7 +55,7 @@ impl Page {
         let (mut handles, has_more) = handles(parameters)?;
         // A TPM orders sessions by their numbers, not by their types.
         let number = |handle: &u32| handle & 0xff_ffff;
-        if self.range() == SAVED_SESSIONS {
+        if self.handle_type() == HandleType::PolicySession {
             let is_aside = |handle: &u32| aside.iter().any(|other| number(other) == number(handle));
             handles.retain(|handle| !is_aside(handle));
         } else {
@@ -116,7 +112,8 @@ impl Engine {
     /// Returns whether a layer below has its own view of the handles that a command
     /// asks for. It cannot show that view in a response with the TPM's HMAC.
     pub(super) fn is_for_the_view_below(&self, command: &Command) -> bool {
-        let asks = |page: Page| page.is_of_sessions() || page.range() == TRANSIENT;
+        let asks =
+            |page: Page| page.is_of_sessions() || page.handle_type() == HandleType::Transient;
         self.settings.has_view_below && Page::of(command).is_some_and(asks)
     }
 

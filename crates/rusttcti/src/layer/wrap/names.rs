@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::command::{self, Command, Response};
-use super::crypto::Hash;
+use super::crypto::{Hash, algorithm};
 use super::engine::Engine;
 use super::exchange::Channel;
 use super::failure::{Flow, Stop, code_of, forged, is_transient_refusal};
@@ -216,8 +216,8 @@ pub(super) fn from_public_response(handle: u32, parameters: &[u8]) -> Option<(Ve
         }
     }
     let name_alg = match area.u16()? {
-        // TPM_ALG_NULL: an external object without a Name.
-        0x0010 => return name.is_empty().then(|| (Vec::new(), true)),
+        // An external object without a Name.
+        algorithm::NULL => return name.is_empty().then(|| (Vec::new(), true)),
         id => Hash::from_id(id)?,
     };
     let attributes = area.u32()?;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The beginning and the end of the layer's sessions: the salt key, the room that a
-//! session needs, and the first exchange, which shows that the TPM has the key.
+//! The beginning and the end of the layer's own sessions: how they are salted and
+//! started, the first exchange, which shows that the TPM has the key, and the list of
+//! those that are flushed.
 
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
 use super::command::{self, Response, cp_hash, rp_hash};
-use super::crypto::{Hash, Secret, random};
+use super::crypto::{Hash, Secret, algorithm, random};
 use super::engine::Engine;
 use super::exchange::Channel;
 use super::failure::{Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
 use super::key::{KeySource, Pinned, SaltKey, hex};
-use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, ResponseCode, tag};
+use crate::wire::{CommandCode, Handle, HandleType, ResponseCode, session_type, tag};
 use crate::{Error, ErrorKind};
 
 impl Engine {
@@ -131,11 +131,11 @@ impl Engine {
         let nonce_caller = random(hash.size())?;
         let mut body = Secret::new(Vec::with_capacity(256));
         body.put_u32(handle);
-        body.put_u32(TPM_RH_NULL);
+        body.put_u32(Handle::NULL.0);
         body.put_sized(&nonce_caller);
         body.put_sized(&salt.encrypted);
-        body.push(0); // TPM_SE_HMAC
-        for field in [0x0006, key.key_bits, 0x0043, hash.id()] {
+        body.push(session_type::HMAC);
+        for field in [algorithm::AES, key.key_bits, algorithm::CFB, hash.id()] {
             body.put_u16(field);
         }
         let request = command::plain(CommandCode::START_AUTH_SESSION, &body);
@@ -153,7 +153,9 @@ impl Engine {
                     let started = parsed.and_then(|parsed| {
                         let mut reader = Cursor::new(parsed.parameters, 0);
                         let nonce = reader.sized().filter(|nonce| nonce.len() == hash.size())?;
-                        let handle = parsed.handle.filter(|handle| handle >> 24 == 0x02)?;
+                        let handle = parsed.handle.filter(|handle| {
+                            Handle(*handle).handle_type() == HandleType::HmacSession
+                        })?;
                         reader.is_at_end().then_some((handle, nonce))
                     });
                     let (handle, nonce_tpm) = started.ok_or_else(|| {

@@ -10,11 +10,8 @@ use super::exchange::Channel;
 use super::failure::{Flow, code_of, forged, succeeded};
 use super::lists;
 use crate::wire::header::Header;
-use crate::wire::{CommandCode, ResponseCode};
+use crate::wire::{CommandCode, Handle, ResponseCode};
 
-/// The first handle of each range that GetCapability lists.
-const TRANSIENT_FIRST: u32 = 0x8000_0000;
-const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
 /// The most handles in one response (MAX_CAP_HANDLES).
 const MOST_HANDLES: u32 = 254;
 
@@ -62,7 +59,7 @@ impl Engine {
         if code_of(&response)? != ResponseCode::OBJECT_MEMORY || aside.is_some() {
             return Ok(response);
         }
-        let loaded = self.list(TRANSIENT_FIRST, channel).await?;
+        let loaded = self.list(Handle::TRANSIENT_FIRST, channel).await?;
         // Any object would do, since it is back before the program's command is sent.
         // An unused one is the smallest loss if it cannot be loaded again.
         let unused = loaded.iter().find(|handle| !needed.contains(handle));
@@ -87,7 +84,7 @@ impl Engine {
         if self.aside.len() >= 2 {
             return Ok(false);
         }
-        let loaded = self.list(LOADED_SESSION_FIRST, channel).await?;
+        let loaded = self.list(Handle::LOADED_SESSION_FIRST, channel).await?;
         // A policy session may be listed with either type of handle.
         let is = |one: u32, other: u32| one & 0xff_ffff == other & 0xff_ffff;
         let used = |handle: u32| {
@@ -112,8 +109,8 @@ impl Engine {
     }
 
     /// Returns the handles in use, from `first` on.
-    async fn list(&mut self, first: u32, channel: &Channel) -> Flow<Vec<u32>> {
-        let body = lists::request(first, MOST_HANDLES);
+    async fn list(&mut self, first: Handle, channel: &Channel) -> Flow<Vec<u32>> {
+        let body = lists::request(first.0, MOST_HANDLES);
         let response = channel
             .execute(command::plain(CommandCode::GET_CAPABILITY, &body))
             .await?;

@@ -15,11 +15,8 @@ use super::key::{Pinned, SaltKey, hex, name_of, null_template};
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, ResponseCode, tag};
+use crate::wire::{CommandCode, Handle, ResponseCode, tag};
 use crate::{Error, ErrorKind};
-
-/// The null hierarchy.
-pub(super) const TPM_RH_NULL: u32 = 0x4000_0007;
 
 impl Engine {
     /// Makes a session salted with the null hierarchy's primary, which is loaded
@@ -224,7 +221,7 @@ impl Engine {
 /// empty.
 fn create_primary() -> Secret {
     let mut body = Secret::default();
-    body.put_u32(TPM_RH_NULL);
+    body.put_u32(Handle::NULL.0);
     body.put_u32(9);
     body.put_u32(PASSWORD);
     body.put_sized(&[]);

@@ -158,8 +158,8 @@ impl<T: Tcti + 'static> Wrap<T> {
     /// a chain: `key=null,strict=1`. No command is sent yet.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for options that cannot be understood, or without a
-    /// key; [`ErrorKind::NotSupported`] for a key that sessions cannot be salted
+    /// [`BadValue`](crate::ErrorKind::BadValue) for options that cannot be understood, or without a
+    /// key; [`NotSupported`](crate::ErrorKind::NotSupported) for a key that sessions cannot be salted
     /// with. `inner` is finalized then.
     pub fn new(mut inner: T, options: &str) -> Result<Self> {
         let options = match options {

@@ -108,6 +108,7 @@
 #![forbid(unsafe_code)]
 
 pub mod deadline;
+mod exit;
 pub mod fault;
 pub mod flush;
 mod own;

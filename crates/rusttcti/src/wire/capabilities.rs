@@ -43,15 +43,19 @@ impl<'a> CapabilityView<'a> {
     /// parameters that are cut short, such as those of an error, and for a list
     /// with fewer values than it says.
     pub fn parse(response: &ResponseView<'a>) -> Result<Self> {
-        let parameters = response.parameters();
+        Self::of_parameters(response.parameters())
+            .ok_or_else(|| Subject::Response.cut("list of capabilities", response.bytes()))
+    }
+
+    /// Takes the parameters of a response apart; `None` for a list that is cut short.
+    pub(crate) fn of_parameters(parameters: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(parameters, 0);
-        let cut = || Subject::Response.cut("list of capabilities", response.bytes());
-        let has_more = cursor.u8().ok_or_else(cut)? != 0;
-        let capability = cursor.u32().ok_or_else(cut)?;
-        let count = cursor.u32().ok_or_else(cut)?;
-        let size = (count as usize).checked_mul(size_of_value(capability));
-        let values = size.and_then(|size| cursor.take(size)).ok_or_else(cut)?;
-        Ok(Self {
+        let has_more = cursor.u8()? != 0;
+        let capability = cursor.u32()?;
+        let count = cursor.u32()?;
+        let size = (count as usize).checked_mul(size_of_value(capability))?;
+        let values = cursor.take(size)?;
+        Some(Self {
             has_more,
             capability,
             values,

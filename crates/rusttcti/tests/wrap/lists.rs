@@ -5,18 +5,18 @@ use rusttcti::wire::{CommandBuilder, CommandCode, Handle};
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::tpm::{call, create_primary_ecc, ok};
 
-const LOADED_SESSIONS: u32 = 0x0200_0000;
-const SAVED_SESSIONS: u32 = 0x0300_0000;
+pub const LOADED_SESSIONS: u32 = 0x0200_0000;
+pub const SAVED_SESSIONS: u32 = 0x0300_0000;
 const TRANSIENT: u32 = 0x8000_0000;
 /// `TPM_CAP_HANDLES`.
 const HANDLES: u32 = 1;
 
-fn open(chain: &str) -> Box<dyn Tcti> {
+pub fn open(chain: &str) -> Box<dyn Tcti> {
     rusttcti::open(chain).expect("it opens")
 }
 
 /// The whole list that begins with a handle.
-fn handles(tpm: &mut dyn Tcti, first: u32) -> Vec<u32> {
+pub fn handles(tpm: &mut dyn Tcti, first: u32) -> Vec<u32> {
     let response = ok(
         tpm,
         &CommandBuilder::get_capability(HANDLES, first, 254).build(),
@@ -34,7 +34,7 @@ fn made(response: &[u8]) -> u32 {
     u32::from_be_bytes(response[10..14].try_into().expect("a handle"))
 }
 
-fn start_hmac_session(tpm: &mut dyn Tcti) -> u32 {
+pub fn start_hmac_session(tpm: &mut dyn Tcti) -> u32 {
     const NULL: Handle = Handle(0x4000_0007);
     const TPM_ALG_NULL: u16 = 0x10;
     const SHA256: u16 = 0x0b;

@@ -4,6 +4,7 @@
 mod attacks;
 mod below;
 mod commands;
+mod exit;
 mod keys;
 mod lists;
 mod plain;

@@ -306,13 +306,13 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
         made.expect("it is created");
         assert_eq!(
             sessions(&bench, CommandCode::CREATE),
-            2,
-            "the second is left out"
+            3,
+            "the second goes along"
         );
     }
     assert!(!bench.recording.has(SECRET));
-    // The third is started where the layer's own was, and all three are used: those
-    // that only encrypt are left out, and make room for the layer's.
+    // The third is started where the layer's own was, and all three are used: one
+    // that only encrypts is left out, and makes room for the layer's.
     let three = start(&mut bench, 0);
     let uses = [
         used(&one, &[], 1),
@@ -325,8 +325,8 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
     create(&mut bench, primary, &name, &uses, &parameters).expect("created");
     assert_eq!(
         sessions(&bench, CommandCode::CREATE),
-        2,
-        "the second is left out"
+        3,
+        "the second goes along"
     );
     let random = bench.ok(&get_random(16));
     assert!(!bench.recording.has(&random[2..]));
@@ -334,6 +334,151 @@ fn a_program_may_have_two_and_three_sessions_in_a_command() {
     let uses = [used(&three, &[], 1)];
     create(&mut bench, primary, &name, &uses, &parameters).expect("created");
     assert!(!bench.recording.has(SECRET));
+}
+
+/// Runs GetRandom with a session that only encrypts.
+fn random_with(bench: &mut Bench, session: &Session, attributes: u8) -> Vec<u8> {
+    let uses = [used(session, &[], attributes)];
+    let size = 16u16.to_be_bytes();
+    let run = run_with(bench, CommandCode::GET_RANDOM, &[], &[], 0, &uses, &size);
+    let (_, random) = run.expect("random bytes");
+    split(&random).0.to_vec()
+}
+
+#[test]
+fn one_weak_session_encrypts_and_later_authorizes_with_a_password() {
+    let mut bench = Bench::new("key=null");
+    let primary = word(&bench.ok(&create_primary(OWNER, &[], b"parent")));
+    let name = name(&mut bench, primary);
+    let session = start(&mut bench, 0);
+    let parameters = sealed_parameters(&[], b"data", &[], 0x452);
+    bench.ok(&get_random(8));
+    for attributes in [1, 1 | ENCRYPT, 1 | DECRYPT] {
+        bench.recording.clear();
+        for _ in 0..2 {
+            let random = random_with(&mut bench, &session, 1 | ENCRYPT);
+            assert!(!bench.recording.has(&random));
+        }
+        let all = bench.recording.all();
+        assert_eq!(all.len(), 2, "no other command is needed");
+        let uses = [used(&session, b"parent", attributes)];
+        create(&mut bench, primary, &name, &uses, &parameters).expect("it is created");
+        assert_eq!(sessions(&bench, CommandCode::CREATE), 2);
+    }
+    let uses = [used(&session, b"wrong", 1)];
+    let refused = create(&mut bench, primary, &name, &uses, &parameters);
+    assert!(matches!(refused, Err(0x98e | 0x9a2)), "{refused:?}");
+    // One that ends with a command is gone.
+    random_with(&mut bench, &session, ENCRYPT);
+    let handle = session.borrow().handle;
+    assert_ne!(bench.rc(&flush(handle)), 0, "it is gone");
+}
+
+#[test]
+fn a_change_to_a_weak_session_that_only_encrypts_is_found_out() {
+    let mut bench = Bench::new("key=null");
+    let session = start(&mut bench, 0);
+    random_with(&mut bench, &session, 1 | ENCRYPT);
+    // The session's nonce in the response, which comes first in its area.
+    bench.meddler.on_response(|_, response| {
+        let size = word(&response[10..]) as usize;
+        response[14 + size + 2] ^= 1;
+    });
+    let auth = {
+        let state = session.borrow();
+        let nonce = [0x66; 32];
+        let code = CommandCode::GET_RANDOM.0.to_be_bytes();
+        let cp_hash = sha256(&[&code[..], &[0, 16]].concat());
+        let parts = [&cp_hash[..], &nonce, &state.nonce_tpm, &[1 | ENCRYPT]];
+        let hmac = crate::reference::hmac(&[], &parts);
+        entry(state.handle, &nonce, 1 | ENCRYPT, &hmac)
+    };
+    let command = with_auths(CommandCode::GET_RANDOM, &[], &[auth], &[0, 16]);
+    let changed = bench.run(&command);
+    bench.meddler.stop();
+    let error = changed.expect_err("it was changed");
+    assert_eq!(error.kind(), ErrorKind::IoError, "{error:?}");
+}
+
+/// Returns the audit digest of these GetRandoms.
+fn digest_of(randoms: &[Vec<u8>]) -> Vec<u8> {
+    let code = CommandCode::GET_RANDOM.0.to_be_bytes();
+    let cp_hash = sha256(&[&code[..], &[0, 16]].concat());
+    randoms.iter().fold(vec![0; 32], |digest, random| {
+        let rp_hash = sha256(&[&[0; 4], &code[..], random].concat());
+        sha256(&[&digest[..], &cp_hash, &rp_hash].concat()).to_vec()
+    })
+}
+
+/// Returns TPM2_GetSessionAuditDigest's attestation of a session.
+fn attested(bench: &mut Bench, session: &Session) -> Vec<u8> {
+    let handles = [ENDORSEMENT, NULL, session.borrow().handle];
+    let parameters = [sized(&[]), vec![0, 0x10]].concat();
+    let passwords: [&[u8]; 2] = [&[], &[]];
+    let code = CommandCode::GET_SESSION_AUDIT_DIGEST;
+    bench.ok(&with_passwords(code, &handles, &passwords, &parameters))
+}
+
+#[test]
+fn a_weak_session_that_encrypted_begins_to_audit_only_with_a_new_digest() {
+    const AUDIT_RESET: u8 = 0x04;
+    let mut bench = Bench::new("key=null");
+    let session = start(&mut bench, 0);
+    random_with(&mut bench, &session, 1 | ENCRYPT);
+    let auth = entry(session.borrow().handle, &[9; 32], 1 | AUDIT, &[0; 32]);
+    let command = with_auths(CommandCode::GET_RANDOM, &[], &[auth], &[0, 16]);
+    let error = bench
+        .run(&command)
+        .expect_err("its digest would be another");
+    assert_eq!(error.kind(), ErrorKind::NotSupported);
+    assert!(error.to_string().contains("auditReset"), "{error}");
+
+    let mut randoms = Vec::new();
+    for attributes in [1 | AUDIT | AUDIT_RESET, 1 | AUDIT] {
+        let uses = [used(&session, &[], attributes)];
+        let size = 16u16.to_be_bytes();
+        let code = CommandCode::GET_RANDOM;
+        let run = run_with(&mut bench, code, &[], &[], 0, &uses, &size);
+        randoms.push(run.expect("random bytes").1);
+    }
+    let (digest, found) = (digest_of(&randoms), attested(&mut bench, &session));
+    assert!(found.windows(32).any(|window| window == digest));
+    // A session that audits is never sent to audit what the program does not. The TPM
+    // does not know its nonces then.
+    random_with(&mut bench, &session, 1 | ENCRYPT);
+    let found = attested(&mut bench, &session);
+    assert!(found.windows(32).any(|window| window == digest));
+    let error = bench.run(&command).expect_err("its HMAC would be wrong");
+    assert_eq!(error.kind(), ErrorKind::NotSupported);
+    assert!(error.to_string().contains("left out"), "{error}");
+}
+
+#[test]
+fn a_weak_session_that_encrypted_begins_to_audit_beside_a_password() {
+    let mut bench = Bench::new("key=null");
+    let session = start(&mut bench, 0);
+    random_with(&mut bench, &session, 1 | ENCRYPT);
+    // TPM2_PCR_Reset, with an empty password and the audit session.
+    let (code, pcr) = (CommandCode::PCR_RESET, 16u32);
+    let cp_hash = sha256(&[code.0.to_be_bytes(), pcr.to_be_bytes()].concat());
+    let nonce = [9; 32];
+    let hmac = {
+        let state = session.borrow();
+        crate::reference::hmac(&[], &[&cp_hash, &nonce, &state.nonce_tpm, &[1 | AUDIT]])
+    };
+    let auths = [
+        entry(PASSWORD, &[], 1, &[]),
+        entry(session.borrow().handle, &nonce, 1 | AUDIT, &hmac),
+    ];
+    let response = bench.ok(&with_auths(code, &[pcr], &auths, &[]));
+    let (nonce_tpm, rest) = split(&response[4 + 5..]);
+    assert_eq!(rest[0] & !2, 1 | AUDIT);
+    let rp_hash = sha256(&[&[0; 4], &code.0.to_be_bytes()[..]].concat());
+    let wanted = crate::reference::hmac(&[], &[&rp_hash, nonce_tpm, &nonce, &rest[..1]]);
+    assert_eq!(split(&rest[1..]).0, wanted);
+    let digest = sha256(&[&[0; 32], &cp_hash[..], &rp_hash].concat());
+    let found = attested(&mut bench, &session);
+    assert!(found.windows(32).any(|window| window == digest));
 }
 
 #[test]

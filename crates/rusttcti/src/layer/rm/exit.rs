@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The end of a process that did not finalize its contexts: what it loaded is
-//! flushed, as the kernel's resource manager does when its device is closed.
+//! The end of a process that did not finalize its contexts: what its clients loaded
+//! is flushed.
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
-use super::manager::{self, Manager};
+use super::manager::Manager;
 use super::slots::{Progress, Task};
+use crate::layer::exit::{LONGEST, Loaded};
 use crate::sys::deadline::{Deadline, retry_until};
 
-/// How long the end of the process is put off at most.
-const LONGEST: Duration = Duration::from_secs(2);
-
-/// Has [`flush_all`] called at the end of the process, or when this library is
-/// unloaded.
-pub(super) fn prepare() {
-    crate::sys::exit::before_end(flush_all);
-}
-
-/// Flushes what the clients of all TPMs loaded.
-fn flush_all() {
-    let deadline = Deadline::after(Some(LONGEST));
-    for manager in manager::all(deadline) {
-        manager.flush_all(deadline);
-    }
-}
-
-impl Manager {
-    /// Flushes what all clients loaded that have no command under way.
-    fn flush_all(&self, deadline: Deadline) {
+impl Loaded for Manager {
+    /// Flushes what all clients loaded, unless one has a command under way.
+    fn flush(&self, deadline: Deadline) {
         // A signal handler that exits may have interrupted a thread that has the lock.
         let spaces = retry_until(deadline, || self.idle_spaces()).unwrap_or_default();
         for space in spaces {
@@ -39,7 +21,9 @@ impl Manager {
             }
         }
     }
+}
 
+impl Manager {
     /// Returns the clients without a command under way; `None` while another thread
     /// has the lock, and an empty list while any client has one.
     fn idle_spaces(&self) -> Option<Vec<usize>> {

@@ -19,7 +19,8 @@ use super::engine::{Engine, Mode};
 use super::presence::Presence;
 use super::slots::{Awaited, Canceller, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
-use crate::sys::deadline::{Deadline, retry_until};
+use crate::layer::exit;
+use crate::sys::deadline::Deadline;
 use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Peer, Result, Tcti};
@@ -28,16 +29,6 @@ use crate::{Error, ErrorKind, Peer, Result, Tcti};
 /// child finds its list unlocked, whatever its parent's threads did.
 static LISTS: PerGeneration<Mutex<Vec<Weak<Manager>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
-
-/// Returns the managers of this process; none if the list is locked until the deadline.
-pub(super) fn all(deadline: Deadline) -> Vec<Arc<Manager>> {
-    let list = LISTS.current();
-    let managers = retry_until(deadline, || {
-        let list = list.try_lock()?;
-        Some(list.iter().filter_map(Weak::upgrade).collect())
-    });
-    managers.unwrap_or_default()
-}
 
 /// All clients of one TPM.
 #[derive(Debug)]
@@ -127,7 +118,7 @@ impl Manager {
         });
         list.retain(|manager| manager.strong_count() > 0);
         list.push(Arc::downgrade(&manager));
-        super::exit::prepare();
+        exit::register(&manager);
         manager
     }
 
@@ -404,6 +395,8 @@ impl Manager {
             let mut list = LISTS.current().lock();
             list.retain(|manager| manager.strong_count() > 0);
             list.push(Arc::downgrade(self));
+            drop(list);
+            exit::register(self);
         }
         let Some(slot) = state.slot(space) else {
             return Err(inherited());
@@ -422,6 +415,7 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
+        exit::forget(self.generation.get());
         // The list's memory would outlive this library. This does not wait for the
         // lock, because the thread that has it may be dropping this value.
         if let Some(mut list) = LISTS.of(self.generation.get()).try_lock() {

@@ -5,16 +5,17 @@
 
 use super::build::Sent;
 use super::bytes::first_sized;
-use super::command::{Command, Response, ResponseAuth, rp_hash};
+use super::command::{Command, Response, ResponseAuth, fits, rp_hash};
 use super::crypto::{Direction, Hash, Secret, equal, random};
-use super::engine::{Engine, Flow, fits, forged, malformed};
-use super::protect::{Plan, changes_auth};
+use super::engine::Engine;
+use super::failure::{Flow, forged, malformed};
+use super::plan::{Plan, changes_auth};
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute, without_zeros};
-use super::slot::Slot;
+use super::treatment::Treatment;
 use crate::Error;
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
+use crate::wire::{CommandCode, Handle};
 
 impl Engine {
     /// Checks the response to a protected command, and writes it as the program
@@ -35,25 +36,36 @@ impl Engine {
 
         let mut parameters = Secret::new(parsed.parameters.to_vec());
         if plan.encrypts_response() {
-            if let Slot::Ours { index, .. } = &plan.slots[plan.lead] {
-                let auth = self.response_auth(command, plan, sent, plan.lead);
+            if let Treatment::OwnSession { index, .. } = &plan.treatments[plan.protector] {
+                let auth = self.response_auth(command, plan, sent, plan.protector);
                 let data = first_sized(&mut parameters).ok_or_else(|| malformed(command))?;
-                self.ours[*index].decrypt(&auth, data)?;
+                self.own_sessions[*index].decrypt(&auth, data)?;
             }
         }
         let answered = answers(command, plan, &parsed)?;
         for (at, (auth, answered)) in command.auths.iter().zip(&answered).enumerate() {
-            match &plan.slots[at] {
-                Slot::Ours { .. } => {}
-                Slot::LeftOut(_) => {
+            match &plan.treatments[at] {
+                Treatment::OwnSession { .. } => {}
+                Treatment::LeftOut(_) => {
                     self.left_out(auth.handle, &answered.nonce, answered.attributes);
                 }
-                _ => self.followed(auth.handle, &answered.nonce, answered.attributes),
+                treatment => {
+                    self.followed(auth.handle, &answered.nonce, answered.attributes);
+                    if matches!(treatment, Treatment::Keyless(keyless) if keyless.added & attribute::AUDIT != 0)
+                    {
+                        self.carried(auth.handle);
+                    }
+                }
             }
         }
-        let hidden = plan.slots.iter().zip(&command.auths).any(|(slot, auth)| {
-            matches!(slot, Slot::Rigid) && auth.attributes & attribute::ENCRYPT != 0
-        });
+        let hidden = plan
+            .treatments
+            .iter()
+            .zip(&command.auths)
+            .any(|(treatment, auth)| {
+                matches!(treatment, Treatment::Unchanged)
+                    && auth.attributes & attribute::ENCRYPT != 0
+            });
         let plain = Command {
             parameters: match command.code {
                 CommandCode::GET_CAPABILITY | CommandCode::ENCRYPT_DECRYPT => {
@@ -79,13 +91,15 @@ impl Engine {
         sent: &Sent,
         parsed: &Response<'_>,
     ) -> Flow<()> {
-        for (at, slot) in plan.slots.iter().enumerate() {
-            let (Slot::Ours { index, .. }, Some(sent_at)) = (slot, plan.sent_at(at)) else {
+        for (at, treatment) in plan.treatments.iter().enumerate() {
+            let (Treatment::OwnSession { index, .. }, Some(sent_at)) =
+                (treatment, plan.sent_at(at))
+            else {
                 continue;
             };
             let answered = parsed.auths[sent_at];
             let auth = self.response_auth(command, plan, sent, at);
-            let session = &self.ours[*index];
+            let session = &self.own_sessions[*index];
             let rp_hash = rp_hash(session.hash, rewritten.code, parsed.parameters);
             let (nonce, attributes) = (answered.nonce, answered.attributes);
             let genuine =
@@ -97,10 +111,12 @@ impl Engine {
                 return Err(wrong_hmac(command).into());
             }
         }
-        for (at, slot) in plan.slots.iter().enumerate() {
-            if let (Slot::Ours { index, .. }, Some(sent_at)) = (slot, plan.sent_at(at)) {
+        for (at, treatment) in plan.treatments.iter().enumerate() {
+            if let (Treatment::OwnSession { index, .. }, Some(sent_at)) =
+                (treatment, plan.sent_at(at))
+            {
                 let answered = parsed.auths[sent_at];
-                let session = &mut self.ours[*index];
+                let session = &mut self.own_sessions[*index];
                 session.nonce_tpm = answered.nonce.to_vec();
                 (session.in_flight, session.doubtful) = (false, false);
             }
@@ -121,7 +137,8 @@ impl Engine {
             return Err(malformed(command).into());
         }
         for (at, auth) in command.auths.iter().enumerate() {
-            let (Slot::Keyless(keyless), Some(sent_at)) = (&plan.slots[at], plan.sent_at(at))
+            let (Treatment::Keyless(keyless), Some(sent_at)) =
+                (&plan.treatments[at], plan.sent_at(at))
             else {
                 continue;
             };
@@ -148,31 +165,29 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the authValue in the key of a slot's HMAC in the response. It is
+    /// Returns the authValue in the key of a treatment's HMAC in the response. It is
     /// that of the command, except for commands that change it.
     fn response_auth(&self, command: &Command, plan: &Plan, sent: &Sent, at: usize) -> Secret {
-        /// TPM_RH_LOCKOUT.
-        const LOCKOUT: u32 = 0x4000_000a;
-        let before = match &plan.slots[at] {
-            Slot::Ours { password, .. } => password.clone().unwrap_or_default(),
-            Slot::Keyless(keyless) | Slot::LeftOut(keyless) => keyless.value.clone(),
-            Slot::Rigid => Secret::default(),
+        let before = match &plan.treatments[at] {
+            Treatment::OwnSession { password, .. } => password.clone().unwrap_or_default(),
+            Treatment::Keyless(keyless) | Treatment::LeftOut(keyless) => keyless.value.clone(),
+            Treatment::Unchanged => Secret::default(),
         };
         if at >= command.shape.authorizations() {
             return before;
         }
         let first = command.handles.first().copied();
-        let has_auth_value = match &plan.slots[at] {
+        let has_auth_value = match &plan.treatments[at] {
             // A policy may do without the authValue, the old and the new one.
-            Slot::Keyless(keyless) | Slot::LeftOut(keyless) => keyless.has_auth_value,
-            Slot::Ours { .. } | Slot::Rigid => true,
+            Treatment::Keyless(keyless) | Treatment::LeftOut(keyless) => keyless.has_auth_value,
+            Treatment::OwnSession { .. } | Treatment::Unchanged => true,
         };
         match command.code {
             _ if changes_auth(command) && has_auth_value => {
                 let new = Cursor::new(&sent.parameters, 0).sized();
                 new.map_or(before, without_zeros)
             }
-            CommandCode::CLEAR if first == Some(LOCKOUT) => Secret::default(),
+            CommandCode::CLEAR if first == Some(Handle::LOCKOUT.0) => Secret::default(),
             CommandCode::NV_UNDEFINE_SPACE_SPECIAL if at == 0 => Secret::default(),
             _ => before,
         }
@@ -189,7 +204,8 @@ impl Engine {
         mut parameters: Secret,
     ) -> Flow<Secret> {
         for (at, auth) in command.auths.iter().enumerate() {
-            let (Slot::Keyless(keyless) | Slot::LeftOut(keyless)) = &plan.slots[at] else {
+            let (Treatment::Keyless(keyless) | Treatment::LeftOut(keyless)) = &plan.treatments[at]
+            else {
                 continue;
             };
             if plan.encrypts_response() && auth.attributes & attribute::ENCRYPT != 0 {
@@ -204,8 +220,10 @@ impl Engine {
             .iter()
             .zip(answered)
             .enumerate()
-            .map(|(at, (auth, answered))| match &plan.slots[at] {
-                Slot::Keyless(keyless) | Slot::LeftOut(keyless) if keyless.hmac_to_program => {
+            .map(|(at, (auth, answered))| match &plan.treatments[at] {
+                Treatment::Keyless(keyless) | Treatment::LeftOut(keyless)
+                    if keyless.hmac_to_program =>
+                {
                     match keyless.hash {
                         Some(hash) => HmacInput {
                             parameters: &rp_hash(hash, command.code, &parameters),
@@ -218,7 +236,7 @@ impl Engine {
                         None => Secret::default(),
                     }
                 }
-                Slot::Rigid => answered.hmac.clone(),
+                Treatment::Unchanged => answered.hmac.clone(),
                 _ => Secret::default(),
             })
             .collect();
@@ -267,24 +285,26 @@ fn answers(command: &Command, plan: &Plan, parsed: &Response<'_>) -> Flow<Vec<An
     let mut answers = Vec::new();
     for (at, auth) in command.auths.iter().enumerate() {
         let from_tpm = plan.sent_at(at).and_then(|sent| parsed.auths.get(sent));
-        answers.push(match (&plan.slots[at], from_tpm) {
+        answers.push(match (&plan.treatments[at], from_tpm) {
             // The entry of a password.
-            (Slot::Ours { .. }, _) => Answered {
+            (Treatment::OwnSession { .. }, _) => Answered {
                 nonce: Vec::new(),
                 attributes: attribute::CONTINUE_SESSION,
                 hmac: Secret::default(),
             },
-            (Slot::LeftOut(keyless), _) => Answered {
+            (Treatment::LeftOut(keyless), _) => Answered {
                 nonce: random(keyless.hash.map_or(0, Hash::size))?.to_vec(),
                 attributes: auth.attributes,
                 hmac: Secret::default(),
             },
-            (slot, Some(answered)) => Answered {
+            (treatment, Some(answered)) => Answered {
                 nonce: answered.nonce.to_vec(),
                 // The attributes of which the layer's session took over the work are
                 // set again.
-                attributes: match slot {
-                    Slot::Keyless(_) => answered.attributes | auth.attributes & taken,
+                attributes: match treatment {
+                    Treatment::Keyless(keyless) => {
+                        keyless.without_added(answered.attributes) | auth.attributes & taken
+                    }
                     _ => answered.attributes,
                 },
                 hmac: Secret::new(answered.hmac.to_vec()),

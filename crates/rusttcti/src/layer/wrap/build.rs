@@ -7,11 +7,12 @@
 use super::bytes::{Put, first_sized};
 use super::command::{Command, cp_hash};
 use super::crypto::{Direction, Secret};
-use super::engine::{Engine, Flow};
-use super::protect::Plan;
+use super::engine::Engine;
+use super::failure::Flow;
+use super::plan::Plan;
 use super::rewrite::Rewritten;
 use super::session::{HmacInput, attribute};
-use super::slot::Slot;
+use super::treatment::Treatment;
 use crate::wire::{CommandCode, Header, tag};
 
 /// The command that is sent, with what the check of its response needs.
@@ -30,22 +31,23 @@ impl Plan {
         command: &Command,
         rewritten: &Rewritten,
     ) -> Flow<Sent> {
-        for session in engine.ours.iter_mut().take(self.sessions()) {
+        for session in engine.own_sessions.iter_mut().take(self.sessions()) {
             session.roll()?;
         }
         let mut plain = rewritten.parameters.clone();
         self.decrypt_theirs(command, &mut plain)?;
         let mut parameters = plain.clone();
         if self.encrypts_command() {
-            if let (Slot::Ours { index, password }, Some(data)) =
-                (&self.slots[self.lead], first_sized(&mut parameters))
-            {
+            if let (Treatment::OwnSession { index, password }, Some(data)) = (
+                &self.treatments[self.protector],
+                first_sized(&mut parameters),
+            ) {
                 let auth = password.as_ref().map_or(&[][..], |auth| auth.as_slice());
-                engine.ours[*index].encrypt(auth, data)?;
+                engine.own_sessions[*index].encrypt(auth, data)?;
             }
         }
         let mut area = Secret::new(Vec::with_capacity(self.length()));
-        for at in 0..self.slots.len() {
+        for at in 0..self.treatments.len() {
             self.put_auth(engine, command, rewritten.code, &parameters, at, &mut area);
         }
         let mut bytes = Secret::new(Vec::with_capacity(self.length()));
@@ -74,8 +76,8 @@ impl Plan {
         if !self.encrypts_command() {
             return Ok(());
         }
-        for (slot, auth) in self.slots.iter().zip(&command.auths) {
-            let (Slot::Keyless(keyless) | Slot::LeftOut(keyless)) = slot else {
+        for (treatment, auth) in self.treatments.iter().zip(&command.auths) {
+            let (Treatment::Keyless(keyless) | Treatment::LeftOut(keyless)) = treatment else {
                 continue;
             };
             if auth.attributes & attribute::DECRYPT != 0 {
@@ -88,7 +90,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Appends the entry of one slot.
+    /// Appends the entry of one treatment.
     fn put_auth(
         &self,
         engine: &Engine,
@@ -101,20 +103,20 @@ impl Plan {
         let auth = command.auths.get(at);
         let attributes = self.attributes_of(at, auth);
         // A session that authorizes is never left out, so the first one sent is the
-        // first slot.
+        // first treatment.
         let others = match at {
             0 if command.shape.authorizations() > 0 => self.other_nonces(engine, command),
             _ => Vec::new(),
         };
-        let (handle, nonce, hmac) = match (&self.slots[at], auth) {
-            (Slot::Ours { index, password }, _) => {
-                let session = &engine.ours[*index];
+        let (handle, nonce, hmac) = match (&self.treatments[at], auth) {
+            (Treatment::OwnSession { index, password }, _) => {
+                let session = &engine.own_sessions[*index];
                 let cp_hash = cp_hash(session.hash, code, &self.names, parameters);
                 let value = password.as_ref().map_or(&[][..], |auth| auth.as_slice());
                 let hmac = session.command_hmac(value, &cp_hash, &others, attributes);
                 (session.handle, session.nonce_caller.clone(), hmac)
             }
-            (Slot::Keyless(keyless), Some(auth)) => {
+            (Treatment::Keyless(keyless), Some(auth)) => {
                 let hmac = match keyless.hash {
                     Some(hash) if keyless.hmac_to_tpm => {
                         let input = HmacInput {
@@ -130,8 +132,10 @@ impl Plan {
                 };
                 (auth.handle, auth.nonce.clone(), hmac)
             }
-            (Slot::Rigid, Some(auth)) => (auth.handle, auth.nonce.clone(), auth.hmac.clone()),
-            (Slot::LeftOut(_), _) | (_, None) => return,
+            (Treatment::Unchanged, Some(auth)) => {
+                (auth.handle, auth.nonce.clone(), auth.hmac.clone())
+            }
+            (Treatment::LeftOut(_), _) | (_, None) => return,
         };
         area.put_u32(handle);
         area.put_sized(&nonce);
@@ -143,12 +147,12 @@ impl Plan {
     /// the first one.
     fn other_nonces(&self, engine: &Engine, command: &Command) -> Vec<u8> {
         let with = |flag: u8| {
-            (0..self.slots.len())
+            (0..self.treatments.len())
                 .find(|at| self.attributes_of(*at, command.auths.get(*at)) & flag != 0)
                 .filter(|at| *at != 0)
         };
-        let nonce = |at: usize| match &self.slots[at] {
-            Slot::Ours { index, .. } => engine.ours[*index].nonce_tpm.clone(),
+        let nonce = |at: usize| match &self.treatments[at] {
+            Treatment::OwnSession { index, .. } => engine.own_sessions[*index].nonce_tpm.clone(),
             _ => command
                 .auths
                 .get(at)

@@ -6,7 +6,9 @@
 
 use super::bytes::Put;
 use super::crypto::{Hash, Secret};
-use crate::wire::{self, CommandCode, CommandView, Header, ResponseView, tag};
+use super::names::HandleType;
+use crate::wire::cursor::Cursor;
+use crate::wire::{self, CommandCode, CommandView, Header, ResponseCode, ResponseView, tag};
 
 /// An entry of a command's authorization area.
 pub(super) struct Auth {
@@ -56,14 +58,34 @@ impl Command {
     }
 }
 
+/// Returns whether a response's handle, which no HMAC covers, has the type that the
+/// command makes or loads.
+pub(super) fn fits(command: &Command, handle: u32) -> bool {
+    let saved = match command.code {
+        CommandCode::CONTEXT_LOAD => {
+            let mut reader = Cursor::new(&command.parameters, 0);
+            reader.take(8).and_then(|_| reader.u32())
+        }
+        _ => None,
+    };
+    match saved.map(HandleType::of) {
+        // A session keeps its handle.
+        Some(HandleType::Session) => saved == Some(handle),
+        _ if command.code == CommandCode::START_AUTH_SESSION => {
+            HandleType::of(handle) == HandleType::Session
+        }
+        _ => HandleType::of(handle) == HandleType::Transient,
+    }
+}
+
 /// Returns the bytes of a command without sessions.
 pub(super) fn plain(code: CommandCode, body: &[u8]) -> Secret {
     without_sessions(code.0, body)
 }
 
 /// Returns a response with this code and no parameters.
-pub(super) fn refusal(code: u32) -> Secret {
-    without_sessions(code, &[])
+pub(super) fn refusal(code: ResponseCode) -> Secret {
+    without_sessions(code.0, &[])
 }
 
 /// Returns a successful response without sessions.

@@ -16,6 +16,17 @@ use crate::{Error, ErrorKind, Result};
 /// Bytes that are wiped when they are dropped.
 pub(super) type Secret = Zeroizing<Vec<u8>>;
 
+/// Algorithms (`TPM_ALG_ID`) besides hashes.
+pub(super) mod algorithm {
+    pub(crate) const RSA: u16 = 0x0001;
+    pub(crate) const AES: u16 = 0x0006;
+    pub(crate) const XOR: u16 = 0x000a;
+    pub(crate) const NULL: u16 = 0x0010;
+    pub(crate) const ECDAA: u16 = 0x001a;
+    pub(crate) const ECC: u16 = 0x0023;
+    pub(crate) const CFB: u16 = 0x0043;
+}
+
 /// A hash algorithm (`TPM_ALG_ID`) that sessions and Names use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hash {

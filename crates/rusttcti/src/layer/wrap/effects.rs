@@ -6,15 +6,14 @@
 
 use super::bytes::Put;
 use super::command::{self, Command};
-use super::crypto::{Hash, Secret};
+use super::crypto::{Hash, Secret, algorithm};
 use super::engine::{Engine, LONGEST};
 use super::lists;
 use super::names::HandleType;
-use super::program_sessions::{Kind, ProgramSession};
+use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::attribute;
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
-use crate::wire::header::Header;
+use crate::wire::{CommandCode, Handle, Header};
 
 impl Engine {
     /// Updates a session of the program's after a response.
@@ -24,6 +23,17 @@ impl Engine {
         } else if let Some(program_session) = self.program_sessions.get_mut(handle) {
             program_session.nonce_tpm = nonce.to_vec();
             program_session.shown = None;
+            if attributes & attribute::AUDIT != 0 {
+                program_session.audited = Audited::ByProgram;
+            }
+        }
+    }
+
+    /// Notes that the TPM has a command in the audit digest of a session of the
+    /// program's, and the program does not know it.
+    pub(super) fn carried(&mut self, handle: u32) {
+        if let Some(program_session) = self.program_sessions.get_mut(handle) {
+            program_session.audited = Audited::ByLayer;
         }
     }
 
@@ -31,7 +41,7 @@ impl Engine {
     pub(super) fn left_out(&mut self, handle: u32, shown: &[u8], attributes: u8) {
         if attributes & attribute::CONTINUE_SESSION == 0 {
             self.program_sessions.forget(handle);
-            self.stale.push(handle);
+            self.ended_sessions.push(handle);
         } else if let Some(program_session) = self.program_sessions.get_mut(handle) {
             program_session.shown = Some(shown.to_vec());
         }
@@ -270,24 +280,19 @@ pub(super) fn primary_name<'a>(reader: &mut Cursor<'a>) -> Option<&'a [u8]> {
 
 /// Returns the session that a StartAuthSession asks for.
 fn asked_for(command: &Command) -> Option<ProgramSession> {
-    const TPM_RH_NULL: u32 = 0x4000_0007;
-    const TPM_ALG_AES: u16 = 0x0006;
-    const TPM_ALG_XOR: u16 = 0x000a;
-    const TPM_ALG_NULL: u16 = 0x0010;
-    const TPM_ALG_CFB: u16 = 0x0043;
     let mut reader = Cursor::new(&command.parameters, 0);
     reader.sized()?;
     reader.sized()?;
     let kind = Kind::from_id(reader.u8()?)?;
     let key_bits = match reader.u16()? {
-        TPM_ALG_NULL => None,
-        TPM_ALG_XOR => {
+        algorithm::NULL => None,
+        algorithm::XOR => {
             reader.u16()?;
             None
         }
         algorithm => {
             let (bits, mode) = (reader.u16()?, reader.u16()?);
-            let known = algorithm == TPM_ALG_AES && mode == TPM_ALG_CFB;
+            let known = algorithm == algorithm::AES && mode == algorithm::CFB;
             known.then_some(bits)
         }
     };
@@ -296,11 +301,15 @@ fn asked_for(command: &Command) -> Option<ProgramSession> {
         kind,
         hash,
         key_bits,
-        keyless: command.handles.iter().all(|handle| *handle == TPM_RH_NULL),
+        keyless: command
+            .handles
+            .iter()
+            .all(|handle| *handle == Handle::NULL.0),
         nonce_tpm: Vec::new(),
         shown: None,
         auth_value: false,
         password: false,
         cp_hash: false,
+        audited: Audited::Nothing,
     })
 }

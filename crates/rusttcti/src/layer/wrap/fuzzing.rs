@@ -8,12 +8,12 @@ use super::bytes::Put;
 use super::command;
 use super::crypto::{Hash, Secret};
 use super::engine::{Engine, LONGEST};
+use super::exchange::{Exchange, Step};
 use super::key::{KeySource, name_of, null_template};
-use super::line::{Exchange, Step};
 use super::options::Settings;
 use super::session::{PASSWORD, Session};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, Header, tag};
+use crate::wire::{CommandCode, Header, ResponseCode, tag};
 
 /// The most commands of the layer's own for one of the program's.
 const MOST_STEPS: usize = 200;
@@ -31,7 +31,7 @@ fn engine(strict: bool) -> Box<Engine> {
     for handle in [0x0200_0000, 0x0200_0001] {
         let nonce = [7; 32];
         let session = Session::new(handle, Hash::Sha256, 128, b"salt", &nonce, &nonce);
-        engine.ours.push(session);
+        engine.own_sessions.push(session);
     }
     engine
 }
@@ -45,8 +45,8 @@ fn serve(
 ) -> Box<Engine> {
     let mut engine = engine;
     let bytes = Secret::new(command.to_vec());
-    let mut exchange = Exchange::new(|line| async move {
-        let served = engine.serve(bytes, &line).await;
+    let mut exchange = Exchange::new(|channel| async move {
+        let served = engine.serve(bytes, &channel).await;
         (engine, served)
     });
     let mut step = exchange.advance();
@@ -127,8 +127,8 @@ fn response(sent: &[u8], input: &mut Cursor<'_>) -> Vec<u8> {
             tagged[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
             tagged
         }
-        3 => command::refusal(0x900 | u32::from(at)).to_vec(),
-        4 => command::refusal(0x080 | u32::from(at) << 4 | u32::from(bit)).to_vec(),
+        3 => command::refusal(ResponseCode(0x900 | u32::from(at))).to_vec(),
+        4 => command::refusal(ResponseCode(0x080 | u32::from(at) << 4 | u32::from(bit))).to_vec(),
         _ => canned(CommandCode(code)),
     };
     if kind & 0x80 != 0 {

@@ -6,18 +6,12 @@
 use std::fmt::Write;
 
 use super::bytes::Put;
-use super::crypto::Hash;
+use super::crypto::{Hash, algorithm};
 use super::curve::{Curve, Salt};
 use crate::wire::cursor::Cursor;
 use crate::{Error, ErrorKind, Result};
 
-const TPM_ALG_RSA: u16 = 0x0001;
-const TPM_ALG_AES: u16 = 0x0006;
-const TPM_ALG_NULL: u16 = 0x0010;
-const TPM_ALG_ECDAA: u16 = 0x001a;
-const TPM_ALG_ECC: u16 = 0x0023;
-const TPM_ALG_CFB: u16 = 0x0043;
-/// TPMA_OBJECT_DECRYPT.
+/// `TPMA_OBJECT_DECRYPT`.
 const DECRYPT: u32 = 1 << 17;
 
 /// The attributes of the null primary, the kernel's and this layer's: fixedTPM,
@@ -28,16 +22,16 @@ const NULL_ATTRIBUTES: u32 = 0x0003_0472;
 /// (TPMT_PUBLIC): P-256, SHA-256, AES-128-CFB, an empty unique.
 pub(super) fn null_template() -> Vec<u8> {
     let mut public = Vec::new();
-    public.put_u16(TPM_ALG_ECC);
+    public.put_u16(algorithm::ECC);
     public.put_u16(Hash::Sha256.id());
     public.put_u32(NULL_ATTRIBUTES);
     public.put_sized(&[]); // authPolicy
-    for field in [TPM_ALG_AES, 128, TPM_ALG_CFB] {
+    for field in [algorithm::AES, 128, algorithm::CFB] {
         public.put_u16(field);
     }
-    public.put_u16(TPM_ALG_NULL); // scheme
+    public.put_u16(algorithm::NULL); // scheme
     public.put_u16(0x0003); // TPM_ECC_NIST_P256
-    public.put_u16(TPM_ALG_NULL); // kdf
+    public.put_u16(algorithm::NULL); // kdf
     public.put_sized(&[]);
     public.put_sized(&[]);
     public
@@ -64,8 +58,8 @@ impl SaltKey {
     pub(super) fn from_public(public: &[u8]) -> Result<Self> {
         let mut reader = Cursor::new(public, 0);
         match reader.u16() {
-            Some(TPM_ALG_ECC) => {}
-            Some(TPM_ALG_RSA) => {
+            Some(algorithm::ECC) => {}
+            Some(algorithm::RSA) => {
                 return Err(unsupported(
                     "it is an RSA key, and sessions are salted with ECC keys on P-256 or P-384 \
                      only (make one with tpm2_createprimary -G ecc)",
@@ -149,21 +143,21 @@ impl<'a> EccFields<'a> {
         let _policy = reader.sized()?;
         let symmetric = reader.u16()?;
         let mut key_bits = None;
-        if symmetric != TPM_ALG_NULL {
+        if symmetric != algorithm::NULL {
             let bits = reader.u16()?;
             let _mode = reader.u16()?;
-            let sized = symmetric == TPM_ALG_AES && matches!(bits, 128 | 192 | 256);
+            let sized = symmetric == algorithm::AES && matches!(bits, 128 | 192 | 256);
             key_bits = sized.then_some(bits);
         }
         let scheme = reader.u16()?;
-        if scheme != TPM_ALG_NULL {
+        if scheme != algorithm::NULL {
             reader.u16()?;
         }
-        if scheme == TPM_ALG_ECDAA {
+        if scheme == algorithm::ECDAA {
             reader.u16()?;
         }
         let curve = reader.u16()?;
-        if reader.u16()? != TPM_ALG_NULL {
+        if reader.u16()? != algorithm::NULL {
             reader.u16()?;
         }
         let (x, y) = (reader.sized()?, reader.sized()?);

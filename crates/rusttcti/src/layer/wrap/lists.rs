@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! GetCapability's lists of handles, which do not show the layer's own sessions.
+//! GetCapability's lists of handles: read for the layer, and shown to the program
+//! without the layer's own sessions.
 
 #![forbid(unsafe_code)]
 
@@ -7,16 +8,8 @@ use super::bytes::Put;
 use super::command::Command;
 use super::crypto::Secret;
 use super::engine::Engine;
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
-
-/// `TPM_CAP_HANDLES`.
-const TPM_CAP_HANDLES: u32 = 1;
-/// The highest byte of the first handle of each range that has a list. The list of
-/// saved sessions is the range of policy sessions.
-const LOADED_SESSIONS: u32 = 0x02;
-const SAVED_SESSIONS: u32 = 0x03;
-const TRANSIENT: u32 = 0x80;
+use crate::wire::{CapabilityView, CommandCode, Handle, HandleType, capability};
 
 /// The most sessions that are hidden from the program.
 const HIDDEN: u32 = 3;
@@ -36,56 +29,40 @@ impl Page {
             return None;
         }
         let mut reader = Cursor::new(&command.parameters, 0);
-        let (capability, first, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
-        let asks = capability == TPM_CAP_HANDLES && reader.is_at_end();
+        let (kind, first, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let asks = kind == capability::HANDLES && reader.is_at_end();
         asks.then_some(Self { first, count })
     }
 
-    fn range(self) -> u32 {
-        self.first >> 24
+    /// Returns the type of the handles. In these lists, the two types of sessions stand
+    /// for loaded and for saved ones.
+    fn handle_type(self) -> HandleType {
+        Handle(self.first).handle_type()
     }
 
     fn is_of_sessions(self) -> bool {
-        matches!(self.range(), LOADED_SESSIONS | SAVED_SESSIONS)
+        Handle(self.first).is_session()
     }
 
     /// Returns the parameters that ask for as many handles more as may be hidden.
     fn longer(self) -> Secret {
-        let mut parameters = Secret::new(Vec::with_capacity(12));
-        for word in [
-            TPM_CAP_HANDLES,
-            self.first,
-            self.count.saturating_add(HIDDEN),
-        ] {
-            parameters.put_u32(word);
-        }
-        parameters
+        request(self.first, self.count.saturating_add(HIDDEN))
     }
 
     /// Writes a list without the layer's own sessions. Sessions that were saved for
     /// the time of this command are shown as loaded.
     fn shown(self, parameters: &[u8], ours: &[u32], aside: &[u32]) -> Option<Secret> {
-        let mut reader = Cursor::new(parameters, 0);
-        let more = reader.u8()?;
-        let capability = reader.u32()?;
-        let listed = reader.u32()?;
-        let mut handles = Vec::new();
-        for _ in 0..listed {
-            handles.push(reader.u32()?);
-        }
-        if !reader.is_at_end() {
-            return None;
-        }
+        let (mut handles, has_more) = handles(parameters)?;
         // A TPM orders sessions by their numbers, not by their types.
         let number = |handle: &u32| handle & 0xff_ffff;
-        if self.range() == SAVED_SESSIONS {
+        if self.handle_type() == HandleType::PolicySession {
             let is_aside = |handle: &u32| aside.iter().any(|other| number(other) == number(handle));
             handles.retain(|handle| !is_aside(handle));
         } else {
             handles.retain(|handle| !ours.contains(handle));
             let listed_up_to = handles.last().map(number);
             let is_within =
-                |handle: &u32| more == 0 || listed_up_to.is_some_and(|last| number(handle) <= last);
+                |handle: &u32| !has_more || listed_up_to.is_some_and(|last| number(handle) <= last);
             let is_behind = |handle: &u32| number(handle) >= number(&self.first);
             let back = aside.iter().filter(|one| is_behind(one) && is_within(one));
             handles.extend(back);
@@ -95,14 +72,33 @@ impl Page {
         let is_cut = handles.len() > most;
         handles.truncate(most);
         let mut shown = Secret::new(Vec::with_capacity(parameters.len()));
-        shown.push(u8::from(more != 0 || is_cut));
-        shown.put_u32(capability);
+        shown.push(u8::from(has_more || is_cut));
+        shown.put_u32(capability::HANDLES);
         shown.put_u32(handles.len() as u32);
         for handle in handles {
             shown.put_u32(handle);
         }
         Some(shown)
     }
+}
+
+/// Returns the parameters of a GetCapability that asks for handles.
+pub(super) fn request(first: u32, count: u32) -> Secret {
+    let mut parameters = Secret::new(Vec::with_capacity(12));
+    for word in [capability::HANDLES, first, count] {
+        parameters.put_u32(word);
+    }
+    parameters
+}
+
+/// Returns the handles in the parameters of GetCapability's response, and whether the
+/// TPM has more; `None` for parameters that are no such list.
+pub(super) fn handles(parameters: &[u8]) -> Option<(Vec<u32>, bool)> {
+    let list = CapabilityView::of_parameters(parameters)?;
+    let handles: Vec<u32> = list.handles().map(|handle| handle.0).collect();
+    let is_list = list.capability() == capability::HANDLES;
+    let is_whole = parameters.len() == 9 + 4 * handles.len();
+    (is_list && is_whole).then(|| (handles, list.has_more()))
 }
 
 /// Returns the parameters with which a command that asks for sessions is sent, so
@@ -116,7 +112,8 @@ impl Engine {
     /// Returns whether a layer below has its own view of the handles that a command
     /// asks for. It cannot show that view in a response with the TPM's HMAC.
     pub(super) fn is_for_the_view_below(&self, command: &Command) -> bool {
-        let asks = |page: Page| page.is_of_sessions() || page.range() == TRANSIENT;
+        let asks =
+            |page: Page| page.is_of_sessions() || page.handle_type() == HandleType::Transient;
         self.settings.has_view_below && Page::of(command).is_some_and(asks)
     }
 
@@ -125,8 +122,8 @@ impl Engine {
         let Some(page) = Page::of(command).filter(|page| page.is_of_sessions()) else {
             return;
         };
-        let ours = self.ours.iter().map(|session| session.handle);
-        let ours: Vec<u32> = ours.chain(self.stale.iter().copied()).collect();
+        let ours = self.own_sessions.iter().map(|session| session.handle);
+        let ours: Vec<u32> = ours.chain(self.ended_sessions.iter().copied()).collect();
         let aside: Vec<u32> = self.aside.iter().map(|(handle, _)| *handle).collect();
         if let Some(shown) = page.shown(parameters, &ours, &aside) {
             *parameters = shown;

@@ -17,13 +17,13 @@
 //! TPM           checks the HMAC, decrypts
 //! ```
 //!
-//! The engine does no I/O: `line` turns its steps, which wait for responses, into
-//! commands to send. `engine` takes one command of the program's through these
-//! stages: its parts (`command`), a plan (`protect`, with a `slot` for each
-//! authorization), the command that is sent (`rewrite`, `build`), the answer
-//! (`answer`, `refusal`) and its effects (`effects`). `contact` makes sessions,
-//! salted with a key from `salt`, and `room` makes room for them in the TPM.
-//! `crypto` and `curve` have the derivations. This file drives the engine.
+//! The engine does no I/O. Its async functions send commands and await responses by
+//! an `exchange`, which `connection` connects to the TPM. `engine` takes one command
+//! of the program's through these stages: its parts (`command`), a `plan` with a
+//! `treatment` for each authorization, the command that is sent (`rewrite`, `build`),
+//! the response (`answer`, `refusal`) and its effects (`effects`). `own_sessions`
+//! makes sessions, salted with a key from `salt`, and `room` makes room for them in
+//! the TPM. `crypto` and `curve` have the derivations.
 
 #![forbid(unsafe_code)]
 
@@ -31,11 +31,13 @@ mod answer;
 mod build;
 mod bytes;
 mod command;
-mod contact;
+mod connection;
 mod crypto;
 mod curve;
 mod effects;
 mod engine;
+mod exchange;
+mod failure;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -43,36 +45,34 @@ pub mod fuzzing;
 #[allow(unreachable_pub)] // public for the fuzzer
 mod fuzzing;
 mod key;
-mod line;
 mod lists;
 mod names;
 mod options;
+mod own_sessions;
+mod plan;
 mod program_sessions;
-mod protect;
 mod refusal;
 mod rewrite;
 mod room;
 mod salt;
 mod session;
-mod slot;
 #[cfg(test)]
 mod tests;
+mod treatment;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use self::crypto::Secret;
-use self::engine::Engine;
+use self::connection::{Canceller, Connection};
 use self::key::KeySource;
-use self::line::{Exchange, Outgoing, Step};
 use self::options::{Settings, Written};
+use super::exit;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
-use crate::sys::deadline::Deadline;
-use crate::sys::fork::Generation;
-use crate::wire::CommandCode;
-use crate::{Cancel, Error, ErrorKind, Result, Tcti};
+use crate::contract::tcti::inherited;
+use crate::sys::deadline::{Deadline, retry_until};
+use crate::sys::locks::exclusive::{Exclusive, KeptGuard};
+use crate::{Cancel, Peer, PollHandle, Result, Tcti};
 
 /// Its options.
 pub(crate) const SETTINGS: &[Setting] = &[
@@ -129,18 +129,6 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     }))
 }
 
-/// The engine and the response, which the steps of a command return.
-type Served = (Box<Engine>, Result<Secret>);
-
-/// The state of the layer: the engine is here, or with the steps of a command under
-/// way.
-enum State {
-    Idle(Box<Engine>),
-    Busy(Exchange<Served>),
-    /// A panic lost the engine.
-    Lost,
-}
-
 /// A [`Tcti`] whose commands are protected.
 ///
 /// ```
@@ -150,28 +138,28 @@ enum State {
 /// # drop(tpm);
 /// # Ok::<(), rusttcti::Error>(())
 /// ```
-pub struct Wrap<T: Tcti = Box<dyn Tcti>> {
-    inner: T,
-    state: State,
-    /// The response to the program's command, once it is known.
-    ready: Option<Secret>,
-    /// The buffer for responses, which are wiped here once they are copied.
-    buffer: Secret,
+pub struct Wrap<T: Tcti + 'static = Box<dyn Tcti>> {
+    connection: Arc<Exclusive<Connection<T>>>,
+    /// The connection while a command is under way. Otherwise the end of the process
+    /// may take it, to flush the layer's sessions.
+    kept: Option<KeptGuard<Connection<T>>>,
     canceller: Arc<Canceller>,
     /// Whether the TCTI below can cancel commands.
     cancels: bool,
-    /// The process that opened it.
-    generation: Generation,
     open: bool,
 }
 
-impl<T: Tcti> Wrap<T> {
+/// How long each of the layer's own commands may take when the layer is closed, and
+/// how long a command waits for the end of the process, which flushes the sessions.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl<T: Tcti + 'static> Wrap<T> {
     /// Protects the commands that go through `inner`. The options are written as in
     /// a chain: `key=null,strict=1`. No command is sent yet.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for options that cannot be understood, or without a
-    /// key; [`ErrorKind::NotSupported`] for a key that sessions cannot be salted
+    /// [`BadValue`](crate::ErrorKind::BadValue) for options that cannot be understood, or without a
+    /// key; [`NotSupported`](crate::ErrorKind::NotSupported) for a key that sessions cannot be salted
     /// with. `inner` is finalized then.
     pub fn new(mut inner: T, options: &str) -> Result<Self> {
         let options = match options {
@@ -196,156 +184,61 @@ impl<T: Tcti> Wrap<T> {
         }
         settings.has_view_below = inner.peer().is_some_and(|peer| peer.has_view);
         let cancels = inner.canceller().is_some();
+        let canceller = Arc::<Canceller>::default();
+        let connection = Connection::new(inner, settings, canceller.clone());
+        let connection = Arc::new(Exclusive::new(connection));
+        exit::register(&connection);
         Self {
-            inner,
+            connection,
+            kept: None,
+            canceller,
             cancels,
-            state: State::Idle(Box::new(Engine::new(settings))),
-            ready: None,
-            buffer: Secret::default(),
-            canceller: Arc::default(),
-            generation: Generation::current(),
             open: true,
         }
     }
 
-    /// Runs the steps until one waits for a response. Returns the program's
-    /// response once it is known.
-    fn drive(&mut self, mut step: Step<Served>) -> Result<Option<Secret>> {
-        loop {
-            match step {
-                Step::Done((engine, served)) => {
-                    self.state = State::Idle(engine);
-                    return served.map(Some);
-                }
-                Step::Send(command) => match self.send(&command) {
-                    Ok(()) => return Ok(None),
-                    Err(error) => match &mut self.state {
-                        State::Busy(exchange) => step = exchange.feed(Err(error)),
-                        _ => return Err(error),
-                    },
-                },
+    /// Takes the connection. [`release`](Self::release) gives it back.
+    fn take(&mut self) -> Result<&mut Connection<T>> {
+        let kept = match self.kept.take().or_else(|| self.connection.try_keep()) {
+            Some(kept) => kept,
+            None => {
+                let deadline = Deadline::after(Some(PATIENCE));
+                retry_until(deadline, || self.connection.try_keep()).ok_or_else(inherited)?
             }
+        };
+        Ok(self.kept.insert(kept))
+    }
+
+    /// Gives the connection back, unless a command is under way.
+    fn release(&mut self) {
+        if self.kept.as_ref().is_some_and(|kept| kept.is_idle()) {
+            self.kept = None;
         }
     }
 
-    /// Sends a command. If it is the program's, its canceller is kept. The layer's
-    /// own commands are never cancelled: a cancelled program's command is not sent
-    /// after them.
-    fn send(&mut self, command: &Outgoing) -> Result<()> {
-        let mut below = self.canceller.lock();
-        *below = None;
-        self.inner.transmit(&command.bytes)?;
-        if command.programs {
-            *below = self.inner.canceller();
-            if let (Some(below), true) = (&*below, self.canceller.is_cancelled()) {
-                below.cancel()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, command: &[u8]) -> Result<()> {
-        let State::Idle(_) = &self.state else {
-            return Err(Error::new(
-                ErrorKind::BadSequence,
-                "the layer wrap: a response is awaited",
-            ));
-        };
-        let State::Idle(mut engine) = std::mem::replace(&mut self.state, State::Lost) else {
-            return Err(ErrorKind::GeneralFailure.into());
-        };
-        let command = Secret::new(command.to_vec());
-        let mut exchange = Exchange::new(|line| async move {
-            let served = engine.serve(command, &line).await;
-            (engine, served)
-        });
-        self.canceller.begin(exchange.cancelled());
-        let step = exchange.advance();
-        self.state = State::Busy(exchange);
-        self.ready = self.drive(step)?;
-        Ok(())
-    }
-
-    /// Ends the layer's sessions in the TPM.
-    fn flush_sessions(&mut self) {
-        let State::Idle(engine) = &mut self.state else {
-            return;
-        };
-        engine.retire_all();
-        for handle in std::mem::take(&mut engine.stale) {
-            let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
-            let mut response = [0; engine::LONGEST];
-            let flushed = self
-                .inner
-                .transmit(&flush)
-                .and_then(|()| self.inner.receive(&mut response, Some(PATIENCE)));
-            if let Err(error) = flushed {
-                crate::sys::log::debug!("wrap: {}", error.report());
-                return;
-            }
-        }
+    /// Calls a function with the connection.
+    fn with<R>(&mut self, call: impl FnOnce(&mut Connection<T>) -> Result<R>) -> Result<R> {
+        let result = call(self.take()?);
+        self.release();
+        result
     }
 }
 
-/// How long each of the layer's own commands may take when the layer is closed.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-impl<T: Tcti> Tcti for Wrap<T> {
+impl<T: Tcti + 'static> Tcti for Wrap<T> {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.ready = None;
-        self.begin(command)
+        self.with(|connection| connection.transmit(command))
     }
 
     fn receive(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
-        let deadline = Deadline::after(timeout);
-        let size = response.len().max(engine::LONGEST);
-        let answer = loop {
-            if let Some(answer) = self.ready.take() {
-                break answer;
-            }
-            if self.buffer.len() < size {
-                self.buffer = Secret::new(vec![0; size]);
-            }
-            let length = match self.inner.receive(&mut self.buffer, deadline.remaining()) {
-                Ok(length) => Ok(length),
-                Err(error) if error.kind().leaves_command_pending() => return Err(error),
-                Err(error) => Err(error),
-            };
-            let State::Busy(exchange) = &mut self.state else {
-                return Err(Error::new(
-                    ErrorKind::BadSequence,
-                    "the layer wrap: no response is awaited",
-                ));
-            };
-            let fed = length.and_then(|length| match self.buffer.get_mut(..length) {
-                Some(bytes) => {
-                    let received = Secret::new(bytes.to_vec());
-                    zeroize::Zeroize::zeroize(bytes);
-                    Ok(received)
-                }
-                None => Err(ErrorKind::MalformedResponse.into()),
-            });
-            let step = exchange.feed(fed);
-            self.ready = self.drive(step)?;
-        };
-        match response.get_mut(..answer.len()) {
-            Some(room) => {
-                room.copy_from_slice(&answer);
-                Ok(answer.len())
-            }
-            None => Err(Error::new(
-                ErrorKind::MalformedResponse,
-                format!(
-                    "the layer wrap: the response has {} bytes, and there is room for {}",
-                    answer.len(),
-                    response.len()
-                ),
-            )),
-        }
+        self.with(|connection| connection.receive(response, timeout))
     }
 
+    /// Keeps the connection until the next response, so that the caller may use it.
     fn below(&mut self) -> Option<&mut dyn Tcti> {
-        Some(&mut self.inner)
+        match self.take() {
+            Ok(connection) => Some(&mut connection.inner),
+            Err(_) => None,
+        }
     }
 
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
@@ -353,22 +246,35 @@ impl<T: Tcti> Tcti for Wrap<T> {
         (self.cancels || now).then(|| self.canceller.clone() as Arc<dyn Cancel>)
     }
 
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.with(|connection| connection.inner.poll_handles())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.with(|connection| connection.inner.set_locality(locality))
+    }
+
+    fn make_sticky(&mut self, handle: u32, sticky: bool) -> Result<u32> {
+        self.with(|connection| connection.inner.make_sticky(handle, sticky))
+    }
+
     fn reset(&mut self) -> Result<()> {
-        self.inner.reset()?;
-        if let State::Idle(engine) = &mut self.state {
-            engine.forget();
-        }
-        Ok(())
+        self.with(|connection| {
+            connection.inner.reset()?;
+            connection.forget();
+            Ok(())
+        })
     }
 
     /// Leaves the sessions to the parent; the child makes its own.
     fn after_fork(&mut self) -> Result<()> {
-        self.inner.after_fork()?;
-        self.generation = Generation::current();
-        if let State::Idle(engine) = &mut self.state {
-            engine.forget();
-        }
+        self.with(Connection::after_fork)?;
+        exit::register(&self.connection);
         Ok(())
+    }
+
+    fn peer(&mut self) -> Option<Peer> {
+        self.with(|connection| Ok(connection.inner.peer())).ok()?
     }
 
     /// Flushes the layer's sessions, unless a response is awaited, or this is a
@@ -377,14 +283,14 @@ impl<T: Tcti> Tcti for Wrap<T> {
         if !std::mem::take(&mut self.open) {
             return Ok(());
         }
-        if self.generation.is_current() {
-            self.flush_sessions();
-        }
-        self.inner.finalize()
+        self.with(|connection| {
+            connection.flush_sessions(Deadline::after(Some(PATIENCE)));
+            connection.inner.finalize()
+        })
     }
 }
 
-impl<T: Tcti> Drop for Wrap<T> {
+impl<T: Tcti + 'static> Drop for Wrap<T> {
     fn drop(&mut self) {
         if let Err(error) = self.finalize() {
             crate::sys::log::debug!("wrap: {}", error.report());
@@ -392,44 +298,7 @@ impl<T: Tcti> Drop for Wrap<T> {
     }
 }
 
-/// Cancels the program's command, also while one of the layer's own is under way.
-#[derive(Default)]
-struct Canceller {
-    /// The canceller of the command below.
-    below: Mutex<Option<Arc<dyn Cancel>>>,
-    /// Set to keep the program's command from being sent.
-    flag: Mutex<Arc<AtomicBool>>,
-}
-
-impl Canceller {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Cancel>>> {
-        self.below.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_cancelled(&self) -> bool {
-        let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
-        flag.load(Ordering::SeqCst)
-    }
-
-    /// Begins another command of the program's.
-    fn begin(&self, flag: Arc<AtomicBool>) {
-        *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = flag;
-    }
-}
-
-impl Cancel for Canceller {
-    fn cancel(&self) -> Result<()> {
-        let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
-        flag.store(true, Ordering::SeqCst);
-        drop(flag);
-        match &*self.lock() {
-            Some(below) => below.cancel(),
-            None => Ok(()),
-        }
-    }
-}
-
-impl<T: Tcti> std::fmt::Debug for Wrap<T> {
+impl<T: Tcti + 'static> std::fmt::Debug for Wrap<T> {
     /// Prints the type's name, and no secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wrap").finish_non_exhaustive()

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The Names of the entities that commands refer to (Part 1, 16). A session's HMAC
-//! covers Names instead of handles.
+//! The Names of the entities that commands refer to (Part 1, 16): those that are
+//! known, and how the others are read. A session's HMAC covers Names instead of
+//! handles.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 
-use super::crypto::Hash;
+use super::command::{self, Command, Response};
+use super::crypto::{Hash, algorithm};
+use super::engine::Engine;
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, code_of, forged, is_transient_refusal};
 use super::key::name_of;
 use crate::wire::cursor::Cursor;
+use crate::wire::{CommandCode, ResponseCode};
 
 /// The most Names that are kept: more than a TPM has objects and indexes in use.
 const MOST: usize = 1024;
@@ -120,6 +126,74 @@ impl Names {
     }
 }
 
+impl Engine {
+    /// Reads the Names that a command needs and the layer does not know yet.
+    pub(super) async fn learn_names(&mut self, command: &Command, channel: &Channel) -> Flow<()> {
+        for handle in command.handles.clone() {
+            if self.names.get(handle).is_none() {
+                self.read_name(handle, channel).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the Name of an object or an NV index. A failure is ignored: the TPM
+    /// refuses an unknown handle before it looks at sessions, and never accepts an
+    /// HMAC over a wrong Name.
+    async fn read_name(&mut self, handle: u32, channel: &Channel) -> Flow<()> {
+        let code = match HandleType::of(handle) {
+            HandleType::NvIndex => CommandCode::NV_READ_PUBLIC,
+            _ => CommandCode::READ_PUBLIC,
+        };
+        let response = channel
+            .execute(command::plain(code, &handle.to_be_bytes()))
+            .await?;
+        match code_of(&response)? {
+            ResponseCode::SUCCESS => {}
+            // Sequence objects have the empty Name.
+            ResponseCode::SEQUENCE => {
+                self.names.set(handle, Vec::new());
+                return Ok(());
+            }
+            code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
+            _ => return Ok(()),
+        }
+        let name = Response::parse(&response, code, 0)
+            .and_then(|response| from_public_response(handle, response.parameters));
+        match name {
+            Some((name, settled)) => {
+                self.names.set_settled(handle, name, settled);
+                Ok(())
+            }
+            None => Err(forged(&format!(
+                "the public area of the handle {handle:08x} and its Name do not belong together"
+            ))
+            .into()),
+        }
+    }
+
+    /// Reads again the Names that may have changed without the layer's knowledge,
+    /// and returns whether one did. A transient object keeps its Name as long as it
+    /// is loaded.
+    pub(super) async fn refresh_names(
+        &mut self,
+        command: &Command,
+        channel: &Channel,
+    ) -> Flow<bool> {
+        let mut changed = false;
+        for handle in command.handles.clone() {
+            let kind = HandleType::of(handle);
+            if matches!(kind, HandleType::NvIndex | HandleType::Persistent) {
+                let before = self.names.get(handle);
+                self.names.forget(handle);
+                self.read_name(handle, channel).await?;
+                changed |= before != self.names.get(handle);
+            }
+        }
+        Ok(changed)
+    }
+}
+
 /// Reads the parameters of a ReadPublic or NV_ReadPublic response. Returns the
 /// Name, and whether writing leaves it unchanged; `None` if it is not the Name of
 /// that public area, or not of this NV index.
@@ -142,8 +216,8 @@ pub(super) fn from_public_response(handle: u32, parameters: &[u8]) -> Option<(Ve
         }
     }
     let name_alg = match area.u16()? {
-        // TPM_ALG_NULL: an external object without a Name.
-        0x0010 => return name.is_empty().then(|| (Vec::new(), true)),
+        // An external object without a Name.
+        algorithm::NULL => return name.is_empty().then(|| (Vec::new(), true)),
         id => Hash::from_id(id)?,
     };
     let attributes = area.u32()?;

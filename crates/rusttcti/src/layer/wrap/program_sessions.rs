@@ -28,6 +28,17 @@ impl Kind {
     }
 }
 
+/// Whose commands are in the audit digest of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Audited {
+    #[default]
+    Nothing = 0,
+    /// Only commands that the layer sent with the session as an audit session (see
+    /// `plan::carry`).
+    ByLayer = 1,
+    ByProgram = 2,
+}
+
 /// A session of the program's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProgramSession {
@@ -50,16 +61,23 @@ pub(super) struct ProgramSession {
     pub(super) password: bool,
     /// Whether its policy is bound to a cpHash.
     pub(super) cp_hash: bool,
+    pub(super) audited: Audited,
 }
 
 /// The end of a session's context that was saved through the layer.
 const MAGIC: &[u8; 8] = b"rusttcti";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl ProgramSession {
     /// Returns the nonce that the program has.
     pub(super) fn shown(&self) -> &[u8] {
         self.shown.as_ref().unwrap_or(&self.nonce_tpm)
+    }
+
+    /// Returns whether the program has another nonce than the TPM, so that an HMAC of
+    /// the program's is wrong for the TPM.
+    pub(super) fn is_out_of_step(&self) -> bool {
+        self.shown.is_some()
     }
 
     /// Resets the policy, after TPM2_PolicyRestart.
@@ -76,6 +94,7 @@ impl ProgramSession {
         for flag in [self.keyless, self.auth_value, self.password, self.cp_hash] {
             bytes.push(flag.into());
         }
+        bytes.push(self.audited as u8);
         bytes.put_sized(&self.nonce_tpm);
         bytes.put_sized(self.shown());
         bytes.put_u16(bytes.len() as u16);
@@ -105,6 +124,12 @@ impl ProgramSession {
         let key_bits = Some(reader.u16()?).filter(|bits| *bits != 0);
         let mut flag = || reader.u8().map(|flag| flag != 0);
         let (keyless, auth_value, password, cp_hash) = (flag()?, flag()?, flag()?, flag()?);
+        let audited = match reader.u8()? {
+            0 => Audited::Nothing,
+            1 => Audited::ByLayer,
+            2 => Audited::ByProgram,
+            _ => return None,
+        };
         let nonce_tpm = reader.sized()?.to_vec();
         let shown = Some(reader.sized()?.to_vec()).filter(|shown| *shown != nonce_tpm);
         reader.is_at_end().then_some((
@@ -119,6 +144,7 @@ impl ProgramSession {
                 auth_value,
                 password,
                 cp_hash,
+                audited,
             },
         ))
     }

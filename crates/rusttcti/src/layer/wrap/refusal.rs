@@ -5,12 +5,30 @@
 #![forbid(unsafe_code)]
 
 use super::command::Command;
-use super::engine::{Engine, Flow, Next, Stop, Tries, is_transient_refusal, rc};
-use super::line::Line;
-use super::protect::Plan;
-use super::slot::Slot;
-use crate::wire::CommandCode;
+use super::engine::Engine;
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, is_transient_refusal};
+use super::plan::Plan;
+use super::treatment::Treatment;
+use crate::wire::{Blamed, CommandCode, ResponseCode};
 use crate::{Error, ErrorKind};
+
+/// The next step after a failure that the TPM reported.
+pub(super) enum Next {
+    /// The command is built and sent once more.
+    Again,
+    /// The program is answered with this response code.
+    Answer(ResponseCode),
+}
+
+/// The remedies that were tried for a command that the TPM refused.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// Whether the Names were read again.
+    pub(super) refreshed: bool,
+    /// How many times new sessions were made.
+    pub(super) renewed: usize,
+}
 
 /// How often new sessions are made for one command at most.
 const MOST_RENEWALS: usize = 2;
@@ -19,51 +37,59 @@ impl Engine {
     /// Returns the next step after the TPM refused a protected command.
     pub(super) async fn refused(
         &mut self,
-        code: u32,
+        code: ResponseCode,
         command: &Command,
         plan: &Plan,
         tries: &mut Tries,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<Next> {
-        let full = code == rc::SESSION_MEMORY && command.code == CommandCode::START_AUTH_SESSION;
-        if full && self.move_session_aside(&plan.needed(command), line).await? {
+        let full =
+            code == ResponseCode::SESSION_MEMORY && command.code == CommandCode::START_AUTH_SESSION;
+        if full
+            && self
+                .move_session_aside(&plan.needed(command), channel)
+                .await?
+        {
             // It is loaded again when the command is over; the layer's own sessions
             // have ended.
             return Ok(Next::Again);
         }
-        let ours = plan.sessions() > 0;
-        if code == rc::AUTH_CONTEXT && ours {
-            return Err(self.refusal_of_ours(code, command));
+        let has_own_session = plan.sessions() > 0;
+        if code == ResponseCode::AUTH_CONTEXT && has_own_session {
+            return Err(self.refusal_of_own_session(code, command));
         }
         let blamed = blamed_session(code);
-        let Some((sent_at, at)) = blamed.and_then(|sent| Some((sent, plan.slot_of(sent)?))) else {
+        let Some(at) = blamed.and_then(|sent_at| plan.position_of(sent_at)) else {
             return Ok(Next::Answer(code));
         };
         // The number that the session has in the program's command.
-        let numbered_back = match code & 0x80 {
-            0 => code + (at - sent_at) as u32,
-            _ => code & !0x700 | (at as u32 + 1) << 8,
-        };
-        let authorization = matches!(base(code), rc::AUTH_FAIL | rc::BAD_AUTH);
-        match &plan.slots[at] {
-            Slot::Ours { index, password } => {
-                let gone = code == rc::REFERENCE_S0 + sent_at as u32 || base(code) == rc::HANDLE;
+        let numbered_back = code.blaming(Blamed::Session(at as u8 + 1));
+        let authorization = matches!(
+            code.base(),
+            ResponseCode::AUTH_FAIL | ResponseCode::BAD_AUTH
+        );
+        match &plan.treatments[at] {
+            Treatment::OwnSession { index, password } => {
+                let gone = matches!(
+                    code.base(),
+                    ResponseCode::REFERENCE_S0 | ResponseCode::HANDLE
+                );
                 if gone && tries.renewed < MOST_RENEWALS {
                     tries.renewed += 1;
-                    self.retire_all();
+                    self.end_sessions();
                     return Ok(Next::Again);
                 }
-                if authorization && self.mended(*index, command, tries, line).await? {
+                if authorization && self.mended(*index, command, tries, channel).await? {
                     return Ok(Next::Again);
                 }
                 match password {
                     Some(_) if !gone => Ok(Next::Answer(numbered_back)),
-                    _ => Err(self.refusal_of_ours(code, command)),
+                    _ => Err(self.refusal_of_own_session(code, command)),
                 }
             }
-            Slot::Keyless(_) if authorization && !tries.refreshed => {
+            Treatment::Keyless(_) if authorization && !tries.refreshed => {
                 tries.refreshed = true;
-                match self.refresh_names(command, line).await? {
+                match self.refresh_names(command, channel).await? {
                     true => Ok(Next::Again),
                     false => Ok(Next::Answer(numbered_back)),
                 }
@@ -80,32 +106,33 @@ impl Engine {
         index: usize,
         command: &Command,
         tries: &mut Tries,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<bool> {
         if !std::mem::replace(&mut tries.refreshed, true)
-            && self.refresh_names(command, line).await?
+            && self.refresh_names(command, channel).await?
         {
             return Ok(true);
         }
-        if tries.renewed >= MOST_RENEWALS || self.probe(index, line).await? {
+        if tries.renewed >= MOST_RENEWALS || self.probe(index, channel).await? {
             return Ok(false);
         }
         tries.renewed += 1;
-        self.retire_all();
+        self.end_sessions();
         Ok(true)
     }
 
-    fn refusal_of_ours(&mut self, code: u32, command: &Command) -> Stop {
+    fn refusal_of_own_session(&mut self, code: ResponseCode, command: &Command) -> Stop {
         if is_transient_refusal(code) {
             return Stop::Answer(code);
         }
-        self.retire_all();
+        self.end_sessions();
         Stop::Error(Error::new(
             ErrorKind::IoError,
             format!(
                 "the layer wrap: the TPM refuses the layer's session with {name} \
-                 (response code {code:x}); the command is not sent without it: if this TPM \
+                 (response code {:x}); the command is not sent without it: if this TPM \
                  takes no sessions with it, skip={name} says so",
+                code.0,
                 name = command.code
             ),
         ))
@@ -113,18 +140,9 @@ impl Engine {
 }
 
 /// Returns the number of the session that a response code blames, from zero.
-fn blamed_session(code: u32) -> Option<usize> {
-    if code & !0xfff == 0 && code & 0x8c0 == 0x880 {
-        return (code >> 8 & 7).checked_sub(1).map(|at| at as usize);
-    }
-    let reference = (rc::REFERENCE_S0..rc::REFERENCE_S0 + 7).contains(&code);
-    reference.then(|| (code - rc::REFERENCE_S0) as usize)
-}
-
-/// Returns a format-one response code without what it blames.
-fn base(code: u32) -> u32 {
-    match code & 0x80 {
-        0 => code,
-        _ => code & 0xbf,
+fn blamed_session(code: ResponseCode) -> Option<usize> {
+    match code.blamed() {
+        Some(Blamed::Session(number)) => usize::from(number).checked_sub(1),
+        _ => None,
     }
 }

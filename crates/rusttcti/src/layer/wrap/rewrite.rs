@@ -5,10 +5,11 @@
 
 use super::command::Command;
 use super::crypto::Secret;
-use super::engine::{Engine, Flow};
+use super::engine::Engine;
+use super::failure::Flow;
 use super::lists;
-use crate::wire::CommandCode;
 use crate::wire::cursor::Cursor;
+use crate::wire::{Blamed, CommandCode, ResponseCode};
 
 /// A command as the TPM gets it, before it is encrypted.
 pub(super) struct Rewritten {
@@ -20,18 +21,17 @@ pub(super) struct Rewritten {
 impl Rewritten {
     /// Returns a response code that blames a parameter with the number that the
     /// parameter has in the program's command.
-    pub(super) fn numbered_back(&self, code: u32) -> u32 {
-        // Format one, bit 6: a parameter.
-        if self.code != CommandCode::ENCRYPT_DECRYPT2 || code & !0xfff != 0 || code & 0xc0 != 0xc0 {
-            return code;
-        }
-        let number = match code >> 8 & 0xf {
+    pub(super) fn numbered_back(&self, code: ResponseCode) -> ResponseCode {
+        match (self.code, code.blamed()) {
             // inData is the last of EncryptDecrypt's parameters.
-            1 => 4,
-            number @ 2..=4 => number - 1,
-            number => number,
-        };
-        code & !0xf00 | number << 8
+            (CommandCode::ENCRYPT_DECRYPT2, Some(Blamed::Parameter(1))) => {
+                code.blaming(Blamed::Parameter(4))
+            }
+            (CommandCode::ENCRYPT_DECRYPT2, Some(Blamed::Parameter(number @ 2..=4))) => {
+                code.blaming(Blamed::Parameter(number - 1))
+            }
+            _ => code,
+        }
     }
 }
 

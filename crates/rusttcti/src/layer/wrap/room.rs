@@ -3,42 +3,41 @@
 
 #![forbid(unsafe_code)]
 
-use super::bytes::Put;
 use super::command::{self, Response};
 use super::crypto::Secret;
-use super::engine::{Engine, Flow, code_of, forged, own_failure, rc};
-use super::line::Line;
-use crate::wire::CommandCode;
-use crate::wire::cursor::Cursor;
+use super::engine::Engine;
+use super::exchange::Channel;
+use super::failure::{Flow, code_of, forged, succeeded};
+use super::lists;
 use crate::wire::header::Header;
+use crate::wire::{CommandCode, Handle, ResponseCode};
 
-/// The first handle of each range that GetCapability lists.
-const TRANSIENT_FIRST: u32 = 0x8000_0000;
-const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+/// The most handles in one response (MAX_CAP_HANDLES).
+const MOST_HANDLES: u32 = 254;
 
 impl Engine {
     /// Flushes a handle; that it is gone already is no error.
-    pub(super) async fn flush(&mut self, handle: u32, line: &Line) -> Flow<()> {
+    pub(super) async fn flush(&mut self, handle: u32, channel: &Channel) -> Flow<()> {
         let flush = command::plain(CommandCode::FLUSH_CONTEXT, &handle.to_be_bytes());
-        code_of(&line.run(flush).await?)?;
+        code_of(&channel.execute(flush).await?)?;
         Ok(())
     }
 
     /// Flushes the layer's sessions, to make room for one of the program's.
-    pub(super) async fn make_way(&mut self, line: &Line) -> Flow<()> {
-        self.retire_all();
-        self.flush_stale(line).await
+    pub(super) async fn flush_own_sessions(&mut self, channel: &Channel) -> Flow<()> {
+        self.end_sessions();
+        self.flush_ended_sessions(channel).await
     }
 
     /// Loads the program's sessions again that were moved aside for the layer's.
-    pub(super) async fn bring_back(&mut self, line: &Line) {
+    pub(super) async fn bring_back(&mut self, channel: &Channel) {
         if self.aside.is_empty() {
             return;
         }
-        let mut back = self.make_way(line).await.is_ok();
+        let mut back = self.flush_own_sessions(channel).await.is_ok();
         for (handle, context) in std::mem::take(&mut self.aside) {
             back &= self
-                .load(&context, line)
+                .load(&context, channel)
                 .await
                 .is_ok_and(|now| now == handle);
         }
@@ -54,46 +53,53 @@ impl Engine {
         request: Secret,
         needed: &[u32],
         aside: &mut Option<(u32, Vec<u8>)>,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<Secret> {
-        let response = line.run(request.clone()).await?;
-        if code_of(&response)? != rc::OBJECT_MEMORY || aside.is_some() {
+        let response = channel.execute(request.clone()).await?;
+        if code_of(&response)? != ResponseCode::OBJECT_MEMORY || aside.is_some() {
             return Ok(response);
         }
-        let loaded = self.list(TRANSIENT_FIRST, line).await?;
+        let loaded = self.list(Handle::TRANSIENT_FIRST, channel).await?;
         // Any object would do, since it is back before the program's command is sent.
         // An unused one is the smallest loss if it cannot be loaded again.
         let unused = loaded.iter().find(|handle| !needed.contains(handle));
         let Some(handle) = unused.or(loaded.first()).copied() else {
             return Ok(response);
         };
-        let Some(context) = self.save(handle, line).await? else {
+        let Some(context) = self.save(handle, channel).await? else {
             return Ok(response);
         };
-        self.flush(handle, line).await?;
+        self.flush(handle, channel).await?;
         *aside = Some((handle, context));
-        Ok(line.run(request).await?)
+        Ok(channel.execute(request).await?)
     }
 
     /// Saves a session that the program's command does not need, for the time of
     /// that command. Returns whether there was one.
-    pub(super) async fn move_session_aside(&mut self, needed: &[u32], line: &Line) -> Flow<bool> {
+    pub(super) async fn move_session_aside(
+        &mut self,
+        needed: &[u32],
+        channel: &Channel,
+    ) -> Flow<bool> {
         if self.aside.len() >= 2 {
             return Ok(false);
         }
-        let loaded = self.list(LOADED_SESSION_FIRST, line).await?;
+        let loaded = self.list(Handle::LOADED_SESSION_FIRST, channel).await?;
         // A policy session may be listed with either type of handle.
         let is = |one: u32, other: u32| one & 0xff_ffff == other & 0xff_ffff;
         let used = |handle: u32| {
             needed
                 .iter()
                 .any(|needed| needed >> 25 == 1 && is(*needed, handle))
-                || self.ours.iter().any(|session| is(session.handle, handle))
+                || self
+                    .own_sessions
+                    .iter()
+                    .any(|session| is(session.handle, handle))
         };
         let Some(handle) = loaded.into_iter().find(|handle| !used(*handle)) else {
             return Ok(false);
         };
-        match self.save(handle, line).await? {
+        match self.save(handle, channel).await? {
             Some(context) => {
                 self.aside.push((handle, context));
                 Ok(true)
@@ -103,47 +109,35 @@ impl Engine {
     }
 
     /// Returns the handles in use, from `first` on.
-    async fn list(&mut self, first: u32, line: &Line) -> Flow<Vec<u32>> {
-        let mut body = Vec::new();
-        for word in [1, first, 254] {
-            body.put_u32(word);
-        }
-        let response = line
-            .run(command::plain(CommandCode::GET_CAPABILITY, &body))
+    async fn list(&mut self, first: Handle, channel: &Channel) -> Flow<Vec<u32>> {
+        let body = lists::request(first.0, MOST_HANDLES);
+        let response = channel
+            .execute(command::plain(CommandCode::GET_CAPABILITY, &body))
             .await?;
-        match code_of(&response)? {
-            0 => {}
-            code => return Err(own_failure("TPM2_GetCapability", code)),
-        }
-        let listed =
-            Response::parse(&response, CommandCode::GET_CAPABILITY, 0).and_then(|parsed| {
-                let mut reader = Cursor::new(parsed.parameters, 0);
-                reader.take(5)?;
-                let count = reader.u32()?.min(254);
-                (0..count).map(|_| reader.u32()).collect()
-            });
-        Ok(listed.ok_or_else(|| forged("the list of handles is not of its form"))?)
+        succeeded("TPM2_GetCapability", &response)?;
+        let listed = Response::parse(&response, CommandCode::GET_CAPABILITY, 0)
+            .and_then(|parsed| lists::handles(parsed.parameters));
+        let (handles, _) =
+            listed.ok_or_else(|| forged("the list of handles is not of its form"))?;
+        Ok(handles)
     }
 
     /// Saves a context, and returns it as ContextLoad takes it; `None` if the TPM
     /// refuses.
-    pub(super) async fn save(&mut self, handle: u32, line: &Line) -> Flow<Option<Vec<u8>>> {
+    pub(super) async fn save(&mut self, handle: u32, channel: &Channel) -> Flow<Option<Vec<u8>>> {
         let save = command::plain(CommandCode::CONTEXT_SAVE, &handle.to_be_bytes());
-        let response = line.run(save).await?;
+        let response = channel.execute(save).await?;
         Ok(match code_of(&response)? {
-            0 => Some(response[Header::SIZE..].to_vec()),
+            ResponseCode::SUCCESS => Some(response[Header::SIZE..].to_vec()),
             _ => None,
         })
     }
 
-    pub(super) async fn load(&mut self, context: &[u8], line: &Line) -> Flow<u32> {
-        let response = line
-            .run(command::plain(CommandCode::CONTEXT_LOAD, context))
+    pub(super) async fn load(&mut self, context: &[u8], channel: &Channel) -> Flow<u32> {
+        let response = channel
+            .execute(command::plain(CommandCode::CONTEXT_LOAD, context))
             .await?;
-        match code_of(&response)? {
-            0 => {}
-            code => return Err(own_failure("TPM2_ContextLoad", code)),
-        }
+        succeeded("TPM2_ContextLoad", &response)?;
         let parsed = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
         let handle = parsed.and_then(|parsed| parsed.handle);
         Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is not of its form"))?)

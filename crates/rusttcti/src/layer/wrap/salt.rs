@@ -8,17 +8,15 @@ use super::bytes::Put;
 use super::command::{self, Response};
 use super::crypto::Secret;
 use super::effects::primary_name;
-use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
+use super::engine::Engine;
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, code_of, forged, is_transient_refusal, succeeded};
 use super::key::{Pinned, SaltKey, hex, name_of, null_template};
-use super::line::Line;
 use super::names::from_public_response;
 use super::session::{PASSWORD, Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, tag};
+use crate::wire::{CommandCode, Handle, ResponseCode, tag};
 use crate::{Error, ErrorKind};
-
-/// The null hierarchy.
-pub(super) const TPM_RH_NULL: u32 = 0x4000_0007;
 
 impl Engine {
     /// Makes a session salted with the null hierarchy's primary, which is loaded
@@ -26,22 +24,22 @@ impl Engine {
     pub(super) async fn session_on_primary(
         &mut self,
         needed: &[u32],
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<(Session, SaltKey)> {
         let mut aside = None;
-        let made = self.load_primary(needed, &mut aside, line).await;
+        let made = self.load_primary(needed, &mut aside, channel).await;
         let session = match made {
             Ok((key, handle)) => {
-                let session = self.start(&key, handle, needed, line).await;
-                let flushed = self.flush(handle, line).await;
+                let session = self.start(&key, handle, needed, channel).await;
+                let flushed = self.flush(handle, channel).await;
                 session.and_then(|session| flushed.map(|()| (session, key)))
             }
             Err(stop) => Err(stop),
         };
         if let Some((handle, context)) = aside {
-            let now = self.load(&context, line).await?;
+            let now = self.load(&context, channel).await?;
             if now != handle {
-                self.flush(now, line).await?;
+                self.flush(now, channel).await?;
                 return Err(Stop::Error(Error::new(
                     ErrorKind::IoError,
                     format!(
@@ -60,11 +58,11 @@ impl Engine {
         &mut self,
         needed: &[u32],
         aside: &mut Option<(u32, Vec<u8>)>,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<(SaltKey, u32)> {
         if let (Some(key), Some(context)) = (self.key.clone(), self.primary.clone()) {
             let request = command::plain(CommandCode::CONTEXT_LOAD, &context);
-            let response = self.with_room(request, needed, aside, line).await?;
+            let response = self.with_room(request, needed, aside, channel).await?;
             let loaded = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
             if let Some(handle) = loaded.and_then(|response| response.handle) {
                 // If it is another key, it cannot compute the salt.
@@ -73,16 +71,8 @@ impl Engine {
         }
         self.primary = None;
         let request = create_primary();
-        let response = self.with_room(request, needed, aside, line).await?;
-        match code_of(&response)? {
-            0 => {}
-            code => {
-                return Err(own_failure(
-                    "TPM2_CreatePrimary in the null hierarchy",
-                    code,
-                ));
-            }
-        }
+        let response = self.with_room(request, needed, aside, channel).await?;
+        succeeded("TPM2_CreatePrimary in the null hierarchy", &response)?;
         let parsed = Response::parse(&response, CommandCode::CREATE_PRIMARY, 1);
         let (handle, key) = parsed
             .and_then(|parsed| Some((parsed.handle?, primary_key(parsed.parameters)?)))
@@ -90,11 +80,11 @@ impl Engine {
         let key = match self.expected(key) {
             Ok(key) => key,
             Err(error) => {
-                self.flush(handle, line).await?;
+                self.flush(handle, channel).await?;
                 return Err(error.into());
             }
         };
-        self.primary = self.save(handle, line).await?;
+        self.primary = self.save(handle, channel).await?;
         Ok((key, handle))
     }
 
@@ -150,20 +140,21 @@ impl Engine {
         &mut self,
         handle: u32,
         pinned: &Pinned,
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<SaltKey> {
         let read = command::plain(CommandCode::READ_PUBLIC, &handle.to_be_bytes());
-        let response = line.run(read).await?;
+        let response = channel.execute(read).await?;
         match code_of(&response)? {
-            0 => {}
+            ResponseCode::SUCCESS => {}
             code if is_transient_refusal(code) => return Err(Stop::Answer(code)),
             code => {
                 return Err(Stop::Error(Error::new(
                     ErrorKind::IoError,
                     format!(
                         "the layer wrap: there is no salt key at the handle 0x{handle:08x} \
-                         (TPM2_ReadPublic: response code {code:x}); handle= says where it is, \
-                         and tpm2_evictcontrol puts it there"
+                         (TPM2_ReadPublic: response code {:x}); handle= says where it is, \
+                         and tpm2_evictcontrol puts it there",
+                        code.0
                     ),
                 )));
             }
@@ -230,7 +221,7 @@ impl Engine {
 /// empty.
 fn create_primary() -> Secret {
     let mut body = Secret::default();
-    body.put_u32(TPM_RH_NULL);
+    body.put_u32(Handle::NULL.0);
     body.put_u32(9);
     body.put_u32(PASSWORD);
     body.put_sized(&[]);

@@ -15,6 +15,8 @@ pub(super) mod attribute {
     pub(crate) const CONTINUE_SESSION: u8 = SessionAttributes::CONTINUE_SESSION.0;
     pub(crate) const DECRYPT: u8 = SessionAttributes::DECRYPT.0;
     pub(crate) const ENCRYPT: u8 = SessionAttributes::ENCRYPT.0;
+    pub(crate) const AUDIT_EXCLUSIVE: u8 = SessionAttributes::AUDIT_EXCLUSIVE.0;
+    pub(crate) const AUDIT_RESET: u8 = SessionAttributes::AUDIT_RESET.0;
     pub(crate) const AUDIT: u8 = SessionAttributes::AUDIT.0;
 }
 

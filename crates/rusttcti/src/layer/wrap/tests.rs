@@ -7,7 +7,7 @@
 use super::crypto::{Direction, Hash, ParameterCipher, kdfa, kdfe};
 use super::curve::Curve;
 use super::key::{SaltKey, from_hex, hex, null_template};
-use super::program_sessions::{Kind, ProgramSession};
+use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::{HmacInput, Session};
 use crate::wire::CommandCode;
 
@@ -304,6 +304,7 @@ fn what_is_appended_to_a_saved_session_comes_back_and_nothing_else_is_taken_for_
         auth_value: true,
         password: true,
         cp_hash: false,
+        audited: Audited::ByLayer,
     };
     let saved = [&b"the TPM's own"[..], &program_session.trailer()].concat();
     assert_eq!(

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The treatment of each of the program's authorizations: replaced by a session of
-//! the layer's own, answered for by the layer, or left to the program.
+//! How the layer treats each of the program's authorizations: replaced by a session
+//! of the layer's own, answered for by the layer, or left as the program wrote it.
 
 #![forbid(unsafe_code)]
 
 use super::command::{Auth, Command, cp_hash};
 use super::crypto::{Hash, ParameterCipher, Secret, equal};
-use super::engine::{Engine, Flow, Stop, rc, unsupported};
-use super::program_sessions::{Kind, ProgramSession};
+use super::engine::Engine;
+use super::failure::{Flow, Stop, unsupported};
+use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::{HmacInput, PASSWORD, attribute, without_zeros};
+use crate::wire::{Blamed, ResponseCode};
 
 /// The treatment of one of the program's authorizations.
-pub(super) enum Slot {
+pub(super) enum Treatment {
     /// A session of the layer's own, in the place of a password or added.
-    Ours {
+    OwnSession {
         /// The number of the layer's session.
         index: usize,
         password: Option<Secret>,
@@ -26,10 +28,91 @@ pub(super) enum Slot {
     LeftOut(Keyless),
     /// A session of the program's that only the program can answer for. It stays
     /// unchanged.
-    Rigid,
+    Unchanged,
 }
 
-impl Slot {
+impl Treatment {
+    /// Chooses the treatment of one authorization.
+    pub(super) fn of(
+        engine: &Engine,
+        command: &Command,
+        names: &[Vec<u8>],
+        at: usize,
+        auth: &Auth,
+    ) -> Flow<Treatment> {
+        let authorizes = at < command.shape.authorizations();
+        if auth.handle == PASSWORD {
+            // The TPM would answer so, but it must not see the password.
+            let refused = |code: ResponseCode| {
+                let session = Blamed::Session(at as u8 + 1);
+                Err(Stop::Answer(code.blaming(session)))
+            };
+            if auth.attributes & !attribute::CONTINUE_SESSION != 0 {
+                return refused(ResponseCode::ATTRIBUTES);
+            }
+            if !auth.nonce.is_empty() {
+                return refused(ResponseCode::NONCE);
+            }
+            if !authorizes {
+                return refused(ResponseCode::HANDLE);
+            }
+            return Ok(Treatment::OwnSession {
+                index: 0,
+                password: Some(without_zeros(&auth.hmac)),
+            });
+        }
+        let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
+        let Some(program_session) = engine.program_sessions.get(auth.handle) else {
+            return Ok(
+                match auth.hmac.is_empty() && auth.attributes & ciphers == 0 {
+                    true => Treatment::Keyless(Keyless::silent()),
+                    false => Treatment::Unchanged,
+                },
+            );
+        };
+        let undone = auth.attributes & ciphers == 0 || program_session.key_bits.is_some();
+        let (Some(hash), true, true) = (program_session.hash, program_session.keyless, undone)
+        else {
+            return Ok(Treatment::Unchanged);
+        };
+        let keyless = Keyless {
+            value: Secret::default(),
+            has_auth_value: program_session.kind == Kind::Hmac || program_session.auth_value,
+            hmac_to_tpm: true,
+            hmac_to_program: true,
+            hash: Some(hash),
+            key_bits: program_session.key_bits,
+            nonce_tpm: program_session.nonce_tpm.clone(),
+            shown: program_session.shown().to_vec(),
+            // The program's digest begins with this command.
+            added: match program_session.audited {
+                Audited::ByLayer if auth.attributes & attribute::AUDIT != 0 => {
+                    attribute::AUDIT_RESET
+                }
+                _ => 0,
+            },
+        };
+        if program_session.password && authorizes {
+            return Ok(Treatment::Keyless(Keyless {
+                value: without_zeros(&auth.hmac),
+                hmac_to_tpm: true,
+                hmac_to_program: false,
+                ..keyless
+            }));
+        }
+        if auth.hmac.is_empty() {
+            return Ok(Treatment::Keyless(Keyless {
+                hmac_to_tpm: false,
+                hmac_to_program: false,
+                ..keyless
+            }));
+        }
+        match verifies(engine, command, names, at, auth, program_session, hash) {
+            true => Ok(Treatment::Keyless(keyless)),
+            false => Ok(Treatment::Unchanged),
+        }
+    }
+
     /// Returns whether the TPM gets a session for it.
     pub(super) fn is_sent(&self) -> bool {
         !matches!(self, Self::LeftOut(_))
@@ -52,9 +135,26 @@ pub(super) struct Keyless {
     pub(super) nonce_tpm: Vec<u8>,
     /// The nonce that the program has.
     pub(super) shown: Vec<u8>,
+    /// The attributes that the layer adds for the TPM, and removes from the response.
+    pub(super) added: u8,
 }
 
 impl Keyless {
+    /// Returns the attributes of a response without those that the layer added.
+    pub(super) fn without_added(&self, attributes: u8) -> u8 {
+        let audit = match self.added & attribute::AUDIT {
+            0 => 0,
+            _ => attribute::AUDIT_EXCLUSIVE | attribute::AUDIT_RESET,
+        };
+        attributes & !(self.added | audit)
+    }
+
+    /// Returns the length of its entry in the sent command.
+    pub(super) fn length(&self, auth: &Auth) -> usize {
+        let hash = self.hash.filter(|_| self.hmac_to_tpm);
+        9 + auth.nonce.len() + hash.map_or(0, Hash::size)
+    }
+
     /// Returns its parameter encryption, which anyone can undo.
     pub(super) fn cipher<'a>(
         &'a self,
@@ -76,76 +176,6 @@ impl Keyless {
     }
 }
 
-/// Chooses the treatment of one authorization.
-pub(super) fn slot(
-    engine: &Engine,
-    command: &Command,
-    names: &[Vec<u8>],
-    at: usize,
-    auth: &Auth,
-) -> Flow<Slot> {
-    let authorizes = at < command.shape.authorizations();
-    if auth.handle == PASSWORD {
-        // The TPM would answer so, but it must not see the password.
-        let number = 0x800 | (at as u32 + 1) << 8;
-        if auth.attributes & !attribute::CONTINUE_SESSION != 0 {
-            return Err(Stop::Answer(rc::ATTRIBUTES | number));
-        }
-        if !auth.nonce.is_empty() {
-            return Err(Stop::Answer(rc::NONCE | number));
-        }
-        if !authorizes {
-            return Err(Stop::Answer(rc::HANDLE | number));
-        }
-        return Ok(Slot::Ours {
-            index: 0,
-            password: Some(without_zeros(&auth.hmac)),
-        });
-    }
-    let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
-    let Some(program_session) = engine.program_sessions.get(auth.handle) else {
-        return Ok(
-            match auth.hmac.is_empty() && auth.attributes & ciphers == 0 {
-                true => Slot::Keyless(Keyless::silent()),
-                false => Slot::Rigid,
-            },
-        );
-    };
-    let undone = auth.attributes & ciphers == 0 || program_session.key_bits.is_some();
-    let (Some(hash), true, true) = (program_session.hash, program_session.keyless, undone) else {
-        return Ok(Slot::Rigid);
-    };
-    let keyless = Keyless {
-        value: Secret::default(),
-        has_auth_value: program_session.kind == Kind::Hmac || program_session.auth_value,
-        hmac_to_tpm: true,
-        hmac_to_program: true,
-        hash: Some(hash),
-        key_bits: program_session.key_bits,
-        nonce_tpm: program_session.nonce_tpm.clone(),
-        shown: program_session.shown().to_vec(),
-    };
-    if program_session.password && authorizes {
-        return Ok(Slot::Keyless(Keyless {
-            value: without_zeros(&auth.hmac),
-            hmac_to_tpm: true,
-            hmac_to_program: false,
-            ..keyless
-        }));
-    }
-    if auth.hmac.is_empty() {
-        return Ok(Slot::Keyless(Keyless {
-            hmac_to_tpm: false,
-            hmac_to_program: false,
-            ..keyless
-        }));
-    }
-    match verifies(engine, command, names, at, auth, program_session, hash) {
-        true => Ok(Slot::Keyless(keyless)),
-        false => Ok(Slot::Rigid),
-    }
-}
-
 impl Keyless {
     /// Makes a session whose HMACs are empty in both directions.
     fn silent() -> Self {
@@ -158,6 +188,7 @@ impl Keyless {
             key_bits: None,
             nonce_tpm: Vec::new(),
             shown: Vec::new(),
+            added: 0,
         }
     }
 }

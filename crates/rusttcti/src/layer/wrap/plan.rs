@@ -6,21 +6,22 @@
 
 use super::command::{Auth, Command};
 use super::crypto::Hash;
-use super::engine::{Engine, Flow, unsupported};
-use super::program_sessions::Kind;
+use super::engine::{Engine, LONGEST};
+use super::failure::{Flow, unsupported};
+use super::program_sessions::{Audited, Kind};
 use super::rewrite::Rewritten;
 use super::session::attribute;
-use super::slot::{Slot, slot};
+use super::treatment::{Keyless, Treatment};
 use crate::Result;
 use crate::wire::CommandCode;
 use crate::wire::header::Header;
 
 /// The plan for the protection of a command.
 pub(super) struct Plan {
-    pub(super) slots: Vec<Slot>,
-    /// The slot of the session that encrypts, audits, or authorizes with what
-    /// these attributes say.
-    pub(super) lead: usize,
+    pub(super) treatments: Vec<Treatment>,
+    /// The number of the treatment whose session protects the command: it encrypts or
+    /// audits, as `attributes` say.
+    pub(super) protector: usize,
     pub(super) attributes: u8,
     pub(super) names: Vec<Vec<u8>>,
     length: usize,
@@ -38,28 +39,20 @@ impl Plan {
             .iter()
             .map(|handle| engine.names.get(*handle).unwrap_or_default())
             .collect();
-        let mut slots = Vec::new();
+        let mut treatments = Vec::new();
         let mut passwords = 0;
         for (at, auth) in command.auths.iter().enumerate() {
-            let slot = slot(engine, command, &names, at, auth)?;
-            if let Slot::Ours { .. } = slot {
+            let treatment = Treatment::of(engine, command, &names, at, auth)?;
+            if let Treatment::OwnSession { .. } = treatment {
                 passwords += 1;
             }
-            let out_of_step = engine
-                .program_sessions
-                .get(auth.handle)
-                .is_some_and(|program_session| program_session.shown.is_some());
-            if matches!(slot, Slot::Rigid) && out_of_step {
-                return Err(unsupported(
-                    "a session of the program's that encrypted without a key cannot authorize \
-                     with an authValue after that (use another session)",
-                )
-                .into());
+            if let Treatment::Unchanged = treatment {
+                engine.check_unchanged(auth)?;
             }
-            slots.push(slot);
+            treatments.push(treatment);
         }
-        number_ours(&mut slots);
-        if needs_unknown_nonce(engine, command, &slots) {
+        number_own_sessions(&mut treatments);
+        if needs_unknown_nonce(engine, command, &treatments) {
             return Err(unsupported(
                 "a session that was not started through the layer encrypts beside a password \
                  (start it through the layer, or use no password)",
@@ -67,10 +60,12 @@ impl Plan {
             .into());
         }
 
-        let rigid = slots.iter().any(|slot| matches!(slot, Slot::Rigid));
+        let unchanged = treatments
+            .iter()
+            .any(|treatment| matches!(treatment, Treatment::Unchanged));
         let all = command.auths.iter().map(|auth| auth.attributes);
         let audited = all.fold(0, |all, one| all | one) & attribute::AUDIT != 0;
-        let changeable = !rigid && !audited;
+        let changeable = !unchanged && !audited;
         let mut attributes = attribute::CONTINUE_SESSION;
         if changeable && rewritten.decrypt && !bound_to_parameters(engine, command) {
             attributes |= attribute::DECRYPT;
@@ -81,9 +76,9 @@ impl Plan {
         if attributes == attribute::CONTINUE_SESSION && !audited {
             attributes |= attribute::AUDIT;
         }
-        leave_out(&mut slots, command, attributes);
+        leave_out(&mut treatments, command, attributes);
         let own = engine.own_protection(command);
-        let Some(lead) = lead(&mut slots, attributes) else {
+        let Some(protector) = protector(&mut treatments, attributes) else {
             if let Some(own) = own {
                 engine.tell_of_own(own, command, rewritten)?;
             } else if audited {
@@ -97,23 +92,24 @@ impl Plan {
             engine.tell_of_own(own, command, rewritten)?;
             return Ok(None);
         }
-        if rigid && own.is_none() {
+        if unchanged && own.is_none() {
             engine.tell(
                 "it has an authorization HMAC of the program's own, so that nothing of it can be \
                  encrypted",
             )?;
         }
-        if rigid && passwords > 0 && changes_auth(command) {
+        if unchanged && passwords > 0 && changes_auth(command) {
             return Err(unsupported(
                 "a new authValue, a password and a session of the program's own in one command \
                  are not supported (use passwords alone)",
             )
             .into());
         }
-        let length = length(&slots, engine.session_hash(), command, rewritten);
+        carry(engine, &mut treatments, command, rewritten);
+        let length = length(&treatments, engine.session_hash(), command, rewritten);
         Ok(Some(Self {
-            slots,
-            lead,
+            treatments,
+            protector,
             attributes,
             names,
             length,
@@ -122,22 +118,22 @@ impl Plan {
 
     /// Returns how many sessions of the layer's own it takes.
     pub(super) fn sessions(&self) -> usize {
-        let ours = |slot: &&Slot| matches!(slot, Slot::Ours { .. });
-        self.slots.iter().filter(ours).count()
+        let is_own = |treatment: &&Treatment| matches!(treatment, Treatment::OwnSession { .. });
+        self.treatments.iter().filter(is_own).count()
     }
 
     /// Returns whether a session of the layer's own stands for a password.
     pub(super) fn has_passwords(&self) -> bool {
-        let password = |slot: &Slot| {
+        let password = |treatment: &Treatment| {
             matches!(
-                slot,
-                Slot::Ours {
+                treatment,
+                Treatment::OwnSession {
                     password: Some(_),
                     ..
                 }
             )
         };
-        self.slots.iter().any(password)
+        self.treatments.iter().any(password)
     }
 
     /// Returns the length of the command that is sent.
@@ -147,29 +143,34 @@ impl Plan {
 
     /// Returns the handles that the sent command needs, without the layer's own.
     pub(super) fn needed(&self, command: &Command) -> Vec<u32> {
-        let auths = self.slots.iter().zip(&command.auths);
+        let auths = self.treatments.iter().zip(&command.auths);
         let sessions = auths
-            .filter(|(slot, _)| matches!(slot, Slot::Keyless(_) | Slot::Rigid))
+            .filter(|(treatment, _)| {
+                matches!(treatment, Treatment::Keyless(_) | Treatment::Unchanged)
+            })
             .map(|(_, auth)| auth.handle);
         sessions.chain(command.handles.iter().copied()).collect()
     }
 
-    /// Returns the number that a slot's session has in the sent command.
+    /// Returns the number that a treatment's session has in the sent command.
     pub(super) fn sent_at(&self, at: usize) -> Option<usize> {
-        let sent = |slot: &&Slot| slot.is_sent();
-        let slot = self.slots.get(at).filter(sent)?;
-        let before = self.slots[..at].iter().filter(sent).count();
-        slot.is_sent().then_some(before)
+        let sent = |treatment: &&Treatment| treatment.is_sent();
+        let treatment = self.treatments.get(at).filter(sent)?;
+        let before = self.treatments[..at].iter().filter(sent).count();
+        treatment.is_sent().then_some(before)
     }
 
-    /// Returns the slot of a session in the sent command.
-    pub(super) fn slot_of(&self, sent: usize) -> Option<usize> {
-        (0..self.slots.len()).find(|at| self.sent_at(*at) == Some(sent))
+    /// Returns the treatment of a session in the sent command.
+    pub(super) fn position_of(&self, sent: usize) -> Option<usize> {
+        (0..self.treatments.len()).find(|at| self.sent_at(*at) == Some(sent))
     }
 
     /// Returns how many sessions the sent command has.
     pub(super) fn sent(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.is_sent()).count()
+        self.treatments
+            .iter()
+            .filter(|treatment| treatment.is_sent())
+            .count()
     }
 
     /// Returns whether the layer encrypts the command's first parameter.
@@ -182,15 +183,15 @@ impl Plan {
         self.attributes & attribute::ENCRYPT != 0
     }
 
-    /// Returns the attributes of a slot's session, as the TPM gets them.
+    /// Returns the attributes of a treatment's session, as the TPM gets them.
     pub(super) fn attributes_of(&self, at: usize, auth: Option<&Auth>) -> u8 {
-        match (&self.slots[at], auth) {
-            (Slot::Ours { .. }, _) if at == self.lead => self.attributes,
-            (Slot::Ours { .. }, _) => attribute::CONTINUE_SESSION,
-            (Slot::LeftOut(_), _) => 0,
-            (Slot::Keyless(_), Some(auth)) => {
+        match (&self.treatments[at], auth) {
+            (Treatment::OwnSession { .. }, _) if at == self.protector => self.attributes,
+            (Treatment::OwnSession { .. }, _) => attribute::CONTINUE_SESSION,
+            (Treatment::LeftOut(_), _) => 0,
+            (Treatment::Keyless(keyless), Some(auth)) => {
                 let taken = self.attributes & (attribute::DECRYPT | attribute::ENCRYPT);
-                auth.attributes & !taken
+                auth.attributes & !taken | keyless.added
             }
             (_, auth) => auth.map_or(0, |auth| auth.attributes),
         }
@@ -209,6 +210,31 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 }
 
 impl Engine {
+    /// Checks that the TPM takes an entry of the program's unchanged: it has the nonce
+    /// that the program's HMAC covers, and the audit digest that the program expects.
+    pub(super) fn check_unchanged(&self, auth: &Auth) -> Result<()> {
+        let Some(program_session) = self.program_sessions.get(auth.handle) else {
+            return Ok(());
+        };
+        let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
+        let needs_nonces = !auth.hmac.is_empty() || auth.attributes & ciphers != 0;
+        if needs_nonces && program_session.is_out_of_step() {
+            return Err(unsupported(
+                "a session of the program's that encrypted without a key was left out of a \
+                 command, and the TPM cannot check its HMAC after that (use another session)",
+            ));
+        }
+        let audits = auth.attributes & attribute::AUDIT != 0
+            && auth.attributes & attribute::AUDIT_RESET == 0;
+        if audits && program_session.audited == Audited::ByLayer {
+            return Err(unsupported(
+                "a session of the program's that encrypted without a key cannot begin to audit \
+                 after that (set auditReset, or use another session)",
+            ));
+        }
+        Ok(())
+    }
+
     /// The attributes of those sessions of the program's that are salted or bound,
     /// together; `None` where there is none.
     fn own_protection(&self, command: &Command) -> Option<u8> {
@@ -242,26 +268,60 @@ impl Engine {
 
 /// Leaves out the sessions that would only encrypt what the layer's session
 /// encrypts.
-fn leave_out(slots: &mut [Slot], command: &Command, attributes: u8) {
+fn leave_out(treatments: &mut [Treatment], command: &Command, attributes: u8) {
     let taken = attributes & (attribute::DECRYPT | attribute::ENCRYPT);
     for (at, auth) in command.auths.iter().enumerate() {
         let others = auth.attributes & !(taken | attribute::CONTINUE_SESSION);
         if at < command.shape.authorizations() || others != 0 || auth.attributes & taken == 0 {
             continue;
         }
-        if let Some(slot) = slots.get_mut(at) {
-            *slot = match std::mem::replace(slot, Slot::Rigid) {
-                Slot::Keyless(keyless) => Slot::LeftOut(keyless),
+        if let Some(treatment) = treatments.get_mut(at) {
+            *treatment = match std::mem::replace(treatment, Treatment::Unchanged) {
+                Treatment::Keyless(keyless) => Treatment::LeftOut(keyless),
                 other => other,
             };
         }
     }
 }
 
+/// Sends one of the sessions that were left out, as an audit session of the layer's:
+/// the TPM takes a session only if it has something to do. So the program gets the
+/// TPM's nonce, and a later HMAC of the program's with this session is right for the
+/// TPM. The digest of a session with which the program audits must not change, and
+/// a policy session cannot audit.
+fn carry(engine: &Engine, treatments: &mut [Treatment], command: &Command, rewritten: &Rewritten) {
+    // The kernel's resource manager may refuse a StartAuthSession after the TPM ran it,
+    // and the new nonces are lost.
+    let loses_nonces = command.code == CommandCode::START_AUTH_SESSION;
+    let is_sent = |treatment: &&Treatment| treatment.is_sent();
+    if loses_nonces || treatments.iter().filter(is_sent).count() == 3 {
+        return;
+    }
+    let length = length(treatments, engine.session_hash(), command, rewritten);
+    for (treatment, auth) in treatments.iter_mut().zip(&command.auths) {
+        let can_audit = engine
+            .program_sessions
+            .get(auth.handle)
+            .is_some_and(|session| {
+                session.kind == Kind::Hmac && session.audited != Audited::ByProgram
+            });
+        *treatment = match std::mem::replace(treatment, Treatment::Unchanged) {
+            Treatment::LeftOut(keyless)
+                if can_audit && length + keyless.length(auth) <= LONGEST =>
+            {
+                let added = attribute::AUDIT;
+                *treatment = Treatment::Keyless(Keyless { added, ..keyless });
+                return;
+            }
+            other => other,
+        };
+    }
+}
+
 /// Returns whether the first session's HMAC covers the nonce of a session that the
 /// layer does not know.
-fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bool {
-    let answered_for = !matches!(slots.first(), None | Some(Slot::Rigid));
+fn needs_unknown_nonce(engine: &Engine, command: &Command, treatments: &[Treatment]) -> bool {
+    let answered_for = !matches!(treatments.first(), None | Some(Treatment::Unchanged));
     let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
     let mut others = command.auths.iter().skip(1);
     answered_for
@@ -271,10 +331,10 @@ fn needs_unknown_nonce(engine: &Engine, command: &Command, slots: &[Slot]) -> bo
 }
 
 /// Assigns one of the layer's sessions to each password.
-fn number_ours(slots: &mut [Slot]) {
+fn number_own_sessions(treatments: &mut [Treatment]) {
     let mut next = 0;
-    for slot in slots {
-        if let Slot::Ours { index, .. } = slot {
+    for treatment in treatments {
+        if let Treatment::OwnSession { index, .. } = treatment {
             *index = next;
             next += 1;
         }
@@ -283,20 +343,23 @@ fn number_ours(slots: &mut [Slot]) {
 
 /// Finds the layer's session that encrypts or audits, or adds one; `None` if there
 /// is no room for one.
-fn lead(slots: &mut Vec<Slot>, attributes: u8) -> Option<usize> {
-    let ours = |slot: &Slot| matches!(slot, Slot::Ours { .. });
-    if let Some(at) = slots.iter().position(ours) {
+fn protector(treatments: &mut Vec<Treatment>, attributes: u8) -> Option<usize> {
+    let is_own = |treatment: &Treatment| matches!(treatment, Treatment::OwnSession { .. });
+    if let Some(at) = treatments.iter().position(is_own) {
         return Some(at);
     }
-    let sent = slots.iter().filter(|slot| slot.is_sent()).count();
+    let sent = treatments
+        .iter()
+        .filter(|treatment| treatment.is_sent())
+        .count();
     if sent == 3 || attributes == attribute::CONTINUE_SESSION {
         return None;
     }
-    slots.push(Slot::Ours {
+    treatments.push(Treatment::OwnSession {
         index: 0,
         password: None,
     });
-    Some(slots.len() - 1)
+    Some(treatments.len() - 1)
 }
 
 /// Returns whether a policy of the command's fixes the digest of its parameters.
@@ -309,18 +372,15 @@ fn bound_to_parameters(engine: &Engine, command: &Command) -> bool {
 }
 
 /// Returns the length of the command that is sent.
-fn length(slots: &[Slot], hash: Hash, command: &Command, rewritten: &Rewritten) -> usize {
-    let entries: usize = slots
+fn length(treatments: &[Treatment], hash: Hash, command: &Command, rewritten: &Rewritten) -> usize {
+    let entries: usize = treatments
         .iter()
         .enumerate()
-        .map(|(at, slot)| match (slot, command.auths.get(at)) {
-            (Slot::Ours { .. }, _) => 9 + 2 * hash.size(),
-            (Slot::Keyless(keyless), Some(auth)) => {
-                let hash = keyless.hash.filter(|_| keyless.hmac_to_tpm);
-                9 + auth.nonce.len() + hash.map_or(0, Hash::size)
-            }
-            (Slot::Rigid, Some(auth)) => 9 + auth.nonce.len() + auth.hmac.len(),
-            (Slot::LeftOut(_), _) | (_, None) => 0,
+        .map(|(at, treatment)| match (treatment, command.auths.get(at)) {
+            (Treatment::OwnSession { .. }, _) => 9 + 2 * hash.size(),
+            (Treatment::Keyless(keyless), Some(auth)) => keyless.length(auth),
+            (Treatment::Unchanged, Some(auth)) => 9 + auth.nonce.len() + auth.hmac.len(),
+            (Treatment::LeftOut(_), _) | (_, None) => 0,
         })
         .sum();
     Header::SIZE + 4 * command.handles.len() + 4 + entries + rewritten.parameters.len()

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The beginning and the end of the layer's sessions: the salt key, the room that a
-//! session needs, and the first exchange, which shows that the TPM has the key.
+//! The beginning and the end of the layer's own sessions: how they are salted and
+//! started, the first exchange, which shows that the TPM has the key, and the list of
+//! those that are flushed.
 
 #![forbid(unsafe_code)]
 
 use super::bytes::Put;
 use super::command::{self, Response, cp_hash, rp_hash};
-use super::crypto::{Hash, Secret, random};
-use super::engine::{Engine, Flow, Stop, code_of, forged, is_transient_refusal, own_failure, rc};
+use super::crypto::{Hash, Secret, algorithm, random};
+use super::engine::Engine;
+use super::exchange::Channel;
+use super::failure::{Flow, Stop, code_of, forged, is_transient_refusal, own_failure};
 use super::key::{KeySource, Pinned, SaltKey, hex};
-use super::line::Line;
-use super::salt::TPM_RH_NULL;
 use super::session::{Session, attribute};
 use crate::wire::cursor::Cursor;
-use crate::wire::{CommandCode, tag};
+use crate::wire::{CommandCode, Handle, HandleType, ResponseCode, session_type, tag};
 use crate::{Error, ErrorKind};
 
 impl Engine {
@@ -38,21 +39,22 @@ impl Engine {
         &mut self,
         count: usize,
         needed: &[u32],
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<()> {
         // A command whose outcome is unknown may have rolled a session's nonces.
-        let over = self.ours.iter().filter(|session| session.in_flight);
-        self.stale.extend(over.map(|session| session.handle));
-        self.ours.retain(|session| !session.in_flight);
-        if self.ours.len() >= count {
+        let over = self.own_sessions.iter().filter(|session| session.in_flight);
+        self.ended_sessions
+            .extend(over.map(|session| session.handle));
+        self.own_sessions.retain(|session| !session.in_flight);
+        if self.own_sessions.len() >= count {
             return Ok(());
         }
-        self.flush_stale(line).await?;
-        while self.ours.len() < count {
-            if line.is_cancelled() {
-                return Err(Stop::Answer(rc::CANCELED));
+        self.flush_ended_sessions(channel).await?;
+        while self.own_sessions.len() < count {
+            if channel.is_cancelled() {
+                return Err(Stop::Answer(ResponseCode::CANCELED));
             }
-            self.make_session(needed, line).await?;
+            self.make_session(needed, channel).await?;
         }
         Ok(())
     }
@@ -60,10 +62,10 @@ impl Engine {
     /// Checks, after a failure, that the TPM has the layer's nonces. If it does
     /// not, the sessions end and false is returned: an authorization with other
     /// nonces would count as a wrong password.
-    pub(super) async fn are_in_step(&mut self, line: &Line) -> Flow<bool> {
-        for index in 0..self.ours.len() {
-            if self.ours[index].doubtful && !self.probe(index, line).await? {
-                self.retire_all();
+    pub(super) async fn are_in_step(&mut self, channel: &Channel) -> Flow<bool> {
+        for index in 0..self.own_sessions.len() {
+            if self.own_sessions[index].doubtful && !self.probe(index, channel).await? {
+                self.end_sessions();
                 return Ok(false);
             }
         }
@@ -72,33 +74,34 @@ impl Engine {
 
     /// Ends all of the layer's sessions. They are flushed before the next ones are
     /// made.
-    pub(super) fn retire_all(&mut self) {
-        let ours = self.ours.drain(..);
-        self.stale.extend(ours.map(|session| session.handle));
+    pub(super) fn end_sessions(&mut self) {
+        let ended = self.own_sessions.drain(..);
+        self.ended_sessions
+            .extend(ended.map(|session| session.handle));
     }
 
-    pub(super) async fn flush_stale(&mut self, line: &Line) -> Flow<()> {
-        for handle in std::mem::take(&mut self.stale) {
-            self.flush(handle, line).await?;
+    pub(super) async fn flush_ended_sessions(&mut self, channel: &Channel) -> Flow<()> {
+        for handle in std::mem::take(&mut self.ended_sessions) {
+            self.flush(handle, channel).await?;
         }
         Ok(())
     }
 
     /// Makes a session, and checks that the TPM holds the salt key.
-    async fn make_session(&mut self, needed: &[u32], line: &Line) -> Flow<()> {
+    async fn make_session(&mut self, needed: &[u32], channel: &Channel) -> Flow<()> {
         let session = match self.settings.source.clone() {
-            KeySource::Null => self.session_on_primary(needed, line).await?,
+            KeySource::Null => self.session_on_primary(needed, channel).await?,
             KeySource::Persistent { handle, pinned } => {
-                let key = self.persistent_key(handle, &pinned, line).await?;
-                let session = self.start(&key, handle, needed, line).await?;
+                let key = self.persistent_key(handle, &pinned, channel).await?;
+                let session = self.start(&key, handle, needed, channel).await?;
                 (session, key)
             }
         };
         let (session, key) = session;
-        self.ours.push(session);
-        let index = self.ours.len() - 1;
-        if !self.probe(index, line).await? {
-            self.retire_all();
+        self.own_sessions.push(session);
+        let index = self.own_sessions.len() - 1;
+        if !self.probe(index, channel).await? {
+            self.end_sessions();
             return Err(Stop::Error(Error::new(
                 ErrorKind::IoError,
                 format!(
@@ -121,36 +124,38 @@ impl Engine {
         key: &SaltKey,
         handle: u32,
         needed: &[u32],
-        line: &Line,
+        channel: &Channel,
     ) -> Flow<Session> {
         let salt = key.salt()?;
         let hash = key.name_alg;
         let nonce_caller = random(hash.size())?;
         let mut body = Secret::new(Vec::with_capacity(256));
         body.put_u32(handle);
-        body.put_u32(TPM_RH_NULL);
+        body.put_u32(Handle::NULL.0);
         body.put_sized(&nonce_caller);
         body.put_sized(&salt.encrypted);
-        body.push(0); // TPM_SE_HMAC
-        for field in [0x0006, key.key_bits, 0x0043, hash.id()] {
+        body.push(session_type::HMAC);
+        for field in [algorithm::AES, key.key_bits, algorithm::CFB, hash.id()] {
             body.put_u16(field);
         }
         let request = command::plain(CommandCode::START_AUTH_SESSION, &body);
         loop {
-            let response = match line.run(request.clone()).await {
+            let response = match channel.execute(request.clone()).await {
                 // The kernel's resource manager has no place left.
                 Err(error) if error.kind() == ErrorKind::Memory => {
-                    command::refusal(rc::SESSION_MEMORY)
+                    command::refusal(ResponseCode::SESSION_MEMORY)
                 }
                 response => response?,
             };
             match code_of(&response)? {
-                0 => {
+                ResponseCode::SUCCESS => {
                     let parsed = Response::parse(&response, CommandCode::START_AUTH_SESSION, 0);
                     let started = parsed.and_then(|parsed| {
                         let mut reader = Cursor::new(parsed.parameters, 0);
                         let nonce = reader.sized().filter(|nonce| nonce.len() == hash.size())?;
-                        let handle = parsed.handle.filter(|handle| handle >> 24 == 0x02)?;
+                        let handle = parsed.handle.filter(|handle| {
+                            Handle(*handle).handle_type() == HandleType::HmacSession
+                        })?;
                         reader.is_at_end().then_some((handle, nonce))
                     });
                     let (handle, nonce_tpm) = started.ok_or_else(|| {
@@ -165,18 +170,27 @@ impl Engine {
                         &nonce_caller,
                     ));
                 }
-                rc::SESSION_MEMORY if self.move_session_aside(needed, line).await? => {}
-                code => return Err(own_failure("TPM2_StartAuthSession", code)),
+                ResponseCode::SESSION_MEMORY
+                    if self.move_session_aside(needed, channel).await? => {}
+                code => {
+                    if matches!(
+                        code,
+                        ResponseCode::SESSION_MEMORY | ResponseCode::SESSION_HANDLES
+                    ) {
+                        self.warn_of_full_tpm();
+                    }
+                    return Err(own_failure("TPM2_StartAuthSession", code));
+                }
             }
         }
     }
 
     /// Runs a command with one of the layer's sessions, and returns whether the TPM
     /// has its key and nonces.
-    pub(super) async fn probe(&mut self, index: usize, line: &Line) -> Flow<bool> {
+    pub(super) async fn probe(&mut self, index: usize, channel: &Channel) -> Flow<bool> {
         let attributes = attribute::CONTINUE_SESSION | attribute::ENCRYPT;
         let parameters = 16u16.to_be_bytes();
-        let Some(session) = self.ours.get_mut(index) else {
+        let Some(session) = self.own_sessions.get_mut(index) else {
             return Ok(false);
         };
         session.roll()?;
@@ -194,12 +208,12 @@ impl Engine {
         let mut request = command::plain(CommandCode::GET_RANDOM, &body);
         request[..2].copy_from_slice(&tag::SESSIONS.to_be_bytes());
         session.in_flight = true;
-        let response = line.run(request).await?;
+        let response = channel.execute(request).await?;
         let code = code_of(&response)?;
-        let Some(session) = self.ours.get_mut(index) else {
+        let Some(session) = self.own_sessions.get_mut(index) else {
             return Ok(false);
         };
-        if code != 0 {
+        if !code.is_success() {
             session.in_flight = false;
             return match is_transient_refusal(code) {
                 true => Err(Stop::Answer(code)),

@@ -200,6 +200,34 @@ fn a_restarted_swtpm_has_nothing_of_before_and_new_objects_work() {
 }
 
 #[test]
+fn what_is_made_after_a_restart_outlives_the_news_of_it() {
+    for share in [0, 1] {
+        let mut swtpm = Swtpm::unix();
+        let conf = swtpm.conf();
+        let mut user = open(&format!("rm,share={share}:swtpm:{conf}"));
+        let keys = user.make_keys(NULL, 0..5);
+        user.start_session(1).expect("a session");
+        swtpm.stop();
+        swtpm.start();
+        let _ = open(&format!("swtpm:{conf}")).startup();
+        // No list was asked for yet, which is when the layer reads the TPM's clock.
+        let fresh = user.make_keys(NULL, 0..5);
+        let session = user.start_session(1).expect("a session");
+        assert_eq!(
+            user.handles(0x8000_0000, 99).0,
+            fresh,
+            "share={share}, {keys:x?}"
+        );
+        user.marks(&fresh);
+        assert_eq!(user.handles(0x0200_0000, 99).0.len(), 1, "share={share}");
+        user.policy_digest(session).expect("it works");
+        for key in &keys {
+            assert_eq!(user.hmac(*key, b"x"), Err(0x910), "share={share}");
+        }
+    }
+}
+
+#[test]
 fn seventy_thousand_uses_of_a_session_leave_an_idle_one_usable() {
     for (chain, others) in [("rm,share=1:libtpms", 1), ("rm:libtpms", 4)] {
         let mut user = open(chain);

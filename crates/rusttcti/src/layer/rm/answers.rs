@@ -72,7 +72,8 @@ impl Engine {
                 let resets = own::resets_of(body);
                 // TPM2_Clear puts the count back to zero, which is no reset.
                 if self.resets.is_some() && resets > self.resets {
-                    self.restarted();
+                    // What was made since the reset is there.
+                    self.restarted(own::time_of(body));
                 }
                 self.resets = resets;
             }

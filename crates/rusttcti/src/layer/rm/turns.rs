@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::engine::Step;
 use super::manager::State;
@@ -68,7 +68,7 @@ impl State {
                     None => Err(given_up()),
                 };
                 if reset.is_ok() {
-                    self.engine.restarted();
+                    self.engine.restarted(Duration::ZERO);
                 }
                 self.answer(space, reset.map(|()| 0));
                 return;

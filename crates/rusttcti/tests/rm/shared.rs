@@ -9,6 +9,9 @@ use rusttcti_kit::swtpm::Swtpm;
 use crate::fork::{ended, forked};
 use crate::tpm::{NULL, User, open};
 
+/// The first handle of the list of saved sessions.
+const SAVED_SESSIONS: u32 = 0x0300_0000;
+
 /// Makes six keys and a session, and uses them until `until` says so.
 fn work<T: Tcti>(user: &mut User<T>, from: u8, mut until: impl FnMut() -> bool) {
     let keys = user.make_keys(NULL, from..from + 6);
@@ -85,6 +88,37 @@ fn a_process_that_is_killed_leaves_the_others_working() {
         assert_eq!(unsafe { libc::waitpid(victim, &mut status, 0) }, victim);
         work(&mut open(&chain), 10, rounds(30));
     }
+}
+
+#[test]
+fn the_sessions_of_a_killed_process_do_not_use_up_the_tpm_s() {
+    let swtpm = Swtpm::unix();
+    let chain = format!("rm:swtpm:{}", swtpm.conf());
+    let mut other = open(&chain);
+    let session = other.start_session(1).expect("a session");
+    for round in 0..5 {
+        let victim = forked(|| {
+            let mut user = open(&chain);
+            for _ in 0..20 {
+                user.start_session(0).expect("a session");
+            }
+            kill(std::process::id() as i32, libc::SIGKILL);
+            0
+        });
+        let mut status = 0;
+        // SAFETY: our own child.
+        assert_eq!(unsafe { libc::waitpid(victim, &mut status, 0) }, victim);
+        assert_eq!(status, libc::SIGKILL, "round {round}");
+    }
+    // The next process that opens the TPM flushes what they left.
+    ended(forked(|| {
+        drop(open(&chain));
+        0
+    }));
+    let saved = open(&format!("swtpm:{}", swtpm.conf())).handles(SAVED_SESSIONS, 254);
+    let numbers: Vec<_> = saved.0.iter().map(|handle| handle & 0xff_ffff).collect();
+    assert_eq!(numbers, [session & 0xff_ffff]);
+    other.policy_digest(session).expect("it is there");
 }
 
 #[test]

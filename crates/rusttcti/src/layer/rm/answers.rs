@@ -76,6 +76,7 @@ impl Engine {
                     self.restarted(own::time_of(body));
                 }
                 self.resets = resets;
+                self.flush_saved();
             }
         }
     }
@@ -294,7 +295,7 @@ impl Engine {
             (OwnCommand::Properties, _) => self.learnt = true,
             // The engine does without. A TPM that is not started refuses the next
             // command too.
-            (OwnCommand::Clock, _) => {}
+            (OwnCommand::Clock, _) => self.flush_saved(),
             (OwnCommand::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();

@@ -195,7 +195,8 @@ impl State {
     pub(super) fn tell(&mut self) {
         if let Some(presence) = &mut self.presence {
             let (held, foreign) = (self.engine.held(), self.engine.foreign());
-            presence.tell(held, foreign, self.engine.is_loading());
+            let (saved, resets) = (self.engine.saved(), self.engine.resets());
+            presence.tell(held, foreign, self.engine.is_loading(), saved, resets);
         }
     }
 

@@ -35,3 +35,15 @@ fn the_library_builds_without_pcap_and_libtpms_and_has_fewer_crates_then() {
     assert!(tree(&[]).contains("pcap-file"));
     assert!(!tree(&["--no-default-features"]).contains("pcap-file"));
 }
+
+#[test]
+fn a_layer_that_the_features_left_out_is_refused_with_the_feature_s_name() {
+    // The layer wrap is on in our module, and off in the library that this one is made of.
+    let library = module::own_layer();
+    let chain = format!("{}:wrap,key=null:null", library.display());
+    let mut run = module::program("tpm2_getrandom");
+    let run = run.args(["-T", &chain, "8"]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success(), "{told}");
+    assert!(told.contains("feature \"wrap\""), "{told}");
+}

@@ -83,3 +83,38 @@ fn where_there_is_no_power_to_cycle_that_is_an_error_that_names_the_layer() {
     let error = rusttcti::open("startup:null").err().expect("refused");
     assert!(error.to_string().contains("the layer startup"), "{error}");
 }
+
+/// What tpm2_getrandom prints that cannot open this chain.
+fn refusal(chain: &str) -> String {
+    let mut command = program("tpm2_getrandom");
+    let output = command.args(["-T", &format!("rusttcti:{chain}"), "--hex", "8"]);
+    let output = output.output().expect("tpm2-tools run");
+    assert!(!output.status.success(), "{chain}");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+#[test]
+fn each_failure_to_open_is_an_error_in_the_log_whatever_its_code() {
+    let text = refusal("reset:null");
+    let told = text.lines().any(|line| {
+        line.starts_with("ERROR:tcti:src/") && line.contains("the layer reset cannot power-cycle")
+    });
+    assert!(told, "{text}");
+}
+
+#[test]
+fn a_tpm_that_is_silent_while_a_layer_is_opened_is_told_of_and_named_at_the_end() {
+    let refusals = ["rm", "flush"].map(|layer| {
+        let refused = move || refusal(&format!("{layer}:cmd:exec sleep 60"));
+        (layer, std::thread::spawn(refused))
+    });
+    for (layer, refused) in refusals {
+        let text = refused.join().expect("it ends");
+        let has = |level: &str, words: &str| {
+            text.lines()
+                .any(|line| line.starts_with(level) && line.contains(words))
+        };
+        assert!(has("WARNING:tcti", "for 5 s"), "{layer}: {text}");
+        assert!(has("ERROR:tcti", "within 10 s"), "{layer}: {text}");
+    }
+}

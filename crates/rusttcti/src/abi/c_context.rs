@@ -14,7 +14,7 @@ use tss_esapi_sys::{
 };
 
 use super::bridge::Bridge;
-use super::last_error::answer;
+use super::last_error::{answer, opened};
 use crate::sys::descriptors::with_stdio_taken;
 use crate::sys::panic::{caught, guarded};
 use crate::sys::sigpipe;
@@ -399,7 +399,7 @@ pub unsafe fn init(
         unsafe { place.write(c_context) };
         Ok(())
     });
-    answer(what, result)
+    opened(what, result)
 }
 
 /// Returns a configuration string; `None` for NULL.

@@ -146,22 +146,33 @@ fn foreign(module: Option<&LoadedModule>, rc: u32) -> Error {
 pub(super) fn answer(what: &'static str, result: Result<(), Error>) -> u32 {
     match result {
         Ok(()) => 0,
-        Err(error) => failure(what, error),
+        Err(error) => {
+            let level = match error.kind() {
+                // These are part of the protocol, and callers expect them.
+                ErrorKind::TryAgain | ErrorKind::InsufficientBuffer | ErrorKind::NotImplemented => {
+                    log::Level::Debug
+                }
+                _ => log::Level::Error,
+            };
+            failure(what, error, level)
+        }
+    }
+}
+
+/// Returns the response code of an attempt to open a context, as [`answer`] does. No
+/// failure of it is expected, so each is logged as an error.
+pub(super) fn opened(what: &'static str, result: Result<(), Error>) -> u32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => failure(what, error, log::Level::Error),
     }
 }
 
 #[cold]
-fn failure(what: &'static str, error: Error) -> u32 {
+fn failure(what: &'static str, error: Error, level: log::Level) -> u32 {
     let rc = error.rc();
     let text = words(&error);
     record(&error, &text);
-    let level = match error.kind() {
-        // These are part of the protocol, and callers expect them.
-        ErrorKind::TryAgain | ErrorKind::InsufficientBuffer | ErrorKind::NotImplemented => {
-            log::Level::Debug
-        }
-        _ => log::Level::Error,
-    };
     if log::enabled(level) {
         let place = match error.location() {
             Some(location) => log::Location::of_error(location, what),

@@ -73,6 +73,18 @@ pub(super) fn open(
     }
 }
 
+/// The names that the crate's features left out, each with its feature.
+const LEFT_OUT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "libtpms"))]
+    ("libtpms", "libtpms"),
+    #[cfg(not(feature = "libtpms"))]
+    ("libtpms-copy", "libtpms"),
+    #[cfg(not(feature = "pcap"))]
+    ("pcap", "pcap"),
+    #[cfg(not(feature = "wrap"))]
+    ("wrap", "wrap"),
+];
+
 /// The names of all transports and of all layers.
 pub(super) struct Known {
     pub(super) transports: Vec<String>,
@@ -88,7 +100,12 @@ fn unknown(named: Named<'_>, known: &Known) -> Error {
         "there is no transport or layer \"{}\", and no C module of that name",
         named.name
     );
-    if let Some(meant) = suggestion(named.name, conf, &all) {
+    if let Some((_, feature)) = LEFT_OUT.iter().find(|(name, _)| *name == named.name) {
+        text += &format!(
+            "; it is in the crate rusttcti's feature \"{feature}\", which this program was \
+             built without (in Cargo.toml: rusttcti = {{ features = [\"{feature}\"], ... }})"
+        );
+    } else if let Some(meant) = suggestion(named.name, conf, &all) {
         text += &format!("; {meant}");
     }
     if named.is_behind_options && named.name.contains(['/', '\\', '.']) {

@@ -17,6 +17,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::own::wait_for;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::fork::Generation;
@@ -136,8 +137,11 @@ fn run<R>(
 ) -> Result<R> {
     tcti.transmit(command)?;
     let mut response = [0; 4096];
-    let length = tcti.receive(&mut response, Some(COMMAND_TIMEOUT))?;
     let info = CommandView::parse(command)?.info();
+    let code = CommandView::parse(command)?.code();
+    let length = wait_for("flush", code, COMMAND_TIMEOUT, |time| {
+        tcti.receive(&mut response, Some(time))
+    })?;
     let malformed = |error: crate::Error| error.context("flush: the TPM's response is malformed");
     let response = response.get(..length).unwrap_or_default();
     let view = ResponseView::parse(response, info).map_err(malformed)?;

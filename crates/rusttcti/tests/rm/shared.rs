@@ -9,6 +9,9 @@ use rusttcti_kit::swtpm::Swtpm;
 use crate::fork::{ended, forked};
 use crate::tpm::{NULL, User, open};
 
+/// The first handle of the list of saved sessions.
+const SAVED_SESSIONS: u32 = 0x0300_0000;
+
 /// Makes six keys and a session, and uses them until `until` says so.
 fn work<T: Tcti>(user: &mut User<T>, from: u8, mut until: impl FnMut() -> bool) {
     let keys = user.make_keys(NULL, from..from + 6);
@@ -85,6 +88,37 @@ fn a_process_that_is_killed_leaves_the_others_working() {
         assert_eq!(unsafe { libc::waitpid(victim, &mut status, 0) }, victim);
         work(&mut open(&chain), 10, rounds(30));
     }
+}
+
+#[test]
+fn the_sessions_of_a_killed_process_do_not_use_up_the_tpm_s() {
+    let swtpm = Swtpm::unix();
+    let chain = format!("rm:swtpm:{}", swtpm.conf());
+    let mut other = open(&chain);
+    let session = other.start_session(1).expect("a session");
+    for round in 0..5 {
+        let victim = forked(|| {
+            let mut user = open(&chain);
+            for _ in 0..20 {
+                user.start_session(0).expect("a session");
+            }
+            kill(std::process::id() as i32, libc::SIGKILL);
+            0
+        });
+        let mut status = 0;
+        // SAFETY: our own child.
+        assert_eq!(unsafe { libc::waitpid(victim, &mut status, 0) }, victim);
+        assert_eq!(status, libc::SIGKILL, "round {round}");
+    }
+    // The next process that opens the TPM flushes what they left.
+    ended(forked(|| {
+        drop(open(&chain));
+        0
+    }));
+    let saved = open(&format!("swtpm:{}", swtpm.conf())).handles(SAVED_SESSIONS, 254);
+    let numbers: Vec<_> = saved.0.iter().map(|handle| handle & 0xff_ffff).collect();
+    assert_eq!(numbers, [session & 0xff_ffff]);
+    other.policy_digest(session).expect("it is there");
 }
 
 #[test]
@@ -196,6 +230,34 @@ fn a_restarted_swtpm_has_nothing_of_before_and_new_objects_work() {
             user.hmac(*key, b"x").expect("it works");
         }
         assert_eq!(user.handles(0x8000_0000, 99).0, fresh);
+    }
+}
+
+#[test]
+fn what_is_made_after_a_restart_outlives_the_news_of_it() {
+    for share in [0, 1] {
+        let mut swtpm = Swtpm::unix();
+        let conf = swtpm.conf();
+        let mut user = open(&format!("rm,share={share}:swtpm:{conf}"));
+        let keys = user.make_keys(NULL, 0..5);
+        user.start_session(1).expect("a session");
+        swtpm.stop();
+        swtpm.start();
+        let _ = open(&format!("swtpm:{conf}")).startup();
+        // No list was asked for yet, which is when the layer reads the TPM's clock.
+        let fresh = user.make_keys(NULL, 0..5);
+        let session = user.start_session(1).expect("a session");
+        assert_eq!(
+            user.handles(0x8000_0000, 99).0,
+            fresh,
+            "share={share}, {keys:x?}"
+        );
+        user.marks(&fresh);
+        assert_eq!(user.handles(0x0200_0000, 99).0.len(), 1, "share={share}");
+        user.policy_digest(session).expect("it works");
+        for key in &keys {
+            assert_eq!(user.hmac(*key, b"x"), Err(0x910), "share={share}");
+        }
     }
 }
 

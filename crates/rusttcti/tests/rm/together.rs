@@ -40,6 +40,18 @@ fn contexts_of_one_process_share_the_room_and_see_only_their_own() {
 }
 
 #[test]
+fn a_second_rm_in_one_chain_is_refused() {
+    for chain in [
+        "rm:rm:libtpms",
+        "rm:trace,file=/dev/null:rm,share=1:libtpms",
+    ] {
+        let error = rusttcti::open(chain).err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::BadValue, "{chain}");
+        assert!(error.to_string().contains("one is enough"), "{error}");
+    }
+}
+
+#[test]
 fn one_thread_may_await_two_contexts_in_any_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let chain = format!("rm:libtpms:{}", folder.path().join("tpm").display());

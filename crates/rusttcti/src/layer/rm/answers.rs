@@ -72,9 +72,11 @@ impl Engine {
                 let resets = own::resets_of(body);
                 // TPM2_Clear puts the count back to zero, which is no reset.
                 if self.resets.is_some() && resets > self.resets {
-                    self.restarted();
+                    // What was made since the reset is there.
+                    self.restarted(own::time_of(body));
                 }
                 self.resets = resets;
+                self.flush_saved();
             }
         }
     }
@@ -293,7 +295,7 @@ impl Engine {
             (OwnCommand::Properties, _) => self.learnt = true,
             // The engine does without. A TPM that is not started refuses the next
             // command too.
-            (OwnCommand::Clock, _) => {}
+            (OwnCommand::Clock, _) => self.flush_saved(),
             (OwnCommand::List(_), code) => {
                 self.job.lists.clear();
                 self.search.stop();

@@ -66,6 +66,9 @@ impl Engine {
                 .lists
                 .extend([SAVED_SESSIONS, LOADED_SESSIONS, TRANSIENT]);
         }
+        if self.asks_for_resets() && !std::mem::replace(&mut self.job.asked_clock, true) {
+            return Some(self.send(OwnCommand::Clock));
+        }
         if self.job.lists.is_empty() {
             let stray = self.strays.last().copied()?;
             return Some(self.send(OwnCommand::FlushStray(stray)));

@@ -16,7 +16,8 @@ impl Engine {
         if !self.learnt {
             return self.send(OwnCommand::Properties);
         }
-        if self.resets.is_none() && !std::mem::replace(&mut self.job.asked_clock, true) {
+        let asks = self.resets.is_none() || self.asks_for_resets();
+        if asks && !std::mem::replace(&mut self.job.asked_clock, true) {
             return self.send(OwnCommand::Clock);
         }
         if let Some(list) = self.job.lists.last() {

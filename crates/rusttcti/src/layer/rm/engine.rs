@@ -243,6 +243,20 @@ impl Engine {
         )
     }
 
+    /// Returns the sessions that the engine has saved.
+    pub(crate) fn saved(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        let evicted = |session: &&super::sessions::Session| {
+            session.residence == Residence::Evicted && !session.sticky
+        };
+        let sessions = self.sessions.iter().filter(evicted);
+        sessions.map(|session| session.handle)
+    }
+
+    /// Returns how often the TPM was reset; 0 if that is not known.
+    pub(crate) fn resets(&self) -> u32 {
+        self.resets.unwrap_or(0)
+    }
+
     /// Returns whether the command to send next may load something.
     pub(crate) fn is_loading(&self) -> bool {
         match (self.job.phase, self.job.own) {

@@ -20,6 +20,7 @@ use super::presence::Presence;
 use super::slots::{Awaited, Canceller, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::layer::exit;
+use crate::layer::own::wait_for;
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
 use crate::sys::locks::{Mutex, MutexGuard};
@@ -313,18 +314,12 @@ impl Manager {
     pub(super) fn run(&self, space: usize, task: Task, wait: Duration) -> Result<Vec<u8>> {
         self.begin(space, task, &[])?;
         let mut bytes = Vec::new();
-        let deadline = Deadline::after(Some(wait));
-        let done = loop {
-            let done = self.finish(space, deadline.remaining(), |answer| {
+        let done = wait_for("rm", "this layer's own commands", wait, |time| {
+            self.finish(space, Some(time), |answer| {
                 bytes.extend_from_slice(answer);
                 Ok(answer.len())
-            });
-            match done {
-                // A signal came, or the transport returned early.
-                Err(error) if error.kind() == ErrorKind::TryAgain && !deadline.is_over() => {}
-                done => break done,
-            }
-        };
+            })
+        });
         match done {
             Ok(_) => Ok(bytes),
             Err(error) => {

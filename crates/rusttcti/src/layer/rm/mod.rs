@@ -57,6 +57,7 @@ use self::slots::{Awaited, Progress, Task};
 use self::wakeups::Wakeups;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
+use crate::layer::own::close_after;
 use crate::sys::fork::AtomicGeneration;
 use crate::{Cancel, Error, ErrorKind, Peer, PollHandle, Result, Tcti};
 
@@ -139,6 +140,14 @@ impl Builder {
     pub fn open(self, below: impl Tcti + 'static) -> Result<Rm> {
         let mut below: Box<dyn Tcti> = Box::new(below);
         let peer = below.peer().unwrap_or_default();
+        if peer.has_view {
+            // Both would be clients of one manager, and each would wait for the other.
+            let error = Error::new(
+                ErrorKind::BadValue,
+                "the layer rm stands on another layer rm: one is enough, take the other out",
+            );
+            return Err(close_after("rm", below, error));
+        }
         // A forked child uses the TPM beside its parent.
         let share = self.share.unwrap_or(!peer.is_exclusive) || (self.fork && !peer.is_exclusive);
         let cancels = below.canceller().is_some();

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Instant;
+
 /// The number of an object in [`Objects`].
 pub(super) type ObjectId = usize;
 
@@ -25,6 +27,9 @@ pub(super) struct Object {
     pub(super) stays: bool,
     /// The engine's count of uses at its last use.
     pub(super) used: u64,
+    /// The time when it was made. An object that is younger than the TPM's last reset
+    /// outlives the news of it.
+    pub(super) made: Instant,
 }
 
 impl Object {
@@ -38,6 +43,7 @@ impl Object {
             changes,
             stays: false,
             used,
+            made: Instant::now(),
         }
     }
 

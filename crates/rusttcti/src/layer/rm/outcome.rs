@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use super::capability;
 use super::command::Makes;
 use super::engine::{Engine, Entity, Need, Phase, Position};
@@ -124,7 +126,7 @@ impl Engine {
             CommandCode::FLUSH_CONTEXT => self.end_needed(Position::Flushed),
             CommandCode::CONTEXT_SAVE => self.client_saved(response),
             CommandCode::STARTUP => {
-                self.restarted();
+                self.restarted(Duration::ZERO);
                 self.learnt = false;
             }
             CommandCode::SHUTDOWN => self.suspect = true,

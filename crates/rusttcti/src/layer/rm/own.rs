@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use super::objects::ObjectId;
 use crate::wire::{CommandCode, Header, tag};
 
@@ -100,6 +102,12 @@ pub(super) fn flush(into: &mut Vec<u8>, handle: u32) {
 /// Writes ReadClock.
 pub(super) fn clock(into: &mut Vec<u8>) {
     write(into, CommandCode::READ_CLOCK, &[], &[]);
+}
+
+/// Returns how long the TPM has run since its last reset, from the body of a
+/// response to ReadClock, which begins with that time in milliseconds.
+pub(super) fn time_of(body: &[u8]) -> Duration {
+    Duration::from_millis(order_of(body))
 }
 
 /// Returns the TPM's count of resets from the body of a response to ReadClock,

@@ -4,8 +4,8 @@
 //! process lives.
 //!
 //! A process that is killed in the middle of a command leaves up to three objects
-//! and sessions loaded. Other processes find its file without a lock, and flush
-//! what the file lists. Without such files (no /dev/shm, or processes of different
+//! and sessions loaded, and its saved sessions keep their numbers, of which a TPM has
+//! 64. Other processes find its file without a lock, and flush what the file lists. Without such files (no /dev/shm, or processes of different
 //! users) everything else works, but these stay loaded.
 
 #![forbid(unsafe_code)]
@@ -24,7 +24,9 @@ use crate::sys::descriptors::OwnFd;
 const FOLDER: &str = "/dev/shm";
 /// The most handles of each kind in a file.
 const MOST: usize = 15;
-const SIZE: usize = 8 + 8 * MOST;
+/// The most saved sessions in a file: as many as a TPM has.
+const MOST_SAVED: usize = 64;
+const SIZE: usize = 16 + 8 * MOST + 4 * MOST_SAVED;
 
 /// The handles that a process has loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,18 @@ pub(super) struct Record {
     pub(super) foreign: Vec<u32>,
     /// Whether a command is under way that makes another one.
     pub(super) is_loading: bool,
+    /// The sessions that the process saved, and needs to be there.
+    pub(super) saved: Vec<u32>,
+    /// The TPM's count of resets, after another of which the saved sessions are gone;
+    /// 0 if it is not known.
+    pub(super) resets: u32,
+}
+
+impl Record {
+    /// Returns whether the process has nothing in the TPM.
+    fn has_nothing(&self) -> bool {
+        self.handles.is_empty() && self.saved.is_empty() && !self.is_loading
+    }
 }
 
 /// The handles that other processes have loaded.
@@ -42,6 +56,8 @@ pub(super) struct Record {
 pub(super) struct Others {
     /// Those of processes that ended.
     pub(super) dead: Record,
+    /// The sessions that these had saved, each with the count of resets.
+    pub(super) dead_saved: Vec<(u32, u32)>,
     /// Those of processes that run.
     pub(super) live: Record,
 }
@@ -109,15 +125,18 @@ impl Presence {
         handles: impl Iterator<Item = u32> + Clone,
         foreign: impl Iterator<Item = u32> + Clone,
         is_loading: bool,
+        saved: impl Iterator<Item = u32> + Clone,
+        resets: u32,
     ) {
         let told = &mut self.told;
-        let same = |told: &[u32], now: &mut dyn Iterator<Item = u32>| {
-            let mut told = told.iter().copied();
-            now.take(MOST).all(|handle| told.next() == Some(handle)) && told.next().is_none()
-        };
         if told.is_loading == is_loading
-            && same(&told.handles, &mut handles.clone())
-            && same(&told.foreign, &mut foreign.clone())
+            && told.resets == resets
+            && handles.clone().take(MOST).eq(told.handles.iter().copied())
+            && foreign.clone().take(MOST).eq(told.foreign.iter().copied())
+            && saved
+                .clone()
+                .take(MOST_SAVED)
+                .eq(told.saved.iter().copied())
         {
             return;
         }
@@ -126,7 +145,10 @@ impl Presence {
         told.foreign.clear();
         told.foreign.extend(foreign.take(MOST));
         told.is_loading = is_loading;
-        let is_empty = self.told.handles.is_empty() && !is_loading;
+        told.saved.clear();
+        told.saved.extend(saved.take(MOST_SAVED));
+        told.resets = resets;
+        let is_empty = told.has_nothing();
         if self.is_brief && is_empty {
             self.remove();
             return;
@@ -167,6 +189,14 @@ impl Presence {
                 to.handles.extend(record.handles);
                 to.foreign.extend(record.foreign);
                 to.is_loading |= record.is_loading;
+                match is_live {
+                    true => to.saved.extend(record.saved),
+                    false => {
+                        let saved = record.saved.iter();
+                        let saved = saved.map(|session| (*session, record.resets));
+                        others.dead_saved.extend(saved);
+                    }
+                }
             }
         }
         others
@@ -219,13 +249,14 @@ fn look(path: &PathBuf, takes: bool) -> rustix::io::Result<(Record, bool)> {
         return Err(Errno::AGAIN);
     }
     let record = read(&bytes[..length]);
-    if !is_live && (takes || (record.handles.is_empty() && !record.is_loading)) {
+    if !is_live && (takes || record.has_nothing()) {
         rustix::fs::unlink(path)?;
     }
     Ok((record, is_live))
 }
 
-/// Writes two counts, the first with a flag, then the handles.
+/// Writes two counts, the first with a flag, and their handles; then the count of resets,
+/// and the saved sessions with their count.
 fn write(fd: BorrowedFd<'_>, record: &Record) -> rustix::io::Result<()> {
     let mut bytes = [0; SIZE];
     let (handles, foreign) = (&record.handles, &record.foreign);
@@ -233,7 +264,9 @@ fn write(fd: BorrowedFd<'_>, record: &Record) -> rustix::io::Result<()> {
         handles.len() as u32 | u32::from(record.is_loading) << 31,
         foreign.len() as u32,
     ];
+    let saved = [record.resets, record.saved.len() as u32];
     let words = counts.iter().chain(handles).chain(foreign);
+    let words = words.chain(&saved).chain(&record.saved);
     for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
         place.copy_from_slice(&word.to_ne_bytes());
     }
@@ -245,10 +278,16 @@ fn read(bytes: &[u8]) -> Record {
     let mut words = words.filter_map(|word| Some(u32::from_ne_bytes(word.try_into().ok()?)));
     let mut count = || words.next().unwrap_or(0);
     let (handles, foreign) = (count(), count());
+    let (is_loading, handles) = (handles >> 31 != 0, handles & 0xffff);
+    let handles = words.by_ref().take(handles as usize).collect();
+    let foreign = words.by_ref().take(foreign as usize).collect();
+    let (resets, saved) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
     Record {
-        handles: words.by_ref().take((handles & 0xffff) as usize).collect(),
-        foreign: words.take(foreign as usize).collect(),
-        is_loading: handles >> 31 != 0,
+        handles,
+        foreign,
+        is_loading,
+        saved: words.take(saved as usize).collect(),
+        resets,
     }
 }
 
@@ -272,10 +311,13 @@ mod tests {
             [0x8000_0000, 0x0200_0001].into_iter(),
             [7].into_iter(),
             true,
+            [0x0200_0002].into_iter(),
+            5,
         );
         let others = second.others();
         assert_eq!(others.live.handles, [0x8000_0000, 0x0200_0001]);
         assert_eq!(others.live.foreign, [7]);
+        assert_eq!(others.live.saved, [0x0200_0002]);
         assert!(others.live.is_loading && others.dead == Record::default());
         // A killed process leaves its file there, and not locked.
         let path = first.path.clone();
@@ -285,6 +327,7 @@ mod tests {
         std::fs::write(&path, copy).expect("a file");
         let others = second.others();
         assert_eq!(others.dead.handles, [0x8000_0000, 0x0200_0001]);
+        assert_eq!(others.dead_saved, [(0x0200_0002, 5)]);
         assert!(!path.exists(), "taken once");
         assert_eq!(second.others().dead, Record::default());
     }

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::{Duration, Instant};
+
 use super::command::{Command, Makes};
 use super::engine::{Engine, Entity, Need, Position};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
@@ -297,22 +299,28 @@ impl Engine {
         }
     }
 
-    /// Removes all that a restart of the TPM ends: everything that the clients take
-    /// for loaded. Sessions that clients saved may live on.
-    pub(crate) fn restarted(&mut self) {
+    /// Removes all that a restart of the TPM, so long ago, ended: everything older
+    /// that the clients take for loaded. Sessions that clients saved may live on.
+    pub(crate) fn restarted(&mut self, ago: Duration) {
+        let is_older = |made: Instant| made.elapsed() >= ago;
         let ids: Vec<_> = self.objects.ids().collect();
         for id in ids {
-            self.lose(id);
+            if self.objects.get(id).is_some_and(|o| is_older(o.made)) {
+                self.lose(id);
+            }
         }
+        let mut newest = 0;
         for session in self.sessions.iter() {
-            // If others use the TPM, they may have its number by now.
-            if session.residence == Residence::Evicted && !self.mode.share {
+            if !is_older(session.made) {
+                newest = newest.max(session.order);
+            } else if session.residence == Residence::Evicted && !self.mode.share {
+                // If others use the TPM, they may have its number by now.
                 self.strays.push(session.handle);
             }
         }
         self.sessions
-            .retain(|session| session.residence == Residence::Saved);
-        self.sessions.newest = 0;
+            .retain(|session| session.residence == Residence::Saved || !is_older(session.made));
+        self.sessions.newest = newest;
         self.resets = None;
         for space in self.spaces.iter_mut().flatten() {
             space.foreign.clear();

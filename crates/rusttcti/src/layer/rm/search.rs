@@ -30,6 +30,9 @@ pub(super) struct Search {
     looks: u32,
     /// The handles that running processes have loaded.
     live: Vec<u32>,
+    /// The sessions that ended processes had saved, each with the count of resets. They
+    /// are flushed once the TPM has told that it was not reset since.
+    saved: Vec<(u32, u32)>,
     /// The handles that programs without this layer have loaded, as other processes
     /// found them.
     foreign: Vec<u32>,
@@ -64,6 +67,21 @@ impl Search {
 }
 
 impl Engine {
+    /// Returns whether the TPM's count of resets decides about saved sessions.
+    pub(super) fn asks_for_resets(&self) -> bool {
+        !self.search.saved.is_empty()
+    }
+
+    /// Begins to flush the sessions that ended processes had saved since the TPM's last
+    /// reset. After another one, their numbers may be anybody's.
+    pub(super) fn flush_saved(&mut self) {
+        for (handle, resets) in std::mem::take(&mut self.search.saved) {
+            if self.resets == Some(resets) && !self.is_known(handle) {
+                self.strays.push(handle);
+            }
+        }
+    }
+
     /// Takes the other processes' records. The handles of ended processes are
     /// flushed; a search begins for those that they had no time to write.
     pub(crate) fn take_others(&mut self, others: Others) {
@@ -75,6 +93,8 @@ impl Engine {
         }
         let search = &mut self.search;
         search.live = others.live.handles;
+        search.live.extend(others.live.saved);
+        search.saved.extend(others.dead_saved);
         search.foreign.extend(others.dead.foreign);
         search.foreign.extend(others.live.foreign);
         search.foreign.sort_unstable();

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Instant;
+
 /// The place where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Residence {
@@ -30,6 +32,8 @@ pub(super) struct Session {
     pub(super) order: u64,
     /// The engine's count of uses at its last use.
     pub(super) used: u64,
+    /// The time when it was started, or loaded from a context.
+    pub(super) made: Instant,
     /// Whether it stays when its client goes.
     pub(super) sticky: bool,
 }
@@ -45,6 +49,7 @@ impl Session {
             given: Vec::new(),
             order: 0,
             used,
+            made: Instant::now(),
             sticky: false,
         }
     }

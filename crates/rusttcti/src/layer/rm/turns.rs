@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::engine::Step;
 use super::manager::State;
@@ -68,7 +68,7 @@ impl State {
                     None => Err(given_up()),
                 };
                 if reset.is_ok() {
-                    self.engine.restarted();
+                    self.engine.restarted(Duration::ZERO);
                 }
                 self.answer(space, reset.map(|()| 0));
                 return;
@@ -195,7 +195,8 @@ impl State {
     pub(super) fn tell(&mut self) {
         if let Some(presence) = &mut self.presence {
             let (held, foreign) = (self.engine.held(), self.engine.foreign());
-            presence.tell(held, foreign, self.engine.is_loading());
+            let (saved, resets) = (self.engine.saved(), self.engine.resets());
+            presence.tell(held, foreign, self.engine.is_loading(), saved, resets);
         }
     }
 

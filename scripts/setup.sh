@@ -67,6 +67,7 @@ apps            libstrongswan-extra-plugins f:libstrongswan-tpm.so strongSwan's 
 apps            libstrongswan-standard-plugins f:libstrongswan-openssl.so strongSwan's plugin openssl
 apps            libssl-dev              c:libcrypto             OpenSSL with its headers
 apps            libtpm2-pkcs11-tools    p:tpm2_ptool            tpm2-pkcs11: tpm2_ptool
+apps            nginx                   p:nginx                 nginx
 apps            openssl                 p:openssl               OpenSSL
 apps            strongswan-pki          p:pki                   strongSwan: pki
 apps            systemd                 p:systemd-cryptenroll   systemd

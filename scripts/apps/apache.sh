@@ -25,10 +25,7 @@ server() {
     # A thread a worker with mpm_event: Debian's provider has no lock for two.
     local mpm=${2:-prefork}
     export TPM2OPENSSL_TCTI="$tpm"
-    openssl genpkey -provider tpm2 -provider default -algorithm RSA -out key.pem 2>.out ||
-        fail "a key" .out
-    openssl req -provider tpm2 -provider default -x509 -days 2 -key key.pem -subj /CN=localhost \
-        -addext subjectAltName=DNS:localhost -out crt.pem 2>.out || fail "a certificate" .out
+    server_key
     if [ "$(id -u)" = 0 ]; then chown -R nobody "$work"/tpm.*; fi
     port="$(free_port)"
     cat >httpd.conf <<END
@@ -86,38 +83,17 @@ refused "a forked worker cannot use the embedded TPM that its parent opened" "in
 says "and it says why" error.log "opened before fork() and belongs to the parent"
 stop "$daemon"
 
-# 200 TLS connections, 8 at a time, over workers that are replaced every 25. A
-# worker of mpm_event that ends may reset a connection before mod_ssl sees it:
-# such a one is made again.
-connections() {
-    local lost
-    one() {
-        for _ in 1 2 3; do
-            curl --silent --show-error --max-time 60 --cacert crt.pem \
-                "https://localhost:$port/index.html" 2>"refusal.$1" && break
-            grep -q "Connection reset by peer" "refusal.$1" || break
-        done
-    }
-    export -f one
-    export port
-    rm -f refusal.*
-    seq 200 | xargs -P 8 -I{} bash -c 'one {}' >served || true
-    lost=$((200 - $(grep -c "^a page$" served || true)))
-    if [ "$lost" != 0 ]; then
-        echo "$lost of 200 were not served" >.out
-        cat refusal.* >>.out
-        tail -n 20 error.log >>.out
-        return 1
-    fi
-}
-
+# 200 TLS connections over workers that are replaced every 25.
+# A worker thread of mpm_event that ends leaves the connection that its process has
+# accepted and queued, because Apache counts a connection only when a thread takes it
+# up. The client sees a reset, also with a key in a file: it tries again.
 for chain in "" "rm,fork=1:" "wrap,key=null:rm,fork=1:"; do
     for mpm in prefork event; do
         new_tpm swtpm
         tpm="rusttcti:$chain${tpm#rusttcti:}"
         # The first detaches by a fork of its own.
         if [ "$mpm" = prefork ]; then server -DX "$mpm"; else server -DFOREGROUND "$mpm"; fi
-        connections || fail "$mpm, ${chain}swtpm: 200 connections" .out
+        connections again || fail "$mpm, ${chain}swtpm: 200 connections" .out
         echo "   $mpm, ${chain}swtpm: forked workers serve 200 connections"
         stop "$daemon"
         await "its end" eval "! listens $port"

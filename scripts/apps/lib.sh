@@ -112,6 +112,41 @@ six_clients() {
     echo "   ${1:-}six clients at once, two keys each, sign three times"
 }
 
+# Makes a key in the TPM of TPM2OPENSSL_TCTI, in key.pem, and its certificate for
+# localhost, in crt.pem.
+server_key() {
+    openssl genpkey -provider tpm2 -provider default -algorithm RSA -out key.pem 2>.out ||
+        fail "a key" .out
+    openssl req -provider tpm2 -provider default -x509 -days 2 -key key.pem -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost -out crt.pem 2>.out || fail "a certificate" .out
+}
+
+# connections [again]: makes 200 TLS connections to the server at $port, 8 at a time.
+# Each must be served pages/index.html; with `again`, one that is reset is made again,
+# three times at most. The pages go to the file served, and the reasons, with the end
+# of the server's error.log, to .out.
+connections() {
+    local lost
+    one() {
+        for _ in 1 2 3; do
+            curl --silent --show-error --max-time 60 --cacert crt.pem \
+                "https://localhost:$port/index.html" 2>"refusal.$1" && break
+            [ -n "$again" ] && grep -q "Connection reset by peer" "refusal.$1" || break
+        done
+    }
+    export -f one
+    export port again="${1:-}"
+    rm -f refusal.*
+    seq 200 | xargs -P 8 -I{} bash -c 'one {}' >served || true
+    lost=$((200 - $(grep -c "^a page$" served || true)))
+    if [ "$lost" != 0 ]; then
+        echo "$lost of 200 were not served" >.out
+        cat refusal.* >>.out
+        tail -n 20 error.log >>.out
+        return 1
+    fi
+}
+
 # Changes PCR 16 of $tpm.
 extend() {
     tpm2_pcrextend -T "$tpm" "16:sha256=$(printf '%064x' 1)"

@@ -14,7 +14,8 @@ get_source() {
         -o "APT::Sandbox::User=root")
     for suite in configured $suites; do
         source_list "$suite" >"$work/apt/list.sources"
-        apt-get "${apt[@]}" update -qq || continue
+        # Not each repository of this machine has sources, or this suite.
+        apt-get "${apt[@]}" update -qq || true
         if (cd "$work" && apt-get "${apt[@]}" source -qq --download-only "$package"); then
             (cd "$work" && dpkg-source --no-check -x "$(newest_dsc "$package")" "$package" >/dev/null)
             return 0
@@ -31,21 +32,54 @@ newest_dsc() {
     ls -t "$1"_*.dsc | head -n 1
 }
 
-# The machine's own list of sources, for source packages, and of another suite.
+# The machine's own lists of sources, for source packages, and of another suite: from
+# both forms, deb822 (*.sources) and lines (sources.list).
 source_list() {
-    local files=(/etc/apt/sources.list.d/*.sources)
-    [ -e "${files[0]}" ] ||
-        fail "there is no /etc/apt/sources.list.d/*.sources to take the mirror from"
+    local files=()
+    mapfile -t files < <(find /etc/apt/sources.list.d -name '*.sources')
+    if [ "${#files[@]}" -gt 0 ]; then
+        # Each file ends with an empty line: a block does not go on in the next file.
+        sed -s '$G' "${files[@]}" | awk -v suite="$1" '
+            BEGIN { RS = ""; FS = "\n" }
+            /Types:.*deb/ && !/Suites:[^\n]*-security/ {
+                for (i = 1; i <= NF; i++) {
+                    if ($i ~ /^Types:/) $i = "Types: deb-src"
+                    if ($i ~ /^Suites:/ && suite != "configured") $i = "Suites: " suite
+                    print $i
+                }
+                print ""
+            }'
+    fi
+    mapfile -t files < <(find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.list' 2>/dev/null)
+    if [ "${#files[@]}" -gt 0 ]; then
+        lines_as_blocks "$1" "${files[@]}"
+    fi
+}
+
+# lines_as_blocks SUITE FILE...: lines of sources.list, such as
+# "deb [signed-by=KEY] URI SUITE COMPONENT...", as blocks of deb822.
+lines_as_blocks() {
     awk -v suite="$1" '
-        BEGIN { RS = ""; FS = "\n" }
-        /Types:.*deb/ && !/Suites:[^\n]*-security/ {
-            for (i = 1; i <= NF; i++) {
-                if ($i ~ /^Types:/) $i = "Types: deb-src"
-                if ($i ~ /^Suites:/ && suite != "configured") $i = "Suites: " suite
-                print $i
+        BEGIN { RS = "\n"; FS = " " }
+        $1 == "deb" {
+            key = ""
+            if (match($0, /\[[^]]*\]/)) {
+                options = substr($0, RSTART + 1, RLENGTH - 2)
+                $0 = substr($0, 1, RSTART - 1) substr($0, RSTART + RLENGTH)
+                if (match(options, /signed-by=[^ ]*/))
+                    key = substr(options, RSTART + 10, RLENGTH - 10)
             }
+            # Updates and the like have no packages of their own in another suite.
+            if ($3 ~ /-security|\// || suite != "configured" && $3 ~ /-/) next
+            print "Types: deb-src"
+            print "URIs: " $2
+            print "Suites: " (suite == "configured" ? $3 : suite)
+            parts = ""
+            for (i = 4; i <= NF && $i !~ /^#/; i++) parts = parts " " $i
+            print "Components:" parts
+            if (key != "") print "Signed-By: " key
             print ""
-        }' "${files[@]}"
+        }' "${@:2}"
 }
 
 # build_module: the module of these sources, whatever was built before, in $module.

@@ -37,7 +37,7 @@ pub(in crate::layer) fn wait_for<R>(
             answer => return answer,
         }
         if deadline.is_over() {
-            let seconds = longest.as_secs_f32();
+            let seconds = longest.as_secs();
             return Err(Error::new(
                 ErrorKind::IoError,
                 format!(

@@ -10,6 +10,13 @@ use std::time::{Duration, Instant};
 /// short time it tries more of them.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 5000 });
 
+/// Returns a time in words, as "1.234 ms". Without floating-point numbers, the
+/// formatting of which is 30 KiB of the module.
+pub(crate) fn milliseconds(time: Duration) -> String {
+    let microseconds = time.as_micros();
+    format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
+}
+
 /// A point in time to be done by, or none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadline {

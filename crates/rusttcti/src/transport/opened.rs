@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use crate::sys::deadline::milliseconds;
 use crate::sys::log;
 
 /// The opening of a transport.
@@ -22,11 +23,11 @@ impl Opening {
     /// somebody reads the line.
     pub(crate) fn done(self, what: impl FnOnce() -> String) {
         if log::enabled(log::Level::Info) {
-            let milliseconds = self.0.elapsed().as_secs_f64() * 1e3;
             log::info!(
-                "rusttcti {} opened {} in {milliseconds:.1} ms",
+                "rusttcti {} opened {} in {}",
                 env!("CARGO_PKG_VERSION"),
-                what()
+                what(),
+                milliseconds(self.0.elapsed())
             );
         }
     }

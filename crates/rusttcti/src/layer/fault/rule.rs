@@ -97,10 +97,7 @@ impl Rule {
         options: &Options,
     ) -> Result<Self> {
         let allowed = "a number from 0 to 1, such as 0.25";
-        let share = match chance.parse::<f64>() {
-            Ok(share) if (0.0..=1.0).contains(&share) => share,
-            _ => return Err(options.bad_value("chance", chance, allowed)),
-        };
+        let strikes = share(chance).ok_or_else(|| options.bad_value("chance", chance, allowed))?;
         let seed = match seed.as_deref().map(|seed| (seed, seed.parse::<u64>())) {
             None => 0,
             Some((_, Ok(seed))) => seed,
@@ -109,7 +106,7 @@ impl Rule {
             }
         };
         let selection = Selection::Chance {
-            strikes: (share * 2_f64.powi(64)) as u128,
+            strikes,
             numbers: Numbers(seed),
         };
         Ok(Self {
@@ -133,6 +130,21 @@ impl Rule {
             Selection::Chance { strikes, numbers } => u128::from(numbers.next()) < *strikes,
         }
     }
+}
+
+/// Reads a decimal number from 0 to 1, as how many of 2^64 random numbers it is.
+fn share(decimal: &str) -> Option<u128> {
+    const MOST_DIGITS: usize = 18;
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+    let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
+    let is_empty = whole.is_empty() && fraction.is_empty();
+    if is_empty || !is_number(whole) || !is_number(fraction) || fraction.len() > MOST_DIGITS {
+        return None;
+    }
+    let digits = format!("{whole}{fraction:0<MOST_DIGITS$}");
+    let one = 10_u128.pow(MOST_DIGITS as u32);
+    let share: u128 = digits.parse().ok().filter(|share| *share <= one)?;
+    Some((share << 64) / one)
 }
 
 #[cfg(test)]
@@ -181,6 +193,9 @@ mod tests {
         assert!((800..1200).contains(&once.len()), "{}", once.len());
         assert!(struck(",chance=0", 4000).is_empty());
         assert_eq!(struck(",chance=1", 4000).len(), 4000);
+        assert_eq!(struck(",chance=1.0", 4000).len(), 4000);
+        assert_eq!(share("0.5"), Some(1 << 63));
+        assert_eq!(share(".25"), Some(1 << 62));
     }
 
     #[test]
@@ -191,6 +206,9 @@ mod tests {
             (",nth=1,every=2", "takes one of nth=, every= and chance="),
             (",chance=2", "a number from 0 to 1"),
             (",chance=NaN", "a number from 0 to 1"),
+            (",chance=", "a number from 0 to 1"),
+            (",chance=1.000001", "a number from 0 to 1"),
+            (",chance=1e-3", "a number from 0 to 1"),
             (",chance=0.5,seed=x", "seed is a number"),
             (",seed=1", "seed= goes with chance= alone"),
         ] {

@@ -13,6 +13,7 @@ use super::fields::{Fields, Hex};
 use super::schema::{Parameter, parameters};
 use super::structures::Reader;
 use crate::Error;
+use crate::sys::deadline::milliseconds;
 use crate::wire::cursor::Cursor;
 use crate::wire::{
     Command, CommandCode, CommandView, Flushes, Handle, Header, ResponseView, SessionAttributes,
@@ -346,7 +347,7 @@ const RED: &str = "31";
 
 fn time(took: Option<Duration>) -> String {
     match took {
-        Some(took) => format!(" ({:.3} ms)", took.as_secs_f64() * 1000.0),
+        Some(took) => format!(" ({})", milliseconds(took)),
         None => String::new(),
     }
 }

@@ -129,8 +129,13 @@ fn memory(library: &File, elf: &Elf) -> io::Result<File> {
     let copy = memfd_create("libtpms", flags | MemfdFlags::EXEC)
         .or_else(|_| memfd_create("libtpms", flags))?;
     let mut copy = File::from(above_stdio(copy)?);
-    // By sendfile(2), so that no byte passes through this process.
-    io::copy(&mut &*library, &mut copy)?;
+    // By sendfile(2), so that no byte passes through this process. After a signal it
+    // goes on from where it was.
+    while let Err(error) = io::copy(&mut &*library, &mut copy) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
     copy.write_all_at(b"_", elf.soname)?;
     Ok(copy)
 }

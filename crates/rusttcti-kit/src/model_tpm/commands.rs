@@ -2,8 +2,8 @@
 //! The commands of a model TPM.
 
 use rusttcti::wire::{
-    CommandCode as Cc, CommandView, Handle, ResponseBuilder, ResponseCode as Rc, SessionAttributes,
-    capability, property,
+    Blamed, CommandCode as Cc, CommandView, Handle, HandleKind, ResponseBuilder,
+    ResponseCode as Rc, SessionAttributes, capability, property,
 };
 
 use super::memory::{Memory, Object};
@@ -39,6 +39,17 @@ fn run(memory: &mut Memory, command: &CommandView<'_>) -> Answer {
 }
 
 fn check_handles(memory: &mut Memory, command: &CommandView<'_>) -> Result<(), Rc> {
+    for (n, view) in command.handles().enumerate() {
+        let fits = match (view.handle.0 >> 24, view.info.kind) {
+            (0x80, kind) => kind.may_be_object(),
+            (2, HandleKind::PolicySession) | (3, HandleKind::HmacSession) => false,
+            (2 | 3, kind) => kind.may_be_session(),
+            _ => true,
+        };
+        if !fits {
+            return Err(Rc::VALUE.blaming(Blamed::Handle(n as u8 + 1)));
+        }
+    }
     for (n, view) in command.handles().enumerate() {
         let handle = view.handle.0;
         let is_there = match handle >> 24 {

@@ -86,6 +86,14 @@ struct Thing {
     state: State,
 }
 
+impl Thing {
+    /// The TPM's code for a session that is gone, where a policy session is wanted.
+    fn refusal_as_policy(self) -> u32 {
+        let is_policy = self.ours >> 24 == 3;
+        if is_policy { 0x910 } else { 0x184 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Alive,
@@ -341,7 +349,7 @@ impl World {
                 let Some((_, thing)) = c.session(at) else {
                     return;
                 };
-                c.compare(thing, 0x910, |run, handle| {
+                c.compare(thing, thing.refusal_as_policy(), |run, handle| {
                     run(&command(
                         CommandCode::POLICY_CP_HASH,
                         &[&handle.to_be_bytes(), &[0, 1, byte]],
@@ -352,7 +360,7 @@ impl World {
                 let Some((_, thing)) = c.session(at) else {
                     return;
                 };
-                c.compare(thing, 0x910, |run, handle| {
+                c.compare(thing, thing.refusal_as_policy(), |run, handle| {
                     run(&command(
                         CommandCode::POLICY_GET_DIGEST,
                         &[&handle.to_be_bytes()],

@@ -219,3 +219,23 @@ fn unknown_handles_are_refused_as_the_tpm_does() {
     assert_eq!(user.policy_digest(0x0300_0001), Err(0x910));
     user.hmac(key, b"x").expect("it works");
 }
+
+#[test]
+fn a_handle_of_the_wrong_type_gets_the_tpm_s_own_code() {
+    let mut plain = open("libtpms");
+    let mut managed = open("rm:libtpms");
+    let wrong = 0x184; // TPM_RC_VALUE, handle 1
+    for session in [LOADED, LOADED | 5, SAVED, SAVED | 5] {
+        assert_eq!(plain.read_public(session), Err(wrong));
+        assert_eq!(managed.read_public(session), Err(wrong), "0x{session:08x}");
+    }
+    for (kind, code) in [(0, Err(wrong)), (1, Ok(()))] {
+        for user in [&mut plain, &mut managed] {
+            let session = user.start_session(kind).expect("a session");
+            assert_eq!(user.policy_digest(session).map(drop), code, "{kind}");
+        }
+    }
+    for user in [&mut plain, &mut managed] {
+        assert_eq!(user.policy_digest(TRANSIENT), Err(wrong));
+    }
+}

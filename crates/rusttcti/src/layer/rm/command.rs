@@ -4,7 +4,8 @@
 #![forbid(unsafe_code)]
 
 use crate::wire::{
-    AuthCommand, CommandCode, CommandView, Flushes, Handle, HandleKind, SessionAttributes,
+    AuthCommand, CommandCode, CommandView, Flushes, Handle, HandleKind, HandleView,
+    SessionAttributes,
 };
 
 /// The kind of thing that a command makes when it succeeds.
@@ -36,8 +37,8 @@ impl<'a> Command<'a> {
     }
 
     /// Returns its handles, in order.
-    pub(super) fn handles(self) -> impl Iterator<Item = Handle> + use<'a> {
-        self.0.handles().map(|view| view.handle)
+    pub(super) fn handles(self) -> impl Iterator<Item = HandleView> + use<'a> {
+        self.0.handles()
     }
 
     /// Returns its sessions, in order, and whether each lives on after a success.

@@ -337,7 +337,7 @@ impl Tcti for Rm {
             return Err(Error::new(
                 ErrorKind::BadValue,
                 format!(
-                    "the handle 0x{handle:08x} is none of a loaded object or session of this context"
+                    "no object or session with the handle 0x{handle:08x} is loaded in this context"
                 ),
             ));
         };
@@ -365,7 +365,7 @@ impl Tcti for Rm {
             return Err(Error::new(
                 ErrorKind::BadContext,
                 "this context was opened before fork() and belongs to the parent process; open \
-                 one of its own in the child, or the parent's with rm,fork=1:",
+                 another one in the child, or open the parent's with the option fork=1 (rm,fork=1:...)",
             ));
         }
         self.manager.enter_child(self.space)?;

@@ -10,12 +10,24 @@ use super::command::{Command, Makes};
 use super::engine::{Engine, Entity, Need, Position};
 use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
-use crate::wire::{CommandCode, Header, ResponseCode, capability};
+use crate::wire::{Blamed, CommandCode, HandleKind, HandleView, Header, ResponseCode, capability};
 
 /// The types of handles (TPM_HT) that the engine manages.
 const HMAC_SESSION: u32 = 2;
 const POLICY_SESSION: u32 = 3;
 const TRANSIENT_OBJECT: u32 = 0x80;
+
+/// Returns whether a handle is of a type that the command takes there. If it is not,
+/// the TPM refuses the command before it looks for what the handle stands for.
+fn may_stand_for(view: HandleView) -> bool {
+    let kind = view.info.kind;
+    match view.handle.0 >> 24 {
+        TRANSIENT_OBJECT => kind.may_be_object(),
+        HMAC_SESSION => kind.may_be_session() && kind != HandleKind::PolicySession,
+        POLICY_SESSION => kind.may_be_session() && kind != HandleKind::HmacSession,
+        _ => true,
+    }
+}
 
 impl Engine {
     /// Reads the client's command: what it needs and what it makes. A command with
@@ -28,8 +40,13 @@ impl Engine {
             self.job.has_sessions = command.has_sessions();
             self.job.flushes = command.flushes();
             self.job.asks = asks_for_handles(command);
-            for (n, handle) in command.handles().enumerate() {
-                self.need(handle.0, Position::Handle(n));
+            let wrong = command.handles().position(|view| !may_stand_for(view));
+            if let Some(n) = wrong {
+                let blamed = Blamed::Handle(n as u8 + 1);
+                self.answer(ResponseCode::VALUE.blaming(blamed));
+            }
+            for (n, view) in command.handles().enumerate() {
+                self.need(view.handle.0, Position::Handle(n));
             }
             for (n, (session, goes_on)) in command.sessions().enumerate() {
                 self.need(session.0, Position::Authorization(n, goes_on));

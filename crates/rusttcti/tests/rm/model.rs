@@ -10,7 +10,7 @@ use rusttcti::layer::rm::Rm;
 use rusttcti::wire::{CommandCode, SessionAttributes};
 use rusttcti_kit::model_tpm::{ModelTpm, Sizes};
 
-use crate::tpm::{Answer, NULL, OWNER, PASSWORD, User, authorized, command};
+use crate::tpm::{Answer, NULL, OWNER, PASSWORD, User, WRONG_TYPE, authorized, command};
 
 const CLIENTS: usize = 3;
 const TRANSIENT: u32 = 0x8000_0000;
@@ -90,7 +90,7 @@ impl Thing {
     /// The TPM's code for a session that is gone, where a policy session is wanted.
     fn refusal_as_policy(self) -> u32 {
         let is_policy = self.ours >> 24 == 3;
-        if is_policy { 0x910 } else { 0x184 }
+        if is_policy { 0x910 } else { WRONG_TYPE.0 }
     }
 }
 

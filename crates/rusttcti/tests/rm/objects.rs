@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Objects and sessions, over an embedded TPM.
 
-use crate::tpm::{NULL, OWNER, open};
+use crate::tpm::{NULL, OWNER, WRONG_TYPE, open};
 
 const TRANSIENT: u32 = 0x8000_0000;
 const LOADED: u32 = 0x0200_0000;
@@ -224,7 +224,7 @@ fn unknown_handles_are_refused_as_the_tpm_does() {
 fn a_handle_of_the_wrong_type_gets_the_tpm_s_own_code() {
     let mut plain = open("libtpms");
     let mut managed = open("rm:libtpms");
-    let wrong = 0x184; // TPM_RC_VALUE, handle 1
+    let wrong = WRONG_TYPE.0;
     for session in [LOADED, LOADED | 5, SAVED, SAVED | 5] {
         assert_eq!(plain.read_public(session), Err(wrong));
         assert_eq!(managed.read_public(session), Err(wrong), "0x{session:08x}");

@@ -4,12 +4,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use rusttcti::wire::{CommandBuilder, CommandCode, Handle, Header, SessionAttributes};
+use rusttcti::wire::{
+    Blamed, CommandBuilder, CommandCode, Handle, Header, ResponseCode, SessionAttributes,
+};
 use rusttcti::{ErrorKind, Tcti};
 
 pub const OWNER: u32 = 0x4000_0001;
 pub const NULL: u32 = 0x4000_0007;
 pub const PASSWORD: u32 = 0x4000_0009;
+/// The TPM's code for a first handle of a type that the command doesn't take.
+pub const WRONG_TYPE: ResponseCode = ResponseCode::VALUE.blaming(Blamed::Handle(1));
 
 /// A response: its code, and what is behind the header.
 pub type Answer = Result<Vec<u8>, u32>;

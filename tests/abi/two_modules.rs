@@ -2,9 +2,10 @@
 //! Ours and a module that a stranger made by `export!` in one process: each has
 //! its own errors, its own log, and its own end.
 //!
-//! Two of the tests look at the whole process, so that each takes its turn.
+//! Two of the tests look at the whole process, so the tests take turns.
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,12 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::Library;
+use rusttcti::transport::libtpms::Libtpms;
+use rusttcti::{Tcti, TctiLdr};
 use rusttcti_kit::again;
 use rusttcti_kit::commands::get_random;
 use rusttcti_kit::swtpm::Swtpm;
+use rusttcti_kit::tpm::{create_primary_ecc, ok};
 use rusttcti_kit::vtable::{Vtable, rc};
 use tss_esapi_sys::{TSS2_TCTI_CONTEXT, size_t};
 
@@ -228,4 +232,21 @@ fn two_modules_have_each_its_own_log_at_its_own_level() {
     assert_eq!(its.matches("ERROR:tcti:").count(), 1, "{its}");
     assert!(its.contains("DEBUG:tcti:"), "{its}");
     assert!(!its.contains("colour"), "{its}");
+}
+
+/// The loader takes libraries of one name for one library, so that two copies of
+/// rusttcti, or another program's file by its name in /proc, must not share a name.
+#[test]
+fn two_copies_of_rusttcti_have_tpms_of_their_own() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = |tpm: &mut dyn Tcti| ok(tpm, &create_primary_ecc())[18..18 + 90].to_vec();
+    let module = rusttcti_kit::module::file();
+    let module = module.to_str().expect("a path in UTF-8");
+    let mut here = [(); 2].map(|()| Libtpms::builder().open().expect("a TPM"));
+    let before = here.each_mut().map(|tpm| key(tpm));
+    let there = [(); 2].map(|()| TctiLdr::new(module, Some("libtpms")));
+    let there = there.map(|tpm| key(&mut tpm.expect("a TPM of the module's")));
+    let keys: HashSet<_> = before.iter().chain(&there).collect();
+    assert_eq!(keys.len(), 4);
+    assert_eq!(here.each_mut().map(|tpm| key(tpm)), before);
 }

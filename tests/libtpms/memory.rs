@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Embedded TPMs in memory: what one costs, and what each has of its own.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::wire::CommandCode;
-use rusttcti::{ErrorKind, Tcti, TctiLdr};
+use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::PATIENCE;
 use rusttcti_kit::again;
 use rusttcti_kit::commands::{command, get_random, response_code};
@@ -29,22 +28,6 @@ fn a_copy_is_never_what_others_get_for_libtpms() {
     // SAFETY: it takes a number. It is refused while a TPM of this library runs.
     assert_eq!(unsafe { choose(1) }, 0);
     ok(&mut tpm, &get_random(16));
-}
-
-/// The loader takes libraries of one name for one library, so that two copies of
-/// rusttcti, or another program's file by its name in /proc, must not share a name.
-#[test]
-fn two_copies_of_rusttcti_have_tpms_of_their_own() {
-    let key = |tpm: &mut dyn Tcti| ok(tpm, &create_primary_ecc())[18..18 + 90].to_vec();
-    let module = rusttcti_kit::module::file();
-    let module = module.to_str().expect("a path in UTF-8");
-    let mut here = [new(), new()];
-    let before = here.each_mut().map(|tpm| key(tpm));
-    let there = [(); 2].map(|()| TctiLdr::new(module, Some("libtpms")));
-    let there = there.map(|tpm| key(&mut tpm.expect("a TPM of the module's")));
-    let keys: HashSet<_> = before.iter().chain(&there).collect();
-    assert_eq!(keys.len(), 4);
-    assert_eq!(here.each_mut().map(|tpm| key(tpm)), before);
 }
 
 #[test]

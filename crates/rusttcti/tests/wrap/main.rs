@@ -7,6 +7,7 @@ mod commands;
 mod exit;
 mod keys;
 mod lists;
+mod mixed;
 mod plain;
 mod program;
 mod reference;

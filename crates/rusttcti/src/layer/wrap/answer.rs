@@ -50,7 +50,7 @@ impl Engine {
                     self.left_out(auth.handle, &answered.nonce, answered.attributes);
                 }
                 treatment => {
-                    self.followed(auth.handle, &answered.nonce, answered.attributes);
+                    self.followed(auth.handle, auth.attributes, &answered.nonce);
                     if matches!(treatment, Treatment::Keyless(keyless) if keyless.added & attribute::AUDIT != 0)
                     {
                         self.carried(auth.handle);
@@ -78,7 +78,7 @@ impl Engine {
             auths: Vec::new(),
             ..*command
         };
-        self.took_effect(&plain, parsed.handle, &mut parameters, hidden);
+        self.took_effect(&plain, parsed.handle, &mut parameters, hidden)?;
         self.answer(command, plan, sent, &parsed, &answered, parameters)
     }
 
@@ -136,6 +136,7 @@ impl Engine {
         if !parsed.handle.is_none_or(|handle| fits(command, handle)) {
             return Err(malformed(command).into());
         }
+        self.check_new_session(command, parsed.handle)?;
         for (at, auth) in command.auths.iter().enumerate() {
             let (Treatment::Keyless(keyless), Some(sent_at)) =
                 (&plan.treatments[at], plan.sent_at(at))

@@ -171,8 +171,8 @@ pub(super) enum Direction {
 }
 
 /// The parameter encryption of a session: AES-CFB. KDFa makes key and IV from the
-/// session's value and its two nonces.
-#[derive(Clone, Copy, Debug)]
+/// session's value and its two nonces. It has no Debug, which would print the value.
+#[derive(Clone, Copy)]
 pub(super) struct ParameterCipher<'a> {
     pub(super) hash: Hash,
     pub(super) key_bits: u16,

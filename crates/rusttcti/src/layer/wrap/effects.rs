@@ -8,22 +8,26 @@ use super::bytes::Put;
 use super::command::{self, Command};
 use super::crypto::{Hash, Secret, algorithm};
 use super::engine::{Engine, LONGEST};
+use super::failure::{forged, malformed};
 use super::lists;
 use super::names::HandleType;
 use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::attribute;
+use crate::Result;
 use crate::wire::cursor::Cursor;
 use crate::wire::{CommandCode, Handle, Header};
 
 impl Engine {
-    /// Updates a session of the program's after a response.
-    pub(super) fn followed(&mut self, handle: u32, nonce: &[u8], attributes: u8) {
-        if attributes & attribute::CONTINUE_SESSION == 0 {
+    /// Updates a session of the program's after a response. `asked` are the attributes
+    /// in the program's command: the layer cannot check those in each response.
+    pub(super) fn followed(&mut self, handle: u32, asked: u8, nonce: &[u8]) {
+        if asked & attribute::CONTINUE_SESSION == 0 {
             self.program_sessions.forget(handle);
         } else if let Some(program_session) = self.program_sessions.get_mut(handle) {
             program_session.nonce_tpm = nonce.to_vec();
             program_session.shown = None;
-            if attributes & attribute::AUDIT != 0 {
+            program_session.used();
+            if asked & attribute::AUDIT != 0 {
                 program_session.audited = Audited::ByProgram;
             }
         }
@@ -47,16 +51,45 @@ impl Engine {
         }
     }
 
+    /// Checks that a session which a command started or loaded is not one that is
+    /// loaded already. No HMAC covers the handle in a response: under the handle of
+    /// another session, that one would lose its protection.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IoError`](crate::ErrorKind::IoError) otherwise.
+    pub(super) fn check_new_session(&self, command: &Command, handle: Option<u32>) -> Result<()> {
+        let makes = matches!(
+            command.code,
+            CommandCode::START_AUTH_SESSION | CommandCode::CONTEXT_LOAD
+        );
+        match handle.filter(|handle| makes && self.is_loaded_session(*handle)) {
+            Some(handle) => Err(forged(&format!(
+                "the response to {} has the handle {handle:08x} of another session that is \
+                 loaded (open the TPM anew if it was reset)",
+                command.code
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn is_loaded_session(&self, handle: u32) -> bool {
+        HandleType::of(handle) == HandleType::Session && self.program_sessions.has_number_of(handle)
+    }
+
     /// Notes what a command changed. `parameters` are the response's, as the
     /// program will see them; `hidden` means that the first one is encrypted for
     /// the program.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IoError`](crate::ErrorKind::IoError) for a saved session to which
+    /// the layer cannot append what it knows.
     pub(super) fn took_effect(
         &mut self,
         command: &Command,
         handle: Option<u32>,
         parameters: &mut Secret,
         hidden: bool,
-    ) {
+    ) -> Result<()> {
         match command.code {
             CommandCode::STARTUP => self.forget(),
             CommandCode::CLEAR
@@ -95,7 +128,7 @@ impl Engine {
                     self.program_sessions.forget(flushed);
                 }
             }
-            CommandCode::CONTEXT_SAVE => self.saved(command, parameters),
+            CommandCode::CONTEXT_SAVE => self.saved(command, parameters)?,
             CommandCode::GET_CAPABILITY => self.hide_sessions(command, parameters),
             CommandCode::START_AUTH_SESSION => self.started(command, handle, parameters, hidden),
             _ => {
@@ -108,6 +141,7 @@ impl Engine {
                 }
             }
         }
+        Ok(())
     }
 
     fn forget_name(&mut self, handle: u32) {
@@ -159,6 +193,8 @@ impl Engine {
             return;
         };
         self.program_sessions.forget(handle);
+        // The TPM gives the handle again, so the session that had it is gone.
+        self.ended_sessions.retain(|ended| *ended != handle);
         let nonce_tpm = Cursor::new(parameters, 0).sized().filter(|_| !hidden);
         if let (Some(mut program_session), Some(nonce_tpm)) = (asked_for(command), nonce_tpm) {
             program_session.nonce_tpm = nonce_tpm.to_vec();
@@ -197,6 +233,10 @@ impl Engine {
             CommandCode::POLICY_CP_HASH | CommandCode::POLICY_PARAMETERS => {
                 program_session.cp_hash = true
             }
+            CommandCode::POLICY_COMMAND_CODE => {
+                let rewritten = CommandCode::ENCRYPT_DECRYPT.0.to_be_bytes();
+                program_session.cp_hash |= command.parameters[..] == rewritten;
+            }
             CommandCode::POLICY_SECRET
             | CommandCode::POLICY_SIGNED
             | CommandCode::POLICY_TICKET => {
@@ -208,29 +248,36 @@ impl Engine {
 
     /// Appends the properties of a session to its saved context, where
     /// [`unwrapped`](Self::unwrapped) finds them, in this process or another.
-    fn saved(&mut self, command: &Command, parameters: &mut Secret) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::IoError`](crate::ErrorKind::IoError) for a context that is not of
+    /// its form, or so long that nothing can be appended: without the properties, the
+    /// session would lose its protection.
+    fn saved(&mut self, command: &Command, parameters: &mut Secret) -> Result<()> {
         let Some(handle) = command.handles.first().copied() else {
-            return;
+            return Ok(());
         };
         let name = self.names.get(handle);
         if let (HandleType::Transient, Some(name)) = (HandleType::of(handle), name) {
             self.names.saved(parameters, name);
         }
         let Some(program_session) = self.program_sessions.get(handle).cloned() else {
-            return;
+            return Ok(());
         };
-        self.program_sessions.forget(handle);
         let mut reader = Cursor::new(parameters, 0);
         let (Some(head), Some(blob), true) = (reader.take(16), reader.sized(), reader.is_at_end())
         else {
-            return;
+            return Err(malformed(command));
         };
         let blob = [blob, &program_session.trailer()].concat();
-        if Header::SIZE + 18 + blob.len() <= LONGEST {
-            let mut longer = Secret::new(head.to_vec());
-            longer.put_sized(&blob);
-            *parameters = longer;
+        if Header::SIZE + 18 + blob.len() > LONGEST {
+            return Err(malformed(command));
         }
+        self.program_sessions.forget(handle);
+        let mut longer = Secret::new(head.to_vec());
+        longer.put_sized(&blob);
+        *parameters = longer;
+        Ok(())
     }
 
     /// Prepares a command for the TPM: removes the properties that

@@ -116,8 +116,8 @@ impl Engine {
 
     /// Sends a command unchanged, and notes its effects.
     pub(super) async fn pass(&mut self, command: &Command, channel: &Channel) -> Flow<Secret> {
-        for auth in &command.auths {
-            self.check_unchanged(auth)?;
+        for at in 0..command.auths.len() {
+            self.check_unchanged(command, at)?;
         }
         let (sent, loaded) = self.unwrapped(command);
         let mut response = channel.execute_for_program(sent.clone()).await?;
@@ -140,7 +140,7 @@ impl Engine {
         let parsed = Response::parse(&response, command.code, command.auths.len())
             .ok_or_else(|| malformed(command))?;
         for (auth, answered) in command.auths.iter().zip(&parsed.auths) {
-            self.followed(auth.handle, answered.nonce, answered.attributes);
+            self.followed(auth.handle, auth.attributes, answered.nonce);
         }
         let encrypted = command
             .auths
@@ -149,8 +149,9 @@ impl Engine {
         if !parsed.handle.is_none_or(|handle| fits(command, handle)) {
             return Err(malformed(command).into());
         }
+        self.check_new_session(command, parsed.handle)?;
         let mut parameters = Secret::new(parsed.parameters.to_vec());
-        self.took_effect(command, parsed.handle, &mut parameters, encrypted);
+        self.took_effect(command, parsed.handle, &mut parameters, encrypted)?;
         self.passed(command);
         if let (Some(program_session), Some(handle)) = (loaded, parsed.handle) {
             self.program_sessions.set(handle, program_session);
@@ -164,17 +165,17 @@ impl Engine {
     }
 
     /// Protects a command, sends it, and checks the response.
-    async fn protect(&mut self, mut command: Command, channel: &Channel) -> Flow<Secret> {
+    async fn protect(&mut self, command: Command, channel: &Channel) -> Flow<Secret> {
         if self.is_for_the_view_below(&command) {
             self.tell(
                 "the layer rm below answers it, and cannot do so under an HMAC of the TPM's",
             )?;
             return self.pass(&command, channel).await;
         }
-        let rewritten = self.rewritten(&mut command)?;
         let mut tries = Tries::default();
         loop {
             self.learn_names(&command, channel).await?;
+            let rewritten = self.rewritten(&command)?;
             let Some(plan) = Plan::of(self, &command, &rewritten)? else {
                 return self.pass(&command, channel).await;
             };

@@ -59,6 +59,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod treatment;
+mod unchanged;
 
 use std::sync::Arc;
 use std::time::Duration;

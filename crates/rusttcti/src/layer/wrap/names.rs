@@ -127,6 +127,15 @@ impl Names {
 }
 
 impl Engine {
+    /// Returns the Names of a command's handles; an empty one for a Name that could not
+    /// be read.
+    pub(super) fn known_names(&self, command: &Command) -> Vec<Vec<u8>> {
+        let handles = command.handles.iter();
+        handles
+            .map(|handle| self.names.get(*handle).unwrap_or_default())
+            .collect()
+    }
+
     /// Reads the Names that a command needs and the layer does not know yet.
     pub(super) async fn learn_names(&mut self, command: &Command, channel: &Channel) -> Flow<()> {
         for handle in command.handles.clone() {

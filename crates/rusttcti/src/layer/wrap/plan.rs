@@ -12,6 +12,7 @@ use super::program_sessions::{Audited, Kind};
 use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::treatment::{Keyless, Treatment};
+use super::unchanged::{LEFT_OUT, needs_shown_nonce, needs_unknown_nonce};
 use crate::Result;
 use crate::wire::CommandCode;
 use crate::wire::header::Header;
@@ -34,20 +35,16 @@ impl Plan {
         command: &Command,
         rewritten: &Rewritten,
     ) -> Flow<Option<Self>> {
-        let names: Vec<_> = command
-            .handles
-            .iter()
-            .map(|handle| engine.names.get(*handle).unwrap_or_default())
-            .collect();
+        let names = engine.known_names(command);
         let mut treatments = Vec::new();
         let mut passwords = 0;
         for (at, auth) in command.auths.iter().enumerate() {
             let treatment = Treatment::of(engine, command, &names, at, auth)?;
-            if let Treatment::OwnSession { .. } = treatment {
+            if treatment.hides_password() {
                 passwords += 1;
             }
             if let Treatment::Unchanged = treatment {
-                engine.check_unchanged(auth)?;
+                engine.check_unchanged(command, at)?;
             }
             treatments.push(treatment);
         }
@@ -76,6 +73,9 @@ impl Plan {
         if attributes == attribute::CONTINUE_SESSION && !audited {
             attributes |= attribute::AUDIT;
         }
+        if needs_shown_nonce(engine, command, &treatments, attributes) {
+            return Err(unsupported(LEFT_OUT).into());
+        }
         leave_out(&mut treatments, command, attributes);
         let own = engine.own_protection(command);
         let Some(protector) = protector(&mut treatments, attributes) else {
@@ -88,15 +88,19 @@ impl Plan {
             }
             return Ok(None);
         };
-        if let (Some(own), 0) = (own, passwords) {
+        let could_encrypt = rewritten.decrypt || command.shape.encrypt;
+        if let Some(own) = own {
             engine.tell_of_own(own, command, rewritten)?;
-            return Ok(None);
-        }
-        if unchanged && own.is_none() {
+            if passwords == 0 {
+                return Ok(None);
+            }
+        } else if unchanged {
             engine.tell(
                 "it has an authorization HMAC of the program's own, so that nothing of it can be \
                  encrypted",
             )?;
+        } else if audited && could_encrypt {
+            engine.tell("it has an audit session of the program's own")?;
         }
         if unchanged && passwords > 0 && changes_auth(command) {
             return Err(unsupported(
@@ -210,31 +214,6 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 }
 
 impl Engine {
-    /// Checks that the TPM takes an entry of the program's unchanged: it has the nonce
-    /// that the program's HMAC covers, and the audit digest that the program expects.
-    pub(super) fn check_unchanged(&self, auth: &Auth) -> Result<()> {
-        let Some(program_session) = self.program_sessions.get(auth.handle) else {
-            return Ok(());
-        };
-        let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
-        let needs_nonces = !auth.hmac.is_empty() || auth.attributes & ciphers != 0;
-        if needs_nonces && program_session.is_out_of_step() {
-            return Err(unsupported(
-                "a session of the program's that encrypted without a key was left out of a \
-                 command, and the TPM cannot check its HMAC after that (use another session)",
-            ));
-        }
-        let audits = auth.attributes & attribute::AUDIT != 0
-            && auth.attributes & attribute::AUDIT_RESET == 0;
-        if audits && program_session.audited == Audited::ByLayer {
-            return Err(unsupported(
-                "a session of the program's that encrypted without a key cannot begin to audit \
-                 after that (set auditReset, or use another session)",
-            ));
-        }
-        Ok(())
-    }
-
     /// The attributes of those sessions of the program's that are salted or bound,
     /// together; `None` where there is none.
     fn own_protection(&self, command: &Command) -> Option<u8> {
@@ -316,18 +295,6 @@ fn carry(engine: &Engine, treatments: &mut [Treatment], command: &Command, rewri
             other => other,
         };
     }
-}
-
-/// Returns whether the first session's HMAC covers the nonce of a session that the
-/// layer does not know.
-fn needs_unknown_nonce(engine: &Engine, command: &Command, treatments: &[Treatment]) -> bool {
-    let answered_for = !matches!(treatments.first(), None | Some(Treatment::Unchanged));
-    let ciphers = attribute::DECRYPT | attribute::ENCRYPT;
-    let mut others = command.auths.iter().skip(1);
-    answered_for
-        && others.any(|auth| {
-            auth.attributes & ciphers != 0 && engine.program_sessions.get(auth.handle).is_none()
-        })
 }
 
 /// Assigns one of the layer's sessions to each password.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::bytes::Put;
 use super::crypto::Hash;
+use super::names::HandleType;
 use crate::wire::cursor::Cursor;
 
 /// The type of a session (TPM_SE).
@@ -57,9 +58,10 @@ pub(super) struct ProgramSession {
     /// Whether its policy needs the authValue (TPM2_PolicyAuthValue).
     pub(super) auth_value: bool,
     /// Whether the program sent TPM2_PolicyPassword, and the TPM got
-    /// TPM2_PolicyAuthValue.
+    /// TPM2_PolicyAuthValue. It stays after a use.
     pub(super) password: bool,
-    /// Whether its policy is bound to a cpHash.
+    /// Whether its policy is bound to a cpHash, or to the code of a command that the
+    /// layer rewrites.
     pub(super) cp_hash: bool,
     pub(super) audited: Audited,
 }
@@ -83,6 +85,12 @@ impl ProgramSession {
     /// Resets the policy, after TPM2_PolicyRestart.
     pub(super) fn restart(&mut self) {
         (self.auth_value, self.password, self.cp_hash) = (false, false, false);
+    }
+
+    /// Notes that it was used in a command: the TPM then resets the policy. A password
+    /// may still come, and must not pass.
+    pub(super) fn used(&mut self) {
+        (self.auth_value, self.cp_hash) = (false, false);
     }
 
     /// Returns the bytes that are appended to the saved context of this session, so
@@ -175,11 +183,26 @@ impl ProgramSessions {
         self.known.insert(handle, program_session);
     }
 
+    /// Returns whether a session with the number of this handle is known. A TPM has one
+    /// session of a number, of either type.
+    pub(super) fn has_number_of(&self, handle: u32) -> bool {
+        self.known.keys().any(|known| is_same(*known, handle))
+    }
+
+    /// Forgets the session with the number of this handle: a TPM may list a policy
+    /// session with either type of handle, and programs flush what is listed.
     pub(super) fn forget(&mut self, handle: u32) {
-        self.known.remove(&handle);
+        if HandleType::of(handle) == HandleType::Session {
+            self.known.retain(|known, _| !is_same(*known, handle));
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.known.clear();
     }
+}
+
+/// Returns whether two handles of sessions have the same number.
+fn is_same(one: u32, other: u32) -> bool {
+    one & 0xff_ffff == other & 0xff_ffff
 }

@@ -8,6 +8,8 @@ use super::crypto::Secret;
 use super::engine::Engine;
 use super::failure::Flow;
 use super::lists;
+use super::session::attribute;
+use super::treatment::Treatment;
 use crate::wire::cursor::Cursor;
 use crate::wire::{Blamed, CommandCode, ResponseCode};
 
@@ -39,13 +41,19 @@ impl Engine {
     /// Rewrites a command for the TPM: EncryptDecrypt as EncryptDecrypt2,
     /// PolicyPassword as PolicyAuthValue, and GetCapability with room for the
     /// sessions that will be hidden.
-    pub(super) fn rewritten(&mut self, command: &mut Command) -> Flow<Rewritten> {
+    pub(super) fn rewritten(&mut self, command: &Command) -> Flow<Rewritten> {
         let mut rewritten = Rewritten {
             code: command.code,
             parameters: command.parameters.clone(),
             decrypt: command.shape.decrypt,
         };
         match command.code {
+            CommandCode::ENCRYPT_DECRYPT if self.fixes_code(command)? => {
+                self.tell(
+                    "an HMAC, an audit digest or a policy of the program's covers the code of \
+                     TPM2_EncryptDecrypt, whose data cannot be encrypted",
+                )?;
+            }
             CommandCode::ENCRYPT_DECRYPT => {
                 // decrypt, mode and iv, then inData.
                 let parameters = &command.parameters;
@@ -85,5 +93,26 @@ impl Engine {
             _ => {}
         }
         Ok(rewritten)
+    }
+
+    /// Returns whether an HMAC, an audit digest or a policy of the program's covers the
+    /// command's code, so that another command cannot stand for it.
+    fn fixes_code(&self, command: &Command) -> Flow<bool> {
+        let names = self.known_names(command);
+        for (at, auth) in command.auths.iter().enumerate() {
+            let is_free = match Treatment::of(self, command, &names, at, auth)? {
+                Treatment::OwnSession { .. } => true,
+                Treatment::Keyless(_) => {
+                    let session = self.program_sessions.get(auth.handle);
+                    session.is_some_and(|session| !session.cp_hash)
+                        && auth.attributes & attribute::AUDIT == 0
+                }
+                Treatment::LeftOut(_) | Treatment::Unchanged => false,
+            };
+            if !is_free {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

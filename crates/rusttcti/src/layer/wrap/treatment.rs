@@ -92,9 +92,12 @@ impl Treatment {
                 _ => 0,
             },
         };
-        if program_session.password && authorizes {
+        let verified = verifies(engine, command, names, at, auth, program_session, hash);
+        // After a use the TPM wants no password, and an HMAC of the program's is none.
+        if program_session.password && authorizes && !verified {
             return Ok(Treatment::Keyless(Keyless {
                 value: without_zeros(&auth.hmac),
+                has_auth_value: true,
                 hmac_to_tpm: true,
                 hmac_to_program: false,
                 ..keyless
@@ -107,9 +110,19 @@ impl Treatment {
                 ..keyless
             }));
         }
-        match verifies(engine, command, names, at, auth, program_session, hash) {
+        match verified {
             true => Ok(Treatment::Keyless(keyless)),
             false => Ok(Treatment::Unchanged),
+        }
+    }
+
+    /// Returns whether the program wrote a password where the TPM gets an HMAC with it.
+    pub(super) fn hides_password(&self) -> bool {
+        match self {
+            Self::OwnSession { password, .. } => password.is_some(),
+            // A password is the key of the HMAC.
+            Self::Keyless(keyless) => !keyless.value.is_empty(),
+            Self::LeftOut(_) | Self::Unchanged => false,
         }
     }
 

@@ -3,9 +3,9 @@
 
 #![forbid(unsafe_code)]
 
-/// Copies a response, whose place is as long. Most are short: they go in blocks
-/// that follow each other, and not, as memcpy(3) has them, in two that overlap,
-/// which makes the next reader wait for both to be in memory.
+/// Copies a response into a buffer of the same length. Most responses are short and are
+/// copied in blocks that follow each other. memcpy(3) copies them in two blocks that
+/// overlap, so the next reader waits until both are in memory.
 #[inline(never)] // where registers are its own
 pub(crate) fn copy<T>(from: &[u8], to: &mut [T], write: impl Fn(u8) -> T) {
     const SHORT: usize = 64;

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Points in time to be done by.
+//! Deadlines: points in time.
 
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
-/// How long a peer may leave a write or a connection waiting where its protocol
-/// has no figure of its own. The fuzzer's peers are on the same machine; with a
-/// short time it tries more of them.
+/// How long a write or a connection waits for a peer whose protocol names no time. The
+/// fuzzer's peers are on the same machine, so a short time lets it try more of them.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 5000 });
 
-/// Returns a time in words, as "1.234 ms". Without floating-point numbers, the
-/// formatting of which is 30 KiB of the module.
+/// Returns a time as text, such as "1.234 ms". It uses no floating-point numbers:
+/// formatting them would add 30 KiB to the module.
 pub(crate) fn milliseconds(time: Duration) -> String {
     let microseconds = time.as_micros();
     format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
 }
 
-/// A point in time to be done by, or none.
+/// A deadline, or none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadline {
     /// Wait for ever.
     Never,
-    /// Only look: no system call is spent on waiting, none on the clock.
+    /// Do not wait: no system call to wait or to read the clock is made.
     Now,
     /// Wait until then.
     At(Instant),
@@ -34,7 +33,7 @@ impl Deadline {
         match timeout {
             None => Self::Never,
             Some(Duration::ZERO) => Self::Now,
-            // Further off than the clock can say is for ever.
+            // A time beyond the clock's range is for ever.
             Some(timeout) => Instant::now()
                 .checked_add(timeout)
                 .map_or(Self::Never, Self::At),
@@ -49,7 +48,7 @@ impl Deadline {
         }
     }
 
-    /// Returns the time that is left: `None` is for ever, zero is none.
+    /// Returns the time that is left: `None` for ever, zero if it has passed.
     pub(crate) fn remaining(self) -> Option<Duration> {
         match self {
             Self::Never => None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Descriptors that disturb no other user of the process: above the standard
-//! streams, and closed in forked children.
+//! Descriptors that do not disturb the rest of the process: their numbers are above the
+//! standard streams, and they are closed in forked children.
 
 #![forbid(unsafe_code)]
 
@@ -11,11 +11,12 @@ use rustix::fs::{Mode, OFlags, open};
 use crate::Result;
 use crate::sys::fork::{ClosedInChildren, Generation};
 
-/// The first number that no standard stream has.
+/// The first number above those of the standard streams.
 const FIRST: i32 = 3;
 
-/// Moves a descriptor above 2 if it has the number of a standard stream. A
-/// program that was started without these would write its messages to the TPM.
+/// Moves a descriptor above 2 if it has the number of a standard stream. Otherwise a
+/// program that was started without standard streams would write its messages to the
+/// TPM.
 pub(crate) fn above_stdio(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     match fd.as_raw_fd() < FIRST {
         true => duplicate(fd),
@@ -28,8 +29,8 @@ pub(crate) fn duplicate(fd: impl AsFd) -> rustix::io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, FIRST)
 }
 
-/// Makes a call that may open descriptors of its own: none of them gets the number
-/// of a standard stream. Those of these that are closed are /dev/null meanwhile.
+/// Makes a call that may open descriptors, and keeps these off the numbers of the
+/// standard streams: standard streams that are closed are /dev/null during the call.
 pub(crate) fn with_stdio_taken<T>(call: impl FnOnce() -> T) -> T {
     let mut taken = Vec::new();
     while let Ok(fd) = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
@@ -41,8 +42,7 @@ pub(crate) fn with_stdio_taken<T>(call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// A descriptor of this process alone: programs that are executed don't get it,
-/// nor do forked children.
+/// A descriptor that neither executed programs nor forked children get.
 #[derive(Debug)]
 pub(crate) struct OwnFd {
     generation: Generation,
@@ -55,7 +55,7 @@ impl OwnFd {
     /// Takes a descriptor that is closed on exec, and moves it above 2.
     ///
     /// # Errors
-    /// The system's, where no number is free.
+    /// The system's, if no number is free.
     pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
         let fd = above_stdio(fd)?;
         Ok(Self {
@@ -89,7 +89,7 @@ impl Drop for OwnFd {
     fn drop(&mut self) {
         let (closed_in_children, fd) = (self.closed_in_children.take(), self.fd.take());
         if self.is_open() {
-            // In this order, as `ClosedInChildren` asks for.
+            // In this order, which `ClosedInChildren` requires.
             drop(closed_in_children);
             drop(fd);
         } else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A descriptor that is readable from `set` to `clear`: one thread tells another
+//! A descriptor that is readable from `set` to `clear`. One thread can wake another
 //! with it, or a caller waits for it with poll(2).
 
 #![forbid(unsafe_code)]
@@ -18,7 +18,7 @@ impl EventFd {
     /// Makes one that a forked child shares; it is readable if `set`.
     ///
     /// # Errors
-    /// The system's, where it has no descriptor or no memory left.
+    /// The system's, if it has no descriptor or no memory left.
     pub(crate) fn new(set: bool) -> rustix::io::Result<Self> {
         open(set).and_then(above_stdio).map(Self)
     }
@@ -28,7 +28,7 @@ impl EventFd<OwnFd> {
     /// Makes one that a forked child does not get; it is not readable.
     ///
     /// # Errors
-    /// The system's, where it has no descriptor or no memory left.
+    /// The system's, if it has no descriptor or no memory left.
     pub(crate) fn own() -> rustix::io::Result<Self> {
         open(false).and_then(OwnFd::new).map(Self)
     }
@@ -41,13 +41,13 @@ fn open(set: bool) -> rustix::io::Result<OwnedFd> {
 impl<F: AsFd> EventFd<F> {
     /// Makes it readable.
     pub(crate) fn set(&self) {
-        // It fails only after 2^64 - 2 of these, and is readable then.
+        // It fails only after 2^64 - 2 calls, and the descriptor is readable then.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     /// Makes it unreadable.
     pub(crate) fn clear(&self) {
-        // It fails only where it is not readable.
+        // It fails only if the descriptor is not readable.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }

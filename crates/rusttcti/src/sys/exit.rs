@@ -8,14 +8,14 @@ use crate::sys::panic::guarded;
 /// A `fn()`, or null.
 type Work = AtomicPtr<()>;
 
-/// The functions for [`before_end`], as many as have callers.
+/// The functions for [`before_end`]: one entry for each caller.
 static BEFORE: [Work; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
-/// The functions for [`at_end`], as many as have callers.
+/// The functions for [`at_end`]: one entry for each caller.
 static LAST: [Work; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 
-/// Calls `work` early at the end: before all that was registered with atexit(3)
-/// until now, earlier functions of this kind included. Later calls for the same
-/// function do nothing.
+/// Calls `work` early at the end of the process: before all functions that were
+/// registered with atexit(3) until now, including earlier ones of this kind. Later
+/// calls for the same function do nothing.
 pub(crate) fn before_end(work: fn()) {
     if enter(&BEFORE, work) {
         // SAFETY: a function without arguments. Unloading this library calls it and
@@ -24,14 +24,14 @@ pub(crate) fn before_end(work: fn()) {
     }
 }
 
-/// Calls `work` last of all: the program's atexit(3) functions and the destructors
-/// of its C++ objects may use a TPM until then. Later calls for the same function do
-/// nothing.
+/// Calls `work` at the very end of the process, because the program's atexit(3)
+/// functions and the destructors of its C++ objects may still use a TPM. Later calls
+/// for the same function do nothing.
 pub(crate) fn at_end(work: fn()) {
     enter(&LAST, work);
 }
 
-/// Enters a function in the first free slot. Returns false where it is there.
+/// Enters a function in the first free slot. Returns false if it is there already.
 fn enter(slots: &[Work], work: fn()) -> bool {
     let work = work as *mut ();
     for slot in slots {

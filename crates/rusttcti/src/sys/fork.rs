@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Tells a forked child from its parent without a system call per command, closes
-//! descriptors in the child, and holds a fork off while another thread changes
-//! what the child will need.
+//! Detects a forked child without a system call for each command, closes descriptors in
+//! the child, and delays a fork while another thread changes data that the child will
+//! need.
 //!
-//! A handler that fork(2) runs in the child increments a number. A value that
-//! keeps the number of its beginning ([`Generation`]) knows whether it crossed a
-//! fork. Other handlers keep all other threads out of [`without_fork`] from
-//! before the fork until after it. glibc forgets the handlers when this library
-//! is unloaded.
+//! A handler that fork(2) runs in the child increments a number. A value that stores
+//! this number when it is made ([`Generation`]) can tell later whether a fork came in
+//! between. Other handlers keep all other threads out of [`without_fork`] from before
+//! the fork until after it. glibc removes the handlers when this library is unloaded.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -17,9 +16,9 @@ use std::time::Duration;
 use crate::Result;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-/// Whether the handlers are registered. A lock could be held by another thread at a
-/// fork, and stay so in the child. Without one, two threads may register at once,
-/// which does no harm.
+/// Whether the handlers are registered. It is not a lock, because another thread could
+/// hold a lock at a fork, and the child would find it locked for ever. Two threads may
+/// register at once; the second registration changes nothing.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors to be closed in each child; -1 marks a free entry.
@@ -130,16 +129,16 @@ fn register() {
 
 /// How many threads are in [`without_fork`] or have a [`NoFork`].
 static WITHIN: AtomicUsize = AtomicUsize::new(0);
-/// How many threads fork, or wait to do so. They go before threads that enter
-/// [`without_fork`], which may follow each other without a gap.
+/// How many threads fork, or wait to do so. They have precedence over threads that
+/// enter [`without_fork`], which may do so without a gap.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
 /// How often a waiting thread yields before it sleeps.
 const YIELDS: u32 = 100;
 const PAUSE: Duration = Duration::from_micros(100);
-/// How long a fork is held off at most, in pauses. The thread in
-/// [`without_fork`] may itself wait for the forking thread: for a lock of the
-/// loader, if that forks in a library's constructor, or, with glibc before 2.36,
-/// for the lock under which these handlers are called.
+/// How long a fork is delayed at most, in pauses. The thread in [`without_fork`] may
+/// itself wait for the forking thread: for a lock of the loader, if the fork is in a
+/// library's constructor, or, with glibc before 2.36, for the lock under which these
+/// handlers are called.
 const LONGEST: u32 = 10_000;
 
 thread_local! {
@@ -147,20 +146,20 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Makes a change that a child must never find half done, such as one to the
-/// loader's lists: no fork comes in between. Other threads may make theirs at
-/// the same time. A change must be short, because a fork waits for it.
+/// Makes a change during which no fork happens, such as one to the loader's lists: a
+/// child must never find it half done. Other threads may make changes at the same time.
+/// A change must be short, because a fork waits for it.
 pub(crate) fn without_fork<T>(change: impl FnOnce() -> T) -> T {
     let _no_fork = NoFork::enter();
     change()
 }
 
-/// Holds forks off as [`without_fork`] does, until it is dropped by its thread.
+/// Delays forks as [`without_fork`] does, until its thread drops it.
 #[derive(Debug)]
 pub(crate) struct NoFork(PhantomData<*const ()>);
 
 impl NoFork {
-    /// Holds forks off from now on. Waits while another thread forks.
+    /// Delays forks from now on. Waits while another thread forks.
     pub(crate) fn enter() -> Self {
         register();
         if DEPTH.get() == 0 {

@@ -5,9 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// Takes an address for this descriptor; EBUSY where a kernel driver has it.
+/// Takes an address for this descriptor; EBUSY if a kernel driver uses it.
 const I2C_SLAVE: libc::Ioctl = 0x0703;
-/// Transfers messages, without asking for that.
+/// Transfers messages, without this check.
 const I2C_RDWR: libc::Ioctl = 0x0707;
 /// The flag of a message that is read.
 const I2C_M_RD: u16 = 1;
@@ -21,14 +21,14 @@ struct Message {
     buf: *mut u8,
 }
 
-/// Transfers in one go: `struct i2c_rdwr_ioctl_data`.
+/// Several transfers of one call: `struct i2c_rdwr_ioctl_data`.
 #[repr(C)]
 struct Messages {
     msgs: *mut Message,
     nmsgs: u32,
 }
 
-/// Fails with EBUSY where a kernel driver has the chip at `address`.
+/// Fails with EBUSY if a kernel driver uses the chip at `address`.
 pub(crate) fn take_address(fd: BorrowedFd<'_>, address: u8) -> rustix::io::Result<()> {
     // SAFETY: I2C_SLAVE takes a number, and touches no memory of this process.
     result(unsafe { libc::ioctl(fd.as_raw_fd(), I2C_SLAVE, libc::c_ulong::from(address)) })

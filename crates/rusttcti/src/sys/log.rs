@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Messages for people, switched on and off as tpm2-tss's: `TSS2_LOG` holds
-//! `module+level` pairs (ours is the module `tcti`, and `all` is every one),
-//! `TSS2_LOGFILE` the file that they go to instead of standard error.
+//! The log. As in tpm2-tss, `TSS2_LOG` holds `module+level` pairs: this library is the
+//! module `tcti`, and `all` is every module. `TSS2_LOGFILE` names the file that
+//! messages go to instead of standard error.
 //!
-//! A message is one write(2), so that lines of several threads don't mix. No
-//! lock is taken, because a forked child could find it locked; no descriptor is
-//! kept, because dlclose(3) would leak it.
+//! A message is one write(2), so lines of several threads do not mix. No lock is taken,
+//! because a forked child could find it locked. No descriptor is kept, because
+//! dlclose(3) would leak it.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +28,7 @@ use crate::sys::{poll, sigpipe};
 pub(crate) use level::{Level, level_of};
 use level::{MODULE, NAMES, mistake};
 
-/// The name of the function around it, as [`Location`] takes it.
+/// The name of the enclosing function, as [`Location`] takes it.
 macro_rules! function {
     () => {{
         fn here() {}
@@ -69,7 +69,7 @@ macro_rules! trace_bytes {
 }
 pub(crate) use {debug, error, function, info, location, trace_bytes, warning, write_log};
 
-/// The place in the source that a message is from.
+/// The source location of a message.
 pub(crate) struct Location {
     pub(crate) file: &'static str,
     pub(crate) line: u32,
@@ -118,14 +118,14 @@ pub(crate) fn enabled(level: Level) -> bool {
     level as u8 <= wanted
 }
 
-/// Reads the environment, once, at the first message that might be wanted.
+/// Reads the environment, once, at the first message that may have to be written.
 #[cold]
 fn read_environment() -> u8 {
     let pairs = std::env::var_os("TSS2_LOG").unwrap_or_default();
     let pairs = pairs.to_string_lossy();
     let level = level_of(&pairs) as u8;
     FILE.keep();
-    // Of two threads that read it, the first tells the mistake.
+    // If two threads read it, the first one reports the mistake.
     let is_first = LEVEL.swap(level, Ordering::AcqRel) == UNREAD;
     if let Some(mistake) = mistake(&pairs).filter(|_| is_first) {
         tell(&mistake, level);
@@ -133,7 +133,7 @@ fn read_environment() -> u8 {
     level
 }
 
-/// Tells that TSS2_LOG has a mistake, and which level counts.
+/// Reports a mistake in TSS2_LOG, and the level that counts.
 fn tell(mistake: &str, level: u8) {
     let names = NAMES.map(|(_, name)| name).join(", ");
     let name = NAMES.iter().find(|(named, _)| *named as u8 == level);
@@ -143,7 +143,7 @@ fn tell(mistake: &str, level: u8) {
     );
 }
 
-/// TSS2_LOGFILE, kept where no destructor is needed and nothing leaks.
+/// TSS2_LOGFILE, kept in memory that needs no destructor and does not leak.
 struct File {
     state: AtomicU8,
     len: AtomicUsize,
@@ -235,7 +235,8 @@ pub(crate) fn write_bytes(location: &Location, label: &str, bytes: &[u8]) {
     put(text.as_bytes());
 }
 
-/// Writes to where messages go. Failures are ignored: there is nowhere to tell them.
+/// Writes to the log's destination. Failures are ignored, because they cannot be
+/// reported.
 fn put(message: &[u8]) {
     let path = FILE.path();
     if path.eq_ignore_ascii_case(b"stdout") || path == b"-" {
@@ -254,7 +255,7 @@ fn put(message: &[u8]) {
 }
 
 fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
-    // NONBLOCK: a FIFO without a reader must not hold a TPM command up.
+    // NONBLOCK: a FIFO without a reader must not delay a TPM command.
     let flags = OFlags::WRONLY
         | OFlags::APPEND
         | OFlags::CREATE
@@ -262,7 +263,7 @@ fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
         | OFlags::NOCTTY
         | OFlags::NONBLOCK;
     loop {
-        // At the level trace it holds secrets: it is the user's alone.
+        // At the level trace it holds secrets, so only its user can read it.
         match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
             Err(Errno::INTR) => {}
             Ok(fd) => return crate::sys::descriptors::above_stdio(fd),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A wait of more than a second is told in the log, once, at the level info.
+//! Logs a wait of more than a second, once, at the level info.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sys::deadline::Deadline;
 use crate::sys::log;
 
-/// How long a wait may take before it is told.
+/// How long a wait takes before it is logged.
 const SILENT: Duration = Duration::from_secs(1);
 
 /// A wait that is under way.
@@ -32,7 +32,8 @@ impl LongWait {
         self.since.elapsed()
     }
 
-    /// Returns when the wait is to be told, or the deadline if that is earlier.
+    /// Returns the time at which the wait is logged, or the deadline if that is
+    /// earlier.
     pub(crate) fn next(&self, deadline: Deadline) -> Deadline {
         match self.told {
             true => deadline,
@@ -40,7 +41,7 @@ impl LongWait {
         }
     }
 
-    /// Tells what is waited for, if it is time and was not told yet.
+    /// Logs the reason of the wait, if it is time and was not logged yet.
     pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
         if !self.told && self.elapsed() >= SILENT {
             self.told = true;

@@ -1,36 +1,37 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The means of a library to live in another program's process.
+//! The parts that a library needs to run inside another program's process.
 //!
-//! The program decides how it forks, exits, handles signals and uses its
-//! descriptors, and it may unload this library at any moment. Nothing here may
-//! disturb it, and nothing that it does may break a TPM. Each file answers one
-//! of these facts:
+//! The program decides how it forks, exits, handles signals and uses its descriptors,
+//! and it may unload this library at any moment. This library must not disturb the
+//! program, and the program's actions must not break a TPM. Each file deals with one of
+//! these facts:
 //!
-//! - **The program forks.** A child gets copies of descriptors and memory, but
-//!   only the thread that called fork(2). [`fork`] tells a child from its
-//!   parent, closes descriptors in the child, and holds a fork off while a lock
-//!   of the loader, of glibc or of OpenSSL is held. [`locks`] has the locks;
-//!   their waiting threads register no destructors.
-//! - **The program closes its standard streams.** The next file that is opened
-//!   becomes descriptor 0, 1 or 2, and the program's messages go to the TPM.
-//!   [`descriptors`] keeps every descriptor of ours above 2, and out of children.
-//! - **The program handles signals.** They interrupt system calls. [`deadline`]
-//!   and [`poll`] go on with the time that is left, so that no caller ever sees
-//!   EINTR and no timeout grows. [`eventfd`] is a descriptor that says "ready".
-//! - **SIGPIPE would end the program.** [`sigpipe`] keeps it away where a write
-//!   may meet a pipe without a reader, and changes no disposition.
+//! - **The program forks.** A child gets copies of descriptors and memory, but only the
+//!   thread that called fork(2). [`fork`] detects the child, closes descriptors in it,
+//!   and delays a fork while a lock of the loader, of glibc or of OpenSSL is held.
+//!   [`locks`] has the locks; threads that wait for them register no destructors.
+//! - **The program closes its standard streams.** The next file that is opened becomes
+//!   descriptor 0, 1 or 2, and the program's messages would go to the TPM.
+//!   [`descriptors`] keeps every descriptor of this library above 2, and out of
+//!   children.
+//! - **The program handles signals.** They interrupt system calls. [`deadline`] and
+//!   [`poll`] go on with the remaining time, so no caller sees EINTR and no timeout
+//!   grows. [`eventfd`] is a descriptor that signals "ready".
+//! - **SIGPIPE would end the program.** [`sigpipe`] blocks it during writes to pipes
+//!   that may have no reader, and changes no disposition.
 //! - **A signal handler runs on any thread that does not block the signal.**
 //!   [`threads`] starts threads that block all signals, and that leave no
 //!   destructor behind in the program's own threads.
-//! - **The program exits, or calls dlclose(3), without finalizing.** [`exit`]
-//!   stores what must be stored, before or after the program's own atexit(3)
-//!   functions. No thread, handler or heap of ours may be left after dlclose.
-//! - **The program is killed.** A child process of ours must not live on:
-//!   [`spawn`] asks the kernel to end it.
+//! - **The program exits, or calls dlclose(3), without finalizing.** [`exit`] runs
+//!   functions that store the state, before or after the program's own atexit(3)
+//!   functions. After dlclose, no thread, handler or heap memory of this library may be
+//!   left.
+//! - **The program is killed.** A child process that this library started must end too:
+//!   [`spawn`] asks the kernel to kill it.
 //! - **The program is written in C.** Unwinding into C is undefined behaviour:
 //!   [`mod@panic`] turns a panic into an error.
-//! - **The program's messages are its own.** [`log`] says nothing unless
-//!   tpm2-tss's variables ask for it, and keeps no descriptor.
+//! - **The program has its own messages.** [`log`] follows tpm2-tss's variables, and
+//!   keeps no descriptor.
 //!
 //! [`copy`], [`outq`], [`spi`] and [`i2c`] are about the machine rather than the
 //! process. [`timer`] and [`watch`] are descriptors for event loops.

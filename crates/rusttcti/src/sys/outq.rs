@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Tells whether what was sent over a socket has arrived.
+//! Returns whether the bytes that were sent over a socket have arrived.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};

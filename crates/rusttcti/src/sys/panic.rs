@@ -17,11 +17,11 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     }
 }
 
-/// Runs `call`, which fails in no other way than by a panic.
+/// Runs `call`, which can fail only by a panic.
 #[inline(always)]
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T> {
-    // What the call left half done belongs to a transport, which stays callable;
-    // the bridge sets its own state after the call.
+    // Only a transport's own data may be half changed, and it stays callable; the
+    // bridge sets its own state after the call.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Ok(value),
         Err(payload) => Err(error(payload)),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Waits for descriptors until a deadline, also if signals come in between.
+//! Waits for descriptors until a deadline, also if signals interrupt the wait.
 //!
-//! An interrupted poll(2) is made again with the time that is left.
+//! An interrupted poll(2) is repeated with the remaining time.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use crate::sys::deadline::Deadline;
 
-/// Waits until one of `fds` shows one of its events, an error or a hang-up.
-/// Returns false at the deadline. With [`Deadline::Now`] it only looks.
+/// Waits until one of `fds` has one of its events, an error or a hang-up. Returns false
+/// at the deadline. With [`Deadline::Now`] it does not wait.
 pub(crate) fn any(fds: &mut [PollFd<'_>], deadline: Deadline) -> rustix::io::Result<bool> {
     loop {
         let left = deadline.remaining();
@@ -27,9 +27,9 @@ pub(crate) fn any(fds: &mut [PollFd<'_>], deadline: Deadline) -> rustix::io::Res
     }
 }
 
-/// Waits until one of `flags`, an error or a hang-up shows on `fd`. Returns
-/// false at the deadline; for [`Deadline::Now`] at once, without a system call,
-/// because the caller has just tried.
+/// Waits until `fd` has one of the events in `flags`, an error or a hang-up. Returns
+/// false at the deadline; for [`Deadline::Now`] at once, without a system call, because
+/// the caller has just tried to read or write.
 pub(crate) fn one(
     fd: BorrowedFd<'_>,
     flags: PollFlags,

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Keeps SIGPIPE from the program where a call may write to a pipe that has no
-//! reader. The signal's disposition is never touched, and the thread's mask is
-//! as before afterwards.
+//! Blocks SIGPIPE during a call that may write to a pipe without a reader. The signal's
+//! disposition never changes, and the thread's mask is restored afterwards.
 
 use std::mem::MaybeUninit;
 use std::ptr;
 
 /// Runs `call`, which may write to a pipe that has no reader: a system call, or
-/// code that is not ours. A SIGPIPE that it raises is discarded.
+/// third-party code. A SIGPIPE that it raises is discarded.
 pub(crate) fn shielded<T>(call: impl FnOnce() -> T) -> T {
     let blocked = Blocked::new();
     let result = call();
@@ -29,7 +28,7 @@ struct Blocked {
     sigpipe: libc::sigset_t,
     /// The thread's mask before.
     before: libc::sigset_t,
-    /// Whether one was pending before: that is the program's, and stays.
+    /// Whether one was pending before: it belongs to the program, and stays.
     was_pending: bool,
 }
 
@@ -127,7 +126,7 @@ mod tests {
             assert!(!is_pending());
         }
 
-        // A caller's own, blocked and waiting, still waits afterwards.
+        // A SIGPIPE that was pending before the call is still pending after it.
         let blocked = Blocked::new();
         // SAFETY: a signal to this thread, which blocks it.
         unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGPIPE) };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Starts a shell as a child process that never outlives this one.
+//! Starts a shell as a child process that ends with this process.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -40,13 +40,13 @@ fn prepare(parent: libc::pid_t) -> io::Result<()> {
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
             return Err(io::Error::last_os_error());
         }
-        // The parent may have died before: then no signal would come.
+        // The parent may have ended before the request: then no signal would come.
         if libc::getppid() != parent {
             libc::_exit(1);
         }
-        // An ignored signal stays ignored in the shell and in all that it starts.
-        // A shell without SIGCHLD loses exit statuses; a filter without SIGPIPE
-        // never notices that its reader has gone.
+        // An ignored signal stays ignored in the shell and in all that it starts. A
+        // shell without SIGCHLD loses exit statuses; a filter without SIGPIPE never
+        // notices that its reader has ended.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::sigemptyset(none.as_mut_ptr());

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::ioctl::{Setter, opcode};
 
-/// The letter of spidev's calls.
+/// The ioctl type of spidev's calls.
 const GROUP: u8 = b'k';
 
 /// A segment of a message: `struct spi_ioc_transfer`.
@@ -43,8 +43,8 @@ pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u8) -> rustix::io::Result<()> {
     unsafe { rustix::ioctl::ioctl(fd, Setter::<WRITE_MODE, u8>::new(mode)) }
 }
 
-/// Writes `bytes` and puts there what was read at the same time. A speed of 0
-/// is the device's own.
+/// Writes `bytes`, and replaces them by the bytes that were read at the same time. A
+/// speed of 0 is the device's own.
 pub(crate) fn transfer(
     fd: BorrowedFd<'_>,
     bytes: &mut [u8],

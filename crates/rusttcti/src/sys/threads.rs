@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Threads for work of our own. No signal handler of the program ever runs on one,
-//! but one for a fault of the thread's own: without it, a crash there would go
-//! unreported by the program's crash handler, and by the kernel's log.
+//! Threads of this library. They block all signals, so no signal handler of the program
+//! runs on them. Only signals for a fault of the thread itself are not blocked:
+//! otherwise neither the program's crash handler nor the kernel's log would report a
+//! crash.
 //!
-//! Not std's threads: making one registers a destructor with the calling
-//! thread, which would keep this library from being unloaded for as long as
-//! that thread lives.
+//! std's threads are not used: making one registers a destructor with the calling
+//! thread, and this library could not be unloaded as long as that thread lives.
 
 use std::ffi::c_void;
 use std::io;
@@ -32,7 +32,7 @@ impl Thread {
     /// comes in between is delivered then.
     ///
     /// # Errors
-    /// The system's, where it has no thread or no memory left.
+    /// The system's, if it has no thread or no memory left.
     pub(crate) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let work: *mut Work = Box::into_raw(Box::new(Box::new(work)));
         let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();

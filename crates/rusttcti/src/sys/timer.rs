@@ -19,7 +19,7 @@ use crate::{Error, PollHandle, Result};
 /// The shortest time that a timer can be set to: zero would stop it.
 const AT_ONCE: Duration = Duration::from_nanos(1);
 
-/// A timer that is readable once its time is up, and until it is set anew.
+/// A timer that becomes readable when its time is up, until it is set again.
 #[derive(Debug)]
 pub(crate) struct Timer(OwnFd);
 
@@ -38,7 +38,7 @@ impl Timer {
 
     /// Sets the timer to this time from now, or stops it: `None` is never.
     pub(crate) fn set(&self, time: Option<Duration>) {
-        // A time that the kernel cannot count to is never, too.
+        // A time beyond the kernel's range is never, too.
         let value = time
             .map(|time| time.max(AT_ONCE))
             .and_then(|time| Timespec::try_from(time).ok());
@@ -56,7 +56,7 @@ impl Timer {
         self.set(Some(AT_ONCE));
     }
 
-    /// Returns what an event loop polls.
+    /// Returns the poll handle for an event loop.
     pub(crate) fn poll_handle(&self) -> PollHandle {
         PollHandle::readable(self.0.as_fd().as_raw_fd())
     }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Adds descriptors to an epoll by their numbers, as poll handles have them.
+//! Adds descriptors to an epoll, and removes them, by their numbers: poll handles hold
+//! only numbers.
 
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
-/// Has `epoll` watch a descriptor from now on.
+/// Makes `epoll` watch a descriptor.
 ///
 /// # Errors
 /// Those of epoll_ctl(2): EBADF for a number that is closed.
@@ -24,7 +25,8 @@ pub(crate) fn add(epoll: BorrowedFd<'_>, fd: RawFd, flags: EventFlags) -> rustix
     }
 }
 
-/// Has `epoll` watch a descriptor no more. One that was closed is gone already.
+/// Makes `epoll` stop watching a descriptor. The kernel has already removed one that
+/// was closed.
 pub(crate) fn remove(epoll: BorrowedFd<'_>, fd: RawFd) {
     if fd < 0 {
         return;

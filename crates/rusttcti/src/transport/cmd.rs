@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any command that reads TPM commands from its standard input and writes the
-//! responses to its standard output, as `tpm2_send` does: run by `/bin/sh -c`.
+//! A TPM behind a shell command. `/bin/sh -c` runs the command, which reads TPM
+//! commands from its standard input and writes the responses to its standard output, as
+//! `tpm2_send` does.
 //!
-//! A thread starts the command, passes its messages on to our own standard
-//! error, and sees to its end. A command that ends early is told about once,
-//! with its exit status and its last message, and started anew for the TPM
-//! command after that.
+//! A thread starts the command, copies its messages to the program's standard error,
+//! and ends it. If the command ends early, the TPM command under way fails, with the
+//! exit status and the last message in the error. The next TPM command starts the shell
+//! command again.
 
 #![forbid(unsafe_code)]
 
@@ -30,10 +31,10 @@ use crate::wire::assembly::Assembly;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 use child::{Child, Ending};
 
-/// How long the exit status may be behind the end of the output.
+/// How long after the end of the output the exit status may come.
 const AFTER_THE_END: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
 
-/// What CONF is.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "COMMAND",
@@ -56,11 +57,11 @@ const HELP: &Text = &setting::help(SETTINGS);
 #[derive(Debug)]
 pub struct Cmd {
     command: String,
-    /// None after a failure, until the next TPM command starts it anew.
+    /// `None` after a failure, until the next TPM command starts the command again.
     child: Option<Child>,
     partial: Assembly,
     sent_command: SentCommand,
-    /// When its output was seen to have ended, without a word of its own end yet.
+    /// When stdout reached EOF before the exit status was known.
     closed: Option<Instant>,
 }
 
@@ -104,7 +105,8 @@ impl Configured for Cmd {
 }
 
 impl Cmd {
-    /// Ends the command, which is out of step or gone, and passes the error on.
+    /// Ends a command that has ended itself or answers out of order, and returns the
+    /// error.
     fn failed(&mut self, error: Error) -> Error {
         self.closed = None;
         if let Some(mut child) = self.child.take() {
@@ -114,8 +116,8 @@ impl Cmd {
         error
     }
 
-    /// The command's output has ended: why? Try again, where that may be known
-    /// after the deadline.
+    /// Returns the reason why the command's output has ended; TryAgain if the reason
+    /// may be known only after the deadline.
     fn gone(&mut self, deadline: Deadline) -> Error {
         let since = *self.closed.get_or_insert_with(Instant::now);
         let left = AFTER_THE_END.saturating_sub(since.elapsed());
@@ -136,8 +138,8 @@ impl Cmd {
         self.failed(Error::with_source(ErrorKind::IoError, text, cause))
     }
 
-    /// Fails where the command has written something that nobody asked for: it
-    /// would be taken for the response to what comes next.
+    /// Fails if the command has written bytes before a TPM command was sent: they would
+    /// be taken for the response to the next one.
     fn check_silence(&mut self) -> Result<()> {
         let Some(child) = &self.child else {
             return Ok(());
@@ -157,7 +159,7 @@ impl Cmd {
 }
 
 impl Cmd {
-    /// Receives until the timeout, and tells of no silence.
+    /// Receives until the timeout, without logging a long wait.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let Some(child) = &self.child else {
             return Err(ErrorKind::NoConnection.into());
@@ -237,13 +239,13 @@ impl Tcti for Cmd {
         }
     }
 
-    /// Another program may use the TPM that the command reaches.
+    /// Returns the default: another program may use the TPM that the command reaches.
     fn peer(&mut self) -> Option<Peer> {
         Some(Peer::default())
     }
 
-    /// Closes the command's pipes and waits for its end, for which it has a
-    /// second before it is asked to by SIGTERM, and another before SIGKILL.
+    /// Closes the command's pipes and waits for its end. After one second it gets
+    /// SIGTERM, after another one SIGKILL.
     fn finalize(&mut self) -> Result<()> {
         match self.child.take() {
             Some(mut child) if child.check().is_ok() => child.end(Ending::Gently),

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The TPM driver of the Linux kernel, through /dev/tpmrm0 or /dev/tpm0.
 //!
-//! A write hands the driver one command, and reads bring the response: in one
-//! piece if the buffer is large enough, which ours always is, so that it does
-//! not matter whether the kernel could also give it in parts (5.2 and newer).
+//! A write gives the driver one command, and a read returns the response. The buffer
+//! here is always large enough for the whole response, so it does not matter that newer
+//! kernels (5.2) can also return it in parts.
 //!
-//! Since 4.20 a write with O_NONBLOCK returns at once, and a worker of the
-//! kernel talks to the TPM. While it does so it holds the lock that read(2) and
-//! poll(2) take first, so that a poll with a timeout of 0 waits for as long as
-//! the TPM computes. What does not is an epoll that was told of the descriptor
-//! beforehand, edge-triggered: it looks at the driver only when that wakes it,
-//! which it does with the lock released. That epoll is waited on here, and is
-//! the poll handle. On older kernels, which know no poll, the write waits for
-//! the TPM, and the response is there when it returns.
+//! Since Linux 4.20 a write with O_NONBLOCK returns at once, and a worker of the kernel
+//! talks to the TPM. The worker holds the lock that read(2) and poll(2) take first. So
+//! even a poll with a timeout of 0 waits as long as the TPM computes. An edge-triggered
+//! epoll that watched the descriptor before does not: it asks the driver only after the
+//! driver wakes it, and by then the lock is free. So this transport waits on such an
+//! epoll, which is also the poll handle. Older kernels have no poll. There the write
+//! waits for the TPM, and the response is ready when it returns.
 
 #![forbid(unsafe_code)]
 
@@ -34,10 +33,10 @@ use crate::wire::assembly::Assembly;
 use crate::{Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 use node::Node;
 
-/// What is tried where no device is named, in this order.
+/// The devices that are tried in this order if none is named.
 const DEFAULTS: [&str; 3] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcm0"];
 
-/// What CONF is.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "PATH",
@@ -59,7 +58,7 @@ const HELP: &Text = &setting::help(SETTINGS);
 #[derive(Debug)]
 pub struct Device {
     path: String,
-    /// None after the device went away, until the next command opens it anew.
+    /// `None` after the device was removed, until the next command opens it again.
     node: Option<Node>,
     partial: Assembly,
     sent_command: SentCommand,
@@ -76,7 +75,7 @@ impl Module for Device {
 }
 
 impl Configured for Device {
-    /// The path; none where the first device that opens is wanted.
+    /// The path; `None` for the first default device that opens.
     type Config = Option<String>;
 
     fn parse(conf: Option<&str>) -> Result<Option<String>> {
@@ -110,7 +109,7 @@ impl Configured for Device {
     }
 }
 
-/// The first device of these that opens.
+/// Returns the first of these devices that opens.
 fn first_of(paths: &[&'static str]) -> Result<(&'static str, Node)> {
     let mut failures = Vec::new();
     let mut kind = ErrorKind::IoError;
@@ -118,7 +117,7 @@ fn first_of(paths: &[&'static str]) -> Result<(&'static str, Node)> {
         match Node::open(path) {
             Ok(node) => return Ok((path, node)),
             Err(error) => {
-                // The one who may not use the TPM that is there wants to know that.
+                // A TPM that exists but is not permitted is the more useful error.
                 if error.kind() == ErrorKind::NotPermitted {
                     kind = ErrorKind::NotPermitted;
                 }
@@ -132,8 +131,7 @@ fn first_of(paths: &[&'static str]) -> Result<(&'static str, Node)> {
     ))
 }
 
-/// The sentences of an error and its causes as one: what went wrong with a path
-/// reads well only with the path in front.
+/// Joins an error and its causes into one sentence, so that the path stands in front.
 fn flat(error: Error) -> Error {
     Error::new(error.kind(), error.report())
 }
@@ -149,8 +147,8 @@ impl Device {
             Errno::TOOBIG => ErrorKind::BadValue,
             Errno::ACCESS | Errno::PERM => ErrorKind::NotPermitted,
             Errno::NOMEM => ErrorKind::Memory,
-            // Also ETIME and ETIMEDOUT, which are the driver's patience with
-            // the TPM and not the caller's with us.
+            // Also ETIME and ETIMEDOUT, which are the driver's own timeouts for the
+            // TPM, not the caller's.
             _ => ErrorKind::IoError,
         };
         let cause = std::io::Error::from(errno);
@@ -159,7 +157,7 @@ impl Device {
 }
 
 impl Device {
-    /// Receives until the timeout, and tells of no silence.
+    /// Receives until the timeout, without logging a long wait.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let Some(node) = &mut self.node else {
             return Err(ErrorKind::NoConnection.into());
@@ -186,7 +184,7 @@ impl Device {
         }
         match failure {
             None | Some(Errno::AGAIN) => result,
-            // How a Node says that a read brought nothing.
+            // A Node returns this if a read brought nothing.
             Some(Errno::NODATA) => Err(Error::new(
                 ErrorKind::IoError,
                 format!(
@@ -239,8 +237,8 @@ impl Tcti for Device {
         }
     }
 
-    /// Opens the device anew, with the kernel's own resource manager where it has
-    /// one. /dev/tpm0 lets one process in at a time.
+    /// Opens the device again for the child. This works for /dev/tpmrm0, and fails for
+    /// /dev/tpm0, which only one process at a time can open.
     fn after_fork(&mut self) -> Result<()> {
         self.partial.clear();
         let node = Node::open(&self.path).map_err(|error| {
@@ -258,8 +256,8 @@ impl Tcti for Device {
         let path = std::fs::canonicalize(&self.path).ok();
         let name = path.as_deref().and_then(|path| path.file_name()?.to_str());
         Some(Peer {
-            // Each connection to the kernel's resource manager has what it loaded
-            // for itself, and another device lets only one in.
+            // Each connection to the kernel's resource manager has its own objects. Any
+            // other device accepts one connection only.
             identity: None,
             is_exclusive: true,
             is_kernel_manager: name.is_some_and(|name| name.starts_with("tpmrm")),

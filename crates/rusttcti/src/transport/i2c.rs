@@ -2,10 +2,10 @@
 //! A TPM on an I2C bus, through Linux's i2c-dev, for boards without a kernel
 //! driver for it.
 //!
-//! A read is two transfers in two calls: the register, a stop, the value. (Two
-//! messages in one call make a repeated start, which chips may refuse.) A NACK
-//! is a busy chip, and the transfer is made again. Commands and responses have
-//! checksums where the chip computes them.
+//! A read is two transfers in two calls: the register, a stop, the value. (Two messages
+//! in one call make a repeated start, which chips may refuse.) A NACK means that the
+//! chip is busy, and the transfer is repeated. If the chip computes checksums of
+//! commands and responses, they are compared.
 
 #![forbid(unsafe_code)]
 
@@ -24,11 +24,11 @@ use crate::sys::i2c;
 use crate::{Error, ErrorKind, Module, Result};
 
 const WHO: &str = "i2c";
-/// The most bytes of a transfer: a part of what i2c-dev takes, and more than a
-/// chip's burst.
+/// The largest number of bytes of a transfer: less than i2c-dev's limit, and more than
+/// a chip's burst.
 const MOST: usize = 2048;
 
-/// What CONF can say.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         key: "",
@@ -58,7 +58,7 @@ const HELP: &Text = &setting::help(SETTINGS);
 #[derive(Debug)]
 pub struct I2c(Chip<Registers<Link>>);
 
-/// What CONF says.
+/// The parsed CONF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     path: String,
@@ -150,7 +150,7 @@ impl hal::Error for I2cError {
 #[derive(Debug)]
 pub(crate) struct Link {
     node: Node,
-    /// A transfer's bytes, from one to the next.
+    /// The buffer for the bytes of a transfer, which all transfers use.
     buffer: Vec<u8>,
 }
 
@@ -158,7 +158,8 @@ impl Link {
     fn open(config: &Config) -> Result<Opened<Registers<Self>>> {
         let (path, address) = (&config.path, config.address);
         let node = Node::open(path, "i2c-dev")?;
-        // The kernel makes transfers even where a driver has the address: this asks.
+        // The kernel makes transfers even if a driver uses the address. This call
+        // checks that.
         match i2c::take_address(node.as_fd(), address) {
             Ok(()) => {}
             Err(Errno::NOTTY) => return Err(tis::is_no(path, "i2c-dev")),
@@ -187,7 +188,7 @@ impl Link {
         })
     }
 
-    /// Sends what was gathered of writes that follow each other.
+    /// Sends the gathered consecutive writes.
     fn flush(&mut self, address: u8) -> std::result::Result<(), I2cError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         if buffer.is_empty() {
@@ -207,8 +208,8 @@ impl hal::ErrorType for Link {
 }
 
 impl hal::I2c for Link {
-    /// Writes that follow each other are one transfer; each other operation is
-    /// a transfer with a stop of its own.
+    /// Sends consecutive writes as one transfer, and each other operation as a transfer
+    /// with its own stop.
     fn transaction(
         &mut self,
         address: u8,

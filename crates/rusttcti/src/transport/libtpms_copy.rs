@@ -2,16 +2,16 @@
 //! A TPM in memory that starts from a state file and never writes it:
 //! `libtpms-copy:FILE`.
 //!
-//! Each context has a TPM of its own, which begins where the file's TPM was left,
-//! and is gone with the context: a test starts from a TPM that was provisioned
-//! once, whatever its language, and as many run at once as there is memory for.
-//! FILE is a state file of [`libtpms`] (or of tpm2-tss's module of
-//! that name), or swtpm's `tpm2-00.permall`, if that is not encrypted.
+//! Each context has its own TPM. It goes on from the state in the file, and ends with
+//! the context. So a test in any language can start from a TPM that was provisioned
+//! once, and many tests can run at the same time. FILE is a state file of [`libtpms`]
+//! (or of tpm2-tss's module of that name), or swtpm's `tpm2-00.permall` if it is not
+//! encrypted.
 //!
-//! Copies have the template's keys, but draw random numbers of their own: the
-//! generator of each is stirred with the system's entropy. The environment variable
-//! `RUSTTCTI_DETERMINISTIC=1` leaves it alone, for tests that compare keys and
-//! nonces: a copy of a suspended TPM then draws the same numbers each time.
+//! Copies have the template's keys, but draw different random numbers: the generator of
+//! each is stirred with the system's entropy. The environment variable
+//! `RUSTTCTI_DETERMINISTIC=1` turns this off, for tests that compare keys and nonces: a
+//! copy of a suspended TPM then draws the same numbers each time.
 
 #![forbid(unsafe_code)]
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Microsoft's TPM simulator, and all that speak its protocol, over TCP or a
+//! Microsoft's TPM simulator, and other programs that use its protocol, over TCP or a
 //! unix socket.
 //!
-//! On the command channel a command goes out as u32 8, u8 locality, u32 size
-//! and the command; the answer is u32 size, the response, u32 0, all of it
-//! big-endian. The platform channel (TCP: the next port; unix: the path with
-//! `.ctrl`) switches power and cancels. Both stay open as long as the context.
+//! On the command channel, a command is sent as u32 8, u8 locality, u32 size and the
+//! command. The answer is u32 size, the response, u32 0. All numbers are big-endian.
+//! The platform channel (TCP: the next port; unix: the path with `.ctrl`) switches
+//! power and cancels commands. Both stay open as long as the context.
 //!
-//! The simulator sends an answer as three packets, and waits for each to be
-//! acknowledged, which the kernel delays by 40 ms unless it is told otherwise
-//! before each read (TCP_QUICKACK).
+//! The simulator sends an answer as three packets, and waits until each is
+//! acknowledged. The kernel delays an acknowledgement by 40 ms, unless TCP_QUICKACK is
+//! set before each read.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +69,7 @@ pub struct Mssim {
     pending: bool,
     inbox: Inbox,
     sent_command: SentCommand,
-    /// How long a simulator that is not there is waited for.
+    /// How long to wait for a simulator that is not there.
     wait: Duration,
     locality: u8,
     generation: Generation,
@@ -121,13 +121,13 @@ impl Mssim {
     }
 }
 
-/// What CONF says.
+/// The parsed CONF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// Where the simulator listens.
     pub address: PeerAddress,
-    /// How long a simulator that is not there is waited for.
+    /// How long to wait for a simulator that is not there.
     pub wait: Duration,
 }
 
@@ -148,7 +148,7 @@ impl FromStr for Config {
 }
 
 impl Mssim {
-    /// Receives until the timeout, and tells of no silence.
+    /// Receives until the timeout, without logging a long wait.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         self.generation.check()?;
         let (Some(stream), true) = (&self.stream, self.pending) else {
@@ -208,7 +208,8 @@ impl Tcti for Mssim {
             })
     }
 
-    /// The platform channel has a thread of its own in the simulator.
+    /// Returns a canceller on the platform channel, for which the simulator has a
+    /// separate thread.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         Some(self.platform.clone())
     }
@@ -244,8 +245,8 @@ impl Tcti for Mssim {
         })
     }
 
-    /// Waits shortly for a response that was not received: the reference simulator is
-    /// ended by SIGPIPE if it answers a client that is gone.
+    /// Waits a short time for a response that was not received: SIGPIPE ends the
+    /// reference simulator if it answers a client that has closed the connection.
     fn finalize(&mut self) -> Result<()> {
         self.wait_for_last_answer();
         let uncancelled = self.platform.uncancel(Deadline::after(Some(PATIENCE)));
@@ -256,7 +257,7 @@ impl Tcti for Mssim {
 }
 
 impl Mssim {
-    /// Sends a command, over a new connection if the one there is was lost.
+    /// Sends a command, over a new connection if the old one was lost.
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let deadline = Deadline::after(Some(PATIENCE));
         self.platform.uncancel(deadline)?;
@@ -285,16 +286,16 @@ impl Mssim {
         Ok(())
     }
 
-    /// A command channel to a simulator that has power.
+    /// Returns a command channel to a simulator that has power.
     ///
-    /// Only whoever is served on the platform channel waits for the other one:
-    /// of two clients that each have one channel, none would go on.
+    /// It connects to the command channel only after the platform channel is served:
+    /// two clients that have one channel each would wait for each other for ever.
     fn connect(&mut self, deadline: Deadline) -> Result<Stream> {
         let early = match self.platform.power_on(&mut self.endpoint, deadline) {
             Ok(early) => early,
             Err(error) => {
                 if error.kind() == ErrorKind::NoConnection {
-                    // What the user gave is the command channel's place.
+                    // The user gave the address of the command channel.
                     self.endpoint.connect(deadline)?;
                 }
                 return Err(error);
@@ -331,9 +332,9 @@ impl Mssim {
         }
     }
 
-    /// The connection, if there is one that works. The simulator may have been
-    /// restarted, or have said something that nobody asked for, which would be
-    /// taken for the next answer.
+    /// Returns the connection, if there is one that works. The simulator may have been
+    /// restarted, or may have sent bytes before a command, which would be taken for the
+    /// next answer.
     fn working(&mut self) -> Option<Stream> {
         let stream = self.stream.take()?;
         if stream.is_quiet() {
@@ -343,8 +344,8 @@ impl Mssim {
         None
     }
 
-    /// Takes a cancel back before anybody else meets it, unless the caller's
-    /// time is up: the next transmit does it then.
+    /// Withdraws a cancel before it reaches another command, unless the caller's time
+    /// is up: then the next transmit withdraws it.
     fn uncancel_if_there_is_time(&self, deadline: Deadline) {
         let in_a_hurry = || deadline.remaining().is_some_and(|left| left < ANSWER);
         if !self.platform.is_cancelled() || in_a_hurry() {
@@ -366,7 +367,7 @@ impl Mssim {
     }
 }
 
-/// What is wrong with a response, and whose it is.
+/// Returns the error for a malformed response, with the name of the peer.
 fn malformed(who: &Endpoint, error: FrameError) -> Error {
     let text = match error {
         FrameError::Empty => {
@@ -377,7 +378,7 @@ fn malformed(who: &Endpoint, error: FrameError) -> Error {
     Error::new(ErrorKind::MalformedResponse, text)
 }
 
-/// The response in a whole frame.
+/// Returns the response in a whole frame.
 fn body<'a>(who: &Endpoint, frame: &'a [u8]) -> Result<&'a [u8]> {
     match frame::decode_response(frame, frame.len()) {
         Ok(Decoded::Message(response, _)) => Ok(response),

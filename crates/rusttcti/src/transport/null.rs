@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! No TPM at all: it opens, and refuses every command. For programs that must
-//! be given a TCTI but never use it.
+//! No TPM: the transport opens, and refuses every command. It is for programs that need
+//! the name of a TCTI but never use it.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
 }];
 const HELP: &Text = &setting::help(SETTINGS);
 
-/// The transport that goes nowhere, as tpm2-tss's `null`.
+/// A transport without a TPM, as tpm2-tss's `null`.
 ///
 /// ```
 /// use rusttcti::transport::null::Null;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Each transport that was opened is one line of the log, at the level info: what a
-//! report of a bug needs.
+//! Logs each transport that was opened, in one line at the level info. A bug report
+//! needs this line.
 
 #![forbid(unsafe_code)]
 
@@ -19,8 +19,8 @@ impl Opening {
         Self(Instant::now())
     }
 
-    /// Tells what was opened. `what` names the transport and its peer; it is called if
-    /// somebody reads the line.
+    /// Logs what was opened. `what` names the transport and its peer; it is called only
+    /// if the line is written.
     pub(crate) fn done(self, what: impl FnOnce() -> String) {
         if log::enabled(log::Level::Info) {
             log::info!(

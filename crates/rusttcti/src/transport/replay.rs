@@ -2,22 +2,22 @@
 //! A recording instead of a TPM: `replay:FILE[,match=strict|code]`.
 //!
 //! FILE is a pcapng recording of the layer [`pcap`](crate::layer::pcap) or of
-//! tpm2-tss's module of that name. Each context begins at the start of a recorded
-//! conversation (that of one context), and each command is answered at once with
-//! the response that was recorded for it. With `match=strict` it must be the
-//! recorded command; one that differs fails with words that name the first
-//! difference, and so does a command behind the end.
+//! tpm2-tss's module of that name. A recording has one conversation for each recorded
+//! context. Each new context starts at the beginning of a conversation, and each
+//! command is answered at once with the recorded response. With `match=strict`, the
+//! command must equal the recorded one. If it differs, it fails, and the error names
+//! the first difference. A command after the end of the recording fails too.
 //!
-//! The nonces that ESYS draws for each session, and the HMACs that depend on them,
-//! are no difference: the response's HMAC is computed anew where the session has no
-//! key, as those that tpm2-tools start have none for an empty authorization. A
-//! session that is salted or bound, or authorizes with a value, and one that
-//! encrypts a response, cannot be replayed to a program with other nonces: that is
-//! an error in words. `match=code` asks for no more than the same command code, and
-//! answers as recorded; a program that checks an HMAC then finds it out.
+//! Differences in the nonces that ESYS draws for each session, and in the HMACs that
+//! depend on them, are ignored. If the session has no key, the response's HMAC is
+//! computed anew. The sessions that tpm2-tools start for an empty authorization are of
+//! this kind. A session that is salted or bound, that authorizes with a value, or that
+//! encrypts a response cannot be replayed to a program with other nonces: the command
+//! fails with an error that says so. `match=code` compares only the command codes, and
+//! answers as recorded. A program that checks HMACs refuses such an answer.
 //!
-//! Of several conversations in FILE, the first that fits is taken. Two programs
-//! that did the same, such as two tpm2_getrandom, are both answered as the first.
+//! If FILE has several conversations, a context takes the first one that fits. Two
+//! equal programs, such as two tpm2_getrandom, both get the answers of the first.
 
 #![forbid(unsafe_code)]
 
@@ -228,12 +228,12 @@ impl Tcti for Replay {
         Ok(self.event.iter().map(Timer::poll_handle).collect())
     }
 
-    /// A recording doesn't tell the locality of its commands: all are taken.
+    /// Accepts every locality: a recording has no localities.
     fn set_locality(&mut self, locality: u8) -> Result<()> {
         check_locality(locality)
     }
 
-    /// The recorded responses are what they are, with or without power.
+    /// Does nothing: recorded responses do not depend on power.
     fn reset(&mut self) -> Result<()> {
         Ok(())
     }

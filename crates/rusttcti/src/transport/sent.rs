@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The command that a transport sent last. It tells an echo from a response, and
-//! gives a long wait its name: a wait without a timeout for a peer that stays silent
-//! is logged after 1 s at the level info, after 5 s and after a minute at the level
-//! warning.
+//! The command that a transport sent last. It shows whether the received bytes are an
+//! echo of that command, and names the command in the log if the response takes long. A
+//! wait without a timeout is logged after 1 s at the level info, and after 5 s and
+//! after a minute at the level warning.
 
 #![forbid(unsafe_code)]
 
@@ -12,11 +12,11 @@ use crate::sys::log;
 use crate::wire::{CommandCode, Header};
 use crate::{Error, ErrorKind, Result};
 
-/// How long a transport waits at a time where the program set no timeout.
+/// How long one receive of the transport waits if the program set no timeout.
 pub(super) const SLICE: Duration = Duration::from_secs(1);
-/// The numbers of slices after which a wait is told.
+/// The numbers of slices after which a wait is logged.
 const TOLD: [u32; 3] = [1, 5, 60];
-/// The last of them that is told at the level info.
+/// The last of them that is logged at the level info.
 const STILL_SHORT: u32 = 1;
 
 /// The command whose response is awaited.
@@ -36,8 +36,8 @@ impl SentCommand {
         self.command.map(|header| CommandCode(header.code))
     }
 
-    /// Fails where the response begins as the command did: it is the command, which
-    /// a terminal or a program like cat(1) sent back.
+    /// Fails if the response begins as the command does: then a terminal or a program
+    /// like cat(1) has sent the command back.
     pub(super) fn check_echo(self, response: &[u8]) -> Result<()> {
         let header = Header::parse(response);
         match header.is_some() && header == self.command {
@@ -50,11 +50,11 @@ impl SentCommand {
         }
     }
 
-    /// Has `transport` receive with this timeout, and tells of a long wait where
-    /// there is none; `peer` names the place that the response is to come from.
+    /// Calls the transport's `receive` with this timeout. If there is no timeout, a
+    /// long wait is logged; `peer` names the peer in that message.
     ///
-    /// Without a timeout, `receive` fails with [`ErrorKind::TryAgain`] each time a
-    /// [`SLICE`] has passed, and is called again.
+    /// Without a timeout, `receive` gets a timeout of one [`SLICE`], and is called
+    /// again after each [`ErrorKind::TryAgain`].
     pub(super) fn receive<T>(
         self,
         transport: &mut T,
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::wire::CommandBuilder;
 
-    /// How often a receive is called that runs out of time so many times.
+    /// Returns how often a receive is called that runs out of time `silent` times.
     fn calls(timeout: Option<Duration>, silent: u32) -> (u32, Result<usize>) {
         let mut calls = 0;
         let receive = |calls: &mut u32, _| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Stream sockets as swtpm and mssim need them: where a peer is
-//! ([`Endpoint`]), a connection to it ([`Stream`]), and a response that comes
-//! in over it, in however many pieces ([`Inbox`]).
+//! Stream sockets for swtpm and mssim: a peer's address ([`Endpoint`]), a connection to
+//! it ([`Stream`]), and the response that arrives over it, in any number of parts
+//! ([`Inbox`]).
 
 #![forbid(unsafe_code)]
 

@@ -2,15 +2,15 @@
 //! A TPM on an SPI bus, through Linux's spidev, for boards without a kernel
 //! driver for it.
 //!
-//! Chip select must stay asserted from the header of an access, over the chip's
-//! wait states, to the end of the data, and how long the chip waits is seen only
-//! on the way. So an access is several messages of one segment each: the header
-//! of 4 bytes, single bytes while the chip waits, the data. `cs_change` of a
-//! message's last segment asks the kernel to leave chip select as it is until
-//! the next message; the data's message does not have it, and releases it.
-//! Controllers hold to that whose chip select the kernel drives (a GPIO, or a
-//! register of the controller). One that toggles chip select by itself around each
-//! message shows as garbage, which is an error when the context is opened.
+//! Chip select must stay asserted from the header of an access to the end of the data,
+//! including the chip's wait states. Their number is known only during the access. So
+//! an access is several messages of one segment each: the header of 4 bytes, single
+//! bytes while the chip waits, and the data. `cs_change` in a message's last segment
+//! asks the kernel to leave chip select asserted until the next message. The message
+//! with the data does not set it, so it releases chip select. This works if the kernel
+//! drives chip select (a GPIO, or a register of the controller). A controller that
+//! toggles chip select around each message returns garbage, and opening the context
+//! fails.
 
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM at the other end of any byte stream: commands and responses one after
-//! the other, without frames around them.
+//! A TPM at the other end of any byte stream, which carries commands and responses
+//! without frames around them.
 //!
-//! The stream's descriptor never waits (O_NONBLOCK); the waiting is done by
-//! poll(2), with the caller's deadline. After a failure in the middle of an
-//! exchange nobody can tell where the next response begins, so the stream is
-//! closed, and each later call says why.
+//! The stream's descriptor is non-blocking (O_NONBLOCK); poll(2) waits, with the
+//! caller's deadline. After a failure in the middle of an exchange it is unknown where
+//! the next response begins. So the stream is closed, and each later call fails with
+//! the reason.
 
 #![forbid(unsafe_code)]
 
@@ -51,7 +51,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 ///
 /// It keeps what [`Tcti`] asks for:
 ///
-/// - `transmit` fails after 5 s where the other end takes no more bytes.
+/// - `transmit` fails after 5 s if the other end takes no more bytes.
 /// - `receive` waits no longer than its timeout, wherever in a response the
 ///   other end pauses, and keeps what has come for the next call.
 /// - [`poll_handles`](Tcti::poll_handles) gives the stream's descriptor.
@@ -75,17 +75,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// | `File` | behind a serial line (`/dev/ttyS0`), opened for reading and writing |
 /// | [`Pipes<ChildStdout, ChildStdin>`](Pipes) | a child process |
 ///
-/// A stream of another crate's (TLS, for instance) works where its `read` and
-/// `write` return [`WouldBlock`](io::ErrorKind::WouldBlock) when its descriptor
-/// does. One that has a timeout of its own needs a timeout of 0.
+/// A stream from another crate (TLS, for instance) works if its `read` and `write`
+/// return [`WouldBlock`](io::ErrorKind::WouldBlock) when its descriptor does. If it has
+/// its own timeout, set that to 0.
 ///
-/// The terminal of a serial line must be raw before: neither echo, nor lines,
-/// nor control characters. `stty -F /dev/ttyS0 raw -echo 115200` makes it so, and
-/// so does `cfmakeraw(3)`. What an earlier program left in its input is to be
-/// discarded as well (`tcflush(3)`).
+/// Make the terminal of a serial line raw first: no echo, no lines, no control
+/// characters. `stty -F /dev/ttyS0 raw -echo 115200` does that, and so does
+/// `cfmakeraw(3)`. Also discard the input that an earlier program left (`tcflush(3)`).
 ///
-/// The stream's descriptor is non-blocking from [`new`](Stream::new) on. That
-/// holds for all copies of the descriptor, those that a `try_clone` makes included.
+/// [`new`](Stream::new) makes the stream's descriptor non-blocking. This includes all
+/// copies of the descriptor, such as those of `try_clone`.
 pub struct Stream<S> {
     line: Line<S>,
     /// The process that made it.
@@ -105,8 +104,8 @@ enum Line<S> {
 }
 
 impl<S: Read + Write + AsFd> Stream<S> {
-    /// Takes a stream that is connected and in step: the next bytes that come are
-    /// the response to the next command.
+    /// Takes a stream that is connected and in step: the next bytes that it delivers
+    /// are the response to the next command.
     pub fn new(stream: S) -> Self {
         let line = match ioctl_fionbio(stream.as_fd(), true) {
             Ok(()) => Line::Open(stream),
@@ -133,7 +132,7 @@ impl<S: Read + Write + AsFd> Stream<S> {
         }
     }
 
-    /// Returns the stream, where it can be used.
+    /// Returns the stream, if it can be used.
     fn open(&mut self) -> Result<&mut S> {
         self.generation.check()?;
         match &mut self.line {
@@ -170,7 +169,7 @@ impl<S: Read + Write + AsFd> Stream<S> {
 }
 
 impl<S: Read + Write + AsFd + Send> Stream<S> {
-    /// Receives until the timeout, and tells of no silence.
+    /// Receives until the timeout, without logging a long wait.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         let awaited = self.awaited;
         self.open()?;
@@ -253,8 +252,8 @@ impl<S> fmt::Debug for Stream<S> {
     }
 }
 
-/// Sends the command. Returns false where no byte of it was taken in time, which
-/// leaves the stream in step.
+/// Sends the command. Returns false if no byte of it was taken in time; the stream is
+/// still in step then.
 fn send(stream: &mut (impl Write + AsFd), command: &[u8]) -> Result<bool> {
     let deadline = Deadline::after(Some(PATIENCE));
     let mut sent = 0;
@@ -298,8 +297,8 @@ fn takes_nothing(sent: usize, size: usize) -> Error {
     )
 }
 
-/// Waits until the stream takes more, or until it is time to look again: of a
-/// pair of descriptors, the one polled may be that for reading.
+/// Waits until the stream may take more bytes, or for a short time: of a pair of pipes,
+/// the descriptor that is polled is the one for reading.
 fn wait_for_room(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
     poll::one(fd, PollFlags::OUT, deadline.or_after(LOOK_AGAIN)).map_err(io::Error::from)?;
     Ok(())
@@ -342,7 +341,8 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
     poll::any(&mut fds, Deadline::Now) != Ok(false)
 }
 
-/// Fails where the other end has closed, or has sent what no command asked for.
+/// Fails if the other end has closed the stream, or has sent bytes before a command was
+/// sent.
 fn check_silence(stream: &mut (impl Read + AsFd)) -> Result<()> {
     match read_now(stream, &mut [0]) {
         Ok(None) => Ok(()),
@@ -363,7 +363,7 @@ fn gone() -> Error {
     )
 }
 
-/// Returns whether a stream says that there is nothing to read, or no room.
+/// Returns whether the error means that there is nothing to read, or no room to write.
 fn is_not_yet(error: &io::Error) -> bool {
     match error.kind() {
         io::ErrorKind::WouldBlock => true,
@@ -373,8 +373,7 @@ fn is_not_yet(error: &io::Error) -> bool {
     }
 }
 
-/// Returns the error for a call that failed for good, whatever its code means
-/// elsewhere.
+/// Returns the error for a call that failed finally, whatever its code means elsewhere.
 fn failed(doing: &str, error: io::Error) -> Error {
     let error = Error::from(error);
     match error.kind().leaves_command_pending() {

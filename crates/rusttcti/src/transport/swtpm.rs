@@ -2,18 +2,18 @@
 //! A TPM in a process of swtpm, over TCP or a unix socket.
 //!
 //! The data channel carries bare TPM commands and responses. swtpm serves one
-//! connection at a time, the others wait in its backlog. So by default each
-//! command has a connection of its own, and several processes share one swtpm.
+//! connection at a time; the others wait in its backlog. So by default each command has
+//! its own connection, and several processes can share one swtpm.
 //!
 //! `persistent=1` keeps the connection: a command takes less than half the time.
 //! As long as a context has it open, no other process is served by this swtpm;
 //! the contexts of one process share it, one command at a time.
 //!
-//! The control channel (TCP: the next port; unix: the path with `.ctrl`) sets
-//! the locality and resets the TPM. swtpm has one locality for all who use it:
-//! a context gives it its own for the time of each of its commands, and 0 back.
+//! The control channel (TCP: the next port; unix: the path with `.ctrl`) sets the
+//! locality and resets the TPM. swtpm has one locality for all its users. A context
+//! sets its own locality before each of its commands, and 0 afterwards.
 //!
-//! swtpm cannot cancel a command: it serves the control channel in between.
+//! Commands cannot be cancelled: swtpm reads its control channel only between commands.
 
 #![forbid(unsafe_code)]
 
@@ -87,7 +87,7 @@ pub struct Swtpm {
     inbox: Inbox,
     sent_command: SentCommand,
     hint: Hint,
-    /// How long a swtpm that is not there is waited for.
+    /// How long to wait for an swtpm that is not there.
     wait: Duration,
     locality: u8,
     generation: Generation,
@@ -163,7 +163,7 @@ impl Swtpm {
 /// after a longer one.
 const LONGEST: usize = 4096;
 
-/// What CONF says.
+/// The parsed CONF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -171,7 +171,7 @@ pub struct Config {
     pub address: PeerAddress,
     /// Whether the connection is kept while a context is open.
     pub persistent: bool,
-    /// How long a swtpm that is not there is waited for.
+    /// How long to wait for an swtpm that is not there.
     pub wait: Duration,
 }
 
@@ -195,7 +195,7 @@ impl FromStr for Config {
 }
 
 impl Swtpm {
-    /// Receives until the timeout, and tells of no silence.
+    /// Receives until the timeout, without logging a long wait.
     fn receive_within(&mut self, response: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
         self.generation.check()?;
         let Some(stream) = &self.stream else {
@@ -260,9 +260,9 @@ impl Tcti for Swtpm {
             })
     }
 
-    /// From `transmit` to the response, the connection's descriptor. Before it,
-    /// by default, that of the socket that the next command will use; until
-    /// then it is not connected, of which poll(2) tells by POLLHUP.
+    /// Returns the connection's descriptor from `transmit` to the response. Before
+    /// `transmit`, by default, it is that of the socket that the next command will use.
+    /// This socket is not connected yet, so poll(2) reports POLLHUP.
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let fd = match (&self.stream, &self.shared) {
             (Some(stream), _) => stream.raw_fd(),
@@ -294,7 +294,7 @@ impl Tcti for Swtpm {
         self.control.reset()
     }
 
-    /// Forgets the parent's connection: the next command has one of its own.
+    /// Drops the parent's connection: the next command makes a new one.
     ///
     /// # Errors
     /// [`ErrorKind::BadContext`] with `persistent=1`: swtpm serves the parent's
@@ -368,7 +368,7 @@ impl Swtpm {
         self.restore_locality();
     }
 
-    /// Leaves swtpm in locality 0, for whoever comes next.
+    /// Sets locality 0 for the next user of the swtpm.
     fn restore_locality(&mut self) {
         if self.locality == 0 {
             return;
@@ -393,7 +393,7 @@ impl Drop for Swtpm {
     }
 }
 
-/// The length of a response, once its header tells.
+/// Returns the length of a response, once its header has arrived.
 fn length(who: &Endpoint, bytes: &[u8], capacity: usize) -> Result<Option<usize>> {
     raw::response_size(bytes, capacity).map_err(|error| {
         if let Some(error) = hint::for_control_channel(bytes, who) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A lock that is tried and not waited for, and released by a plain store, because
-//! every command takes it twice. Its only user may keep it from one command to the
-//! next ([`KeptGuard`]).
+//! A lock without a queue of waiting threads. A plain store releases it, because every
+//! command takes it twice. Its only user may keep it from one command to the next
+//! ([`KeptGuard`]).
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};

@@ -2,9 +2,9 @@
 //! A lock without poisoning: the bridge reports a panic, and the transport goes on
 //! with what the lock guards.
 //!
-//! It is std's inside. A thread that waits for one of parking_lot's registers a
-//! destructor; this library could not be unloaded for as long as that thread
-//! lives.
+//! It contains std's lock, not parking_lot's. A thread that waits for parking_lot's
+//! lock registers a destructor, and this library could not be unloaded as long as that
+//! thread lives.
 
 pub(crate) mod exclusive;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The levels of messages, and what TSS2_LOG says of them.
+//! The levels of messages, and their selection by TSS2_LOG.
 
 #![forbid(unsafe_code)]
 
-/// How much a message matters, as tpm2-tss numbers it.
+/// The level of a message, as tpm2-tss numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 #[allow(dead_code)] // not each is used at every moment
@@ -16,7 +16,7 @@ pub(crate) enum Level {
     Trace = 6,
 }
 
-/// The level where TSS2_LOG says nothing.
+/// The level if TSS2_LOG sets none.
 const DEFAULT: Level = Level::Warning;
 
 /// The module's name in TSS2_LOG.
@@ -31,9 +31,9 @@ pub(super) const NAMES: [(Level, &str); 6] = [
     (Level::Trace, "TRACE"),
 ];
 
-/// The level of our module. The last pair that names it wins; what cannot be
-/// understood is passed over. As in tpm2-tss, a module's name is what stands
-/// before a `+` (whatever stands before the name), a level what follows it.
+/// Returns the level of the module `tcti`. The last pair that names it counts; unknown
+/// text is skipped. As in tpm2-tss, a module's name is the text that ends before a `+`
+/// (whatever stands before it), and the level follows the `+`.
 pub(crate) fn level_of(pairs: &str) -> Level {
     let mut level = DEFAULT;
     for (at, _) in pairs.match_indices('+') {
@@ -59,8 +59,8 @@ fn ends_with(text: &str, end: &str) -> bool {
     tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
 }
 
-/// Returns what TSS2_LOG says that means nothing: a level of ours that does not exist,
-/// or a field that is no pair.
+/// Returns the mistake in TSS2_LOG, if there is one: an unknown level of this module,
+/// or a field that is not a pair.
 pub(super) fn mistake(pairs: &str) -> Option<String> {
     let fields = pairs.split(',').map(str::trim);
     fields.filter(|field| !field.is_empty()).find_map(|field| {
@@ -86,12 +86,12 @@ mod tests {
             ("tcti+trace", Level::Trace),
             ("Tcti+Info", Level::Info),
             ("all+NONE", Level::None),
-            // Left to right: what comes later wins.
+            // Left to right: a later pair counts.
             ("all+none,tcti+trace", Level::Trace),
             ("tcti+trace,all+none", Level::None),
             ("esys+trace,marshal+debug", Level::Warning),
             ("tcti+ERROR,esys+trace", Level::Error),
-            // What cannot be understood changes nothing.
+            // Unknown text changes nothing.
             ("tcti+loud", Level::Warning),
             ("tcti+debug,tcti+loud", Level::Debug),
             ("tcti", Level::Warning),
@@ -99,7 +99,7 @@ mod tests {
             ("++++", Level::Warning),
             ("cti+trace", Level::Warning),
             ("é+trace,tcti+é", Level::Warning),
-            // tpm2-tss does not look further than the names reach.
+            // tpm2-tss compares only as many characters as the name has.
             ("my tcti+tracer", Level::Trace),
         ] {
             assert_eq!(level_of(pairs), level, "{pairs:?}");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The command as a process: pipes here, and a thread that starts and ends it.
+//! The process of a command: its pipes, and the thread that starts and ends it.
 //!
-//! The thread starts the process, because the kernel kills the process when the
-//! thread that started it ends (PR_SET_PDEATHSIG), and a program's own threads
-//! come and go. It lives as long as the process does.
+//! The kernel kills the process when the thread that started it ends
+//! (PR_SET_PDEATHSIG). The program's own threads may end at any time, so a separate
+//! thread starts the process. It lives as long as the process does.
 
 #![forbid(unsafe_code)]
 
@@ -80,7 +80,7 @@ struct Supervision {
 struct Report {
     /// The reason why the process could not be started.
     failure: Option<std::io::Error>,
-    /// Its end, as the rest of a sentence.
+    /// How the process ended, as the rest of a sentence.
     ended: Option<String>,
 }
 
@@ -191,7 +191,7 @@ impl Child {
     }
 
     fn pipes(&self) -> &Pipes {
-        // They go in `end` alone, and no one keeps an ended child.
+        // Only `end` takes them, and an ended child is not used again.
         self.pipes.as_ref().expect("the child has not been ended")
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An open device file, and how to wait for it without touching it.
+//! An open device file, and the wait for its response without calls to the driver.
 
 #![forbid(unsafe_code)]
 
@@ -21,16 +21,17 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Node {
     /// A forked child that kept /dev/tpm0 open would keep other programs out.
     fd: OwnFd,
-    /// An epoll on `fd`; `None` where the kernel's driver has no poll.
+    /// An epoll on `fd`; `None` if the kernel's driver has no poll.
     watch: Option<OwnFd>,
-    /// Whether the driver has woken us, and no read found nothing since.
+    /// Whether the driver has sent an event, and every read since then found data.
     ready: bool,
-    /// Whether the last exchange failed: what is left of it must go before another.
+    /// Whether the last exchange failed: its remains must be discarded before the next
+    /// one.
     unsettled: bool,
 }
 
 impl Node {
-    /// Opens a device. The error has the reason alone, not the path.
+    /// Opens a device. The error names only the reason, not the path.
     pub(super) fn open(path: &str) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
@@ -67,17 +68,17 @@ impl Node {
         self.watch.as_ref().unwrap_or(&self.fd).as_fd()
     }
 
-    /// Marks the response as complete: its event is used up.
+    /// Marks the response as complete and its event as consumed.
     pub(super) fn answered(&mut self) {
         self.ready = false;
     }
 
-    /// Marks the exchange as failed: `send` clears up before the next.
+    /// Marks the exchange as failed: `send` discards its remains before the next one.
     pub(super) fn unsettled(&mut self) {
         self.unsettled = true;
     }
 
-    /// Writes a whole command. EAGAIN is the deadline.
+    /// Writes a whole command. EAGAIN means that the deadline has passed.
     pub(super) fn send(&mut self, command: &[u8], deadline: Deadline) -> rustix::io::Result<()> {
         if std::mem::take(&mut self.unsettled) {
             self.wait(Deadline::Now)?;
@@ -88,7 +89,7 @@ impl Node {
             match rustix::io::write(&self.fd, left) {
                 Ok(count) => left = &left[count..],
                 Err(Errno::INTR) => {}
-                // A response that was not read is still there, or coming.
+                // A response that was not read is still there, or will still come.
                 Err(Errno::BUSY) => {
                     if !self.wait(deadline)? {
                         return Err(Errno::AGAIN);
@@ -97,7 +98,7 @@ impl Node {
                 }
                 Err(Errno::AGAIN) => {
                     self.unsettled = true;
-                    // A terminal may show OUT for ever and take nothing.
+                    // A terminal may report POLLOUT for ever and accept no bytes.
                     if deadline.is_over() {
                         return Err(Errno::AGAIN);
                     }
@@ -117,8 +118,8 @@ impl Node {
         Ok(())
     }
 
-    /// Reads one byte or more. EAGAIN is the deadline; ENODATA that there is
-    /// nothing, and that nothing will come.
+    /// Reads one byte or more. EAGAIN means that the deadline has passed, ENODATA that
+    /// there is no response and none will come.
     pub(super) fn read(
         &mut self,
         room: &mut [u8],
@@ -141,7 +142,7 @@ impl Node {
         }
     }
 
-    /// Waits for a new event of the driver's. Returns false at the deadline.
+    /// Waits for a new event of the driver. Returns false at the deadline.
     fn wait(&self, deadline: Deadline) -> rustix::io::Result<bool> {
         let Some(watch) = &self.watch else {
             return poll::one(self.fd.as_fd(), PollFlags::IN, deadline);
@@ -160,7 +161,7 @@ impl Node {
     /// Reads and discards all that is there.
     fn discard(&mut self) {
         self.ready = false;
-        // A device that has more than this does not end.
+        // A device that has more than this sends without end.
         for _ in 0..64 {
             match rustix::io::read(&self.fd, &mut [0; 4096]) {
                 Ok(0) => return,
@@ -171,26 +172,26 @@ impl Node {
     }
 }
 
-/// Makes an epoll that reports each change of `fd` once; `None` where `fd` cannot
-/// be polled.
+/// Makes an epoll that reports each change of `fd` once; `None` if `fd` cannot be
+/// polled.
 fn watch(fd: &OwnFd) -> Result<Option<OwnFd>> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
         .and_then(OwnFd::new)
         .map_err(std::io::Error::from)?;
-    // The driver shows OUT when it wakes us with nothing to read: it has discarded
-    // the response, because it was not read in time.
+    // The driver reports POLLOUT if there is nothing to read: it has discarded the
+    // response, because it was not read in time.
     let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
     match epoll::add(&epoll, fd, epoll::EventData::new_u64(0), events) {
         Ok(()) => {}
         Err(Errno::PERM) => return Ok(None),
         Err(errno) => return Err(std::io::Error::from(errno).into()),
     }
-    // The first event is that it can be written to.
+    // The first event is POLLOUT.
     while take_event(&epoll, Some(Duration::ZERO)) == Err(Errno::INTR) {}
     Ok(Some(epoll))
 }
 
-/// The longest that epoll is asked to wait in one go.
+/// The longest wait of one call of epoll.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 fn take_event(epoll: &OwnFd, timeout: Option<Duration>) -> rustix::io::Result<bool> {
@@ -244,7 +245,7 @@ fn who_may(stat: &Stat) -> String {
     }
 }
 
-/// The name of a group on this machine, or else its number.
+/// Returns the name of a group on this machine, or its number if it has no name.
 fn group_name(gid: u32) -> String {
     let number = gid.to_string();
     std::fs::read_to_string("/etc/group")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Powers libtpms on, and passes on what it says if it refuses.
+//! Powers libtpms on. If libtpms refuses, the error has the text that it printed.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What an embedded TPM can be opened with.
+//! The options to open an embedded TPM with.
 
 #![forbid(unsafe_code)]
 
@@ -13,8 +13,8 @@ use crate::contract::tcti::check_locality;
 use crate::transport::opened::Opening;
 use crate::{Error, ErrorKind, Result};
 
-/// What a TPM can be opened with (see [`Libtpms::builder`]). By default it is a
-/// new one in memory.
+/// The options to open a TPM with (see [`Libtpms::builder`]). By default it is a new
+/// TPM in memory.
 ///
 /// ```
 /// use rusttcti::transport::libtpms::{Libtpms, Startup};
@@ -36,44 +36,42 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Keeps the state in this file, as CONF does. It excludes
-    /// [`state`](Self::state): to start a file from a state, write the
-    /// bytes there.
+    /// Keeps the state in this file, as CONF does. It excludes [`state`](Self::state):
+    /// to start a file from a state, write the bytes into the file first.
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Starts from the bytes of a state file, of [`Libtpms::snapshot`], or of
-    /// swtpm's `tpm2-00.permall` that is not encrypted, in memory. It excludes
+    /// Starts a TPM in memory from the bytes of a state file, of [`Libtpms::snapshot`],
+    /// or of swtpm's `tpm2-00.permall` if it is not encrypted. It excludes
     /// [`path`](Self::path).
     pub fn state(mut self, state: impl Into<Vec<u8>>) -> Self {
         self.state = Some(state.into());
         self
     }
 
-    /// How the TPM is started where it is not running.
+    /// Sets how the TPM is started if it is not running.
     pub fn startup(mut self, startup: Startup) -> Self {
         self.options.startup = startup;
         self
     }
 
-    /// Whether a TPM that goes on from a suspended state, or is put back to a
-    /// [snapshot](Libtpms::snapshot), draws the same random numbers each time:
+    /// Sets whether a TPM that goes on from a suspended state, or from a
+    /// [snapshot](Libtpms::snapshot), draws the same random numbers each time. It is
     /// for tests that compare keys, nonces or whole recordings.
     ///
-    /// Without it the TPM's generator is stirred with the system's entropy
-    /// (TPM2_StirRandom), because others may go on from the same state: two TPMs
-    /// with the same random numbers make the same "new" keys and nonces. A TPM that
-    /// was powered off takes entropy of its own in TPM2_Startup, and so does one
-    /// after [`reset`](crate::Tcti::reset).
+    /// Without it, the TPM's generator is stirred with the system's entropy
+    /// (TPM2_StirRandom), because other TPMs may go on from the same state: two TPMs
+    /// with the same random numbers make the same "new" keys and nonces. A TPM that was
+    /// powered off takes its own entropy in TPM2_Startup, and so does one after
+    /// [`reset`](crate::Tcti::reset).
     pub fn deterministic(mut self, deterministic: bool) -> Self {
         self.options.deterministic = deterministic;
         self
     }
 
-    /// The locality of the first commands, 0 to 4 or 32 to 255; 0 where nothing is
-    /// said.
+    /// Sets the locality of the first commands, 0 to 4 or 32 to 255. The default is 0.
     pub fn locality(mut self, locality: u8) -> Self {
         self.locality = locality;
         self
@@ -82,10 +80,10 @@ impl Builder {
     /// Opens the TPM.
     ///
     /// # Errors
-    /// [`ErrorKind::NotSupported`] where libtpms cannot be loaded,
-    /// [`ErrorKind::BadValue`] for a state that it refuses, a locality that no
-    /// TPM has (5 to 31) and an empty path, those of reading and writing a state
-    /// file, and [`ErrorKind::IoError`] where another process uses that.
+    /// [`ErrorKind::NotSupported`] if libtpms cannot be loaded; [`ErrorKind::BadValue`]
+    /// for a state that it refuses, a locality that no TPM has (5 to 31) or an empty
+    /// path; [`ErrorKind::IoError`] if another process uses the state file; those of
+    /// reading and writing it.
     pub fn open(self) -> Result<Libtpms> {
         check_locality(self.locality)?;
         let (tpm, share) = match (&self.path, &self.state) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Loads a copy of libtpms for each TPM: a memfd with the library's bytes, by its
-//! name in /proc.
+//! Loads a copy of libtpms for each TPM: a memfd with the library's bytes, which
+//! dlopen(3) opens by its path in /proc.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ static PLAIN_TAKEN: AtomicBool = AtomicBool::new(false);
 /// A copy of libtpms: one TPM.
 pub(super) struct Copy {
     pub(super) library: Library,
-    /// Whether it is the plain library and no copy.
+    /// Whether it is the plain library, not a copy.
     plain: bool,
     /// The library's own file.
     file: Option<PathBuf>,
@@ -41,12 +41,12 @@ impl Drop for Copy {
 }
 
 impl Copy {
-    /// Loads a copy. Where the library cannot be copied, the first TPM is the plain
-    /// library's.
+    /// Loads a copy. If the library cannot be copied, the first TPM uses the plain
+    /// library.
     ///
     /// # Errors
-    /// [`ErrorKind::NotSupported`] where there is no libtpms, or where it
-    /// cannot be copied and the plain one is in use.
+    /// [`ErrorKind::NotSupported`] if libtpms is not installed, or if it cannot be
+    /// copied and the plain one is in use.
     pub(super) fn new() -> Result<Self> {
         let plain = ffi::load_plain()?;
         let file = plain.file();
@@ -106,8 +106,8 @@ fn private(file: Option<&Path>) -> Result<Library> {
     })?;
     let copy = memory(&original, &elf).map_err(not_copied)?;
     let name = name(&copy).map_err(not_copied)?;
-    // Both without a fork: a child forked in between would have code mapped from
-    // the memfd whose pages `share` frees, and crash when it exits.
+    // No fork in between: a child would have code mapped from the memfd whose pages
+    // `share` frees, and would crash when it exits.
     fork::without_fork(|| {
         let library = ffi::load_private(&name)?;
         share(&library, &elf, &original, &copy);
@@ -120,17 +120,18 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(File::from(above_stdio(file.into())?))
 }
 
-/// A memfd with the bytes of a library, and with another name in them. Otherwise the
-/// loader would give this copy to whatever loads libtpms.so.0 next in this process.
+/// Returns a memfd with the bytes of a library, in which its soname is changed.
+/// Otherwise the loader would return this copy to the next caller that loads
+/// libtpms.so.0 in this process.
 fn memory(library: &File, elf: &Elf) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC;
-    // Where vm.memfd_noexec is set, what is to be executed must say so; older
-    // kernels don't know the flag.
+    // If vm.memfd_noexec is set, a file to be executed needs a flag. Older kernels do
+    // not know that flag.
     let copy = memfd_create("libtpms", flags | MemfdFlags::EXEC)
         .or_else(|_| memfd_create("libtpms", flags))?;
     let mut copy = File::from(above_stdio(copy)?);
-    // By sendfile(2), so that no byte passes through this process. After a signal it
-    // goes on from where it was.
+    // sendfile(2) copies within the kernel. After a signal it goes on from the same
+    // offset.
     while let Err(error) = io::copy(&mut &*library, &mut copy) {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
@@ -140,9 +141,9 @@ fn memory(library: &File, elf: &Elf) -> io::Result<File> {
     Ok(copy)
 }
 
-/// Maps the library's own file over the copy's code and constants, so that all
-/// copies share these in memory. Only what is relocated or renamed stays the
-/// copy's own. A failure costs nothing but memory.
+/// Maps the library's own file over the copy's code and constants, so that all copies
+/// share these pages. Only relocated or renamed pages stay separate. A failure costs
+/// only memory.
 fn share(library: &Library, elf: &Elf, original: &File, copy: &File) {
     if elf.has_text_relocations {
         return;
@@ -165,11 +166,10 @@ fn share(library: &Library, elf: &Elf, original: &File, copy: &File) {
     }
 }
 
-/// Returns a path to a file of this process that no other library is loaded by: the
-/// loader takes a library of the same name for the same library, whoever loaded it.
-/// The file's inode number makes the name its own for as long as the file exists,
-/// which it does while the library is loaded. Each bit of the number is one of two
-/// ways to write "this folder".
+/// Returns a path to a file of this process that is unique among the loaded libraries:
+/// the loader takes two libraries of the same path for one library. The inode number
+/// makes the path unique as long as the file exists, that is, while the library is
+/// loaded. Each bit of the number selects one of two ways to write "this folder".
 fn name(file: &File) -> io::Result<PathBuf> {
     let mut number = file.metadata()?.ino();
     let mut path = String::from("/proc/self");

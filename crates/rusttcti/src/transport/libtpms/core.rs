@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM and where its state is kept.
+//! A running TPM with its state file, if it has one.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use super::{kind, stir, swtpm_file};
 use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
 
-/// How a TPM is started that was not running when its state was stored.
+/// How a TPM is started if it was not running when its state was stored.
 ///
 /// ```
 /// use rusttcti::Tcti;
@@ -114,16 +114,16 @@ pub(super) struct Core {
     copy: Copy,
     options: Options,
     storage: Option<Storage>,
-    /// How its life in this process began, in words.
+    /// A text that says how the TPM was started in this process.
     beginning: &'static str,
 }
 
 impl Core {
-    /// A TPM that goes on from `state` (a state file's bytes), or a new one.
+    /// Opens a TPM that goes on from `state` (a state file's bytes), or a new one.
     ///
     /// # Errors
-    /// libtpms cannot be loaded, it refuses the state, or the state cannot be
-    /// written back; `state`'s file is as it was then.
+    /// libtpms cannot be loaded, it refuses the state, or the state cannot be written
+    /// back. The file does not change then.
     pub(super) fn open(
         state: Option<&[u8]>,
         storage: Option<Storage>,
@@ -167,8 +167,8 @@ impl Core {
         Ok(core)
     }
 
-    /// Makes the random numbers fresh of a TPM that goes on from a state, which
-    /// others may go on from as well.
+    /// Stirs the random number generator of a TPM that goes on from a state, because
+    /// other TPMs may go on from the same state.
     fn stir(&mut self, state: Option<State<'_>>) -> Result<()> {
         if state.is_none() || self.options.deterministic {
             return Ok(());
@@ -178,7 +178,8 @@ impl Core {
         stir::check(library.response())
     }
 
-    /// Starts the TPM, unless it is to wait for its TPM2_Startup or has had it.
+    /// Starts the TPM, unless the caller sends TPM2_Startup itself or the TPM is
+    /// running already.
     fn start(&mut self) -> Result<()> {
         let kind = match self.options.startup {
             Startup::Clear => startup_type::CLEAR,
@@ -198,8 +199,8 @@ impl Core {
         }
     }
 
-    /// Returns how this TPM's life in this process began and which libtpms it is, in
-    /// words.
+    /// Returns a text that says how this TPM was started in this process, and by which
+    /// version of libtpms.
     pub(super) fn origin(&self) -> String {
         let version = version(&self.copy.library);
         let library = self.copy.file();
@@ -211,16 +212,16 @@ impl Core {
         )
     }
 
-    /// The OpenSSL that libtpms computes with, where it has one of its own.
+    /// Returns the OpenSSL context that libtpms computes with, if it has its own.
     pub(super) fn openssl(&self) -> Option<ContextGuard> {
         self.copy.library.openssl()
     }
 
-    /// Runs a command. When this returns, the state file has all that is permanent.
+    /// Runs a command. When this returns, the state file has the whole permanent state.
     ///
     /// # Errors
-    /// The state file cannot be written: this command failed, and those that follow
-    /// fail unexecuted until it can.
+    /// The state file cannot be written: this command fails, and later commands fail
+    /// without being executed until it can be written.
     #[inline(always)]
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Result<()> {
         self.catch_up()?;
@@ -229,7 +230,7 @@ impl Core {
         self.catch_up()
     }
 
-    /// The response to the last command.
+    /// Returns the response to the last command.
     #[inline]
     pub(super) fn response(&self) -> &[u8] {
         self.copy.library.response()
@@ -239,7 +240,7 @@ impl Core {
         self.copy.library.canceller()
     }
 
-    /// The whole state, as a file has it.
+    /// Returns the whole state, in the format of a state file.
     pub(super) fn snapshot(&mut self) -> Result<Vec<u8>> {
         let library = &mut self.copy.library;
         let permanent = library.state(Part::Permanent).map_err(no_state)?;
@@ -289,7 +290,7 @@ impl Core {
         self.commit()
     }
 
-    /// Brings the file up to date, where the TPM asked to.
+    /// Brings the file up to date, if the TPM asked for that.
     #[inline]
     fn catch_up(&mut self) -> Result<()> {
         match &mut self.storage {
@@ -307,8 +308,8 @@ impl Core {
         }
     }
 
-    /// Stores the state and powers the TPM off: what opens the file next goes
-    /// on from here.
+    /// Stores the state and powers the TPM off. The next user of the file goes on from
+    /// this state.
     pub(super) fn suspend(mut self) -> Result<()> {
         if self.storage.is_none() {
             return Ok(());
@@ -320,8 +321,8 @@ impl Core {
         }
     }
 
-    /// Stores the state at the end of the process, where OpenSSL may be gone. The
-    /// library is left as it is.
+    /// Stores the state at the end of the process, when OpenSSL may have cleaned up.
+    /// The library stays loaded.
     pub(super) fn end(self) -> Result<()> {
         let mut core = std::mem::ManuallyDrop::new(self);
         core.copy.library.forget_openssl();
@@ -333,7 +334,7 @@ impl Core {
     }
 }
 
-/// Returns how the life begins of a TPM that starts with this state.
+/// Returns a text that says how a TPM starts from this state.
 fn beginning(state: Option<State<'_>>, in_file: bool) -> &'static str {
     match state {
         None => "made anew",
@@ -345,7 +346,7 @@ fn beginning(state: Option<State<'_>>, in_file: bool) -> &'static str {
     }
 }
 
-/// What a state that comes from no file is called.
+/// The name, in messages, of a state that does not come from a file.
 const GIVEN: &str = "the TPM state that was given";
 
 fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
@@ -358,7 +359,7 @@ fn parse<'a>(state: &'a [u8], origin: &str) -> Result<State<'a>> {
     })
 }
 
-/// Reads what a TPM in memory starts from: a state, or swtpm's state file.
+/// Parses the template of a TPM in memory: a state, or swtpm's state file.
 fn parse_template<'a>(bytes: &'a [u8], origin: &str) -> Result<State<'a>> {
     match swtpm_file::permanent_state(bytes) {
         Some(Ok(permanent)) => Ok(State {
@@ -371,8 +372,8 @@ fn parse_template<'a>(bytes: &'a [u8], origin: &str) -> Result<State<'a>> {
     }
 }
 
-/// Returns what a file is that cannot be read as a state; `None` where it is one that is
-/// damaged.
+/// Returns the kind of a file that cannot be read as a state; `None` if it is a damaged
+/// state.
 fn kind_of(bytes: &[u8]) -> Option<String> {
     match State::has_trailer(bytes) {
         true => None,

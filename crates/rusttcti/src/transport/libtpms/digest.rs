@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Checksums of states: against damage, not against forgery.
+//! Checksums of states. They detect damage, not forgery.
 
 #![forbid(unsafe_code)]
 
-/// The CRC-32 of zip and Ethernet (polynomial 0x04c11db7, reflected), which our
-/// files end with.
+/// The CRC-32 of zip and Ethernet (polynomial 0x04c11db7, reflected), at the end of our
+/// files.
 pub(super) fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
@@ -26,7 +26,7 @@ pub(super) fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// SHA-1 (FIPS 180-4), which libtpms's volatile states end with.
+/// SHA-1 (FIPS 180-4), at the end of libtpms's volatile states.
 pub(super) fn sha1(bytes: &[u8]) -> [u8; 20] {
     let mut message = bytes.to_vec();
     message.push(0x80);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How long a command keeps the TPM.
+//! Which commands take long.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ pub(super) fn takes_long(command: &[u8]) -> bool {
     };
     let code = CommandCode(header.code);
     if code == CommandCode::START_AUTH_SESSION {
-        // Where a key is to decrypt the salt.
+        // If a key must decrypt the salt.
         let view = CommandView::parse(command).ok();
         let key = view.and_then(|view| view.handle(0));
         return key.is_some_and(|key| key != Handle::NULL);

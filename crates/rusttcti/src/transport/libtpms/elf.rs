@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! As much of a shared library's file format (ELF) as copying one takes.
+//! Reads the parts of a shared library's file format (ELF) that are needed to copy it.
 
 #![forbid(unsafe_code)]
 
@@ -17,10 +17,10 @@ const TEXT_RELOCATIONS: u64 = 22;
 const FLAGS: u64 = 30;
 const HAS_TEXT_RELOCATIONS: u64 = 4;
 
-/// Where the fields of one of the two formats are, in bytes.
+/// The offsets of the fields of one of the two formats, in bytes.
 struct Layout {
     class: u8,
-    /// What an address takes, and an offset.
+    /// The size of an address or offset.
     wide: u64,
     // In the file's header: the segments' table, one's size in it, their number.
     table: u64,
@@ -75,8 +75,8 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// True where the loader leaves all bytes as they are in the file, in a
-    /// library without [text relocations](Elf::has_text_relocations).
+    /// Whether the loader leaves all bytes as they are in the file, in a library
+    /// without [text relocations](Elf::has_text_relocations).
     pub(super) fn is_constant(self) -> bool {
         self.flags & WRITABLE == 0
     }
@@ -88,12 +88,12 @@ impl Segment {
 
 /// The bytes of a library.
 pub(super) trait Bytes {
-    /// Reads at most `size` bytes from there on, as many as there are, and no more
-    /// than [`LARGEST_TABLE`]. Returns `None` if they cannot be read.
+    /// Reads up to `size` bytes from `at` on, and no more than [`LARGEST_TABLE`].
+    /// Returns `None` if they cannot be read.
     fn read(&self, at: u64, size: u64) -> Option<Vec<u8>>;
 }
 
-/// No table of a library that we copy is larger.
+/// The largest size of a table in a library that can be copied.
 const LARGEST_TABLE: u64 = 1 << 20;
 
 impl Bytes for [u8] {
@@ -122,19 +122,19 @@ impl Bytes for File {
     }
 }
 
-/// What a library's file says of itself.
+/// The contents of a library's file.
 #[derive(Debug)]
 pub(super) struct Elf {
     pub(super) segments: Vec<Segment>,
     /// Where the library's name for other libraries begins.
     pub(super) soname: u64,
-    /// Set where the loader writes to what is not writable, too: libraries for
-    /// 32-bit processors may have it so.
+    /// Whether the loader also writes to segments that are not writable, as in some
+    /// libraries for 32-bit processors.
     pub(super) has_text_relocations: bool,
 }
 
 impl Elf {
-    /// Reads a library for programs such as this one; `None` for any other file.
+    /// Reads a library for this processor; `None` for any other file.
     pub(super) fn parse<B: Bytes + ?Sized>(file: &B) -> Option<Self> {
         Self::parse_as(NATIVE, file)
     }
@@ -166,7 +166,7 @@ impl Elf {
             }
         }
         let dynamic = dynamic?;
-        // As much of it as there is, whatever its size is said to be.
+        // As much of it as there is, whatever size the header names.
         let table = file.read(dynamic.offset, dynamic.size)?;
         let entry = |tag| {
             let mut entries = table.chunks_exact(2 * layout.wide as usize);
@@ -189,7 +189,7 @@ impl Elf {
     }
 }
 
-/// The bytes from there on.
+/// Returns the bytes from `at` on.
 fn from(bytes: &[u8], at: u64) -> Option<&[u8]> {
     bytes.get(usize::try_from(at).ok()?..)
 }
@@ -207,7 +207,7 @@ fn word(file: &[u8], at: u64) -> Option<u32> {
 }
 
 impl Layout {
-    /// An address, an offset, a size.
+    /// Returns an address, an offset or a size.
     fn number(&self, file: &[u8], at: u64) -> Option<u64> {
         match self.wide {
             4 => word(file, at).map(u64::from),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The file that a TPM's state is in: found, read, and replaced as a whole.
+//! A TPM's state file: it is found, read, and replaced as a whole.
 
 #![forbid(unsafe_code)]
 
@@ -18,27 +18,25 @@ use super::remedy;
 use crate::sys::descriptors::above_stdio;
 use crate::{Error, ErrorKind, Result};
 
-/// No state is larger: libtpms's permanent state is under 200 KB.
+/// The size of the largest state: libtpms's permanent state has less than 200 KB.
 const LARGEST: u64 = 16 << 20;
-/// For its owner alone: there are keys in it.
+/// The mode of the file: only its owner can read the keys in it.
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// A state file, whether or not it exists. A symbolic link is followed: this is
-/// its target.
+/// A state file, whether or not it exists. A symbolic link is followed to its target.
 #[derive(Debug)]
 pub(super) struct StateFile {
-    /// As the user wrote it, for messages.
+    /// The path as the user wrote it, for messages.
     path: PathBuf,
     /// The folder's path, for messages.
     parent: PathBuf,
     folder: OwnedFd,
     name: OsString,
-    /// The user and the group of the file that was read, where it is another
-    /// user's.
+    /// The user and the group of the file that was read, if it belongs to another user.
     owner: Option<(u32, u32)>,
 }
 
-/// Which file it is, however its path is written.
+/// The identity of a file, however its path is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -50,7 +48,7 @@ impl StateFile {
     /// Opens the file's folder.
     ///
     /// # Errors
-    /// The path leads to no folder, or to one that cannot be opened.
+    /// The folder of the path does not exist, or cannot be opened.
     pub(super) fn find(path: &Path) -> Result<Self> {
         let target = follow(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotADirectory => {
@@ -116,10 +114,10 @@ impl StateFile {
         rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Returns the file's bytes; `None` where there is no such file.
+    /// Returns the file's bytes; `None` if there is no such file.
     ///
     /// # Errors
-    /// It cannot be read, or is no file.
+    /// It cannot be read, or is not a regular file.
     pub(super) fn read(&mut self) -> Result<Option<Vec<u8>>> {
         self.try_read()
             .map_err(|error| cannot("read", &self.path, error))
@@ -153,7 +151,7 @@ impl StateFile {
         Ok(Some(bytes))
     }
 
-    /// Removes what a killed process left. The caller must hold the lock.
+    /// Removes the unfinished file of a killed process. The caller must hold the lock.
     pub(super) fn clean(&self) {
         // Mostly there is nothing.
         let _ = rustix::fs::unlinkat(&self.folder, self.temporary(), AtFlags::empty());
@@ -163,11 +161,11 @@ impl StateFile {
         self.beside(".", ".rusttcti-new")
     }
 
-    /// Replaces the file's bytes: all of them, or the old ones stay.
+    /// Replaces the file as a whole, or leaves the old one.
     ///
     /// # Errors
-    /// [`ErrorKind::IoError`]: a step failed, and the file that is there, the
-    /// old one but for a failure of the very last step, is whole.
+    /// [`ErrorKind::IoError`] if a step failed. The file is whole then: it is the old
+    /// one, or, if only the last step failed, the new one.
     pub(super) fn replace(&self, bytes: &[u8], sync: bool) -> Result<()> {
         let temporary = self.temporary();
         let written = self
@@ -181,8 +179,8 @@ impl StateFile {
             });
         written.map_err(|error| {
             self.clean();
-            // IoError whatever the reason: a caller must neither try again nor
-            // think that it gave a wrong value.
+            // Always IoError: the caller must neither try again nor assume that it gave
+            // a wrong value.
             let message = format!("cannot write the state file \"{}\"", self.path.display());
             Error::with_source(ErrorKind::IoError, message, error)
         })
@@ -216,7 +214,7 @@ fn fsync(fd: impl std::os::fd::AsFd) -> io::Result<()> {
     loop {
         match rustix::fs::fsync(&fd) {
             Err(Errno::INTR) => {}
-            // A file system that has no such thing for folders.
+            // Some file systems cannot sync folders.
             Err(Errno::INVAL) => return Ok(()),
             done => return Ok(done?),
         }

@@ -6,14 +6,14 @@
 use super::elf::Elf;
 use super::{digest, state};
 
-/// A state, as it lies in a file.
+/// A state, as it is stored in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// libtpms's permanent state.
     pub permanent: Vec<u8>,
     /// libtpms's volatile state.
     pub volatile: Vec<u8>,
-    /// It was running, rather than suspended.
+    /// Whether the TPM was running, not suspended.
     pub powered_off: bool,
 }
 
@@ -21,7 +21,7 @@ impl State {
     /// Reads a file's bytes.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A text that says what is wrong with them.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let state = state::State::parse(bytes)?;
         Ok(Self {
@@ -31,7 +31,7 @@ impl State {
         })
     }
 
-    /// The bytes of a file.
+    /// Returns the bytes of a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let condition = match self.powered_off {
             true => state::Condition::PoweredOff,
@@ -46,13 +46,14 @@ impl State {
     }
 }
 
-/// What a volatile state of libtpms ends with, of all before it.
+/// Returns the digest at the end of a volatile state of libtpms, of the bytes before
+/// it.
 pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     digest::sha1(bytes)
 }
 
-/// Of a library's file, the segments (offset, address and size, and whether the
-/// loader leaves them as they are) and where its name is.
+/// Returns the segments of a library's file (offset, address, size, and whether the
+/// loader leaves them unchanged), and the offset of its name.
 pub fn elf(file: &[u8]) -> Option<(Vec<(u64, u64, u64, bool)>, u64)> {
     let elf = Elf::parse(file)?;
     let segments = elf.segments.iter();

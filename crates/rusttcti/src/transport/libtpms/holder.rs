@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which process holds a lock: what the holder writes into the lock's file, and how it
-//! is called in messages.
+//! The process that holds a lock: the text that it writes into the lock file, and its
+//! name in messages.
 //!
 //! ```text
 //! process id   PID namespace, as in "pid:[4026531836]", if /proc tells
@@ -17,7 +17,7 @@ pub(super) fn signature() -> String {
     format!("{} {namespace}\n", std::process::id())
 }
 
-/// Returns the words for the process that wrote this text.
+/// Returns the name, for messages, of the process that wrote this text.
 pub(super) fn named(text: &str) -> String {
     let mut fields = text.split_whitespace();
     let Some(pid) = fields.next().and_then(|pid| pid.parse::<u32>().ok()) else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a file is that was given as a state file and is none.
+//! The kind of a file that is not a state file, for messages.
 
 #![forbid(unsafe_code)]
 
@@ -20,11 +20,11 @@ const KNOWN: [(&[u8], &str); 5] = [
         "compressed by gzip (gunzip may bring a state out)",
     ),
 ];
-/// How much of a file is looked at for text.
+/// How many bytes of a file are examined for text.
 const SAMPLE: usize = 1024;
 
-/// Returns what these bytes are, in words; `None` where they begin as a state does, or
-/// are too few to tell.
+/// Returns a text that says what these bytes are; `None` if they begin as a state does,
+/// or are too few to tell.
 pub(super) fn of(bytes: &[u8]) -> Option<String> {
     let magic = bytes.get(MAGIC_AT..)?.first_chunk::<4>()?;
     if *magic == PERMANENT_MAGIC {
@@ -53,8 +53,7 @@ fn is_swtpm_s(bytes: &[u8]) -> bool {
     matches!(bytes, [version @ 1..=9, least @ 1..=9, 0, 10, 0, ..] if least <= version)
 }
 
-/// Returns whether these are characters that are written or typed; the last one may be
-/// cut.
+/// Returns whether these are printable characters or spaces; the last one may be cut.
 fn is_text(bytes: &[u8]) -> bool {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,

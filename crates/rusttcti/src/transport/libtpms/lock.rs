@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One process at a time on a state file: a lock on a file beside it, which
-//! ends with the process that holds it, however that ends.
+//! Lets one process at a time use a state file: a lock on a file beside it. The lock
+//! ends with the process that holds it, also if that process is killed.
 
 #![forbid(unsafe_code)]
 
@@ -21,13 +21,14 @@ use crate::sys::descriptors::{OwnFd, above_stdio, duplicate};
 use crate::sys::long_wait::LongWait;
 use crate::{Error, ErrorKind, Result};
 
-/// Short, so that a process that opens and closes in a loop leaves a chance.
+/// Short, so that a process that opens and closes the TPM in a loop does not keep
+/// others out.
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// A lock that this process holds. Dropping it removes its file.
 #[derive(Debug)]
 pub(super) struct Lock {
-    /// A forked child's copy would hold the lock.
+    /// Closed in forked children, because a copy of the descriptor would hold the lock.
     fd: OwnFd,
     folder: OwnedFd,
     name: OsString,
@@ -37,8 +38,8 @@ impl Lock {
     /// Waits for the lock of a state file.
     ///
     /// # Errors
-    /// [`ErrorKind::IoError`] where another process has it for too long, or
-    /// where the lock's file cannot be made.
+    /// [`ErrorKind::IoError`] if another process has it for too long, or if the lock
+    /// file cannot be made.
     pub(super) fn acquire(file: &StateFile) -> Result<Self> {
         let seconds = lock_wait()?;
         let wait = Duration::from_secs(seconds);
@@ -69,17 +70,17 @@ impl Lock {
 
     fn attempt(file: &StateFile) -> rustix::io::Result<Attempt> {
         let name = file.beside("", ".lock");
-        // Not for writing: a file system that has such a file open could not
-        // be made read-only while the TPM is in use.
+        // Not for writing: a file system with a file that is open for writing cannot be
+        // remounted read-only while the TPM is in use.
         match Self::try_with(file, &name, OFlags::RDONLY) {
-            // NFS locks for itself alone only what may be written.
+            // NFS requires write access for an exclusive lock.
             Err(Errno::BADF) => Self::try_with(file, &name, OFlags::RDWR),
             attempt => attempt,
         }
     }
 
     fn try_with(file: &StateFile, name: &OsStr, access: OFlags) -> rustix::io::Result<Attempt> {
-        // Non-blocking, so that a named pipe of that name is not waited for.
+        // Non-blocking, so that a named pipe of that name does not block.
         let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = OwnFd::new(rustix::fs::openat(file.folder(), name, flags, mode)?)?;
@@ -110,8 +111,8 @@ impl Lock {
                 Ok(Attempt::Again)
             }
             Ok(()) => {
-                // Helps those that wait, and no more: a full disk is no reason to
-                // refuse the lock.
+                // The text is only for messages: a full disk is no reason to refuse the
+                // lock.
                 let _ = lock.sign();
                 let _ = lock.share_with_user_of(file);
                 Ok(Attempt::Got(lock))
@@ -119,7 +120,7 @@ impl Lock {
         }
     }
 
-    /// Writes into the lock's file which process this is.
+    /// Writes the name of this process into the lock file.
     fn sign(&self) -> rustix::io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?;
@@ -127,8 +128,9 @@ impl Lock {
         Ok(())
     }
 
-    /// Gives the lock's file to the state file's user where root uses that: the user
-    /// can then wait for root, and use what a killed process of root's left.
+    /// Gives the lock file to the state file's user if root uses the state file: the
+    /// user can then wait for root, and use a lock file that a killed process of root
+    /// left.
     fn share_with_user_of(&self, file: &StateFile) -> rustix::io::Result<()> {
         let state = file.stat()?;
         if state.st_uid != geteuid().as_raw() {
@@ -138,7 +140,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Returns which process wrote the lock's file.
+    /// Returns the process that wrote the lock file.
     fn holder(&self) -> Holder {
         let mut text = [0; holder::LONGEST];
         let length = rustix::io::pread(&self.fd, &mut text, 0).unwrap_or(0);
@@ -154,13 +156,13 @@ impl Lock {
         }
     }
 
-    /// Closes a lock that was not got, and leaves the file to its holder.
+    /// Closes the file of a lock that another process holds, and does not remove it.
     fn forget(mut self) {
         self.name.clear();
     }
 }
 
-/// The holder's text in the lock's file. It is put into words only for a message.
+/// The holder's text in the lock file. It is parsed only for a message.
 struct Holder(String);
 
 impl fmt::Display for Holder {
@@ -172,15 +174,15 @@ impl fmt::Display for Holder {
 enum Attempt {
     Got(Lock),
     Held(Holder),
-    /// The file is not the lock's any more.
+    /// The file was removed or replaced: try again.
     Again,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         if !self.name.is_empty() {
-            // Removed while locked, so that it is no other process's lock. A file
-            // that stays does no harm.
+            // The file is removed while it is locked, so that no other process's lock
+            // is removed. A file that stays does no harm.
             let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
             // A child forked at the wrong moment may have a copy of `fd`.
             let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);

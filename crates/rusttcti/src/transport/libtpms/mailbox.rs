@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A context's mailbox: the worker puts the responses to long commands there.
+//! A context's mailbox, into which the worker puts the responses to long commands.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::locks::{Mutex, MutexGuard};
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result};
 
-/// How often a cancel is repeated while the command goes on: libtpms forgets one
+/// How often a cancel is repeated while the command goes on: libtpms loses a cancel
 /// that comes while a command begins.
 const CANCEL_AGAIN: Duration = Duration::from_millis(5);
 
@@ -62,7 +62,7 @@ impl Mailbox {
     /// Reserves memory for a response, so that the worker needs none.
     ///
     /// # Errors
-    /// [`ErrorKind::Memory`] where there is none.
+    /// [`ErrorKind::Memory`] if there is none.
     pub(super) fn make_room(&self) -> Result<()> {
         let mut slot = self.slot.lock();
         slot.response.clear();
@@ -85,7 +85,7 @@ impl Mailbox {
         matches!(self.slot.lock().state, State::Pending { .. })
     }
 
-    /// Puts a response in.
+    /// Puts a response into the mailbox.
     pub(super) fn deliver(&self, response: Result<&[u8]>) {
         let mut slot = self.slot.lock();
         slot.state = match response {

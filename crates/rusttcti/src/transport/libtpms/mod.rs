@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM inside this process: libtpms, loaded at run time, one copy of it for
-//! each TPM.
+//! A TPM inside this process: libtpms, loaded at run time, with one copy of the library
+//! for each TPM.
 //!
-//! Without CONF the TPM lives in memory: each context has its own, which is gone
-//! with the context. CONF is the path of a state file, in tpm2-tss's format. A
-//! clean close suspends the TPM, and the next context on the file goes on from
-//! there; so does an exit(3) without a close. A crash is a power loss.
+//! Without CONF the TPM is in memory: each context has its own, which ends with the
+//! context. CONF is the path of a state file, in tpm2-tss's format. When the TPM is
+//! closed, or the process ends by exit(3), the TPM is suspended, and the next context
+//! on the file goes on from there. A crash is a power loss.
 //!
-//! A software TPM protects nothing against its own user: the state file and
-//! the process's memory hold all its keys. Its seeds come from the system's
-//! entropy (through OpenSSL).
+//! A software TPM does not protect its keys from its own user: the state file and the
+//! process's memory hold all of them. Its seeds come from the system's entropy (through
+//! OpenSSL).
 //!
-//! A module that contains this transport is unloaded by dlclose(3) as any other,
-//! with one exception: once several of the program's threads have used embedded
-//! TPMs, it stays loaded until the process ends. OpenSSL keeps state for each of
-//! these threads, which can be freed only when they end. Opening the module
-//! again then finds the one that is loaded, so nothing grows.
+//! dlclose(3) unloads a module that contains this transport, with one exception: once
+//! several of the program's threads have used embedded TPMs, it stays loaded until the
+//! process ends. OpenSSL keeps state for each of these threads, which can be freed only
+//! when they end. A program that loads the module again gets the loaded one, so nothing
+//! grows.
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
@@ -62,7 +62,7 @@ use crate::contract::tcti::check_locality;
 use crate::sys::fork::Generation;
 use crate::{Cancel, Error, ErrorKind, Module, Peer, PollHandle, Result, Tcti};
 
-/// What CONF is.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[Setting {
     key: "",
     value: "PATH",
@@ -95,8 +95,8 @@ pub struct Libtpms {
     generation: Generation,
     /// `None` once finalized.
     tpm: Option<Arc<Tpm>>,
-    /// The TPM, kept from one short command to the next where no other context can
-    /// use it: each saves a lock.
+    /// The TPM, kept from one short command to the next if no other context can use it:
+    /// this saves a lock for each command.
     kept: Option<KeptTpm>,
     /// `None` for a TPM in memory.
     share: Option<FileUse>,
@@ -120,16 +120,16 @@ impl fmt::Debug for Libtpms {
 /// The location of the response to the last command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pending {
-    /// Nowhere: none is awaited.
+    /// No response is awaited.
     Nothing,
-    /// In the context.
+    /// The response is in the context.
     Here,
-    /// In the mailbox.
+    /// The response is, or will be, in the mailbox.
     Mailbox,
 }
 
 impl Libtpms {
-    /// What a TPM can be opened with.
+    /// Returns a builder with the default options: a new TPM in memory.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -147,22 +147,21 @@ impl Libtpms {
         }
     }
 
-    /// The whole state of the TPM, volatile and permanent, as a state file has
-    /// it: to be kept, or given to [`Builder::state`].
+    /// Returns the whole state of the TPM, volatile and permanent, in the format of a
+    /// state file, for [`restore`](Self::restore) or [`Builder::state`].
     ///
     /// # Errors
-    /// libtpms's own, which leave the TPM as it is.
+    /// Those of libtpms; the TPM does not change then.
     pub fn snapshot(&mut self) -> Result<Vec<u8>> {
         self.with(Core::snapshot)
     }
 
-    /// Puts the TPM back to where it was when the [`snapshot`](Self::snapshot)
-    /// was taken, of this TPM or another. Its state file, if it has one, is
-    /// written.
+    /// Puts the TPM into the state of a [`snapshot`](Self::snapshot), of this TPM or
+    /// another. Its state file, if it has one, is written.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for bytes that are no state, which leave the TPM
-    /// as it is; [`ErrorKind::IoError`] where the state file cannot be written.
+    /// [`ErrorKind::BadValue`] for bytes that are not a state; the TPM does not change
+    /// then. [`ErrorKind::IoError`] if the state file cannot be written.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         self.with(|core| core.restore(state))
     }
@@ -173,8 +172,8 @@ impl Libtpms {
         self.tpm()?.with(call)
     }
 
-    /// Lets other callers use the TPM, and takes the response to its last command
-    /// out.
+    /// Lets other callers use the TPM, after taking the response to the last command
+    /// out of it.
     fn release(&mut self) {
         if let Some(kept) = self.kept.take() {
             if self.pending == Pending::Here {
@@ -246,7 +245,7 @@ impl Libtpms {
         Ok(result?.transpose()?.is_some())
     }
 
-    /// Gives the command to the worker. Returns false where none can be started.
+    /// Gives the command to the worker. Returns false if no worker can be started.
     fn send(&mut self, command: &[u8]) -> Result<bool> {
         self.release();
         let tpm = self.tpm()?;
@@ -314,9 +313,9 @@ impl Configured for Libtpms {
 }
 
 impl Tcti for Libtpms {
-    /// Short commands run here. Long ones, and short ones that find the TPM busy with
-    /// another context's command, run on the TPM's worker; here too where the
-    /// process can have no more threads.
+    /// Runs short commands on the calling thread. Long commands run on the TPM's
+    /// worker, and so do short ones if the TPM is busy with another context's command.
+    /// If the process can have no more threads, they all run on the calling thread.
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         if self.pending != Pending::Nothing {
             return Err(not_received());
@@ -386,10 +385,10 @@ impl Tcti for Libtpms {
         })
     }
 
-    /// A command under way is cancelled; the last context on a TPM suspends it.
+    /// Cancels a command under way. The last context on a TPM suspends it.
     fn finalize(&mut self) -> Result<()> {
         if self.is_inherited() {
-            // The parent goes on with it.
+            // The parent still uses it.
             std::mem::forget((self.kept.take(), self.tpm.take(), self.share.take()));
             return Ok(());
         }

@@ -18,7 +18,7 @@ use crate::sys::fork::PerGeneration;
 use crate::sys::locks::Mutex;
 use crate::transport::opened::Opening;
 
-/// The files that are open or about to be.
+/// The files that are open, or are being opened.
 static FILES: PerGeneration<Files> = PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 type Files = Mutex<Vec<(Identity, Arc<Slot>)>>;
@@ -36,7 +36,7 @@ pub(super) struct FileUse {
 /// Opens a file's TPM, or shares the one that is open.
 ///
 /// # Errors
-/// The file is another process's, or cannot be used.
+/// Another process uses the file, or it cannot be used.
 pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, FileUse)> {
     let opening = Opening::begin();
     at_end(suspend_all);
@@ -118,7 +118,8 @@ impl FileUse {
     /// Takes the slot out of the list if no other context uses it.
     fn forget(self) {
         let mut files = FILES.current().lock();
-        // The list's and ours; others are made only under the list's lock.
+        // One reference of the list and one of this value; others are made only under
+        // the list's lock.
         if Arc::strong_count(&self.slot) == 2 && self.slot.lock().is_none() {
             files.retain(|(known, _)| *known != self.identity);
         }
@@ -132,7 +133,7 @@ impl FileUse {
 static WORKING: PerGeneration<Mutex<Vec<Weak<Tpm>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
-/// How long the end of the process is put off at most.
+/// How long the end of the process is delayed at most.
 const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// Registers a TPM whose worker was started.
@@ -160,11 +161,12 @@ fn rest_all() {
     }
 }
 
-/// Suspends the TPMs that were not finalized: many programs, systemd's among them,
-/// free their contexts or just exit. A TPM in hardware stays on then, so here it
-/// is no power loss.
+/// Suspends the TPMs that were not finalized. Many programs, systemd's among them, free
+/// their contexts or just exit. A TPM in hardware stays powered then, so an embedded
+/// one does not lose power either.
 ///
-/// A thread in a call never returns from it, or finds its TPM closed.
+/// A thread that is in a call never returns from it, or its call fails because the TPM
+/// is closed.
 fn suspend_all() {
     let deadline = Deadline::after(Some(LONGEST_END));
     let list = FILES.current();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Why a state file cannot be reached or locked, and what to do about it.
+//! Errors of a state file that cannot be reached or locked, with the remedy.
 
 #![forbid(unsafe_code)]
 
@@ -34,7 +34,8 @@ pub(super) fn no_folder(path: &Path, folder: &Path, errno: Errno) -> Error {
     )
 }
 
-/// Returns whether a path begins with `~`, as a shell's user writes the home folder.
+/// Returns whether a path begins with `~`, which only a shell replaces by the home
+/// folder.
 pub(super) fn begins_with_tilde(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(b"~")
 }
@@ -74,16 +75,16 @@ fn is_another_s(file: &StateFile) -> bool {
     lock.is_ok_and(|lock| lock.st_uid != geteuid().as_raw())
 }
 
-/// The variable that says how many seconds another process is waited for.
+/// The environment variable with the number of seconds to wait for another process.
 const LOCK_WAIT: &str = "RUSTTCTI_LOCK_WAIT";
-/// The seconds without it, and at most.
+/// The default number of seconds, and the largest one.
 const USUAL: u64 = 5;
 const MOST: u64 = 86_400;
 
-/// Returns how many seconds another process is waited for that has a state file locked.
+/// Returns how many seconds to wait for another process that has locked a state file.
 ///
 /// # Errors
-/// [`ErrorKind::BadValue`] where the variable is no such number.
+/// [`ErrorKind::BadValue`] if the variable is not such a number.
 pub(super) fn lock_wait() -> crate::Result<u64> {
     let Some(value) = std::env::var_os(LOCK_WAIT).filter(|value| !value.is_empty()) else {
         return Ok(USUAL);

@@ -6,10 +6,10 @@
 //! trailer: "RUSTTCTI"   u32 condition   u32 CRC-32 of all before it
 //! ```
 //!
-//! All numbers are big-endian. Without the trailer it is tpm2-tss's format,
-//! whose reader looks at no byte behind the volatile state. A file of tpm2-tss
-//! has no trailer, and zeros at the end after a crash. So a file that lost just
-//! its trailer's bytes is taken for one of tpm2-tss's, without the CRC's check.
+//! All numbers are big-endian. Without the trailer it is tpm2-tss's format. tpm2-tss
+//! reads no byte after the volatile state. Its files have no trailer, and zeros at the
+//! end after a crash. So a file that has lost exactly its trailer is read as a file of
+//! tpm2-tss, without a check of the CRC.
 
 #![forbid(unsafe_code)]
 
@@ -18,17 +18,17 @@ use super::digest::{crc32, sha1};
 const MAGIC: &[u8; 8] = b"RUSTTCTI";
 const TRAILER: usize = 16;
 
-/// In which condition a TPM's state was stored.
+/// The condition of the TPM when its state was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// Its volatile state is that of the same moment: it goes on from there.
+    /// The volatile state is of the same moment, and the TPM goes on from it.
     Suspended = 0,
-    /// It was running; whoever reads this finds it powered off. The volatile
-    /// state is that of a TPM before TPM2_Startup, for tpm2-tss to read.
+    /// The TPM was running, so the next reader starts it after a power loss. The
+    /// volatile state is that of a TPM before TPM2_Startup, for tpm2-tss to read.
     PoweredOff = 1,
 }
 
-/// A state, as it lies in a file.
+/// A state, as it is stored in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State<'a> {
     pub(super) permanent: &'a [u8],
@@ -37,18 +37,18 @@ pub(super) struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// True where a TPM goes on from the volatile state.
+    /// Returns whether a TPM goes on from the volatile state.
     pub(super) fn is_resumable(self) -> bool {
         self.condition == Condition::Suspended && !self.volatile.is_empty()
     }
 
-    /// Returns whether these bytes end as a file of ours does.
+    /// Returns whether these bytes end with our trailer.
     pub(super) fn has_trailer(bytes: &[u8]) -> bool {
         let trailer = bytes.last_chunk::<TRAILER>();
         trailer.is_some_and(|trailer| trailer.starts_with(MAGIC))
     }
 
-    /// The bytes of a file.
+    /// Returns the bytes of a file.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut bytes =
             Vec::with_capacity(8 + self.permanent.len() + self.volatile.len() + TRAILER);
@@ -83,7 +83,7 @@ impl<'a> State<'a> {
             }
             _ => {
                 zeros_only(rest)?;
-                // A length with a flipped bit takes the trailer in.
+                // If a bit of a length is flipped, the part includes the trailer.
                 if Self::has_trailer(bytes) {
                     return Err("its lengths and its trailer disagree".to_owned());
                 }
@@ -102,7 +102,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// A part of the state, and what stands behind it.
+/// Returns a part of the state, and the bytes after it.
 fn part<'a>(name: &str, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), String> {
     let cut = |needed: usize| {
         format!(
@@ -126,8 +126,8 @@ fn zeros_only(rest: &[u8]) -> Result<(), String> {
     ))
 }
 
-/// `checked` is what the checksum at the trailer's end is of; a file of
-/// tpm2-tss would end at `end`.
+/// Reads the trailer. Its checksum covers `checked`; a file of tpm2-tss would end at
+/// `end`.
 fn read_trailer(trailer: &[u8; TRAILER], checked: &[u8], end: usize) -> Result<Condition, String> {
     let number = |at: usize| {
         trailer[at..at + 4]
@@ -150,14 +150,14 @@ fn read_trailer(trailer: &[u8; TRAILER], checked: &[u8], end: usize) -> Result<C
     }
 }
 
-/// What a volatile state of libtpms begins with, behind its version.
+/// The first bytes of a volatile state of libtpms, after its version.
 const VOLATILE_MAGIC: [u8; 4] = 0x4563_7889_u32.to_be_bytes();
 /// The last version of libtpms's volatile format that is known to end with a
 /// SHA-1 digest.
 const VOLATILE_VERSION: u16 = 4;
 
-/// Looks whether a volatile state is as libtpms wrote it. libtpms itself checks
-/// that only after it has read the state, which can end the whole process.
+/// Checks that a volatile state is as libtpms wrote it. libtpms itself checks this only
+/// after it has read the state, and reading a damaged state can end the whole process.
 fn check_volatile(volatile: &[u8]) -> Result<(), String> {
     let known = match volatile {
         [v1, v0, rest @ ..] => {
@@ -206,7 +206,7 @@ mod tests {
     fn no_cut_file_is_read_as_a_whole_one() {
         let bytes = EXAMPLE.to_bytes();
         for length in 0..bytes.len() {
-            // What is left where the trailer is cut off is tpm2-tss's format.
+            // A file without its trailer has tpm2-tss's format.
             let whole = length == bytes.len() - TRAILER;
             assert_eq!(State::parse(&bytes[..length]).is_ok(), whole, "{length}");
         }

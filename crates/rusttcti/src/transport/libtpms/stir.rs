@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Fresh random numbers for a TPM that may be a copy.
+//! Stirs the random number generator of a TPM that may be a copy.
 //!
-//! A state holds that of the TPM's random number generator too. Two TPMs that go
-//! on from copies of one state would draw the same numbers: the same nonces, the
-//! same new keys, the same answers to TPM2_GetRandom. So the generator of a TPM
-//! that goes on from a state is stirred with the system's entropy first.
+//! A state includes the state of the TPM's random number generator. Two TPMs that go on
+//! from copies of one state would draw the same numbers: the same nonces, the same new
+//! keys, the same responses to TPM2_GetRandom. So the generator of a TPM that goes on
+//! from a state is stirred with the system's entropy (TPM2_StirRandom).
 
 #![forbid(unsafe_code)]
 
@@ -14,14 +14,14 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::wire::{CommandBuilder, CommandCode, Header, ResponseCode};
 use crate::{Error, ErrorKind, Result};
 
-/// How many bytes of entropy: as many as the generator's seed has (AES-256 in
+/// How many bytes of entropy are used: the size of the generator's seed (AES-256 in
 /// counter mode: a key and a block).
 const BYTES: usize = 48;
 
 /// Returns a TPM2_StirRandom with the system's entropy.
 ///
 /// # Errors
-/// The system has none to give.
+/// The system returns no entropy.
 pub(super) fn command() -> Result<Vec<u8>> {
     let mut entropy = [0; BYTES];
     let mut got = 0;
@@ -42,7 +42,7 @@ pub(super) fn command() -> Result<Vec<u8>> {
 /// Checks the response.
 ///
 /// # Errors
-/// [`ErrorKind::GeneralFailure`] where the generator was not stirred.
+/// [`ErrorKind::GeneralFailure`] if the generator was not stirred.
 pub(super) fn check(response: &[u8]) -> Result<()> {
     let code = Header::parse(response).map_or(0, |header| header.code);
     match ResponseCode(code) {

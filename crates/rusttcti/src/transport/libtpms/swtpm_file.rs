@@ -21,8 +21,8 @@ const PERMANENT: u16 = 1;
 /// blob for migration.
 const ENCRYPTED: u16 = 0x0001 | 0x0002;
 
-/// Returns libtpms's permanent state in the bytes of swtpm's state file; `None`
-/// where they are no such file.
+/// Returns libtpms's permanent state in the bytes of swtpm's state file; `None` if they
+/// are not such a file.
 ///
 /// # Errors
 /// A sentence that names the format, says why it cannot be read, and what to do.
@@ -30,8 +30,8 @@ pub(super) fn permanent_state(bytes: &[u8]) -> Option<Result<&[u8], String>> {
     let (header, records) = bytes.split_first_chunk::<HEADER>()?;
     let [version, least, h1, h0, f1, f0, s3, s2, s1, s0] = *header;
     let size = u32::from_be_bytes([s3, s2, s1, s0]) as usize;
-    // A file of ours begins with the length of its permanent state, which is no
-    // such number.
+    // Our files begin with the length of the permanent state, which is never this
+    // number.
     let is_swtpm_s = [h1, h0] == (HEADER as u16).to_be_bytes()
         && size == bytes.len()
         && (1..=version).contains(&least);

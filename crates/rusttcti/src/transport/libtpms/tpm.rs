@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A running TPM, as the contexts on it share it, and the thread that long
-//! commands run on.
+//! A TPM that several contexts may share, and its worker: the thread that runs long
+//! commands.
 
 #![forbid(unsafe_code)]
 
@@ -23,13 +23,13 @@ use crate::{Error, ErrorKind, Result};
 
 /// `TPM_RC_CANCELED`, as a response.
 const CANCELED: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
-/// The worker's stack. libtpms and OpenSSL were seen to use 20 KB of it; what
-/// is not used is never in memory.
+/// The size of the worker's stack. libtpms and OpenSSL used 20 KB of it in tests;
+/// unused pages take no memory.
 const STACK: usize = 512 << 10;
 /// How often a short command tries to get a TPM that is busy with another
 /// context's short command, before it is queued.
 const ATTEMPTS: usize = 50;
-/// How long after a command's beginning libtpms may forget a cancel.
+/// How long after a command's beginning libtpms may lose a cancel.
 const CANCEL_IS_LOST: Duration = Duration::from_millis(1);
 
 /// A TPM that several contexts may use.
@@ -44,7 +44,8 @@ pub(super) struct Tpm {
     /// Signalled when the queue changes.
     wake: Condvar,
     canceller: Canceller,
-    /// For the worker's end, when another thread may hold the TPM.
+    /// The OpenSSL context, which the worker needs at its end, when another thread may
+    /// hold the TPM.
     openssl: Option<ContextGuard>,
 }
 
@@ -75,7 +76,7 @@ struct Running {
     since: Instant,
 }
 
-/// Tries some times to get a TPM: another context's short command may be about to
+/// Tries several times to get a TPM: another context's short command may be about to
 /// end.
 fn attempt<T>(get: impl Fn() -> Option<T>) -> Option<T> {
     for _ in 0..ATTEMPTS {
@@ -114,7 +115,7 @@ impl Tpm {
     }
 
     /// Calls the TPM. Returns `None` while it is busy, or while the worker waits for
-    /// it: short commands that follow each other without a gap would keep it out.
+    /// it: otherwise short commands without a gap would keep the worker out.
     pub(super) fn try_with<T>(
         &self,
         call: impl FnOnce(&mut Core) -> Result<T>,
@@ -132,8 +133,8 @@ impl Tpm {
         attempt(|| self.core.try_keep())
     }
 
-    /// Gives a command to the worker, which puts the response in the job's mailbox.
-    /// Returns false, and does nothing, where no thread can be started.
+    /// Gives a command to the worker, which puts the response into the job's mailbox.
+    /// Returns false, and does nothing, if no thread can be started.
     pub(super) fn send(self: &Arc<Self>, job: Job) -> bool {
         let mut queue = self.queue.lock();
         if queue.worker.is_none() {
@@ -171,7 +172,7 @@ impl Tpm {
                     None => Err(closed()),
                 },
             };
-            // While the TPM is held, so that a later cancel does not meet the next
+            // While the TPM is held, so that a later cancel does not cancel the next
             // command.
             self.queue.lock().running = None;
             job.mailbox.deliver(response);
@@ -250,10 +251,10 @@ impl Tpm {
     }
 
     /// Cancels the worker's commands and ends it, at the end of the process. Returns
-    /// false where that takes longer than the deadline. The next long command
-    /// starts another worker.
+    /// false if that takes longer than the deadline. The next long command starts
+    /// another worker.
     pub(super) fn rest(&self, deadline: Deadline) -> bool {
-        // A child that was made by clone(2), without our fork handlers.
+        // This is a child that was made by clone(2), without our fork handlers.
         if self.process != std::process::id() {
             return false;
         }

@@ -112,10 +112,9 @@ impl Cancel for Platform {
     }
 }
 
-/// Connects to the command channel, for a peer that accepts a client there before
-/// it answers on the platform channel, `platform`. The connection is given up
-/// unless that answer comes: to a simulator that serves another client it would
-/// be a client in the way.
+/// Connects to the command channel, for a peer that accepts a client there before it
+/// answers on the platform channel, `platform`. Without that answer the connection is
+/// closed: it would block the queue of a simulator that serves another client.
 fn probe_command_channel(commands: &mut Endpoint, platform: &Stream) -> Option<Stream> {
     let soon = |time| Deadline::after(Some(time));
     if platform.readable(soon(UNANSWERED)).is_ok() {

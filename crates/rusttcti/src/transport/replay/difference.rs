@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a command differs from the recorded one, in words.
+//! The text of an error that shows where a command differs from the recorded one.
 
 #![forbid(unsafe_code)]
 
@@ -115,8 +115,8 @@ fn field(command: &[u8], at: usize) -> Field {
     plain("the size of the authorization area")
 }
 
-/// Returns whether a command's parameters may hold an authorization value, a
-/// sensitive area, or what is to be kept from others.
+/// Returns whether a command's parameters may hold an authorization value, a sensitive
+/// area, or other secrets.
 fn has_secrets(code: CommandCode) -> bool {
     matches!(
         code,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What differs in each run of a program that does the same: its nonces, and the
-//! HMACs that depend on them.
+//! The bytes that differ in each run of the same program: its nonces, and the HMACs
+//! that depend on them.
 //!
-//! ESYS draws a nonce for each session that it starts, and for each command in
-//! it. A session without a key (neither salted nor bound, for an empty
-//! authorization value), as tpm2-tools start one for every command, has an HMAC
-//! that everybody can compute: a recorded response gets one that fits the nonce
-//! of the program that it is replayed to (Part 1, 19.6.8).
+//! ESYS draws a nonce for each session that it starts, and for each command in it.
+//! tpm2-tools start a session without a key for every command: it is neither salted nor
+//! bound, and its authorization value is empty. The HMAC of such a session needs no
+//! secret. So a recorded response gets a new HMAC for the nonce of the program that it
+//! is replayed to (Part 1, 19.6.8).
 
 #![forbid(unsafe_code)]
 

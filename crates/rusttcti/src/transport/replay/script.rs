@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which recorded response a command is answered with. No I/O.
+//! Selects the recorded response to each command. It does no I/O.
 //!
-//! A recording may hold several conversations: those of several programs, or of
-//! several contexts. A context that is replayed takes the first that fits all
-//! that it has sent so far, and in which all that it was answered so far was
-//! answered alike.
+//! A recording may hold the conversations of several programs, or of several contexts.
+//! A context takes the first conversation that has all commands that it has sent so
+//! far, with the same responses that it got so far.
 
 #![forbid(unsafe_code)]
 
@@ -16,9 +15,9 @@ use crate::{Error, ErrorKind, Result};
 /// How a command must agree with the recorded one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
-    /// In all but the nonces that a program draws.
+    /// Equal in all bytes except the nonces that a program draws, and their HMACs.
     Strict,
-    /// In its command code.
+    /// Equal in the command code.
     Code,
 }
 
@@ -44,7 +43,7 @@ impl Script {
     /// Reads a recording.
     ///
     /// # Errors
-    /// [`ErrorKind::BadValue`] for what is none, and for one without a command.
+    /// [`ErrorKind::BadValue`] if it is not a recording, or has no command.
     pub(super) fn parse(file: &[u8], matching: Match) -> Result<Self> {
         let mut conversations: Vec<Vec<Exchange>> = Vec::new();
         for message in recording::messages(file)? {
@@ -142,8 +141,7 @@ impl Script {
     }
 }
 
-/// Adds a message to its conversation. A response without a command has none to
-/// be replayed for.
+/// Adds a message to its conversation. A response without a command is left out.
 fn add(conversation: &mut Vec<Exchange>, message: Message) {
     if message.is_command {
         conversation.push(Exchange {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A peer that is away for a moment, because it is being restarted, is waited for:
-//! `wait=SECONDS`.
+//! Waits for a peer that is being restarted: `wait=SECONDS`.
 
 #![forbid(unsafe_code)]
 

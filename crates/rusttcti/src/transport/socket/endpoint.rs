@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a peer listens, as tpm2-tss's configuration strings say it, and ways
-//! to a connection.
+//! The address of a peer, in the syntax of tpm2-tss's configuration strings, and
+//! connections to it.
 
 #![forbid(unsafe_code)]
 
@@ -41,9 +41,8 @@ pub(in crate::transport) const PATH: Setting = Setting {
 /// command, without which it executes nothing.
 const AHEAD: usize = 9;
 
-/// Where a peer listens, as a configuration says it: `host=HOST,port=PORT` or
-/// `path=PATH`. Of a host and a path the last one counts, and so it is where a key
-/// comes twice.
+/// The address in a configuration: `host=HOST,port=PORT` or `path=PATH`. If both a host
+/// and a path are given, or a key is given twice, the last one counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerAddress {
@@ -67,8 +66,8 @@ impl Default for PeerAddress {
 }
 
 impl PeerAddress {
-    /// Takes one pair of `who`'s configuration. Returns false for a key that is
-    /// not about an address.
+    /// Takes one pair of the configuration of the peer `who`. Returns false for a key
+    /// that is not about an address.
     pub(in crate::transport) fn take(&mut self, who: &str, key: &str, value: &str) -> Result<bool> {
         match key {
             "host" if value.is_empty() => {
@@ -93,7 +92,8 @@ impl PeerAddress {
         Ok(true)
     }
 
-    /// Returns the addresses of `who`'s data channel and of its control channel.
+    /// Returns the addresses of the data channel and the control channel of the peer
+    /// `who`.
     ///
     /// # Errors
     /// [`ErrorKind::NoConnection`] for a name that does not resolve,
@@ -154,8 +154,8 @@ impl PeerAddress {
     }
 }
 
-/// Returns the address of a socket by its absolute path, so that the program may
-/// change its folder; by the path as given, where only that is short enough.
+/// Returns the address of a socket by its absolute path, so that the program may change
+/// its working directory; by the path as given if the absolute one is too long.
 fn unix_address(path: &str) -> rustix::io::Result<SocketAddrUnix> {
     let absolute = std::path::absolute(path).map_err(|_| rustix::io::Errno::INVAL);
     absolute
@@ -224,12 +224,14 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Returns whether the kernel answers for the peer at once.
+    /// Returns whether the kernel answers for the peer at once (a unix socket, or
+    /// loopback).
     fn is_near(&self) -> bool {
         self.addresses.first().is_some_and(Address::answers_at_once)
     }
 
-    /// [`connect`](Self::connect) without the first `from` addresses; `last` is why.
+    /// Connects as [`connect`](Self::connect) does, without the first `from` addresses,
+    /// which failed with `last`.
     fn connect_from(&mut self, from: usize, last: Fault, deadline: Deadline) -> Result<Stream> {
         let mut last = last;
         for at in from..self.addresses.len() {
@@ -338,7 +340,7 @@ impl Endpoint {
         self.congestion = self.congestion.or(other.congestion);
     }
 
-    /// Sends over any but the best address, which failed because of `fault`.
+    /// Sends over one of the other addresses, after the best one failed with `fault`.
     fn dial_another(
         &mut self,
         fault: Fault,
@@ -409,7 +411,7 @@ mod tests {
         (listener, address)
     }
 
-    /// A port that is somebody's, who does not listen.
+    /// A port that is bound, but on which no socket listens.
     fn refusing() -> (OwnedFd, SocketAddr) {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
@@ -438,7 +440,7 @@ mod tests {
         assert_finds_the_peer(refusing);
         // No TCP goes there, nor any packet.
         assert_finds_the_peer(([224, 0, 0, 1], 2321).into());
-        // Nobody accepts, and the kernel holds no more.
+        // No process accepts, and the backlog is full.
         let (full, address) = listen();
         rustix::net::listen(&full, 0).expect("a backlog of none");
         let _waiting = TcpStream::connect(address).expect("a place");

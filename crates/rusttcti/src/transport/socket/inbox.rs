@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A response, while it comes in.
+//! A response that arrives in parts.
 
 #![forbid(unsafe_code)]
 
@@ -26,9 +26,9 @@ impl Inbox {
     /// `capacity` bytes at most.
     ///
     /// # Errors
-    /// [`ErrorKind::TryAgain`] at the deadline; [`ErrorKind::MalformedResponse`]
-    /// where more comes than the frame; what `length` fails with;
-    /// [`ErrorKind::NoConnection`] where `who` has gone.
+    /// [`ErrorKind::TryAgain`] at the deadline; [`ErrorKind::MalformedResponse`] where
+    /// more comes than the frame; what `length` fails with; [`ErrorKind::NoConnection`]
+    /// if the peer `who` has closed the connection.
     pub(in crate::transport) fn receive(
         &mut self,
         who: &dyn std::fmt::Display,

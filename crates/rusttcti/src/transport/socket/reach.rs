@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Connects to a peer that many clients connect to at the same moment.
+//! Connects to a peer that many clients connect to at the same time.
 
 #![forbid(unsafe_code)]
 
@@ -98,7 +98,7 @@ pub(super) fn reach_congested(
     }
 }
 
-/// Tells of a wait that began with the first call.
+/// Logs a wait that began with the first call.
 #[cold]
 fn tell(waiting: &mut Option<LongWait>, to: &Address) {
     waiting

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One connection, made, written and read with few system calls and a deadline.
+//! One connection: it is made, written and read with few system calls and by a
+//! deadline.
 
 #![forbid(unsafe_code)]
 
@@ -81,8 +82,8 @@ impl Fault {
     }
 }
 
-/// Returns the words of an error, such as "connection refused", without std's "(os
-/// error 111)".
+/// Returns the text of an error, such as "connection refused", without std's "(os error
+/// 111)".
 fn words(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
@@ -429,7 +430,7 @@ impl AsFd for Stream {
     }
 }
 
-/// A connection that is under way, or was begun before a signal came, is no failure.
+/// Turns a connection that is under way, or that a signal interrupted, into a success.
 fn begun(done: rustix::io::Result<()>) -> rustix::io::Result<()> {
     match done {
         Err(Errno::INPROGRESS | Errno::INTR | Errno::ALREADY | Errno::ISCONN) => Ok(()),

@@ -25,8 +25,8 @@ const ROOM: Duration = Duration::from_millis(10);
 /// full waits for 10 ms at most before it says
 /// [`WouldBlock`](io::ErrorKind::WouldBlock).
 ///
-/// A transport to a child process has the child beside the stream, and waits for
-/// its end after the pipes are closed:
+/// A transport to a child process keeps the child beside the stream, and waits for its
+/// end after the pipes are closed:
 ///
 /// ```
 /// use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -82,7 +82,7 @@ pub struct Pipes<R, W> {
 }
 
 impl<R: Read + AsFd, W: Write + AsFd> Pipes<R, W> {
-    /// Joins what is read from and what is written to.
+    /// Joins a reader and a writer.
     pub fn new(reader: R, writer: W) -> Self {
         Self {
             reader,

@@ -38,9 +38,9 @@ impl Control {
     }
 
     /// # Errors
-    /// [`ErrorKind::NoConnection`] where there is no control channel,
-    /// [`ErrorKind::TryAgain`] where swtpm is busy with something else,
-    /// [`ErrorKind::IoError`] where it refuses.
+    /// [`ErrorKind::NoConnection`] if there is no control channel,
+    /// [`ErrorKind::TryAgain`] if swtpm is busy, [`ErrorKind::IoError`] if it refuses
+    /// the request.
     fn exchange(&mut self, request: Request) -> Result<()> {
         let name = request.name();
         let deadline = Deadline::after(Some(PATIENCE));

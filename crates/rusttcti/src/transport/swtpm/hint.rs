@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The likely cause, where swtpm was started or is addressed in another way than the
-//! user meant.
+//! Hints in errors: the likely mistake in swtpm's options, or in the address of its
+//! data channel.
 
 #![forbid(unsafe_code)]
 

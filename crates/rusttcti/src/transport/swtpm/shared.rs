@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The connection to a swtpm that all contexts of a process share with
-//! `persistent=1`. A context borrows it from `transmit` to the response; a
-//! connection that it cannot give back in order is closed.
+//! The connection to an swtpm that all contexts of a process share with `persistent=1`.
+//! A context borrows it from `transmit` to the response. If the exchange fails, the
+//! context closes the connection instead of returning it.
 
 #![forbid(unsafe_code)]
 
@@ -115,7 +115,7 @@ impl SharedConnection {
         sent
     }
 
-    /// Borrows the connection. Returns `None` where there is none that works.
+    /// Borrows the connection. Returns `None` if there is none that works.
     fn borrow(&self, always_check: bool) -> Result<Option<Stream>> {
         let mut wire = self.wire.lock();
         if wire.lent {

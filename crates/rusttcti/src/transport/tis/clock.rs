@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The system's monotonic clock, for the driver.
+//! The system's monotonic clock, as the driver of tpm-tis uses it.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the CONFs of the buses have in common: a path, options, share=0|1.
+//! The common parts of the CONFs of `spidev` and `i2c`: a path, options, `share=0|1`.
 
 #![forbid(unsafe_code)]
 

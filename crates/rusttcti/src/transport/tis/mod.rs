@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the transports over TIS share: a chip as a `Tcti`, whatever its bus.
+//! A TIS chip on any bus as a `Tcti`: the common part of `spidev` and `i2c`.
 //!
-//! The driver is the crate tpm-tis, which looks at the chip step by step. A
-//! receive with a timeout of 0 is one step. There is nothing in the kernel to
-//! wait for: the poll handle is a timer that goes off when it is time to look
-//! again, a millisecond after the command at first, and five at most.
+//! The driver is the crate tpm-tis, which reads the chip's status step by step. A
+//! receive with a timeout of 0 is one step. The kernel has no event to wait for, so the
+//! poll handle is a timer that expires when the next step is due: first after one
+//! millisecond, later after at most five.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The device file of a bus, and the lock that keeps other programs from the chip.
 //!
-//! Neither spidev nor i2c-dev refuses a second program: the two would interleave
-//! their accesses. So the file is locked (flock), for as long as a context is
-//! open, or for each command where programs agree to share the chip.
+//! Neither spidev nor i2c-dev refuses a second program, and two programs would
+//! interleave their accesses. So the file is locked by flock(2): while a context is
+//! open, or for each command if the programs share the chip (`share=1`).
 
 #![forbid(unsafe_code)]
 

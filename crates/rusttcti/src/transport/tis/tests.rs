@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A chip as a transport, over the simulated one, in this computer's time. The
-//! kernel's calls below are what `make check-vm` tests.
+//! Tests of the transport over the simulated chip, in real time. `make check-vm` tests
+//! the kernel's calls below it.
 
 #![forbid(unsafe_code)]
 

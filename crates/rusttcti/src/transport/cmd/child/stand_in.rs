@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A child without a process, for the fuzzer, which is at the other ends of its
-//! pipes itself.
+//! A child without a process, for the fuzzer: the fuzzer itself holds the other ends of
+//! the pipes.
 
 #![forbid(unsafe_code)]
 
@@ -19,25 +19,25 @@ thread_local! {
     static NEXT: RefCell<VecDeque<StandIn>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Our ends of the pipes of a command.
+/// This side's ends of a command's pipes.
 #[derive(Debug)]
 pub struct StandIn {
-    /// To write TPM commands to.
+    /// The pipe to write TPM commands to.
     pub stdin: OwnedFd,
-    /// The other end of it.
+    /// The other end of `stdin`.
     pub their_stdin: OwnedFd,
-    /// To read responses from.
+    /// The pipe to read responses from.
     pub stdout: OwnedFd,
-    /// How it ended, if it has.
+    /// How the command ended, if it has.
     pub ended: Option<String>,
 }
 
-/// Lets this thread's next command be this one.
+/// Makes `child` the next command that this thread starts.
 pub fn put(child: StandIn) {
     NEXT.with_borrow_mut(|next| next.push_back(child));
 }
 
-/// Forgets those that nobody has started.
+/// Drops the children that were not started.
 pub fn clear() {
     NEXT.with_borrow_mut(VecDeque::clear);
 }

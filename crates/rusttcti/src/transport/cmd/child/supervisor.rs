@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The thread beside a command, from the command's start to its end.
+//! The thread that starts a command, passes its messages on, and ends it.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long SIGKILL may take. A process in a system call that the kernel does not
 /// interrupt is left behind then.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-/// How often a process is looked at where the kernel has no pidfd (before 5.3).
+/// How often the process is checked if the kernel has no pidfd (before 5.3).
 const TICK: Duration = Duration::from_millis(10);
 
 /// The process's command and its ends of the pipes.
@@ -75,17 +75,17 @@ pub(super) fn run(ends: ChildEnds, stderr: OwnedFd, shared: &Supervision) {
 
 /// The next step towards a process that runs.
 enum Next {
-    /// None, until its owner asks for an end.
+    /// No step until the owner asks for an end.
     Run,
-    /// SIGTERM at this time.
+    /// Send SIGTERM at this time.
     Terminate(Instant),
-    /// SIGKILL at this time.
+    /// Send SIGKILL at this time.
     Kill(Instant),
-    /// Leave it at this time.
+    /// Stop waiting for it at this time.
     GiveUp(Instant),
 }
 
-/// Serves the process until its end. Returns its status, if that can be known.
+/// Watches the process until its end. Returns its exit status, if that can be known.
 fn watch(pid: Pid, messages: &mut Messages, shared: &Supervision) -> Option<WaitIdStatus> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty());
     let pidfd = pidfd.and_then(above_stdio).ok();
@@ -141,7 +141,7 @@ fn wait(
     let mut fds = Vec::with_capacity(3);
     fds.extend(messages.awaited());
     fds.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-    // It stays readable once an end was asked for.
+    // It stays readable after an end was requested.
     let running = matches!(next, Next::Run);
     if running {
         fds.push(PollFd::new(&shared.stop, PollFlags::IN));
@@ -151,17 +151,18 @@ fn wait(
         (Some(_), left) => left,
     };
     if poll::any(&mut fds, Deadline::after(left)).is_err() {
-        // No memory: all signals are blocked, so it is no interruption.
+        // Out of memory. It cannot be an interruption, because all signals are blocked.
         std::thread::sleep(TICK);
         return false;
     }
     running && fds.last().is_some_and(|stop| !stop.revents().is_empty())
 }
 
-/// The process's standard error: passed on to ours, and its last line kept.
+/// The process's standard error, which is copied to the program's. The last line is
+/// kept.
 struct Messages {
     from: Option<OwnedFd>,
-    /// Read, and not yet passed on.
+    /// The bytes that were read and not yet passed on.
     waiting: Vec<u8>,
     /// The last line that ended, and the one that has not.
     last: Vec<u8>,
@@ -183,7 +184,8 @@ impl Messages {
         }
     }
 
-    /// Returns what to wait for: room in our standard error, or a message.
+    /// Returns the event to wait for: room in the program's standard error, or a
+    /// message.
     fn awaited(&self) -> Option<PollFd<'_>> {
         if self.waiting.is_empty() {
             let from = self.from.as_ref()?;
@@ -245,7 +247,8 @@ impl Messages {
                 if self.waiting.is_empty() {
                     return;
                 }
-                // Our standard error takes nothing; the last line is still needed.
+                // The program's standard error takes nothing; the last line is still
+                // needed.
                 self.waiting.clear();
             }
         }

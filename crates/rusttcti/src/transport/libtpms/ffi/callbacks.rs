@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_uchar};
 use std::ptr;
 
-/// What libtpms is answered where there is no such data (not a failure).
+/// The answer to libtpms if there is no such data (not a failure).
 const TPM_RETRY: u32 = 0x800;
 /// `TPM_FAIL`, a failure.
 pub(super) const TPM_FAIL: u32 = 9;
@@ -41,7 +41,7 @@ pub(super) struct Host {
 }
 
 thread_local! {
-    /// The TPM in whose copy of the library this thread is, or NULL.
+    /// The TPM whose copy of the library this thread has called, or NULL.
     static CURRENT: Cell<*const Host> = const { Cell::new(ptr::null()) };
 }
 
@@ -73,7 +73,7 @@ extern "C" fn nothing_to_do() -> u32 {
     0
 }
 
-/// Returns what was stored: libtpms reads a new TPM again after it made it.
+/// Returns the stored state: libtpms reads the state of a new TPM after it made it.
 unsafe extern "C" fn load(
     data: *mut *mut c_uchar,
     length: *mut u32,
@@ -153,7 +153,7 @@ unsafe extern "C" fn physical_presence(place: *mut c_uchar, _: u32) -> u32 {
     0
 }
 
-/// What libtpms calls.
+/// The table of the functions that libtpms calls.
 pub(super) static CALLBACKS: Callbacks = Callbacks {
     size: size_of::<Callbacks>() as c_int,
     nvram_init: nothing_to_do,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Loading libtpms: the plain library by its name, or a copy of it by a path.
+//! Loads libtpms: the plain library by its name, or a copy of it by a path.
 
 use std::ffi::{CStr, OsStr, c_int, c_uchar, c_void};
 use std::fs::File;
@@ -101,8 +101,8 @@ impl Loaded {
 }
 
 impl Library {
-    /// Maps a file in the place of a segment of this copy. The file must be the
-    /// one that this is a copy of, and the segment one that is the same in both.
+    /// Maps a file over a segment of this copy. The file must be the copied one, and
+    /// the segment must be equal in both.
     ///
     /// # Errors
     /// The system's; the segment is as it was.
@@ -143,8 +143,8 @@ impl Library {
     }
 }
 
-/// Loads a library from a path: all its symbols now, none for others to see,
-/// and its own before those of others.
+/// Loads a library from a path. All symbols are bound now (RTLD_NOW), none are visible
+/// to other libraries (RTLD_LOCAL), and its own have precedence (RTLD_DEEPBIND).
 pub(in super::super) fn load_private(path: &Path) -> Result<Library> {
     // Sanitizers refuse DEEPBIND; nothing else of libtpms's is loaded for others
     // to see under them.
@@ -159,12 +159,12 @@ pub(in super::super) fn load_private(path: &Path) -> Result<Library> {
     Library::new(library.map_err(|error| Error::new(ErrorKind::NotSupported, error))?)
 }
 
-/// The plain library, as the system has it: its one TPM.
+/// The plain library of the system, with its one TPM.
 pub(in super::super) fn use_plain(plain: Plain) -> Result<Library> {
     Library::new(plain.0)
 }
 
-/// The plain library, loaded and not used.
+/// The plain library, loaded only to find its file.
 pub(in super::super) struct Plain(Handle);
 
 /// Loads the plain library by its name.
@@ -202,7 +202,7 @@ fn file_of(address: *const c_void) -> Option<PathBuf> {
 }
 
 impl Loaded {
-    /// The address that the library's relative addresses are added to.
+    /// Returns the address that the library's relative addresses are added to.
     fn base(&self) -> Option<usize> {
         Some(information(self.version as *const c_void)?.dli_fbase as usize)
     }
@@ -234,7 +234,7 @@ pub(in super::super) fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-/// What the loader knows of the library that an address is in.
+/// Returns the loader's information on the library that contains an address.
 fn information(address: *const c_void) -> Option<libc::Dl_info> {
     // SAFETY: all zeros is a Dl_info.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };

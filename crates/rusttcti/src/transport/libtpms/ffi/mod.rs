@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Makes the functions of one loaded copy of libtpms safe. All of this transport's
-//! `unsafe` is in this folder.
+//! A safe interface to the functions of one loaded copy of libtpms. All of this
+//! transport's `unsafe` is in this folder.
 //!
-//! libtpms keeps a TPM in its global variables, so that there is one TPM per
-//! loaded copy, and one call into it at a time ([`Library`] is used through
-//! `&mut`).
+//! libtpms keeps a TPM in its global variables. So there is one TPM for each loaded
+//! copy, and one call into it at a time ([`Library`] is used through `&mut`).
 
 mod callbacks;
 mod load;
@@ -27,7 +26,7 @@ use crate::{Error, ErrorKind, Result};
 const TPM_VERSION_2: c_int = 1;
 /// `TPM_RESOURCES`: no memory.
 pub(super) const TPM_RESOURCES: u32 = 21;
-/// What libtpms is told to print to: no descriptor has this number.
+/// The descriptor that libtpms prints to: a number that no descriptor has.
 const NOWHERE: c_int = c_int::MAX;
 
 /// The result of a function of libtpms: a value, or its result code.
@@ -37,9 +36,9 @@ pub(super) type Called<T> = std::result::Result<T, u32>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Part {
-    /// All that outlives a power cycle.
+    /// The state that survives a power cycle.
     Permanent = 1,
-    /// All else that a running TPM has.
+    /// The other state of a running TPM.
     Volatile = 2,
 }
 
@@ -74,7 +73,7 @@ pub(super) struct Library {
 unsafe impl Send for Library {}
 
 impl Library {
-    /// A TPM in a library that was just loaded, not running.
+    /// Returns the TPM of a library that was just loaded; it is not running.
     fn new(library: Handle) -> Result<Self> {
         let loaded = Arc::new(Loaded::new(library)?);
         let library = Self {
@@ -112,20 +111,20 @@ impl Library {
         self.openssl.as_ref().map(ContextGuard::again)
     }
 
-    /// Keeps this value away from OpenSSL from now on, which may be gone where the
-    /// process ends. Reading the state needs none.
+    /// Makes no more calls to OpenSSL for this value: OpenSSL may have cleaned up at
+    /// the end of the process. Reading the state needs no OpenSSL.
     pub(super) fn forget_openssl(&mut self) {
         std::mem::forget(self.openssl.take());
     }
 
-    /// Sets where libtpms prints to: a file, or nowhere.
+    /// Sets the output of libtpms: a file, or none.
     pub(super) fn print_to(&self, file: Option<&OwnedFd>) {
         let fd = file.map_or(NOWHERE, |file| file.as_raw_fd());
         // SAFETY: it takes a number.
         unsafe { (self.loaded.set_debug_fd)(fd) };
     }
 
-    /// The library's version: major, minor, micro.
+    /// Returns the library's version: major, minor, micro.
     pub(super) fn version(&self) -> (u8, u8, u8) {
         // SAFETY: the library is loaded.
         let version = unsafe { (self.loaded.version)() };
@@ -136,11 +135,11 @@ impl Library {
         Canceller(self.loaded.clone())
     }
 
-    /// Gives a part of the state that the TPM will be powered on with. Where
-    /// that fails, all parts given are forgotten.
+    /// Gives a part of the state that the TPM will be powered on with. If that fails,
+    /// libtpms drops all parts that were given.
     ///
     /// # Errors
-    /// libtpms's result code, where it refuses the bytes.
+    /// libtpms's result code, if it refuses the bytes.
     pub(super) fn set_state(&mut self, part: Part, state: &[u8]) -> Called<()> {
         let length = u32::try_from(state.len()).map_err(|_| TPM_FAIL)?;
         self.host.has_state.set(true);
@@ -153,7 +152,7 @@ impl Library {
         if rc == 0 { Ok(()) } else { Err(rc) }
     }
 
-    /// A part of the state, as it is now.
+    /// Returns a part of the present state.
     ///
     /// # Errors
     /// libtpms's result code.
@@ -162,7 +161,7 @@ impl Library {
         let mut length = 0;
         // SAFETY: two places for the results.
         let get = || unsafe { (self.loaded.get_state)(part as c_int, &mut data, &mut length) };
-        // No OpenSSL is needed, also where the process ends.
+        // No OpenSSL is needed, also at the end of the process.
         let rc = self.host.called(get);
         if rc != 0 {
             return Err(rc);
@@ -182,8 +181,8 @@ impl Library {
     /// # Errors
     /// libtpms's result code.
     pub(super) fn power_on(&mut self) -> Called<()> {
-        // It calls srand(3) and rand(3), under a lock of glibc's. A child forked
-        // meanwhile would find that taken for ever.
+        // It calls srand(3) and rand(3), under a lock of glibc. A child that is forked
+        // meanwhile would find that lock taken for ever.
         let rc = fork::without_fork(|| {
             // SAFETY: the library is loaded, and its TPM is off.
             self.enter(|loaded| unsafe { (loaded.main_init)() })
@@ -192,7 +191,7 @@ impl Library {
         if rc == 0 { Ok(()) } else { Err(rc) }
     }
 
-    /// Powers the TPM off. What is volatile is lost.
+    /// Powers the TPM off. The volatile state is lost.
     pub(super) fn power_off(&mut self) {
         if std::mem::take(&mut self.running) {
             // SAFETY: the library is loaded, and its TPM is on.
@@ -203,7 +202,7 @@ impl Library {
         }
     }
 
-    /// How often the TPM asked to store its permanent state.
+    /// Returns how often the TPM asked to store its permanent state.
     pub(super) fn stores(&self) -> u64 {
         self.host.stores.get()
     }
@@ -216,7 +215,7 @@ impl Library {
     /// Runs a command, whose response is then [`response`](Self::response).
     ///
     /// # Errors
-    /// libtpms's result code, where there is no response at all.
+    /// libtpms's result code, if there is no response.
     #[inline(always)]
     pub(super) fn process(&mut self, command: &[u8], locality: u8) -> Called<()> {
         self.command.clear();
@@ -234,15 +233,15 @@ impl Library {
         if rc == 0 { Ok(()) } else { Err(rc) }
     }
 
-    /// The response to the last command; empty where there is none.
+    /// Returns the response to the last command; empty if there is none.
     #[inline]
     pub(super) fn response(&self) -> &[u8] {
         self.response.bytes()
     }
 }
 
-/// Makes a call, with OpenSSL's context of our own if there is one, and its
-/// callbacks served. Fails while another thread ends the process.
+/// Makes a call with our OpenSSL context, if there is one, and with the callbacks of
+/// this TPM. Fails while another thread ends the process.
 #[inline(always)]
 fn enter(host: &Host, openssl: Option<&ContextGuard>, call: impl FnOnce() -> u32) -> u32 {
     host.called(|| match openssl {
@@ -256,7 +255,7 @@ struct Response {
     /// From malloc(3), or NULL; libtpms allocates it, and enlarges it.
     buffer: *mut c_uchar,
     capacity: u32,
-    /// 0 where there is no response.
+    /// 0 if there is no response.
     size: u32,
 }
 
@@ -267,7 +266,7 @@ impl Response {
         size: 0,
     };
 
-    /// Has libtpms run a command.
+    /// Makes libtpms run a command.
     ///
     /// # Safety
     /// `command` has `length` bytes, for libtpms to write to where it would.

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An OpenSSL for the embedded TPM that is not the program's.
+//! A separate OpenSSL library context for embedded TPMs.
 //!
-//! A program may have set its OpenSSL up to take keys, and random numbers too,
-//! from a TPM (tpm2-openssl). If that TPM is libtpms in the same process, which
-//! computes with OpenSSL itself, each would wait for the other. So libtpms runs
-//! with a library context (`OSSL_LIB_CTX`, OpenSSL 3) of our own as its thread's
-//! default: plain, whatever the program or its openssl.cnf says.
+//! A program may have set up its OpenSSL to take keys and random numbers from a TPM
+//! (tpm2-openssl). If that TPM is libtpms in the same process, libtpms itself computes
+//! with OpenSSL, and each would wait for the other. So libtpms runs with its own
+//! library context (`OSSL_LIB_CTX`, OpenSSL 3) as the thread's default. The program's
+//! settings and openssl.cnf do not apply to it.
 //!
-//! To make a context takes as long as all else that opens a TPM, so it stays for the
-//! TPMs to come. OpenSSL keeps state for each thread and context until the thread
-//! ends, so a context can be freed only by a thread that alone has used it: it is
-//! freed when that thread unloads this library. Where several threads have used it,
-//! this library stays loaded until the process ends, because it knows the context.
+//! Making a context takes as long as all other steps of opening a TPM, so it is kept
+//! for later TPMs. OpenSSL keeps state for each thread and context until the thread
+//! ends. So only a thread that alone has used the context can free it, and does so when
+//! it unloads this library. If several threads have used the context, this library
+//! stays loaded until the process ends, because it holds the context's pointer.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
@@ -53,9 +53,9 @@ unsafe impl Send for LibraryContext {}
 // SAFETY: as above.
 unsafe impl Sync for LibraryContext {}
 
-/// The one context of this library, its users, and their process. A child makes
-/// its own: another thread of the parent may have been in a call with the
-/// parent's, and hold its locks for ever.
+/// The only context of this library, its users, and their process. A forked child makes
+/// a new one: another thread of the parent may have been in a call with the parent's
+/// context, and its locks would be held for ever.
 struct CurrentContext {
     context: Option<Arc<LibraryContext>>,
     callers: Vec<Arc<Caller>>,
@@ -65,12 +65,12 @@ struct CurrentContext {
 /// The thread in [`ContextGuard::enter`]; 0 for none.
 type Caller = AtomicUsize;
 
-/// The thread that ends the process, or unloads this library; 0 for none. Soon
-/// OpenSSL has cleaned up, and a call of another thread's would crash. So none is
-/// made from then on, and nothing is freed.
+/// The thread that ends the process, or unloads this library; 0 for none. OpenSSL
+/// cleans up soon after, and a call from another thread would crash. So no other thread
+/// makes a call from then on, and nothing is freed.
 static ENDER: AtomicUsize = AtomicUsize::new(0);
 
-/// How long the end is held off for threads in a call.
+/// How long the end is delayed for threads in a call.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
 pub(super) fn is_another_thread_ending() -> bool {
@@ -78,7 +78,7 @@ pub(super) fn is_another_thread_ending() -> bool {
     ender != 0 && ender != this_thread()
 }
 
-/// Locked within [`without_fork`] only, so that no child finds it locked.
+/// Locked only within [`without_fork`], so that no child finds it locked.
 static CURRENT: Mutex<CurrentContext> = Mutex::new(CurrentContext {
     context: None,
     callers: Vec::new(),
@@ -90,7 +90,7 @@ fn with_current_context<T>(change: impl FnOnce(&mut CurrentContext) -> T) -> T {
         let mut shared = CURRENT.lock();
         let generation = Some(Generation::current());
         if shared.generation != generation {
-            // The parent's, which is not freed: it may be in any state.
+            // The parent's context is not freed: it may be in any state.
             std::mem::forget(shared.context.take());
             shared.callers.clear();
             shared.generation = generation;
@@ -106,7 +106,7 @@ impl CurrentContext {
     }
 }
 
-/// What is known of a thread. Its address is the thread's identity.
+/// The record of a thread. Its address is the thread's identity.
 struct Thread {
     /// Whether this is one of our threads, which end with [`ContextGuard::leave`].
     is_ours: Cell<bool>,
@@ -135,8 +135,8 @@ pub(crate) struct ContextGuard {
 }
 
 impl ContextGuard {
-    /// Returns `None` where libcrypto is not loaded or is older than 3: libtpms
-    /// then uses the program's OpenSSL as it is.
+    /// Returns `None` if libcrypto is not loaded or is older than 3: libtpms then uses
+    /// the program's OpenSSL.
     ///
     /// # Errors
     /// [`ErrorKind::GeneralFailure`] while another thread ends the process.
@@ -173,11 +173,11 @@ impl ContextGuard {
         }
     }
 
-    /// Runs `call` with our context as this thread's default; by one thread at a
-    /// time. Returns `None`, without a call, while another thread ends the process.
+    /// Runs `call` with our context as this thread's default. One thread at a time may
+    /// do so. Returns `None`, without a call, while another thread ends the process.
     #[inline(always)]
     pub(crate) fn enter<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
-        /// Puts the program's context back, also when the call panics.
+        /// Restores the program's context, also if the call panics.
         struct Restore<'a>(&'a LibraryContext, RawContext);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
@@ -186,7 +186,7 @@ impl ContextGuard {
             }
         }
 
-        /// Tells a thread that waits in `end` that this one is out.
+        /// Wakes a thread that waits in `end`: this one has left.
         struct Leave<'a>(&'a Caller);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
@@ -225,19 +225,21 @@ impl ContextGuard {
         THREAD.with(|thread| thread.is_ours.set(true));
     }
 
-    /// Frees what OpenSSL keeps for this thread, which is ours and ends.
+    /// Frees the state that OpenSSL keeps for this thread, which this library started
+    /// and which ends now.
     pub(crate) fn leave(&self) {
-        // SAFETY: the context lives as long as `self`; this thread is in no call.
-        // The thread is ours, so all that OpenSSL keeps for it may go. At the
-        // thread's end OpenSSL would do it under a lock of the whole process's.
+        // SAFETY: the context lives as long as `self`; this thread is in no call. This
+        // library started the thread, so all state that OpenSSL keeps for it can be
+        // freed. At the thread's end OpenSSL would free it under a lock of the whole
+        // process.
         thread_end::leave(|| unsafe {
             (self.context.stop_thread)(self.context.context);
             (self.context.stop_all)();
         });
     }
 
-    /// Has OpenSSL enter this thread in its list. It does so under a lock of the
-    /// whole process's, which a child must not find taken.
+    /// Makes OpenSSL enter this thread in its list. OpenSSL takes a lock of the whole
+    /// process for that, which a forked child must not find taken.
     #[cold]
     fn introduce(&self) {
         let context = &self.context;
@@ -248,7 +250,7 @@ impl ContextGuard {
         if !THREAD.with(|thread| thread.is_ours.get()) {
             thread_end::watch(context.stop_all);
         }
-        // OpenSSL is set up now, so its clean-up comes after this.
+        // OpenSSL is set up now, so its clean-up runs after this function.
         before_end(end);
     }
 }
@@ -274,8 +276,9 @@ impl Drop for ContextGuard {
     }
 }
 
-/// Lets no thread into OpenSSL any more, and waits for those that are in a call.
-/// It runs at the end, before OpenSSL's clean-up; long commands were ended before.
+/// Keeps threads out of OpenSSL from now on, and waits for those that are in a call. It
+/// runs at the end of the process, before OpenSSL's clean-up; long commands were ended
+/// before.
 fn end() {
     let deadline = Deadline::after(Some(LONGEST_END));
     let announce = || {
@@ -288,7 +291,7 @@ fn end() {
         with_current_context(free_context);
     }
     let callers = announced.unwrap_or_default();
-    // A signal handler that exits may have interrupted a call of its own thread.
+    // A signal handler that exits may have interrupted a call of this same thread.
     let is_out = |thread| thread == 0 || thread == this_thread();
     for caller in callers {
         retry_until(deadline, || {
@@ -312,7 +315,7 @@ fn free_context(shared: &mut CurrentContext) {
 }
 
 impl LibraryContext {
-    /// Whether this thread alone has used it.
+    /// Returns whether only this thread has used the context.
     fn is_this_thread_s(&self) -> bool {
         self.maker == this_thread() && !self.is_shared.load(Ordering::Relaxed)
     }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The end of a thread that used an embedded TPM, of the program's or our own.
+//! The end of a thread that has used an embedded TPM.
 //!
-//! OpenSSL has a destructor (pthread_key_create(3)) that frees at a thread's end what
-//! it keeps for the thread. Its clean-up at the end of the process frees the same. A
-//! thread that ends while the process ends has it freed twice, and the program, which
-//! may know nothing of OpenSSL, crashes. So a destructor of ours has OpenSSL forget
-//! the thread: pthreads calls it first, because its key is the older one, unless the
-//! program itself set OpenSSL up before. A thread of our own calls [`leave`] instead.
-//! Once the clean-up may have begun, the thread waits.
+//! OpenSSL keeps state for each thread. A destructor of OpenSSL (pthread_key_create(3))
+//! frees it when the thread ends, and its clean-up at the end of the process frees the
+//! state of all threads. For a thread that ends while the process ends, the state would
+//! be freed twice, and the program would crash. So this library registers its own
+//! destructor, which makes OpenSSL drop the thread's state. pthreads calls it first,
+//! because its key is older, unless the program itself set up OpenSSL before. A thread
+//! that this library started calls [`leave`] instead. Once the clean-up may have begun,
+//! the thread waits.
 
 use std::ffi::{c_uint, c_void};
 use std::ptr;
@@ -23,21 +24,22 @@ use crate::sys::fork::without_fork;
 /// `OPENSSL_thread_stop`.
 pub(super) type StopThread = unsafe extern "C" fn();
 
-/// How long a thread's end is put off at most while the process ends.
+/// How long a thread's end is delayed at most while the process ends.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The key whose value for a thread is its [`StopThread`]; none where all keys of
-/// the process are taken.
+/// The key whose value for a thread is its [`StopThread`]; none if all keys of the
+/// process are taken.
 static KEY: OnceLock<Option<c_uint>> = OnceLock::new();
 
-/// How many threads have OpenSSL forget them right now.
+/// How many threads are in a call that makes OpenSSL drop their state.
 static STOPPING: AtomicUsize = AtomicUsize::new(0);
 /// How many threads wait for the end of the process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// Whether OpenSSL's clean-up is over, or this library is being unloaded.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Makes the key. It is called before OpenSSL makes its own, where that is up to us.
+/// Makes the key. It is called before OpenSSL makes its key, if the program has not set
+/// up OpenSSL already.
 pub(super) fn prepare() {
     KEY.get_or_init(|| {
         let mut key = 0;
@@ -48,7 +50,8 @@ pub(super) fn prepare() {
     });
 }
 
-/// Has OpenSSL forget this thread when it ends. It is called on a program's thread.
+/// Makes OpenSSL drop this thread's state when the thread ends. It is called on a
+/// program's thread.
 pub(super) fn watch(stop_thread: StopThread) {
     if let Some(key) = KEY.get().copied().flatten() {
         // SAFETY: the key is there. Where there is no memory for the value, the
@@ -96,8 +99,8 @@ pub(super) fn leave(stop: impl FnOnce()) {
     }
 }
 
-/// Runs last of all at the end of the process, and when this library is unloaded:
-/// threads that end from now on must not call it.
+/// Runs last at the end of the process, and when this library is unloaded: threads that
+/// end later must not call OpenSSL.
 fn forget_key() {
     IS_OVER.store(true, Ordering::SeqCst);
     if let Some(key) = KEY.get().copied().flatten() {

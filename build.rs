@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Gives the module its soname (cargo-c sets the same one itself), and links the
-//! unwinder into it: a program that loads the module then loads no libgcc_s.so.1
-//! for it, which takes a fifth of the time that loading takes.
+//! Sets the module's soname (cargo-c sets the same one itself), and links the unwinder
+//! into the module. A program that loads the module then does not load libgcc_s.so.1,
+//! which would take a fifth of the loading time.
 
 use std::path::Path;
 

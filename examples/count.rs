@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A layer of one's own, with an option and a name in chains: it counts commands.
+//! A layer with an option and a name in chains: it counts commands.
 //!
 //! ```text
 //! cargo run --example count -- count,every=10:libtpms

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A layer of one's own: counts and times commands by command code, and prints
-//! a table when it is finalized.
+//! A layer that counts and times commands by command code, and prints a table when it
+//! is finalized.
 //!
 //! ```text
 //! cargo run --example observe -- libtpms

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Prints a recording of the layer `pcap`, or of tpm2-tss's, in words:
+//! Prints a recording of the layer `pcap`, or of tpm2-tss's module, as text:
 //!
 //! ```sh
 //! cargo run --example rusttcti-trace -- FILE.pcapng

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Measures what the README claims, and prints it as a table in Markdown:
-# `bench.sh` for all of it, `bench.sh swtpm` for the rows with that in their name.
+# Measures the figures of the README, and prints them as a table in Markdown:
+# `bench.sh` prints all rows, `bench.sh swtpm` those with that word in their
+# name.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs real programs over the module (scripts/apps/, a script for each): what
-# they sign, encrypt and seal is checked by others. `make check` runs it, too.
+# Runs real programs over the module (scripts/apps has a script for each). Other
+# programs check what they sign, encrypt and seal. `make check` runs this too.
 # tpm2-pytss and tss-esapi are tested in tests/programs.
 #
 #   check-apps.sh [WORD...]   only scripts with one of these in their name

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Other processors, with the oldest Rust that will do: Debian 12's rustc-web,
-# 1.85, offline, from vendored crates.
+# Builds for other processors, with the oldest supported Rust: Debian 12's
+# rustc-web, 1.85, offline, from vendored crates.
 #
 #   check-arch.sh [x86_64] [i686] [aarch64]   all, or these:
 #

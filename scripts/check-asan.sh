@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs the tests of what is unsafe, and of what reads a peer's bytes, under the
-# address sanitizer, which also tells of memory that nothing gave back.
-# RUSTC_BOOTSTRAP lets a stable compiler do it. It takes some three minutes;
-# `make check` doesn't run it.
+# Runs the tests of unsafe code, and of code that parses a peer's bytes, under
+# the address sanitizer, which also reports leaks. RUSTC_BOOTSTRAP lets a stable
+# compiler do it. It takes about three minutes; `make check` does not run it.
 #
 #   check-asan.sh [PROGRAM[::MODULE...]...]   only these, as each-test.sh names them
 # shellcheck source=lib.sh

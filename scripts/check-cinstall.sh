@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# `cargo cinstall` (cargo-c) leaves the tree that `make install` leaves.
+# Checks that `cargo cinstall` (cargo-c) installs the same files as `make
+# install`.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

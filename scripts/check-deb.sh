@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Builds the packages, installs them, uses them as debian/tests do, removes
-# them, and finds nothing left.
-#   check-deb.sh [full]   in a new, minimal Debian 12, by apt (root, network)
-#   check-deb.sh quick    in an empty folder, by dpkg alone
-# RUSTTCTI_DEBS=FOLDER takes packages that make deb has built.
+# them, and checks that nothing is left. check-deb.sh [full] in a new, minimal
+# Debian 12, by apt (root, network) check-deb.sh quick in an empty folder, by
+# dpkg alone RUSTTCTI_DEBS=FOLDER takes packages that make deb has built.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The source package of `make dist` builds as a distribution's builder does it:
-# in a new, minimal Debian 12, with what apt finds for its Build-Depends (Rust
-# included), without network, not as root. What comes out installs and works.
-# Without the security team's updates that Rust is 1.85.0, the oldest supported.
+# Builds the source package of `make dist` as a distribution does: in a new,
+# minimal Debian 12, with the packages of its Build-Depends (Rust included),
+# without network, not as root. The built packages install and work. Without the
+# security team's updates this Rust is 1.85.0, the oldest supported.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Two builds in two folders, with another HOME, time zone, language, umask and
-# number of jobs, give the same bytes: the module of `make build`, and the
-# packages of `make deb`.
+# Builds twice, in two folders, with another HOME, time zone, language, umask
+# and number of jobs, and checks that the bytes are the same: the module of
+# `make build`, and the packages of `make deb`.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# rpmlint accepts the spec, rpmbuild builds it without network from what
-# `make dist` makes, and the packages have what `make install` installs.
+# Checks that rpmlint accepts the spec, that rpmbuild builds it without network
+# from the files of `make dist`, and that the packages have the files of `make
+# install`.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

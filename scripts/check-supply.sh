@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What the module is built from: licences, sources, duplicates and known
-# weaknesses of the crates (cargo-deny, by deny.toml), and whether the oldest
+# Checks the crates that the module is built from: licences, sources, duplicates
+# and known weaknesses (cargo-deny, by deny.toml), and whether the oldest
 # versions that Cargo.toml allows still build.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

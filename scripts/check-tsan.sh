@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs the tests that have threads under the thread sanitizer, the standard
-# library with them: in a Debian 12 of its own, with the Rust, its sources and
-# the sanitizer's runtime that are packages there. It takes some ten minutes, of
-# which half are for the Debian, once; `make check` doesn't run it.
+# Runs the tests with threads under the thread sanitizer, with the standard
+# library instrumented too. It uses a separate Debian 12, with the packages of
+# Rust, its sources and the sanitizer's runtime there. It takes about ten
+# minutes, half of them once, for the Debian; `make check` does not run it.
 #
 #   check-tsan.sh [PROGRAM[::MODULE...]...]   only these, as each-test.sh names them
 # shellcheck source=lib.sh

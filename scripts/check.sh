@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Every test, in one go: what `make check` and CI run.
+# Runs every test. `make check` and CI run this script.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

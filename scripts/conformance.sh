@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs the kit's checks over Debian's TCTI modules and over ours of the same names,
-# and writes the results into docs/conformance.md, between its two marks:
-# `conformance.sh` for all, `conformance.sh swtpm pcap` to print those alone.
+# Runs the kit's checks over Debian's TCTI modules and over ours of the same
+# names, and writes the results into docs/conformance.md, between its two marks:
+# `conformance.sh` for all, `conformance.sh swtpm pcap` to print only those.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# What check-arch.sh and check-tsan.sh share, after lib.sh: a Debian 12 in a
-# folder, which builds the sources as they are now, offline.
+# Functions for check-arch.sh and check-tsan.sh, after lib.sh: a Debian 12 in a
+# folder, which builds the present sources offline.
 # shellcheck disable=SC2154
 
 need_root "a Debian 12 is unpacked and entered (chroot)"

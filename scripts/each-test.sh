@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs each test in a process of its own, as cargo-nextest does: some tests count
-# what their whole process has open. make check uses it where there is no nextest;
-# the sanitizers and other processors have their tests run by it.
+# Runs each test in a separate process, as cargo-nextest does: some tests count
+# the descriptors and threads of their whole process. make check uses it if
+# there is no nextest; check-asan, check-tsan and check-arch always use it.
 #
 #   each-test.sh                            all tests of the workspace
 #   each-test.sh PROGRAM[::MODULE...]...    those of these programs, or in these modules

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What make check does for seconds, for as long as is said: the tests in
-# tests/endurance.
+# Runs the tests in tests/endurance, which make check runs for seconds, for a
+# given number of rounds or seconds.
 #
 #   endure.sh soak ROUNDS
 #   endure.sh load SECONDS

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Makes the inputs that the fuzzer starts from, the same each time: those of
-# fuzz/src/seeds.rs and all that were findings once.
+# Makes the first inputs of the fuzzer, the same each time: those of
+# fuzz/src/seeds.rs, and all earlier findings.
 #
 #   fuzz-corpus.sh [FOLDER]   fuzz/corpus, or FOLDER, gets a folder a target
 #

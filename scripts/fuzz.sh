@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Fuzzes each target for so many seconds, under the address sanitizer, and fails
-# on any finding.
+# Fuzzes each target for a number of seconds, under the address sanitizer, and
+# fails on any finding.
 #
 #   fuzz.sh SECONDS [TARGET...]        from fuzz/corpus, which keeps what is new
 #   fuzz.sh --check SECONDS            from the seeds, and nothing is kept

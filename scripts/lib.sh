@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What the scripts share. A script begins with
+# Functions for all scripts. A script begins with
 #
 #   . "$(dirname "$0")/lib.sh"
 #

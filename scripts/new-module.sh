@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Makes a crate for a transport of one's own, after examples/own-module, or for a
-# layer, after examples/own-layer: `new-module.sh NAME [DIR [GIT [KIND]]]`. DIR is
-# ../NAME where it is not given; the crate depends on this clone, or on the git
-# repository GIT; KIND is transport (the default) or layer. Its tests include the
-# checks of the conformance kit.
+# Makes a crate for a new transport, from examples/own-module, or for a new
+# layer, from examples/own-layer: `new-module.sh NAME [DIR [GIT [KIND]]]`. DIR
+# is ../NAME by default. The crate depends on this clone, or on the git
+# repository GIT. KIND is transport (the default) or layer. Its tests include
+# the checks of the conformance kit.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Installs the Debian packages that are missing for a purpose, or says which are
-# missing where it may not. On another distribution it says which programs and
-# libraries are missing. RUSTTCTI_SETUP=no: neither, go on with what is there.
+# Installs the Debian packages that are missing for a purpose, or lists them if
+# it may not install. On another distribution it lists the missing programs and
+# libraries. With RUSTTCTI_SETUP=no it does neither.
 #
 #   setup.sh demo    for the demo
 #   setup.sh check   for the tests

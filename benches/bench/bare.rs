@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! bare.c, compiled when it is first asked for.
+//! Compiles bare.c at its first use.
 
 use std::ffi::{CString, c_char, c_double, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};

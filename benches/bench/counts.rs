@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is counted rather than timed: system calls, instructions, memory.
+//! Measures that are counted, not timed: system calls, instructions, memory.
 
 use std::fs;
 use std::process::{Command, Output};

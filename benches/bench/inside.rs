@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the bench starts itself as, to be counted from outside.
+//! Parts of the bench that run in a separate process, whose system calls, instructions
+//! or memory the bench counts.
 
 use std::fs;
 use std::io::{Read, Write};

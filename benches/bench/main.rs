@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What `make bench` prints: a table, each row measured in turn with what it is
-//! held against (Debian's tpm2-tss modules, or the bare work in C) in one run.
+//! Measures the figures of `make bench`, and prints them as a table. Each row is
+//! measured in turn with its comparison (Debian's tpm2-tss modules, or the same work in
+//! C), in one run.
 //!
 //! `cargo bench -- WORD` measures the rows with WORD in their name.
 

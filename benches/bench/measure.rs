@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Two things measured in turn, so that whatever else the machine does meets both.
+//! Measures two things in turn, so that other load on the machine affects both.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! More objects than a TPM has room for, by the layer rm and by tpm2-abrmd.
+//! More objects than a TPM has room for, over the layer rm and over tpm2-abrmd.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The two sides: contexts by name, and what they talk to.
+//! Contexts by name, and the peers at their other ends.
 
 use std::sync::LazyLock;
 

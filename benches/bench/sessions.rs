@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A program that uses ESYS, on an embedded TPM: bare, below the layer wrap, or with a
-//! salted and encrypting session of its own.
+//! A program that uses ESYS on an embedded TPM: without sessions, over the layer wrap,
+//! or with its own salted and encrypting session.
 
 use std::ptr;
 
@@ -18,7 +18,7 @@ pub enum Work {
 /// The protector of the program's commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
-    /// Nobody does.
+    /// No encryption.
     None,
     /// The layer wrap does.
     Wrap,

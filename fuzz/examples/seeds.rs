@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Writes the seeds of each target into a folder of its name in the folder that
-//! is named, and says for each target how long its inputs get.
+//! Writes the seeds of each target into a subfolder with the target's name, and prints
+//! the largest input size of each target.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Chains, with the options of layers and the CONF of transports, and TSS2_LOG:
-//! read by the parsers, and never opened.
+//! Parsers of chains, of the options of layers, of the CONF of transports, and of
+//! TSS2_LOG. Nothing is opened.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A C caller that holds a context to the contract, whatever its TPM does.
+//! A C caller that checks the contract of a context, whatever its TPM does.
 
 use std::ffi::CStr;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command that does anything with its pipes, whose other ends the fuzzer
-//! holds itself; and, for one input in many, a process that says the same.
+//! A shell command that does anything with its pipes. The fuzzer itself holds the other
+//! ends; for a few inputs, a real process writes the same bytes.
 
 #![forbid(unsafe_code)]
 
@@ -60,7 +60,7 @@ impl Command {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // To a pipe that nobody reads it would be a SIGPIPE.
+        // A write to a pipe without a reader would raise SIGPIPE.
         if self.is_left() {
             return;
         }

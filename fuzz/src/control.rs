@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The other channel of a peer, which is asked and must answer while the client
-//! waits: so it has a thread, and answers that were laid out for it.
+//! The control channel of a peer. It must answer while the client waits, so it has a
+//! thread, and a list of prepared answers.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,7 @@ use rusttcti::wire::frame::mssim::Signal;
 
 use crate::wire::{Conn, Listener};
 
-/// What a request is answered with. Where there is none left: with success.
+/// The answers to requests. After the last one, the answer is success.
 pub(crate) enum Answer {
     /// These bytes.
     Bytes(Vec<u8>),

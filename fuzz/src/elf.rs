@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The file of a library, which libtpms's copies are made of.
+//! The parser of libtpms's ELF file, which is read to make copies of the library.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The fuzzer's bytes as decisions. Where they end, zeros follow.
+//! The fuzzer's bytes as decisions. After their end, zeros follow.
 
 #![forbid(unsafe_code)]
 

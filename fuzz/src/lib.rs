@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the fuzzer tries: a function for each target, which takes any bytes
-//! and panics where rusttcti breaks a promise. libFuzzer calls them by the
-//! programs in fuzz_targets, and tests/regressions.rs without it.
+//! The fuzz targets: a function for each, which takes any bytes and panics if rusttcti
+//! breaks a promise. The programs in fuzz_targets call them with libFuzzer, and
+//! tests/regressions.rs without it.
 //!
-//! Time is no input: a peer does things before or after a call of the client's,
-//! and both are one thread, so that a run can be repeated.
+//! Time is not an input: a peer acts before or after a call of the client, in the same
+//! thread, so a run can be repeated.
 
 #![deny(missing_docs)]
 

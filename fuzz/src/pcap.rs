@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer pcap: any commands and responses, read back from the recording.
+//! The layer pcap: any commands and responses, which are then read from the recording.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the fuzzer starts from: for each target a few inputs that get far. They
-//! are the same each time.
+//! The first inputs of the fuzzer: for each target, a few that reach much of the code.
+//! They are the same each time.
 
 #![forbid(unsafe_code)]
 

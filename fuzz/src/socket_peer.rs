@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A swtpm, or a simulator, that does anything: over real sockets, to the real
-//! transports. Afterwards a good one is there, and must be served by the very
-//! same context.
+//! An swtpm, or a simulator, that does anything, over real sockets and with the real
+//! transports. Afterwards a correct peer takes its place, and the same context must
+//! work with it.
 
 #![forbid(unsafe_code)]
 

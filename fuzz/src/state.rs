@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files: bytes of any kind to our reader, and files that were valid, with
-//! edits, opened as a TPM's. One that is refused must stay as it was.
+//! State files: any bytes for our reader, and valid files with edits, which are opened
+//! as a TPM's. A file that is refused must not change.
 //!
-//! libtpms itself ends the process on some states that it wrote and somebody
-//! then forged: it looks at their digest, where they have one, after it has
-//! read them. So an edit within libtpms's own bytes reaches our reader alone,
-//! unless a digest or our checksum behind them tells of it, as it does in every
-//! file that we write.
+//! libtpms itself ends the process on some states that it wrote and an attacker then
+//! forged: it looks at their digest, where they have one, after it has read them. So an
+//! edit within libtpms's own bytes reaches our reader alone, unless a digest or our
+//! checksum behind them tells of it, as it does in every file that we write.
 
 #![forbid(unsafe_code)]
 
@@ -102,7 +101,7 @@ fn edited(valid: &Valid, kind: u8, input: &mut Input<'_>) {
     }
     let read = read(&bytes);
     if let Some(state) = &read {
-        // Nothing of libtpms's was changed, or nobody can tell: see above.
+        // No byte of libtpms was changed, or the change cannot be detected: see above.
         let known = |part: &[u8], of: fn(&State) -> &Vec<u8>| {
             part.is_empty() || valid.states.iter().any(|state| of(state) == part)
         };

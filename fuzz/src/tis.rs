@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The driver of TPMs on SPI and I2C: any values of the registers, and any
-//! failures of the bus.
+//! The driver of TPMs on SPI and I2C, with any values of the registers and any failures
+//! of the bus.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Views of commands, of responses and of frames, on any bytes: they never read
-//! beyond them, and what they show makes the same bytes again. The layer `trace` has a
-//! line of words for any bytes.
+//! Views of commands, responses and frames over any bytes: they never read beyond the
+//! bytes, and the parts that they return make the same bytes again. The layer `trace`
+//! prints a line for any bytes.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any calls with any arguments that C may pass, over a transport that does
-//! anything, against the model of the contract; and Init with any size and
-//! configuration.
+//! Any calls with any arguments that C may pass, over a transport that does anything,
+//! compared with the model of the contract; and Init with any size and configuration.
 
 use std::alloc::{Layout, alloc, dealloc};
 
@@ -44,7 +43,7 @@ fn behaviour(input: &mut Input<'_>) -> Behaviour {
         0..3 => Behaviour::Works(10 + usize::from(input.byte())),
         3 => Behaviour::Fails(match input.byte() {
             code @ 1..32 => 0xa0000 | u32::from(code),
-            // Success is none of the codes that an error has.
+            // Success is not a code of an error.
             _ => (input.number::<4>() as u32).max(1),
         }),
         4 => Behaviour::Lies(input.byte().into()),

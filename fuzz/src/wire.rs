@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The server's end of a data channel, in the client's own thread: it takes
-//! connections and writes when it is told to, and never waits.
+//! The server's end of a data channel, in the client's own thread: it accepts and
+//! writes only when it is called, and never waits.
 
 #![forbid(unsafe_code)]
 

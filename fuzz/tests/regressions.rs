@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the fuzzer has found, and where it starts from, without a fuzzer: each
-//! target keeps its promises on all of that.
+//! Runs each target on the fuzzer's findings and on its seeds, without a fuzzer.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Apache's mod_ssl with its key in the TPM: a server in one process, and one
-# whose forked workers go on with the TPM's context that their master opened.
+# whose forked workers use the TPM context that their master opened.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

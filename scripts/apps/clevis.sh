@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# clevis: a secret, and a LUKS volume's passphrase, that the TPM alone opens.
+# clevis: a secret, and a LUKS volume's passphrase, that only the TPM can
+# decrypt.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

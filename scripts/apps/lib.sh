@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What the scripts of this folder share; check-apps.sh has set LD_LIBRARY_PATH.
+# Functions for the scripts of this folder. check-apps.sh has set
+# LD_LIBRARY_PATH.
 # shellcheck source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 

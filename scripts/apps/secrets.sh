@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What passes below the layer wrap is recorded, while programs that use few or no
-# sessions seal, sign and unlock: none of their secrets is in the recording. Without
-# the layer, some of them are, so the search can find them.
+# Records the traffic below the layer wrap while programs that use few or no
+# sessions seal, sign and unlock. None of their secrets is in the recording.
+# Without the layer some of them are, which shows that the search works.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

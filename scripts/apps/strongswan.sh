@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # strongSwan's TPM plugin, by its tool pki: a CA and a VPN gateway whose keys
-# are in the TPM. It takes a TCTI by the names device, tabrmd and mssim only, so
-# that ours goes by the first of them.
+# are in the TPM. It accepts only the names device, tabrmd and mssim, so our
+# module is linked under the first of them.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# systemd: a LUKS volume enrolled in the TPM and unlocked by it, and credentials. It
-# counts on a resource manager: it leaves sessions behind, and exits without closing the
-# TPM.
+# systemd: a LUKS volume that is enrolled in the TPM and unlocked by it, and
+# credentials. systemd expects a resource manager: it leaves sessions loaded,
+# and exits without closing the TPM.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# tpm2-tools: which of -T and the environment counts, bytes through a pipe, and many
-# at once on one TPM.
+# tpm2-tools: -T and the environment variable, bytes through a pipe, and many
+# programs at once on one TPM.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# What check-tss.sh and check-suites.sh share, after lib.sh: Debian's source
+# Functions for check-tss.sh and check-suites.sh, after lib.sh: Debian's source
 # packages, and the module, in the folder $work.
 # shellcheck disable=SC2154
 

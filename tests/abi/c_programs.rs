@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! C and C++ programs, made with the installed header and pkg-config file, load
-//! the module in each way there is, under valgrind.
+//! C and C++ programs, built with the installed header and pkg-config file, load the
+//! module in every possible way, under valgrind.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kit's checks over the module, on every transport and layer that is ours;
-//! and over tpm2-tss's, to see that the checks can fail.
+//! The kit's checks over the module, with each of our transports and layers, and over
+//! tpm2-tss's modules, to see that the checks can fail.
 
 use rusttcti_kit::mssim::Simulator;
 use rusttcti_kit::swtpm::Swtpm;

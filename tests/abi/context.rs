@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A context used from Rust, by the trait that its transport has.
+//! A context that Rust code uses through the trait `Tcti`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Programs with habits that a library does not expect: they close what is not
-//! theirs, become daemons, other users, go to other folders. Each is a process
-//! of its own (a scene).
+//! Programs that do what a library does not expect: they close descriptors that are not
+//! theirs, become daemons, change the user or the working directory. Each runs in a
+//! separate process (a scene).
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

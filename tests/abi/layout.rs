@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C structs of the stack, as Rust lays them out on this processor, are
-//! those of the installed headers: what Rust says of each becomes an assertion
-//! that a C compiler (`CC`, else `cc`) has to accept.
+//! The C structs of the stack have the layout of the installed headers on this
+//! processor: the sizes and offsets that Rust uses become assertions that a C compiler
+//! (`CC`, else `cc`) checks.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Programs that are short of something: descriptors, threads, memory, stack.
-//! Each is a process of its own (a scene), because limits are a process's.
+//! Programs that run out of descriptors, threads, memory or stack. Each runs in a
+//! separate process (a scene), because limits apply to a process.
 
 use std::os::fd::AsRawFd;
 

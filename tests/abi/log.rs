@@ -2,8 +2,8 @@
 //! The log's levels and destinations, by TSS2_LOG and TSS2_LOGFILE as tpm2-tss has
 //! them.
 //!
-//! Each test runs a scene (an ignored test) in a process of its own, because
-//! the environment is read once.
+//! Each test runs a scene (an ignored test) in a separate process, because the
+//! environment is read once.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the level info says of each transport that was opened, and what is said of a
-//! mistake in TSS2_LOG.
+//! The log at the level info: one line for each transport that was opened, and a
+//! warning about a mistake in TSS2_LOG.
 
 use std::path::Path;
 use std::process::Command;

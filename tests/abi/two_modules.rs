@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Ours and a module that a stranger made by `export!` in one process: each has
-//! its own errors, its own log, and its own end.
+//! Our module and a module that another author made by `export!`, in one process: each
+//! has its own errors, its own log, and its own end.
 //!
-//! Two of the tests look at the whole process, so the tests take turns.
+//! Two of the tests examine the whole process, so they run one after the other.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::HashSet;
@@ -114,7 +114,7 @@ fn stranger() -> Loaded {
     Loaded::new(&file, "Tss2_Tcti_Bridge_Init")
 }
 
-/// The variable that names the stranger's file to a scene.
+/// The variable with the path of the other author's module, for a scene.
 const STRANGER: &str = "RUSTTCTI_TEST_STRANGER";
 
 fn is_mapped(file: &str) -> bool {
@@ -155,7 +155,7 @@ fn two_modules_have_each_its_own_errors_and_work_beside_each_other() {
     assert_eq!((answer.0, another.0), (rc::SUCCESS, rc::SUCCESS));
     assert_ne!(answer.1, another.1, "two TPMs");
 
-    // A failure of the stranger's context is the stranger's to tell.
+    // The other author's module reports the failures of its context.
     assert_eq!(other.c.receive(0).0, rc::BAD_SEQUENCE);
     assert!(stranger.last_error().contains("no command was sent"));
     assert_eq!(ours.last_error(), our_words);

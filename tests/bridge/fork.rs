@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! After fork(2), a context stays its parent's.
+//! After fork(2), a context belongs to the parent.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

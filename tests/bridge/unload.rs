@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The module leaves nothing behind in a process after any kind of use.
 //!
-//! Each test looks at the whole process, so that each takes its turn.
+//! Each test examines the whole process, so they run one after the other.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{CStr, CString, c_char};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport `cmd`: commands that behave and commands that don't.
+//! The transport `cmd`, with correct and with faulty shell commands.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;

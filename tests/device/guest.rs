@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport `device` over the kernel's own driver, with a TPM of its own:
-//! what `make check-vm` runs in a guest (`--ignored --test-threads=1`).
+//! The transport `device` over the kernel's driver and the guest's TPM. `make check-vm`
+//! runs these tests in a guest (`--ignored --test-threads=1`).
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd};

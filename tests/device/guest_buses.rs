@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transports `spidev` and `i2c` over the ioctls of the kernel's device
-//! files, with a simulated chip behind them: what `make check-vm` runs in a guest
-//! (`--ignored --test-threads=1`), whose kernel has CUSE.
+//! The transports `spidev` and `i2c` over the ioctls of device files, with a simulated
+//! chip behind them. `make check-vm` runs these tests in a guest (`--ignored
+//! --test-threads=1`), whose kernel has CUSE.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport `device`, over a character device whose other side is a test.
-//! The kernel's own driver is what `make check-vm` tests.
+//! The transport `device`, over a pseudo terminal whose other side is the test. `make
+//! check-vm` tests it over the kernel's driver.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Tests of what the documents and the sources claim of each other.
+//! Tests that the documents and the sources agree.
 
 mod architecture;
 mod codes;

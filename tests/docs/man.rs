@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The manual pages: they are well-formed, and their examples work. That they
-//! say what the sources say is src/usage/page.rs's to see.
+//! The manual pages are well-formed, and their examples work.
+//! crates/rusttcti/src/chain/manual.rs tests that they agree with the sources.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The examples of README.md work: its transport is the example's own file, and the
-//! others are built and run.
+//! The examples of README.md work: its transport equals the file in
+//! examples/own-module, and the others are built and run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

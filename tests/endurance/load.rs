@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Eight threads at once on one TPM, or on many, with every answer checked,
-//! while signals come a thousand times a second.
+//! Eight threads use one TPM, or several, at the same time. Every response is checked,
+//! while a thousand signals a second arrive.
 //!
-//! `make load S=60` runs each of these for RUSTTCTI_LOAD=60 seconds; without it
-//! two have to do.
+//! `make load S=60` runs each test for RUSTTCTI_LOAD=60 seconds; the default is two
+//! seconds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Open, use, close, again and again, over every transport: nothing grows.
+//! Opens, uses and closes every transport many times: no resource of the process grows.
 //!
-//! `make soak` runs this with RUSTTCTI_SOAK=100000 rounds; without it a few
-//! hundred have to do. Each transport is soaked in two ways, in a process that
-//! does nothing else: once with the module loaded and unloaded in each round,
-//! once with contexts opened and finalized only. The peers live elsewhere.
+//! `make soak` runs this with RUSTTCTI_SOAK=100000 rounds; the default is a few
+//! hundred. Each transport is tested in two ways, in a separate process: once with the
+//! module loaded and unloaded in each round, once with contexts that are only opened
+//! and finalized. The peers run in other processes.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The compiler's messages for mistakes of a transport's author.
+//! The compiler's messages for mistakes of an author of transports.
 
 use std::fs;
 use std::path::Path;

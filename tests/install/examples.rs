@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The example of a transport and that of a layer keep every promise of the
+//! The example of a transport and the example of a layer pass every check of the
 //! conformance kit, as modules that a program loads.
 
 use rusttcti_kit::conformance::{Subject, check};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The library without its Cargo features, as a firmware's crate takes it.
+//! The library without its Cargo features, as a crate for a small system uses it.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C header that is checked in is the one that src/lib.rs says.
+//! The committed C header is the one that cbindgen makes from src/lib.rs.
 
 use std::path::{Path, PathBuf};
 

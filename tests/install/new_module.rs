@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `make new-module` makes a crate that builds and passes its own tests, those of
-//! the conformance kit among them, and that tpm2-tools load.
+//! `make new-module` makes a crate that builds and passes its own tests, including
+//! those of the conformance kit. tpm2-tools can load its module.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport of examples/own-module goes from a TCP connection to other byte
-//! streams by another type, and another way to open it.
+//! The transport of examples/own-module works over other byte streams than TCP, if only
+//! the type and the function that opens it are changed.
 
 use std::fs::File;
 use std::io::{Read, Write};

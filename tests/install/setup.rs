@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! scripts/setup.sh installs what is missing where it may, and says what it
-//! would install where it may not. It waits for an apt that is busy, and names
-//! what is missing on a system without dpkg. The programs that it asks are stand-ins.
+//! scripts/setup.sh installs missing packages if it may, and otherwise lists them. It
+//! waits for an apt that is busy. On a system without dpkg, it lists the missing
+//! programs. The programs that it calls are stand-ins.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

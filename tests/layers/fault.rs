@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer fault: each way to fail, and what tpm2-tools and ESYS make of it.
+//! The layer fault: each kind of fault, and its effect on tpm2-tools and ESYS.
 
 use std::ptr;
 use std::sync::Arc;

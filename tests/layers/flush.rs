@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer flush: what programs leave in a TPM without a resource manager.
+//! The layer flush: it flushes what programs leave loaded in a TPM without a resource
+//! manager.
 
 use std::path::Path;
 use std::process::Output;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A layer is `transmit`, `receive` and `below`: all else reaches the transport.
+//! A layer with only `transmit`, `receive` and `below`: every other method reaches the
+//! transport.
 
 use std::sync::Arc;
 use std::time::Duration;

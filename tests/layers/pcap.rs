@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer pcap: what it records, where, and what it does when it cannot.
+//! The layer pcap: its recordings, their files, and failures to write.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer pcap beside tpm2-tss's own `pcap`, which records the very same
-//! commands: packet by packet the same, but for addresses and sequence numbers,
-//! which are random, and for the time.
+//! The layer pcap and tpm2-tss's own `pcap` record the same commands. Their packets are
+//! equal, except for the time and for addresses and sequence numbers, which are random.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layers reset and startup: a TPM's power, from a shell.
+//! The layers reset and startup, from a shell.
 
 use rusttcti::ErrorKind;
 use rusttcti_kit::commands::{get_random, response_code};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport replay: recordings of the layer pcap answer in a TPM's place.
+//! The transport replay: recordings of the layer pcap answer in place of a TPM.
 
 use std::path::Path;
 use std::process::Output;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer retry: which responses are asked for once more, and the pause.
+//! The layer retry: the responses after which it sends a command again, and the pause.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer trace: what tpm2-tools do, in words, and without their secrets.
+//! The layer trace: the commands of tpm2-tools as text, without their secrets.
 
 use std::path::Path;
 use std::process::{Command, Output};

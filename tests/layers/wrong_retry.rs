@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An example of a test with the layer fault: a program that sends a command again
-//! when it gets no answer, and that is wrong where the TPM had run it.
+//! An example of a test with the layer fault: a program that sends a command again when
+//! it gets no response. This is wrong if the TPM has run the command.
 
 use rusttcti::{Context, Result, Tcti};
 use rusttcti_kit::tpm::{call, nv_define_counter, nv_increment, nv_read_counter, ok};

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files on a disk that is full or read-only, from the first moment or
-//! in the middle of everything.
+//! State files on a disk that is full or read-only, from the start or later.
 //!
-//! The disk is a small one of the test's own, which it mounts: each test runs
-//! its scene (an ignored test) in a process that may.
+//! The disk is a small file system that the test mounts: each test runs its scene (an
+//! ignored test) in a process that may mount.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The README's "A TPM in your tests", as it stands there.
+//! The code of the README's section "A TPM in your tests".
 
 // README: from here
 use rusttcti::transport::libtpms::Libtpms;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Each command that TPMs take long for, while a thousand signals a second come:
-//! transmit returns at once, and the response can be waited for, polled for and
-//! cancelled.
+//! Each command that takes a TPM long, while a thousand signals a second arrive:
+//! transmit returns at once, and the program can wait for the response, poll for it,
+//! and cancel the command.
 
 use std::collections::BTreeSet;
 use std::thread;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Embedded TPMs in memory: what one costs, and what each has of its own.
+//! Embedded TPMs in memory: the memory that each takes, and that none affects another.
 
 use std::time::Instant;
 

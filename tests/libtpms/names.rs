@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files that are made by mistake, because a chain was written in another order
-//! or with another syntax.
+//! State files that are made by mistake, because the parts of a chain are in the wrong
+//! order or in another syntax.
 
 use rusttcti::open;
 use rusttcti_kit::again;

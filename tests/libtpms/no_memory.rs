@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The embedded TPM's worker without memory: a thread has no memory of its own
-//! before its first request.
+//! The embedded TPM's worker without memory: a new thread has no heap before its first
+//! allocation.
 
 use rusttcti::transport::libtpms::Libtpms;
 use rusttcti::{ErrorKind, Tcti};

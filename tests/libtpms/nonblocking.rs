@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The embedded TPM's long commands: transmit returns at once, and they can be
-//! waited for, polled for and cancelled.
+//! The embedded TPM's long commands: transmit returns at once, and the program can
+//! wait, poll and cancel.
 
 use std::sync::mpsc;
 use std::thread;

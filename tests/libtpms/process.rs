@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files between processes: killed ones, waiting ones, forked ones.
+//! State files and processes that are killed, wait or fork.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

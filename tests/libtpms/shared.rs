@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A state file that many processes want at once, and TPMs under valgrind.
+//! A state file that many processes open at the same time, and TPMs under valgrind.
 
 use std::process::{Command, Stdio};
 

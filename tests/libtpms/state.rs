@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The embedded TPM's state file: what is kept, and what is refused.
+//! The embedded TPM's state file: the state that it keeps, and the files that are
+//! refused.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;

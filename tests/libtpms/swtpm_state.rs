@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The state file of swtpm in the place of one of `libtpms`.
+//! The state file of swtpm, given as one of `libtpms`.
 
 use rusttcti_kit::commands::get_random;
 use rusttcti_kit::swtpm::Swtpm;

@@ -3,7 +3,7 @@
 //! all copies of libtpms and its own threads. One that several threads have used
 //! stays loaded, once, and is used again.
 //!
-//! Each test looks at the whole process, so that each takes its turn.
+//! Each test examines the whole process, so they run one after the other.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{CString, c_char};

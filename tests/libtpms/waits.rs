@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A state file that is in use: who has it, for how long it is waited for, and what is
-//! said meanwhile. And a folder that takes no lock.
+//! A state file that is in use: the process that has it, the duration of the wait, and
+//! the log meanwhile. Also a folder in which no lock file can be made.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The commands and responses of tpm2-tools, and of ESYS below them, parsed by
-//! `rusttcti::wire`.
+//! `rusttcti::wire` parses the commands of tpm2-tools and ESYS, and their responses.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
-# As many different commands of a TPM as tpm2-tools send, each with what it needs.
-# Which of them succeed is looked at in the recording.
+# Sends all the different TPM commands that tpm2-tools can send, each with the
+# objects that it needs. The test reads from the recording which of them
+# succeed.
 head -c 32 /dev/zero >digest
 echo message >message
 printf '12345678' >eight

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module under Python's tpm2-pytss (tests/programs/pytss.py), which is built
-//! against the system's libtss2-dev in a virtual environment of the test's.
+//! Python's tpm2-pytss uses the module (tests/programs/pytss.py). It is built against
+//! the system's libtss2-dev in a virtual environment of the test.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! tpm2-abrmd on a D-Bus of the test's own: our module below it, and above it
-//! its C module, as the child of our chain.
+//! tpm2-abrmd on a separate D-Bus: it uses our module, and its own C module is the
+//! transport of a chain of ours.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! C programs over every kind of chain under valgrind, where any wrong access
-//! and any leak fails. (tests/abi/c_programs.rs has the embedded TPM's.)
+//! C programs over every kind of chain under valgrind: any wrong access and any leak
+//! fails. (tests/abi/c_programs.rs does this for the embedded TPM.)
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm and mssim with peers that misbehave: the right error in time, nothing
-//! lost that could be kept, and a context that works afterwards.
+//! swtpm and mssim with peers that misbehave: the call returns the right error in time,
+//! keeps the received bytes if it can, and the context works afterwards.
 
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::channel;

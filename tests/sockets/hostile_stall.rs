@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm and mssim with peers that do nothing at all: no call waits for ever.
+//! swtpm and mssim with peers that do nothing: no call waits for ever.
 
 use std::io::Read;
 use std::net::TcpListener;

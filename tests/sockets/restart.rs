@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `wait=SECONDS`: a peer that is not there yet, or is being restarted, is waited for.
+//! `wait=SECONDS`: the transport waits for a peer that is not there yet, or is being
+//! restarted.
 //!
-//! The scene opens the chain and sends a command, and, once its standard input says so,
-//! another. The test stops the peer in between, and starts it again when the scene's
-//! log tells that it waits.
+//! The scene opens the chain and sends a command. It sends another one when the test
+//! writes to its standard input. The test stops the peer in between, and starts it
+//! again when the scene's log shows that it waits.
 
 use std::io::stdin;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A part of a test in a process of its own, whose log is read while it runs.
+//! Runs a part of a test in a separate process, and reads its log meanwhile.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, Stdio};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport swtpm over a live swtpm: what its users do with it.
+//! The transport swtpm over a real swtpm: its common uses.
 
 use std::time::Duration;
 

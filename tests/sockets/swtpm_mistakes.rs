@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a user is told whose swtpm was started, or is addressed, in another way than
-//! was meant.
+//! The errors for common mistakes in swtpm's options and in its address.
 
 use rusttcti::{ErrorKind, open};
 use rusttcti_kit::again;

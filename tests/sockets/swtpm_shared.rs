@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One swtpm, many users: processes with a connection per command, contexts of
-//! a process with one that they share.
+//! One swtpm with many users: processes with one connection for each command, and
+//! contexts of one process that share a connection.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Barrier;
@@ -158,10 +158,10 @@ fn contexts_of_a_process_share_a_persistent_connection() {
     assert_eq!(connection(&second), fd);
     execute(Vtable(second.as_ptr()), &hash(2));
     drop(second);
-    // SAFETY: it is only asked about, and nobody opened anything since.
+    // SAFETY: it is only asked about, and no descriptor was opened since.
     let gone = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) });
     assert_eq!(gone, Err(rustix::io::Errno::BADF));
-    // Nobody is kept out any more.
+    // No client is kept out any more.
     execute(Vtable(context(&swtpm.conf()).as_ptr()), &hash(3));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A wait for a busy peer is told at the level info after a second.
+//! A wait for a busy peer is logged at the level info after a second.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::channel;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server that speaks the protocol of Microsoft's TPM simulator over the embedded
-//! TPM of rusttcti, and behaves as the simulator does. It serves one client at a time on each
+//! A server with the protocol of Microsoft's TPM simulator, over the embedded TPM of
+//! rusttcti. It behaves as the simulator does. It serves one client at a time on each
 //! channel, and answers in three writes with Nagle's algorithm on. Without power, it
 //! answers commands with an empty response and ignores signals. NV memory is
 //! unavailable until it is switched on while powered. A cancel lasts until it is

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the state machine stands on: reads and writes of registers.
+//! The bus below the state machine: reads and writes of registers.
 
 use crate::registers::Register;
 use crate::time::Clock;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What can go wrong: which register, which bits, how long.
+//! The errors of the driver: they name the register, its bits, and the time.
 
 use core::fmt;
 use core::time::Duration;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The I2C face: register pointers, guard times, NACKs and the choice of locality.
+//! The bus I2C: register pointers, guard times, NACKs and the choice of locality.
 //!
-//! A read writes the register's address, stops, and reads: chips may refuse a
-//! repeated start, which is made only where it was asked for. Between transfers
-//! the guard time passes that the chip wants; until it has been asked, 250 us.
+//! A read writes the register's address, stops, and reads. Chips may refuse a repeated
+//! start, so the driver makes one only if it was asked to. Between two transfers it
+//! waits for the chip's guard time, and for 250 us until that time is known.
 
 use core::time::Duration;
 

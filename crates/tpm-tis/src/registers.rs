@@ -57,7 +57,7 @@ pub const I2C_ADDRESS: u8 = 0x2e;
 pub enum Register {
     /// TPM_LOC_SEL: the locality of the accesses that follow, on I2C.
     LocalitySelect,
-    /// TPM_ACCESS: who has the chip.
+    /// TPM_ACCESS: which locality is active.
     Access,
     /// TPM_STS: status, burst count and control.
     Status,

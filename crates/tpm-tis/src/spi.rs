@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The SPI face: a header of four bytes, wait states, up to 64 data bytes.
+//! The bus SPI: a header of four bytes, wait states, up to 64 data bytes.
 //!
-//! The header is a direction bit with the number of data bytes less one, and
-//! three address bytes. The chip answers the last of them with bit 0 clear
-//! where it needs time: single bytes are clocked then, chip select held, until
-//! bit 0 is 1. Some chips always wait, some never do. The bus has mode 0.
+//! The header is a direction bit with the number of data bytes less one, and three
+//! address bytes. If the chip needs time, bit 0 of the byte that it sends during the
+//! last address byte is 0. Then single bytes are clocked, with chip select asserted,
+//! until bit 0 is 1. Some chips always wait, some never do. The bus has mode 0.
 
 use core::fmt::Debug;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Sends a command anew when the TPM asks for it, after a pause that doubles
-//! each time: `-T rusttcti:redo,times=5,wait=20:CHAIN`, or `-T redo:CHAIN`.
+//! Sends a command again if the TPM asks for it, after a pause that doubles each time:
+//! `-T rusttcti:redo,times=5,wait=20:CHAIN`, or `-T redo:CHAIN`.
 //!
-//! A layer is a `Tcti` around another one. This one shows what a layer does that
-//! has options, a pause of its own and a hand in cancelling.
+//! A layer is a `Tcti` around another one. This one has options, a pause, and its own
+//! canceller.
 
 mod pause;
 
@@ -34,7 +34,7 @@ struct Redo {
     command: Vec<u8>,
     /// How often it was sent anew.
     done: u64,
-    /// The pause between two times, shared with those who cancel.
+    /// The pause between two tries, shared with the cancellers.
     pause: Arc<Pause>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The pause before a command is sent anew: it ends by its timer, which an event
-//! loop can poll, or because the command is cancelled.
+//! The pause before a command is sent again. It ends by its timer, which an event loop
+//! can poll, or because the command is cancelled.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use rustix::time::{
 };
 use rusttcti::{Cancel, Error, ErrorKind, PollHandle, Result};
 
-/// A pause, and who may end it.
+/// A pause, and the canceller that may end it.
 pub struct Pause {
     /// Readable once the pause is over. Outside of one it is never readable.
     timer: OwnedFd,

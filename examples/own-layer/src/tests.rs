@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer over a TPM that asks for commands once more: one of libtpms's
-//! (Debian: libtpms0) behind a script. `cargo test` runs them. `conformance!` adds a
-//! test that runs every check of the kit.
+//! The layer over a TPM that asks for commands again: an embedded TPM of libtpms
+//! (Debian: libtpms0) behind a script. `cargo test` runs the tests. `conformance!` adds
+//! a test that runs every check of the kit.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -209,7 +209,7 @@ fn a_cancel_reaches_the_tpm_while_it_has_the_command_also_when_it_was_sent_anew(
         }
         canceller.cancel().expect("told");
         assert!(seen.is_cancelled());
-        // Who cancelled does not want it sent anew.
+        // A cancelled command is not sent again.
         let mut response = [0; 4096];
         let size = tpm.receive(&mut response, None).expect("a response");
         assert_eq!(code(&response[..size]), RETRY);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport, with a TPM at its other end that runs in the test itself (by
-//! libtpms; Debian: libtpms0), and called as C calls it. `cargo test` runs them.
-//! `conformance!` adds a test that runs every check of the kit.
+//! The transport, called as C calls it. The TPM at its other end runs in the test
+//! itself, by libtpms (Debian: libtpms0). `cargo test` runs the tests. `conformance!`
+//! adds a test that runs every check of the kit.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

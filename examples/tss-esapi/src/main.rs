@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A program of the tss-esapi crate over rusttcti's module.
 //!
-//! tss-esapi 7 knows four names of TCTIs (its issue 533) and passes a device's
-//! path on as it is. So the module is put under the name of the device's, where
-//! this program alone finds it, and the chain is the "path":
+//! tss-esapi 7 accepts four names of TCTIs (its issue 533), and passes a device's path
+//! on unchanged. So the module is linked under the name of the device module, in a
+//! folder that only this program searches, and the chain is the "path":
 //!
 //! ```text
 //! ln -s /usr/lib/x86_64-linux-gnu/libtss2-tcti-rusttcti.so.0 DIR/libtss2-tcti-device.so.0

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A stream that is out of step is closed, and says so ever after.
+//! A stream that is out of step is closed, and each later call says so.
 
 use std::time::{Duration, Instant};
 

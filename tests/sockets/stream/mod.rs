@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `Stream` over each kind of byte stream, with a peer that a test plays.
+//! `Stream` over each kind of byte stream. The test is the peer.
 
 mod exchanges;
 mod failures;

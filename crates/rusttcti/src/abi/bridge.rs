@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use super::buffered::BufferedTransport;
 use super::refusal::{bad_command, bad_sequence, bad_timeout, busy, null, too_small};
-use super::session::Session;
 use crate::contract::tcti::{check_locality, inherited};
 use crate::sys::copy::copy;
 use crate::sys::fork::{AtomicGeneration, Generation};
@@ -44,13 +44,13 @@ pub(super) struct Bridge {
     /// The process generation that this bridge belongs to.
     generation: AtomicGeneration,
     max_size: usize,
-    /// The current [`State`]. It is written under `session`'s lock only; `cancel` reads
-    /// it without the lock.
+    /// The current [`State`]. It is written only under the lock of `buffered`; `cancel`
+    /// reads it without the lock.
     state: AtomicU8,
-    session: Exclusive<Session>,
-    /// The canceller of the command under way. It stands outside the session because
-    /// `receive` holds the session's lock while a cancel comes. `cancel` holds this
-    /// lock, and `transmit` takes it, so no cancel for one command reaches the next.
+    buffered: Exclusive<BufferedTransport>,
+    /// The canceller of the command under way. It is not part of `buffered` because
+    /// `receive` holds that lock while a cancel comes. `cancel` holds this lock, and
+    /// `transmit` takes it, so no cancel for one command reaches the next.
     canceller: Mutex<Option<Arc<dyn Cancel>>>,
     /// Set while `canceller` may hold a value. Only `transmit` touches it, so commands
     /// that cannot be cancelled never take the lock.
@@ -95,7 +95,7 @@ impl Bridge {
             generation: AtomicGeneration::current(),
             max_size,
             state: AtomicU8::new(State::Transmit as u8),
-            session: Exclusive::new(Session {
+            buffered: Exclusive::new(BufferedTransport {
                 transport: Some(transport),
                 response: vec![0; max_size],
                 kept: None,
@@ -189,7 +189,7 @@ impl Bridge {
     /// Lets the transport connect anew for this forked child, once.
     #[cold]
     fn enter_child(&self) -> Result<()> {
-        let Some(mut session) = self.session.try_lock() else {
+        let Some(mut buffered) = self.buffered.try_lock() else {
             // Either another thread of the child is already here, or a thread of the
             // parent was in a call at the fork and left it half done.
             return match self.is_inherited() {
@@ -201,24 +201,24 @@ impl Bridge {
             return Ok(());
         }
         let child = Generation::current();
-        if let Some((_, error)) = session.refusal.as_ref().filter(|(of, _)| *of == child) {
+        if let Some((_, error)) = buffered.refusal.as_ref().filter(|(of, _)| *of == child) {
             return Err(error.clone());
         }
         let Some(mut canceller) = self.canceller.try_lock() else {
             return Err(inherited());
         };
-        let Some(transport) = &mut session.transport else {
+        let Some(transport) = &mut buffered.transport else {
             return Err(inherited());
         };
         if let Err(error) = self.guarded(|| transport.after_fork()) {
-            session.refusal = Some((child, error.clone()));
+            buffered.refusal = Some((child, error.clone()));
             return Err(error);
         }
         // The canceller is the parent's: its drop could reach the parent's peer.
         std::mem::forget(canceller.take());
         self.cancellable.store(false, Ordering::Relaxed);
-        session.kept = None;
-        session.counted = None;
+        buffered.kept = None;
+        buffered.counted = None;
         self.set_state(State::Transmit);
         self.generation.set(child);
         Ok(())
@@ -235,34 +235,34 @@ impl Bridge {
         sigpipe::shielded_if(self.shielded, call)
     }
 
-    /// Returns the session for a call that `state` allows. The poll handles may change
-    /// after that call.
+    /// Returns the transport for a call that `state` allows. The poll handles may
+    /// change after that call.
     #[inline]
-    fn enter(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
-        let mut session = self.look(allowed)?;
-        if session.counted.is_some() {
-            session.counted = None;
+    fn enter(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, BufferedTransport>> {
+        let mut buffered = self.look(allowed)?;
+        if buffered.counted.is_some() {
+            buffered.counted = None;
         }
-        Ok(session)
+        Ok(buffered)
     }
 
-    /// Returns the session for a call that `state` allows.
+    /// Returns the transport for a call that `state` allows.
     #[inline]
-    fn look(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, Session>> {
+    fn look(&self, allowed: impl Fn(State) -> bool) -> Result<Guard<'_, BufferedTransport>> {
         self.check_process()?;
-        let Some(session) = self.session.try_lock() else {
+        let Some(buffered) = self.buffered.try_lock() else {
             return Err(busy());
         };
         let state = self.state();
         if allowed(state) {
-            return Ok(session);
+            return Ok(buffered);
         }
         Err(bad_sequence(state))
     }
 
     /// Sends a command; `command` is `None` for a NULL pointer.
     pub(super) fn transmit(&self, command: Option<&[u8]>) -> Result<()> {
-        let mut session = self.enter(|state| state == State::Transmit)?;
+        let mut buffered = self.enter(|state| state == State::Transmit)?;
         let Some(command) = command else {
             return Err(null("command"));
         };
@@ -275,8 +275,8 @@ impl Bridge {
             // Waits until a cancel of the previous command, if one runs, has ended.
             self.drop_canceller()?;
         }
-        session.kept = None;
-        let transport = session.transport()?;
+        buffered.kept = None;
+        let transport = buffered.transport()?;
         // The result is taken apart at once: a whole `Result` is slow to move.
         let (mut canceller, mut failure) = (None, None);
         self.shield(|| {
@@ -305,18 +305,18 @@ impl Bridge {
         response: Option<&mut [MaybeUninit<u8>]>,
         timeout: i32,
     ) -> Result<()> {
-        let mut session = self.enter(|state| state == State::Receive)?;
+        let mut buffered = self.enter(|state| state == State::Receive)?;
         let Some(size) = size else {
             return Err(null("size"));
         };
         let timeout = duration(timeout)?;
         let Some(response) = response else {
-            *size = session.kept.unwrap_or(self.max_size);
+            *size = buffered.kept.unwrap_or(self.max_size);
             return Ok(());
         };
-        let length = match session.kept {
+        let length = match buffered.kept {
             Some(length) => length,
-            None => match self.shield(|| session.receive(timeout)) {
+            None => match self.shield(|| buffered.receive(timeout)) {
                 Ok(length) => length,
                 Err(error) => {
                     if !error.kind().leaves_command_pending() {
@@ -327,14 +327,14 @@ impl Bridge {
             },
         };
         if *size < length {
-            session.kept = Some(length);
+            buffered.kept = Some(length);
             let given = std::mem::replace(size, length);
             return Err(too_small(length, given));
         }
         let to = &mut response[..length];
-        copy(&session.response[..length], to, MaybeUninit::new);
+        copy(&buffered.response[..length], to, MaybeUninit::new);
         *size = length;
-        session.kept = None;
+        buffered.kept = None;
         self.set_state(State::Transmit);
         Ok(())
     }
@@ -363,41 +363,41 @@ impl Bridge {
         number_is_null: bool,
         places: Option<usize>,
     ) -> Result<Vec<PollHandle>> {
-        let mut session = self.look(|state| state != State::Final)?;
+        let mut buffered = self.look(|state| state != State::Final)?;
         if number_is_null {
             return Err(null("num_handles"));
         }
-        let handles = match (places, session.counted.take()) {
+        let handles = match (places, buffered.counted.take()) {
             (Some(_), Some(counted)) => counted,
             _ => {
-                let transport = session.transport()?;
+                let transport = buffered.transport()?;
                 self.guarded(|| transport.poll_handles())?
             }
         };
         if places.is_none_or(|places| places < handles.len()) {
-            session.counted = Some(handles.clone());
+            buffered.counted = Some(handles.clone());
         }
         Ok(handles)
     }
 
     pub(super) fn set_locality(&self, locality: u8) -> Result<()> {
-        let mut session = self.enter(|state| state == State::Transmit)?;
+        let mut buffered = self.enter(|state| state == State::Transmit)?;
         check_locality(locality)?;
-        let transport = session.transport()?;
+        let transport = buffered.transport()?;
         self.guarded(|| transport.set_locality(locality))
     }
 
     pub(super) fn make_sticky(&self, handle: Option<&mut u32>, sticky: bool) -> Result<()> {
-        let mut session = self.enter(|state| state == State::Transmit)?;
+        let mut buffered = self.enter(|state| state == State::Transmit)?;
         let handle = handle.ok_or_else(|| null("handle"))?;
-        let transport = session.transport()?;
+        let transport = buffered.transport()?;
         *handle = self.guarded(|| transport.make_sticky(*handle, sticky))?;
         Ok(())
     }
 
     pub(super) fn reset(&self) -> Result<()> {
-        let mut session = self.enter(|state| state == State::Transmit)?;
-        let transport = session.transport()?;
+        let mut buffered = self.enter(|state| state == State::Transmit)?;
+        let transport = buffered.transport()?;
         self.guarded(|| transport.reset())
     }
 
@@ -422,22 +422,22 @@ impl Bridge {
         if self.is_inherited() {
             return None;
         }
-        let mut session = match self.session.try_lock() {
-            Some(session) => session,
+        let mut buffered = match self.buffered.try_lock() {
+            Some(buffered) => buffered,
             None => {
                 // Without the cancel this could wait for ever. A failed cancel changes
                 // nothing.
                 let _ = self.cancel();
-                self.session.lock()
+                self.buffered.lock()
             }
         };
         self.set_state(State::Final);
         let _ = self.drop_canceller();
-        session.kept = None;
+        buffered.kept = None;
         // C frees the context's memory without dropping its fields, so no heap memory
         // may remain.
-        session.response = Vec::new();
-        session.transport.take()
+        buffered.response = Vec::new();
+        buffered.transport.take()
     }
 }
 

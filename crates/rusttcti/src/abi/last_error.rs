@@ -11,7 +11,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_char;
 use std::ptr;
 
-use super::reason::{self, LoadedModule};
+use super::foreign_error::{self, LoadedModule};
 use crate::sys::log;
 use crate::sys::panic::guarded;
 use crate::{Error, ErrorKind};
@@ -135,7 +135,7 @@ fn foreign(module: Option<&LoadedModule>, rc: u32) -> Error {
     let told = module
         .and_then(LoadedModule::text)
         .filter(|text| !text.is_empty());
-    match told.or_else(|| reason::of_code(rc)) {
+    match told.or_else(|| foreign_error::of_code(rc)) {
         Some(words) => Error::from_rc_with(rc, format!("{words} (0x{rc:08x})")),
         None => error,
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tss_esapi_sys::{TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
 
+use super::foreign_error::{LoadedModule, owned};
 use super::last_error::catch;
 use super::native::Native;
-use super::reason::{LoadedModule, owned};
 use super::tctildr::Tctildr;
 use crate::chain::LoadModule;
 use crate::sys::sigpipe;

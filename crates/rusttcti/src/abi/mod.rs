@@ -2,16 +2,16 @@
 //! The C boundary: raw pointers are validated and panics stopped here, nowhere else.
 
 mod bridge;
+mod buffered;
 mod c_context;
 mod context;
 mod esys;
 mod export;
+mod foreign_error;
 mod last_error;
 mod loader;
 mod native;
-mod reason;
 mod refusal;
-mod session;
 mod tctildr;
 
 pub use context::{Context, ContextBuilder};

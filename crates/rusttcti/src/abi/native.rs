@@ -10,8 +10,8 @@ use tss_esapi_sys::{
     TSS2_TCTI_POLL_HANDLE, size_t,
 };
 
+use super::foreign_error::LoadedModule;
 use super::last_error::{catch, catch_silent};
-use super::reason::LoadedModule;
 use crate::sys::sigpipe;
 use crate::{Cancel, Error, ErrorKind, PollHandle, Result, Tcti};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The errors of a bridge itself: calls that it refuses, and what a transport gave that
-//! is no response. They stand apart, and cold, from the path of commands that succeed.
+//! The errors of the bridge itself: calls that it refuses, and malformed responses of a
+//! transport. They are in a separate file and marked cold, so that the code of commands
+//! that succeed stays small.
 
 #![forbid(unsafe_code)]
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use super::grammar::Named;
 use super::suggest::suggestion;
-use crate::transport::opened::Opening;
+use crate::transport::open_log::Opening;
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// Loads C modules. The C boundary implements it, which stands above the chain.

@@ -7,8 +7,8 @@ mod c_module;
 mod chains;
 mod grammar;
 mod help;
-mod junk;
 mod lists;
+mod suspect_path;
 // The manual documents the module's layers, and the module is built with all features.
 #[cfg(all(test, feature = "wrap"))]
 mod manual;
@@ -20,7 +20,7 @@ use std::str::FromStr;
 pub(crate) use c_module::LoadModule;
 pub use chains::Chains;
 pub use help::HELP;
-pub(crate) use junk::opened_with_warning;
+pub(crate) use suspect_path::opened_with_warning;
 
 use crate::{Error, Result, Tcti};
 

@@ -7,9 +7,9 @@
 //! the transport can do that. A shorter timeout of the program's own still returns
 //! TRY_AGAIN, and the command goes on.
 //!
-//! The late response of a failed command is thrown away, so it is never taken for
-//! the next command's. The next `transmit` waits for it first, up to N
-//! milliseconds, and fails if it does not come.
+//! The late response to a failed command is thrown away, so it is never taken for the
+//! response to the next command. The next `transmit` first waits for the late response,
+//! up to N milliseconds, and fails if it does not come.
 //!
 //! The layer has no effect on a transport that ignores timeouts.
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The end of a process that did not finalize its contexts: layers flush what they
-//! loaded into a TPM, as the kernel's resource manager does when its device is
-//! closed.
+//! Flushes what layers loaded into a TPM, if the process ends without finalizing its
+//! contexts. The kernel's resource manager does so too when its device is closed.
 //!
-//! A layer registers each of its contexts. When the process exits, or this library
-//! is unloaded, those that still exist are flushed, the last one first: it may
-//! stand on an earlier one. A process that is killed flushes nothing.
+//! A layer registers each of its contexts. When the process exits, or this library is
+//! unloaded, those that still exist are flushed, the last one first, because it may be
+//! above an earlier one. A process that is killed flushes nothing.
 
 #![forbid(unsafe_code)]
 

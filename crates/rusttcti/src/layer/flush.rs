@@ -17,7 +17,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::own::wait_for;
+use super::own_commands::wait_for;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::fork::Generation;

@@ -111,11 +111,13 @@ pub mod deadline;
 mod exit;
 pub mod fault;
 pub mod flush;
-mod own;
+mod opening;
+mod own_commands;
 mod pause;
 #[cfg(feature = "pcap")]
 pub mod pcap;
 pub mod reset;
+mod response;
 pub mod retry;
 pub mod rm;
 pub mod startup;

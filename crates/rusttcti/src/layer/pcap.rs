@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use self::frames::{Direction, Frames};
 use self::output::Output;
+use super::opening::close_after;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::{Error, ErrorKind, Result, Tcti};
@@ -47,13 +48,10 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting {
 /// Parses the options.
 pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     let name = name(options.take("file"))?;
-    Ok(Box::new(move |mut below| {
+    Ok(Box::new(move |below| {
         match output(&name).and_then(Frames::new) {
             Ok(frames) => Ok(Box::new(Pcap::over(below, frames))),
-            Err(error) => {
-                close_quietly(&mut below);
-                Err(error)
-            }
+            Err(error) => Err(close_after("pcap", below, error)),
         }
     }))
 }
@@ -82,14 +80,6 @@ fn name(file: Option<String>) -> Result<OsString> {
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| DEFAULT_FILE.into()),
     })
-}
-
-/// Finalizes the child of a layer that could not be opened. Its error is dropped: the
-/// layer's own is the one to report.
-fn close_quietly(inner: &mut impl Tcti) {
-    if let Err(error) = inner.finalize() {
-        crate::sys::log::debug!("pcap: closing what was to be recorded: {}", error.report());
-    }
 }
 
 /// A [`Tcti`] that records all commands and responses that pass through it.
@@ -121,13 +111,10 @@ impl<T: Tcti> Pcap<T> {
     /// # Errors
     /// Those of opening the file and of writing its first two blocks, with the file's
     /// name. `inner` is finalized then.
-    pub fn new(mut inner: T, path: impl AsRef<Path>) -> Result<Self> {
+    pub fn new(inner: T, path: impl AsRef<Path>) -> Result<Self> {
         match Output::append(path.as_ref()).and_then(Frames::new) {
             Ok(frames) => Ok(Self::over(inner, frames)),
-            Err(error) => {
-                close_quietly(&mut inner);
-                Err(error)
-            }
+            Err(error) => Err(close_after("pcap", inner, error)),
         }
     }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Power-cycles the TPM when it is opened: `reset:CHILD`.
 //!
-//! What is permanent in the TPM stays; PCRs, loaded objects and sessions are lost,
-//! as by [`Tcti::reset`]. From a shell, on an embedded TPM:
-//! `tpm2_pcrread -T rusttcti:reset:libtpms:my.tpm`.
+//! The permanent state of the TPM stays; PCRs, loaded objects and sessions are lost, as
+//! by [`Tcti::reset`]. From a shell, on an embedded TPM: `tpm2_pcrread -T
+//! rusttcti:reset:libtpms:my.tpm`.
 //!
-//! The libtpms transport starts the TPM anew. A simulator is left as its power
-//! leaves it: `startup:reset:CHILD` starts it.
+//! The transport libtpms then starts the TPM. A simulator is not started:
+//! `startup:reset:CHILD` starts it.
 
 #![forbid(unsafe_code)]
 
-use super::own::close_after;
+use super::opening::close_after;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::{Result, Tcti};

@@ -2,27 +2,26 @@
 //! Sends a command again that the TPM was too busy for:
 //! `retry[,times=5][,wait=MS]:CHILD`.
 //!
-//! A TPM answers `TPM_RC_RETRY`, `TPM_RC_YIELDED` or `TPM_RC_TESTING` where it
-//! wants the command once more. ESYS does so at once, up to five times; programs
-//! over SAPI or the bare TCTI do so themselves, or fail. This layer waits between,
-//! each time twice as long as before, and gives the program the first response
-//! that is none of these.
+//! A TPM answers `TPM_RC_RETRY`, `TPM_RC_YIELDED` or `TPM_RC_TESTING` if the command is
+//! to be sent again. ESYS sends it again at once, up to five times. Programs over SAPI
+//! or the bare TCTI must do so themselves. This layer waits before each try, each time
+//! twice as long as before, and gives the program the first other response.
 //!
 //! ```text
 //! transmit ──> TPM ──> RETRY ──> pause 20 ms ──> TPM ──> RETRY ──> pause 40 ms ──> ...
 //! ```
 //!
-//! The pause is in `receive`: it ends with the caller's timeout (TRY_AGAIN, and
-//! nothing is lost), poll handles become readable when it is over, and a cancel
-//! ends it with `TPM_RC_CANCELED`.
+//! The pause is in `receive`. If the caller's timeout ends first, the call returns
+//! TRY_AGAIN, and nothing is lost. Poll handles become readable when the pause is over.
+//! A cancel ends it with `TPM_RC_CANCELED`.
 
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::own::{ended, failure, put};
 use super::pause::{End, Pause};
+use super::response::{ended, failure, put};
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::sys::deadline::Deadline;
@@ -70,7 +69,7 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     }))
 }
 
-/// A [`Tcti`] that sends a command again where the TPM asks for it.
+/// A [`Tcti`] that sends a command again if the TPM asks for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -115,7 +114,7 @@ impl<T: Tcti> Retry<T> {
         }
     }
 
-    /// Begins a pause where the response asks for the command once more.
+    /// Begins a pause if the response asks for the command again.
     fn asks_again(&mut self, response: &[u8]) -> Result<bool> {
         let asks = Header::parse(response)
             .is_some_and(|header| AGAIN.contains(&ResponseCode(header.code)));
@@ -173,7 +172,7 @@ impl<T: Tcti> Tcti for Retry<T> {
         Some(&mut self.inner)
     }
 
-    /// Cancels the command below, where that can be done, or ends the pause.
+    /// Cancels the command below, if that can be done, or ends the pause.
     fn canceller(&mut self) -> Option<Arc<dyn Cancel>> {
         Some(self.pause.clone())
     }

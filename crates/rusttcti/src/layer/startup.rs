@@ -9,7 +9,8 @@
 
 use std::time::Duration;
 
-use super::own::{close_after, run};
+use super::opening::close_after;
+use super::own_commands::run;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
 use crate::wire::{CommandBuilder, Header, ResponseCode, startup_type};

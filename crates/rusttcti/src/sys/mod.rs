@@ -33,8 +33,9 @@
 //! - **The program has its own messages.** [`log`] follows tpm2-tss's variables, and
 //!   keeps no descriptor.
 //!
-//! [`copy`], [`outq`], [`spi`] and [`i2c`] are about the machine rather than the
-//! process. [`timer`] and [`watch`] are descriptors for event loops.
+//! [`copy`], [`send_queue`], [`spi`] and [`i2c`] wrap calls to the machine that have
+//! nothing to do with the process. [`timer`] is a descriptor for event loops, and
+//! [`watch`] adds descriptors to an epoll.
 
 pub(crate) mod copy;
 pub(crate) mod deadline;
@@ -47,9 +48,9 @@ pub(crate) mod locks;
 pub(crate) mod long_wait;
 #[macro_use]
 pub(crate) mod log;
-pub(crate) mod outq;
 pub(crate) mod panic;
 pub(crate) mod poll;
+pub(crate) mod send_queue;
 pub(crate) mod sigpipe;
 pub(crate) mod spawn;
 pub(crate) mod spi;

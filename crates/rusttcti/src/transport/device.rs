@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::opened::Opening;
-use super::sent::{SLICE, SentCommand};
+use super::open_log::Opening;
+use super::sent_command::{SLICE, SentCommand};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::sys::deadline::{Deadline, PATIENCE};

@@ -16,7 +16,7 @@ use rustix::io::{Errno, retry_on_intr};
 use tpm_tis::I2c as Registers;
 use tpm_tis::hal::i2c::{self as hal, ErrorKind as HalKind, NoAcknowledgeSource, Operation};
 
-use super::opened::Opening;
+use super::open_log::Opening;
 use super::tis::{self, BusError, Chip, Node, Opened, Turn, is_a_chip};
 use crate::config::setting::{self, Setting, Text};
 use crate::config::{self, Configured};

@@ -20,8 +20,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::opened::Opening;
-use super::sent::SentCommand;
+use super::open_log::Opening;
+use super::sent_command::SentCommand;
 use super::socket::{
     Endpoint, Fault, HOST, Inbox, PATH, PORT, PeerAddress, Stream, WAIT, parse_wait, until_there,
 };

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::script::{Match, Script};
-use super::opened::Opening;
+use super::open_log::Opening;
 use crate::config::setting::{self, Setting, Text};
 use crate::config::{self, Configured};
 use crate::contract::tcti::check_locality;

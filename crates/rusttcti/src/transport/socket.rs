@@ -5,14 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-mod absence;
+mod congestion;
 mod endpoint;
 mod inbox;
-mod reach;
 mod stream;
+mod wait_option;
 
-pub(super) use absence::{WAIT, parse_wait, until_there};
 pub use endpoint::PeerAddress;
 pub(super) use endpoint::{Endpoint, HOST, PATH, PORT};
 pub(super) use inbox::Inbox;
 pub(super) use stream::{Fault, Stream};
+pub(super) use wait_option::{WAIT, parse_wait, until_there};

@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use tpm_tis::{Spi, SpiLink};
 
-use super::opened::Opening;
+use super::open_log::Opening;
 use super::tis::{self, BusError, Chip, Node, Opened, Turn, is_a_chip};
 use crate::config::setting::{self, Setting, Text};
 use crate::config::{self, Configured};

@@ -22,7 +22,7 @@ use rustix::net::{Shutdown, shutdown};
 
 pub use pipes::Pipes;
 
-use super::sent::{SLICE, SentCommand};
+use super::sent_command::{SLICE, SentCommand};
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::fork::Generation;
 use crate::sys::{poll, sigpipe};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A response that comes in parts, put together as its header says.
+//! Assembles a response that arrives in parts, by the size in its header.
 
 #![forbid(unsafe_code)]
 

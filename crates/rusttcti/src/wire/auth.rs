@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The authorization areas of commands and responses: one entry a session.
+//! The authorization areas of commands and responses, with one entry for each session.
 
 #![forbid(unsafe_code)]
 

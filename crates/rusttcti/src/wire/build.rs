@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Makes commands and responses from their parts.
+//! Builders for commands and responses.
 
 #![forbid(unsafe_code)]
 

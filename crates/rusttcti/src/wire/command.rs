@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command's bytes, looked at part by part.
+//! A view of a command's bytes, by its parts.
 
 #![forbid(unsafe_code)]
 

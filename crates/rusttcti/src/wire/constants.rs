@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Numbers of the specification that stand in commands and responses: tags,
-//! capabilities, properties, session types and startup types.
+//! Constants of the specification for commands and responses: tags, capabilities,
+//! properties, session types and startup types.
 
 #![forbid(unsafe_code)]
 

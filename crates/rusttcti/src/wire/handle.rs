@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Handles: 32-bit numbers that name what a TPM has.
+//! Handles: 32-bit numbers that name the entities of a TPM.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The bytes that a TPM and its users exchange.
 //!
-//! [`CommandView`] and [`ResponseView`] take a command and its response apart,
-//! and [`CommandBuilder`] and [`ResponseBuilder`] put them together. What the
-//! specification says of each command is in one table, [`Command`]. How they follow
-//! each other on a byte stream is in [`frame`]. Nothing here does I/O.
+//! [`CommandView`] and [`ResponseView`] take a command and its response apart, and
+//! [`CommandBuilder`] and [`ResponseBuilder`] put them together. The specification's
+//! description of each command is in one table, [`Command`]. [`frame`] has the
+//! protocols that carry commands and responses on a byte stream. Nothing here does I/O.
 //!
 //! "Part 1" to "Part 3" are those of the TCG's TPM 2.0 Library specification,
 //! with the sections of revision 1.59.

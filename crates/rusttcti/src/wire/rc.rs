@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Response codes in words: the name, a sentence, and the handle, parameter or
-//! session that the TPM blames.
+//! Response codes as text: the name, a sentence, and the handle, parameter or session
+//! that the code refers to.
 
 #![forbid(unsafe_code)]
 

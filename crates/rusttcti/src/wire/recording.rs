@@ -2,10 +2,10 @@
 //! The commands and responses in a pcapng recording, as the layer `pcap` and
 //! tpm2-tss's own `pcap` make it.
 //!
-//! Each of them is one or more TCP segments over IPv4 to port 2321 (a command) or
-//! from it (a response). Each context has addresses of its own, and is a
-//! conversation here. A capture of a swtpm's port by tcpdump is read too. Of
-//! pcapng, these blocks are looked at; all others are passed over:
+//! Each command or response is one or more TCP segments over IPv4, to port 2321 (a
+//! command) or from it (a response). Each context has its own addresses, and is a
+//! conversation here. A capture of an swtpm's port by tcpdump can be read too. These
+//! blocks of pcapng are read; all others are skipped:
 //!
 //! ```text
 //! each block:        u32 kind   u32 size   body   u32 size

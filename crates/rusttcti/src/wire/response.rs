@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A response's bytes, looked at part by part.
+//! A view of a response's bytes, by its parts.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The table of all commands of the TPM 2.0 Library specification, to revision
-//! 1.85: the one place where a command's code, name and shape stand.
+//! The table of all commands of the TPM 2.0 Library specification, up to revision 1.85:
+//! the only place with a command's code, name and structure.
 //!
 //! A row is `CODE CONSTANT Name (handles) -> (response handle) attributes;`. A
 //! handle is its role, its name and its kind. The attributes are the fields of
@@ -8,9 +8,9 @@
 //! of the command or response is a TPM2B; `nv` and `extensive`, as in `TPMA_CC`;
 //! and what else a command flushes or how long it takes.
 //!
-//! Handles and parameters are from the tables of Part 3, and nv, extensive and
-//! the order of the codes from Part 2, section 6.5.2. A test compares the table
-//! with what libtpms tells of itself.
+//! Handles and parameters are from the tables of Part 3, and nv, extensive and the
+//! order of the codes from Part 2, section 6.5.2. A test compares the table with the
+//! commands that libtpms lists.
 
 #![forbid(unsafe_code)]
 

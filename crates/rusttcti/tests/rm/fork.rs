@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Forked children go on with their parent's objects, over connections of their
-//! own.
+//! Forked children go on with their parent's objects, over their own connections.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer over the kernel's resource manager, whose room is three objects and
-//! three sessions: what `make check-vm` runs in a guest
-//! (`--ignored --test-threads=1`).
+//! The layer over the kernel's resource manager, which has room for three objects and
+//! three sessions. `make check-vm` runs these tests in a guest (`--ignored
+//! --test-threads=1`).
 
 use std::time::{Duration, Instant};
 

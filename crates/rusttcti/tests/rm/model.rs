@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any interleaving of clients on a small TPM, against what an unlimited TPM of
-//! each client's own answers.
+//! Any interleaving of clients on a small TPM: each client gets the answers that it
+//! would get from its own TPM with unlimited room.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Several programs on one swtpm, and what befalls it meanwhile.
+//! Several programs on one swtpm, also when it is restarted or programs are killed.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The cost of the layer while nothing has to be moved.
+//! The cost of the layer while the TPM has room.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM's user: the commands that these tests send.
+//! The TPM commands of these tests.
 
 use std::ops::Range;
 use std::time::Duration;

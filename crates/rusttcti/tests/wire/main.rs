@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `rusttcti::wire`, held against real TPMs and against tpm2-tss's headers.
+//! `rusttcti::wire`, compared with real TPMs and with tpm2-tss's headers.
 
 mod names;
 mod table;

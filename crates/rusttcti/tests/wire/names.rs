@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Names and numbers, held against those of tpm2-tss's header.
+//! Names and numbers, compared with those in tpm2-tss's header.
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The table, held against what TPMs say of their commands and against what they
-//! do with them.
+//! The table of commands, compared with the commands that TPMs list, and with the
+//! effects of these commands.
 
 use rusttcti::wire::{
     Blamed, Command, CommandBuilder, CommandCode, Handle, ResponseCode, SessionAttributes,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! TPMs that have one of each that a handle can name.
+//! TPMs with one entity of each kind that a handle can name.
 
 use std::time::Duration;
 

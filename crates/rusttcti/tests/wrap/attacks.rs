@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Somebody on the bus: what is changed, replayed, swapped, stripped or invented
-//! never reaches the program, and the command after it works again.
+//! An attacker on the bus: messages that are changed, replayed, swapped, stripped or
+//! invented never reach the program, and the next command works again.
 
 use std::sync::{Arc, Mutex};
 

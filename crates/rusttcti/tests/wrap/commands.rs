@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands that need more than a session: Names that change, authorizations that
-//! do, places that are full, and what a TPM counts.
+//! Commands for which a session is not enough: Names and authorizations that change, a
+//! TPM without room, and failed authorizations, which a TPM counts.
 
 use rusttcti::ErrorKind;
 use rusttcti::wire::{CommandCode, ResponseCode};

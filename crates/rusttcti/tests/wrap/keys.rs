@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Salt keys from files: a TPM2B_PUBLIC, PEM, both curves, and what is wrong
-//! with others.
+//! Salt keys from files: a TPM2B_PUBLIC, PEM, both curves, and files that are refused.
 
 use std::path::Path;
 

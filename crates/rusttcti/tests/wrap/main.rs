@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer wrap over a real TPM (libtpms), and over a peer that lies.
+//! The layer wrap over a real TPM (libtpms), and over a peer that sends false
+//! responses.
 
 mod attacks;
 mod below;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A program with sessions of its own, which checks all that it gets.
+//! A program with its own sessions, which checks every response.
 
 use std::cell::RefCell;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A second implementation of what sessions are made of, for a program on the
-//! other side of the layer. It shares no line with the layer's: SHA-256 is the
-//! kit's, AES is written out here.
+//! A second implementation of the cryptography of sessions, for a program above the
+//! layer. It shares no code with the layer: SHA-256 is the kit's, and AES is written
+//! here.
 
 use rusttcti_kit::sha256::sha256;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! tpm2-tools over the layer: its chains work, and none of the secrets is in a
-//! recording of what passes below.
+//! tpm2-tools over the layer: they work, and a recording below the layer holds none of
+//! their secrets.
 
 use std::path::Path;
 

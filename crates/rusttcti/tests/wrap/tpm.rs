@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands as programs write them, and a bus between the layer and a TPM that
-//! records and changes messages.
+//! The commands of programs, and a bus between the layer and a TPM that records and
+//! changes messages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Meddler {
     }
 }
 
-/// A bus with somebody on it.
+/// A bus with an attacker on it.
 pub struct Bus {
     inner: Box<dyn Tcti>,
     pub recording: Recording,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Timeouts, poll handles, cancel, lost lines and full places.
+//! Timeouts, poll handles, cancel, lost connections, and a TPM without room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The driver against any values of the registers and any failures of the bus: it ends
-//! in time, sends the command as it is or not at all, and takes for a response only what
-//! the chip gave as one.
+//! Tests the driver with any values of the registers and any failures of the bus. It
+//! ends in time, sends the command unchanged or not at all, and returns only a response
+//! that the chip gave.
 
 use std::time::Duration;
 use std::vec;

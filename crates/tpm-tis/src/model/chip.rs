@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The chip's registers: what a TPM does at reads and writes of them.
+//! The chip's registers, and the effects of their reads and writes.
 
 use std::format;
 use std::string::String;
@@ -70,7 +70,7 @@ pub(super) struct State {
     pub(super) cancel: Option<CancelTpm>,
     pub(super) traits: Traits,
     pub(super) faults: Faults,
-    /// When real time began; virtual time where there is none.
+    /// When real time began; `None` for virtual time.
     real: Option<Instant>,
     virtual_now: Duration,
     pub(super) phase: Phase,

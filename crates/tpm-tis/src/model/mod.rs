@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A simulated chip with an SPI face and an I2C face, and every fault that a
-//! driver must survive. It needs the feature `model`, and std.
+//! A simulated chip on SPI and on I2C, with every fault that a driver must survive. It
+//! needs the feature `model`, and std.
 //!
 //! ```
 //! use tpm_tis::model::{Chip, Faults, Traits};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The chip's own numbers, written down a second time on purpose: a mistake in
-//! the driver's must not be the model's too.
+//! The chip's registers and bits. They are written a second time on purpose, so that
+//! the model does not share a mistake of the driver.
 
 pub(super) const ACCESS: u16 = 0x00;
 pub(super) const STS: u16 = 0x18;

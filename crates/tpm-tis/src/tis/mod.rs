@@ -260,7 +260,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
             }
             if waited >= self.timeouts.a {
                 if asked {
-                    // The request would stay, and be granted to nobody.
+                    // Otherwise the request would stay, and be granted when no user
+                    // waits for it.
                     let _ = self.write(Register::Access, &[ACCESS_ACTIVE_LOCALITY]);
                 }
                 return Err(Error::Timeout {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Receiving a response, look by look.
+//! Receives a response, with one status read in each step.
 
 use core::time::Duration;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Sending a command: ready, the bytes in bursts, the last one held back, go.
+//! Sends a command: commandReady, the bytes in bursts, the last byte alone, tpmGo.
 
 use core::time::Duration;
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any values of the registers: no panic, no hang, and no answer but the one
-//! that came.
+//! Any values of the registers: no panic, no hang, and no response but the chip's.
 
 use proptest::prelude::*;
 use tpm_tis::model::try_any_registers;

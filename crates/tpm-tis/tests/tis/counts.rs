@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How many accesses and bytes a command costs, against the least that the
-//! profile needs: at most 1.1 times as much.
+//! A command takes at most 1.1 times the accesses and bytes that the profile requires.
 
 use tpm_tis::model::{Counts, Faults, Traits};
 

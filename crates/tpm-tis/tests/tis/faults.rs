@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Each fault by name: it ends in time, in an error that says where, or in the
-//! right answer, and never in a wrong one.
+//! Each fault by name: the command ends in time, with an error that says where, or with
+//! the right response, and never with a wrong one.
 
 use tpm_tis::model::{Faults, Level, Traits};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the tests share: a canned TPM, both buses, and time limits.
+//! Helpers of the tests: a TPM with fixed answers, both buses, and time limits.
 
 use std::fmt::Debug;
 use std::time::Duration;

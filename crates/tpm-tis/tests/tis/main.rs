@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The driver against the simulated chip: what chips may do works, what broken
-//! ones do ends in time and in an error that says where, and no answer is wrong.
+//! The driver over the simulated chip. It works with every correct chip. With a broken
+//! one it ends in time, with an error that says where, and never returns a wrong
+//! response.
 
 mod adapters;
 mod any_registers;

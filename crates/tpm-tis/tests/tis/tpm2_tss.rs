@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the SPI and I2C helpers of tpm2-tss 4.2 get wrong, each by name. Most
-//! are faults of their own in faults.rs; here is what is left, and the list.
+//! The mistakes of the SPI and I2C helpers of tpm2-tss 4.2, each by name. faults.rs
+//! tests most of them. This file has the rest, and the list.
 //!
 //! | tpm2-tss 4.2 | here |
 //! | --- | --- |

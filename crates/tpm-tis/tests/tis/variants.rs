@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What chips may do: all of it works, over both buses, and breaks no rule.
+//! The variants of correct chips: the driver works with each, over both buses, and
+//! violates no rule.
 
 use std::fmt::Debug;
 use std::time::Duration;

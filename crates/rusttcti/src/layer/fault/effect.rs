@@ -22,15 +22,15 @@ pub(super) enum Side {
 pub(super) enum Effect {
     /// The response is this code alone.
     Rc(ResponseCode),
-    /// It comes so much later.
+    /// The message comes this much later.
     Delay(Duration),
-    /// It never comes.
+    /// The message never comes.
     Drop,
-    /// So many bytes are missing at its end.
+    /// This many bytes are missing at the message's end.
     Cut(usize),
     /// This bit is inverted, counted from the first byte's highest.
     Flip(usize),
-    /// So many zeros stand behind it.
+    /// This many zeros follow the message.
     Grow(usize),
     /// The connection is lost.
     Close,
@@ -53,7 +53,7 @@ impl Effect {
             })?;
             found.push(Self::Rc(ResponseCode(code)));
         }
-        // Above what is allowed is none at all.
+        // A number above the limit is refused.
         let delay = options.take_number("delay", (1, LONGEST), 0)?;
         found.extend((delay > 0).then_some(Self::Delay(Duration::from_millis(delay))));
         found.extend(options.take_flag("drop").then_some(Self::Drop));
@@ -112,7 +112,7 @@ pub(super) fn flip(message: &mut [u8], bit: usize) {
     }
 }
 
-/// Makes the header say how many bytes there are.
+/// Sets the header's size to the number of bytes.
 fn resize(command: &mut [u8]) {
     let size = command.len() as u32;
     if let Some(field) = command.get_mut(2..6) {
@@ -120,7 +120,7 @@ fn resize(command: &mut [u8]) {
     }
 }
 
-/// Reads a decimal number, or a hexadecimal one behind 0x.
+/// Reads a decimal number, or a hexadecimal one after 0x.
 fn number(text: &str) -> Option<u32> {
     match text.strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),

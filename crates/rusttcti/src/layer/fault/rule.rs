@@ -21,9 +21,9 @@ pub(super) struct Rule {
 #[derive(Clone, Debug)]
 enum Selection {
     Always,
-    /// This one alone, from 1.
+    /// Only the match with this number, from 1.
     Nth(u64),
-    /// Each that can be divided by this.
+    /// Each match whose number can be divided by this one.
     Every(u64),
     Chance {
         /// The number below which a random 64-bit number selects the command.
@@ -132,7 +132,8 @@ impl Rule {
     }
 }
 
-/// Reads a decimal number from 0 to 1, as how many of 2^64 random numbers it is.
+/// Reads a decimal number from 0 to 1, and returns it as a share of 2^64 random
+/// numbers.
 fn share(decimal: &str) -> Option<u128> {
     const MOST_DIGITS: usize = 18;
     let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));

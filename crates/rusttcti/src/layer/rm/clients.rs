@@ -6,7 +6,7 @@
 use super::command::Makes;
 use super::engine::{Engine, Go, Phase, Step};
 use super::objects::Object;
-use super::own::{LOADED_SESSIONS, OwnCommand, TRANSIENT};
+use super::own_commands::{LOADED_SESSIONS, OwnCommand, TRANSIENT};
 use super::sessions::{Residence, Session};
 
 impl Engine {

@@ -74,10 +74,12 @@ impl<'a> Command<'a> {
     pub(super) fn makes(self) -> Makes {
         match self.0.info().and_then(|info| info.response_handle) {
             None => Makes::Nothing,
-            Some(HandleKind::Context) => match super::own::is_session(self.parameters()) {
-                true => Makes::Session,
-                false => Makes::Object,
-            },
+            Some(HandleKind::Context) => {
+                match super::saved_context::is_session(self.parameters()) {
+                    true => Makes::Session,
+                    false => Makes::Object,
+                }
+            }
             Some(kind) if kind.may_be_object() => Makes::Object,
             Some(kind) if kind.may_be_session() => Makes::Session,
             Some(_) => Makes::Nothing,
@@ -96,7 +98,7 @@ impl<'a> Command<'a> {
     pub(super) fn makes_sequence(self) -> bool {
         match self.code() {
             CommandCode::HMAC_START | CommandCode::HASH_SEQUENCE_START => true,
-            CommandCode::CONTEXT_LOAD => super::own::is_sequence(self.parameters()),
+            CommandCode::CONTEXT_LOAD => super::saved_context::is_sequence(self.parameters()),
             _ => false,
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The engine: it takes a client's command, and gives out that command and commands
-//! of its own; it takes and gives responses likewise. It does no I/O.
+//! The engine. It takes a client's command, and returns this command and its own
+//! commands to be sent; it takes and returns responses likewise. It does no I/O.
 //!
 //! It has one job at a time, from [`Engine::begin`] to [`Step::Done`]. In between,
 //! the caller sends what [`Engine::next`] returns and hands in the TPM's answers.
@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::command::{Command, Makes};
 pub(super) use super::job::{Entity, Job, Need, Phase, Position, Purpose, Renewal};
 use super::objects::Objects;
-use super::own::OwnCommand;
+use super::own_commands::OwnCommand;
 use super::sessions::{Residence, Sessions};
 use super::spaces::Space;
 use crate::wire::{Header, ResponseCode, tag};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The end of a process that did not finalize its contexts: what its clients loaded
-//! is flushed.
+//! Flushes what the clients of a process loaded, if the process ends without finalizing
+//! its contexts.
 
 #![forbid(unsafe_code)]
 
+use super::connection::{Progress, Task};
 use super::manager::Manager;
-use super::slots::{Progress, Task};
 use crate::layer::exit::{LONGEST, Loaded};
 use crate::sys::deadline::{Deadline, retry_until};
 
@@ -33,7 +33,9 @@ impl Manager {
         }
         let is_idle = |space: &usize| {
             let slot = state.slots[*space].as_ref();
-            slot.is_some_and(|slot| matches!(slot.progress, Progress::Idle) && slot.lane.is_some())
+            slot.is_some_and(|slot| {
+                matches!(slot.progress, Progress::Idle) && slot.connection.is_some()
+            })
         };
         Some((0..state.slots.len()).filter(is_idle).collect())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::command::Makes;
 use super::objects::ObjectId;
-use super::own::OwnCommand;
+use super::own_commands::OwnCommand;
 use super::sessions::Residence;
 use crate::wire::{CommandCode, ResponseCode};
 

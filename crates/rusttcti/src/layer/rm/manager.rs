@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The clients of one TPM in this process, and their turns.
 //!
-//! The engine has one client's task at a time as its job. Each client has a
-//! connection of its own, its lane, which carries the commands of its job. A thread
-//! that waits (in `receive`, or for its turn) takes the lane whose turn it is and
-//! advances that job, even another client's. Otherwise a program would wait for
-//! ever that sends a command on one context and then waits on another one.
+//! The engine has one client's task at a time as its job. Each client has its own
+//! connection, which carries the commands of its job. A thread that waits (in
+//! `receive`, or for its turn) takes the connection whose turn it is and advances that
+//! job, even if it is another client's. Otherwise a program that sends a command on one
+//! context and then waits on another one would wait for ever.
 
 #![forbid(unsafe_code)]
 
@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant};
 
+use super::connection::{Awaited, Canceller, Progress, Slot, Task, given_up};
 use super::engine::{Engine, Mode};
 use super::presence::Presence;
-use super::slots::{Awaited, Canceller, Progress, Slot, Task, given_up};
 use crate::contract::tcti::inherited;
 use crate::layer::exit;
-use crate::layer::own::wait_for;
+use crate::layer::own_commands::wait_for;
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::{AtomicGeneration, Generation, NoFork, PerGeneration};
 use crate::sys::locks::{Mutex, MutexGuard};
@@ -181,11 +181,11 @@ impl Manager {
     /// connection, that thread ends it instead.
     pub(super) fn remove(&self, space: usize) -> Option<Box<dyn Tcti>> {
         let mut state = self.lock();
-        let lane = state.slot(space).and_then(|slot| slot.lane.take());
-        match lane {
-            Some(lane) => {
+        let connection = state.slot(space).and_then(|slot| slot.connection.take());
+        match connection {
+            Some(connection) => {
                 state.forget(space);
-                Some(lane.below)
+                Some(connection.below)
             }
             None => {
                 if let Some(slot) = state.slot(space) {
@@ -253,7 +253,10 @@ impl Manager {
                 Progress::Idle => return Err(given_up()),
                 Progress::Answered(answer) => {
                     let taken = answer.and_then(|length| {
-                        let buffer = slot.lane.as_ref().map(|lane| &lane.buffer[..length]);
+                        let buffer = slot
+                            .connection
+                            .as_ref()
+                            .map(|connection| &connection.buffer[..length]);
                         let taken = take(buffer.unwrap_or_default());
                         let kept =
                             matches!(&taken, Err(e) if e.kind() == ErrorKind::InsufficientBuffer);
@@ -277,32 +280,32 @@ impl Manager {
             state.start_next();
             return Ok(state);
         };
-        let lane = state.slot(turn).and_then(|slot| slot.lane.take());
-        let Some(mut lane) = lane else {
+        let connection = state.slot(turn).and_then(|slot| slot.connection.take());
+        let Some(mut connection) = connection else {
             let deadline = wait.deadline();
             if deadline.is_over() {
                 return Err(ErrorKind::TryAgain.into());
             }
             return Ok(self.wait(state, deadline));
         };
-        let received = match lane.awaited {
+        let received = match connection.awaited {
             Awaited::Nothing => {
                 drop(state);
-                pause(lane.resume, wait.deadline())
+                pause(connection.resume, wait.deadline())
             }
             Awaited::Client => {
                 drop(state);
                 let left = wait.spend();
-                lane.below.receive(&mut lane.buffer, left)
+                connection.below.receive(&mut connection.buffer, left)
             }
             Awaited::Own => {
                 drop(state);
                 let left = wait.deadline().remaining();
-                lane.below.receive(&mut lane.buffer, left)
+                connection.below.receive(&mut connection.buffer, left)
             }
         };
         let mut state = self.lock();
-        let result = state.put_back(turn, lane, received);
+        let result = state.put_back(turn, connection, received);
         if state.waiting > 0 {
             self.changed.notify_all();
         }
@@ -335,13 +338,13 @@ impl Manager {
         state.queue.retain(|queued| *queued != space);
         if let Some(slot) = state.slot(space) {
             Canceller::end(&mut slot.cancel);
-            let has_lane = slot.lane.is_some();
-            if let Some(lane) = &mut slot.lane {
-                lane.awaited = Awaited::Nothing;
-                lane.resume = None;
+            let has_connection = slot.connection.is_some();
+            if let Some(connection) = &mut slot.connection {
+                connection.awaited = Awaited::Nothing;
+                connection.resume = None;
             }
             slot.progress = Progress::Idle;
-            if !has_lane && state.turn == Some(space) {
+            if !has_connection && state.turn == Some(space) {
                 return false;
             }
         }
@@ -364,8 +367,8 @@ impl Manager {
         call: impl FnOnce(&mut dyn Tcti) -> Result<T>,
     ) -> Result<T> {
         let mut state = self.lock();
-        match state.slot(space).and_then(|slot| slot.lane.as_mut()) {
-            Some(lane) => call(&mut lane.below),
+        match state.slot(space).and_then(|slot| slot.connection.as_mut()) {
+            Some(connection) => call(&mut connection.below),
             None => Err(Error::new(
                 ErrorKind::BadSequence,
                 "another thread waits for a response on this context",
@@ -396,15 +399,15 @@ impl Manager {
         let Some(slot) = state.slot(space) else {
             return Err(inherited());
         };
-        // One of the parent's threads had taken the lane, and it is lost here.
-        let Some(lane) = &mut slot.lane else {
+        // One of the parent's threads had taken the connection, and it is lost here.
+        let Some(connection) = &mut slot.connection else {
             return Err(inherited());
         };
         slot.cancel = Arc::default();
-        lane.awaited = Awaited::Nothing;
-        lane.resume = None;
-        lane.wakeups = None;
-        lane.below.after_fork()
+        connection.awaited = Awaited::Nothing;
+        connection.resume = None;
+        connection.wakeups = None;
+        connection.below.after_fork()
     }
 }
 

@@ -2,9 +2,9 @@
 //! A resource manager without a daemon:
 //! `rm[,share=0|1][,fork=1][,leftovers=keep|flush]:CHILD`.
 //!
-//! A TPM has room for about three objects and three sessions. Above this layer a
+//! A TPM has room for about three objects and three sessions. With this layer, a
 //! program may have any number of objects, and as many sessions as the TPM can have
-//! active, mostly 64. It works over every transport.
+//! active, usually 64. The layer works over every transport.
 //!
 //! - Objects have virtual handles; sessions keep theirs. When the TPM has no room,
 //!   the layer saves and flushes an object or session (TPM2_ContextSave,
@@ -13,37 +13,39 @@
 //! - A virtual handle never means another object than the one it was given for. If
 //!   its object is gone, a command with it is refused with the TPM's code for a
 //!   handle that is not loaded (TPM_RC_REFERENCE_H0 and up).
-//! - `share=1`, the default where other programs may use the TPM at the same time:
-//!   nothing stays loaded between commands.
-//! - `fork=1`: forked children go on with their parent's objects, each with a
-//!   connection of its own.
-//! - When a client is closed, or the process exits, what it loaded is flushed. A
-//!   process that is killed flushes nothing.
+//! - `share=1`, the default if other programs may use the TPM at the same time: nothing
+//!   stays loaded between commands.
+//! - `fork=1`: forked children go on with their parent's objects, each over its own
+//!   connection.
+//! - When a client is closed, or the process exits, the layer flushes what the client
+//!   loaded. A process that is killed flushes nothing.
 //! - The contexts of one process on one TPM share an engine, and take turns.
 //!
-//! `engine` decides, without I/O. `manager` has the clients of one TPM in this
-//! process, and drives the engine. [`Rm`] is one client.
+//! `engine` decides what is sent, without I/O. `manager` has the clients of one TPM in
+//! this process, and runs the engine: `turns` advances the job of one client over its
+//! `connection`. [`Rm`] is one client.
 
 #![forbid(unsafe_code)]
 
-mod after;
-mod answers;
-mod before;
 mod capability;
+mod client_answer;
 mod clients;
 mod command;
+mod connection;
 mod engine;
 mod exit;
+mod follow_up;
 mod job;
 mod manager;
 mod objects;
-mod outcome;
-mod own;
+mod own_answers;
+mod own_commands;
+mod preparation;
 mod presence;
 mod resolve;
+mod saved_context;
 mod search;
 mod sessions;
-mod slots;
 mod spaces;
 mod turns;
 mod wakeups;
@@ -52,12 +54,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::connection::{Awaited, Progress, Task};
 use self::manager::Manager;
-use self::slots::{Awaited, Progress, Task};
 use self::wakeups::Wakeups;
 use crate::config::setting::Setting;
 use crate::config::{OpenLayer, Options};
-use crate::layer::own::close_after;
+use crate::layer::opening::close_after;
 use crate::sys::fork::AtomicGeneration;
 use crate::{Cancel, Error, ErrorKind, Peer, PollHandle, Result, Tcti};
 
@@ -289,12 +291,12 @@ impl Tcti for Rm {
         if matches!(slot.progress, Progress::Answered(_)) {
             return None;
         }
-        if let Some(lane) = slot
-            .lane
+        if let Some(connection) = slot
+            .connection
             .as_mut()
-            .filter(|lane| lane.awaited == Awaited::Client)
+            .filter(|connection| connection.awaited == Awaited::Client)
         {
-            lane.below.canceller()?;
+            connection.below.canceller()?;
         }
         Some(slot.cancel.clone())
     }
@@ -304,18 +306,20 @@ impl Tcti for Rm {
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         self.check()?;
         let mut state = self.manager.lock();
-        let lane = state.slot(self.space).and_then(|slot| slot.lane.as_mut());
-        let Some(lane) = lane else {
+        let connection = state
+            .slot(self.space)
+            .and_then(|slot| slot.connection.as_mut());
+        let Some(connection) = connection else {
             return Err(Error::new(
                 ErrorKind::BadSequence,
                 "another thread waits for a response on this context",
             ));
         };
-        if lane.wakeups.is_none() {
-            lane.below.poll_handles()?;
-            lane.wakeups = Some(Wakeups::new()?);
+        if connection.wakeups.is_none() {
+            connection.below.poll_handles()?;
+            connection.wakeups = Some(Wakeups::new()?);
         }
-        let handle = lane.wakeups.as_ref().map(Wakeups::handle);
+        let handle = connection.wakeups.as_ref().map(Wakeups::handle);
         state.refresh(self.space);
         Ok(handle.into_iter().collect())
     }

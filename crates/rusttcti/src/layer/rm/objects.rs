@@ -54,7 +54,7 @@ impl Object {
 
     /// Returns the hierarchy that its context names.
     pub(super) fn hierarchy(&self) -> Option<u32> {
-        super::own::hierarchy_of(&self.context)
+        super::saved_context::hierarchy_of(&self.context)
     }
 }
 

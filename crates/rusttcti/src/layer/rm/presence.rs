@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The files by which processes with `share=1` tell each other what they have
-//! loaded in the TPM. Each process has a small file, which is locked as long as the
-//! process lives.
+//! The files in which processes with `share=1` list what they have loaded in the TPM.
+//! Each process has a small file, which is locked as long as the process lives.
 //!
-//! A process that is killed in the middle of a command leaves up to three objects
-//! and sessions loaded, and its saved sessions keep their numbers, of which a TPM has
-//! 64. Other processes find its file without a lock, and flush what the file lists. Without such files (no /dev/shm, or processes of different
-//! users) everything else works, but these stay loaded.
+//! A process that is killed in the middle of a command leaves up to three objects and
+//! sessions loaded, and its saved sessions stay active; a TPM has 64 of them. Other
+//! processes find its file without a lock, and flush what the file lists. Without such
+//! files (no /dev/shm, or processes of different users) everything else works, but
+//! these objects and sessions stay loaded.
 
 #![forbid(unsafe_code)]
 
@@ -94,7 +94,7 @@ impl Presence {
         }
     }
 
-    /// Returns the file, made if there is none.
+    /// Returns the file, and makes it if there is none.
     fn file(&mut self) -> Option<BorrowedFd<'_>> {
         if self.fd.is_none() && !self.cannot {
             match self.create() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::command::{Command, Makes};
 use super::engine::{Engine, Entity, Need, Position};
-use super::own::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
+use super::own_commands::{LOADED_SESSIONS, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
 use crate::wire::{Blamed, CommandCode, HandleKind, HandleView, Header, ResponseCode, capability};
 
@@ -191,7 +191,7 @@ impl Engine {
                     .sessions
                     .get(handle)
                     .map(|session| &session.context[..]);
-                super::own::load(&mut self.out, context.unwrap_or_default());
+                super::own_commands::load(&mut self.out, context.unwrap_or_default());
             }
             None => self.out.extend_from_slice(&self.job.command),
         }

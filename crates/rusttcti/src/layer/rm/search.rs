@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The search for what a killed process left loaded, which is then flushed.
+//! Finds and flushes the objects and sessions that a killed process left loaded.
 //!
-//! The handles in its file are known. A handle that the TPM gave while the process
-//! died is not: it is recognized because no process has it. It is flushed once it
-//! was seen several times in a row while no other process loaded anything.
+//! Most of their handles are in the process's file. A handle that the TPM gave while
+//! the process was killed is not: it is recognized because no process lists it. It is
+//! flushed after it was seen several times in a row while no other process loaded
+//! anything.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::own::{LOADED_SESSIONS, TRANSIENT};
+use super::own_commands::{LOADED_SESSIONS, TRANSIENT};
 use super::presence::Others;
 
 /// How many times in a row a handle must be seen.
@@ -73,7 +74,7 @@ impl Engine {
     }
 
     /// Begins to flush the sessions that ended processes had saved since the TPM's last
-    /// reset. After another one, their numbers may be anybody's.
+    /// reset. After another reset, their numbers may belong to other processes.
     pub(super) fn flush_saved(&mut self) {
         for (handle, resets) in std::mem::take(&mut self.search.saved) {
             if self.resets == Some(resets) && !self.is_known(handle) {

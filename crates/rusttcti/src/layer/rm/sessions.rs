@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The sessions of all clients. A session keeps its handle wherever it is; HMAC
-//! and policy sessions share the numbers in the low 24 bits.
+//! The sessions of all clients. A session keeps its handle, whether it is loaded or
+//! saved. HMAC and policy sessions share the numbers in the low 24 bits.
 
 #![forbid(unsafe_code)]
 
@@ -118,7 +118,7 @@ impl Sessions {
 
     /// Notes that a session was saved, by the engine or by its client.
     pub(super) fn saved(&mut self, handle: u32, context: &[u8]) {
-        let order = super::own::order_of(context);
+        let order = super::saved_context::order_of(context);
         self.newest = self.newest.max(order);
         if let Some(session) = self.get_mut(handle) {
             session.order = order;

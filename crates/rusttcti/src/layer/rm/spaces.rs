@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The handles that each client has: virtual ones of its objects, and those of
-//! the TPM that were loaded when it came.
+//! The handle space of each client: the virtual handles of its objects, and the TPM's
+//! handles that were loaded when the client was opened.
 
 #![forbid(unsafe_code)]
 

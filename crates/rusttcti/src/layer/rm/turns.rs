@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The turn of one client: its task is the engine's job, which goes on over its
-//! lane.
+//! The turn of one client: the engine works on its task, over its connection.
 
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
+use super::connection::{Awaited, Canceller, Connection, Progress, Slot, Task, given_up};
 use super::engine::Step;
 use super::manager::State;
-use super::slots::{Awaited, Canceller, Lane, Progress, Slot, Task, given_up};
 use crate::{Error, Result, Tcti};
 
 impl State {
@@ -63,8 +62,8 @@ impl State {
             Task::Close => self.engine.begin_close(space),
             Task::Sticky { handle, sticky } => self.engine.begin_sticky(space, handle, sticky),
             Task::Reset => {
-                let reset = match &mut slot.lane {
-                    Some(lane) => lane.below.reset(),
+                let reset = match &mut slot.connection {
+                    Some(connection) => connection.below.reset(),
                     None => Err(given_up()),
                 };
                 if reset.is_ok() {
@@ -74,19 +73,19 @@ impl State {
                 return;
             }
         }
-        if let Some(mut lane) = slot.lane.take() {
-            self.advance(space, &mut lane, None);
+        if let Some(mut connection) = slot.connection.take() {
+            self.advance(space, &mut connection, None);
             if let Some(slot) = self.slot(space) {
-                slot.lane = Some(lane);
+                slot.connection = Some(connection);
             }
         }
     }
 
-    /// Puts a lane back, with the response or failure that came on it.
+    /// Puts a connection back, with the response or failure that came on it.
     pub(super) fn put_back(
         &mut self,
         space: usize,
-        mut lane: Box<Lane>,
+        mut connection: Box<Connection>,
         received: Result<usize>,
     ) -> Result<()> {
         let waits = matches!(&received, Err(error) if error.kind().leaves_command_pending());
@@ -95,14 +94,14 @@ impl State {
         match received {
             Err(error) if waits => result = Err(error),
             received => {
-                lane.resume = None;
-                self.advance(space, &mut lane, Some(received));
+                connection.resume = None;
+                self.advance(space, &mut connection, Some(received));
             }
         }
         if is_gone {
-            self.end_gone(space, *lane);
+            self.end_gone(space, *connection);
         } else if let Some(slot) = self.slot(space) {
-            slot.lane = Some(lane);
+            slot.connection = Some(connection);
         }
         if self.turn.is_none() {
             self.start_next();
@@ -110,14 +109,14 @@ impl State {
         result
     }
 
-    /// Ends a client that was closed while a thread waited on its lane.
-    pub(super) fn end_gone(&mut self, space: usize, lane: Lane) {
+    /// Ends a client that was closed while a thread waited on its connection.
+    pub(super) fn end_gone(&mut self, space: usize, connection: Connection) {
         if self.turn == Some(space) {
             self.engine.failed();
             self.engine.finish();
             self.turn = None;
         }
-        let mut below = lane.below;
+        let mut below = connection.below;
         if let Err(error) = below.finalize() {
             crate::sys::log::debug!("rm: {}", error.report());
         }
@@ -128,12 +127,12 @@ impl State {
     pub(super) fn advance(
         &mut self,
         space: usize,
-        lane: &mut Lane,
+        connection: &mut Connection,
         received: Option<Result<usize>>,
     ) {
         if let Some(received) = received {
-            let awaited = std::mem::replace(&mut lane.awaited, Awaited::Nothing);
-            if let Some(answer) = self.take(lane, awaited, received) {
+            let awaited = std::mem::replace(&mut connection.awaited, Awaited::Nothing);
+            if let Some(answer) = self.take(connection, awaited, received) {
                 self.answer(space, answer);
                 return;
             }
@@ -142,26 +141,26 @@ impl State {
             match self.engine.next() {
                 Step::Own => {
                     self.tell();
-                    let sent = lane.below.transmit(self.engine.outgoing());
-                    lane.awaited = Awaited::Own;
+                    let sent = connection.below.transmit(self.engine.outgoing());
+                    connection.awaited = Awaited::Own;
                     match sent {
                         Ok(()) => return,
                         Err(error) => {
-                            lane.awaited = Awaited::Nothing;
-                            if let Some(answer) = self.fail(lane, error) {
+                            connection.awaited = Awaited::Nothing;
+                            if let Some(answer) = self.fail(connection, error) {
                                 self.answer(space, answer);
                                 return;
                             }
                         }
                     }
                 }
-                Step::Client => match self.send_client(space, lane) {
+                Step::Client => match self.send_client(space, connection) {
                     Some(Ok(())) => {
-                        lane.awaited = Awaited::Client;
+                        connection.awaited = Awaited::Client;
                         return;
                     }
                     Some(Err(error)) => {
-                        if let Some(answer) = self.fail(lane, error) {
+                        if let Some(answer) = self.fail(connection, error) {
                             self.answer(space, answer);
                             return;
                         }
@@ -174,11 +173,11 @@ impl State {
                         continue;
                     }
                     self.reclaim();
-                    lane.resume = Some(Instant::now() + time);
+                    connection.resume = Some(Instant::now() + time);
                     return;
                 }
                 Step::Done => {
-                    let answer = self.copy_response(lane);
+                    let answer = self.copy_response(connection);
                     self.answer(space, Ok(answer));
                     return;
                 }
@@ -209,13 +208,17 @@ impl State {
         self.engine.take_others(others);
     }
 
-    pub(super) fn send_client(&mut self, space: usize, lane: &mut Lane) -> Option<Result<()>> {
+    pub(super) fn send_client(
+        &mut self,
+        space: usize,
+        connection: &mut Connection,
+    ) -> Option<Result<()>> {
         self.tell();
         let slot = self.slots.get_mut(space)?.as_mut()?;
         let engine = &mut self.engine;
         let (sent, is_cancellable) = Canceller::send(&mut slot.cancel, || {
-            let sent = lane.below.transmit(engine.outgoing());
-            let canceller = sent.is_ok().then(|| lane.below.canceller()).flatten();
+            let sent = connection.below.transmit(engine.outgoing());
+            let canceller = sent.is_ok().then(|| connection.below.canceller()).flatten();
             (sent, canceller)
         })?;
         slot.is_cancellable = is_cancellable;
@@ -226,20 +229,20 @@ impl State {
     /// job.
     pub(super) fn take(
         &mut self,
-        lane: &mut Lane,
+        connection: &mut Connection,
         awaited: Awaited,
         received: Result<usize>,
     ) -> Option<Result<usize>> {
         match (awaited, received) {
             (Awaited::Nothing, _) => None,
-            (_, Err(error)) => self.fail(lane, error),
+            (_, Err(error)) => self.fail(connection, error),
             (Awaited::Own, Ok(length)) => {
-                let response = lane.buffer.get(..length).unwrap_or_default();
+                let response = connection.buffer.get(..length).unwrap_or_default();
                 self.engine.own_answered(response);
                 None
             }
             (Awaited::Client, Ok(length)) => {
-                let done = self.engine.client_answered(&mut lane.buffer, length);
+                let done = self.engine.client_answered(&mut connection.buffer, length);
                 if done.is_none() && !self.engine.has_response() {
                     if let Some(space) = self.turn {
                         if let Some(slot) = self.slot(space) {
@@ -254,21 +257,25 @@ impl State {
 
     /// Notes a failure. The next job deals with one that comes after the client's
     /// command was answered.
-    pub(super) fn fail(&mut self, lane: &mut Lane, error: Error) -> Option<Result<usize>> {
+    pub(super) fn fail(
+        &mut self,
+        connection: &mut Connection,
+        error: Error,
+    ) -> Option<Result<usize>> {
         self.engine.failed();
         if self.engine.has_response() {
             crate::sys::log::debug!("rm: after a command: {}", error.report());
-            return Some(Ok(self.copy_response(lane)));
+            return Some(Ok(self.copy_response(connection)));
         }
         Some(Err(error))
     }
 
-    pub(super) fn copy_response(&self, lane: &mut Lane) -> usize {
+    pub(super) fn copy_response(&self, connection: &mut Connection) -> usize {
         let response = self.engine.response();
-        if lane.buffer.len() < response.len() {
-            lane.buffer.resize(response.len(), 0);
+        if connection.buffer.len() < response.len() {
+            connection.buffer.resize(response.len(), 0);
         }
-        lane.buffer[..response.len()].copy_from_slice(response);
+        connection.buffer[..response.len()].copy_from_slice(response);
         response.len()
     }
 
@@ -300,10 +307,10 @@ impl State {
         };
         let queued = matches!(slot.progress, Progress::Queued);
         let ready = matches!(slot.progress, Progress::Answered(_));
-        let Some(lane) = &mut slot.lane else {
+        let Some(connection) = &mut slot.connection else {
             return;
         };
-        let Some(mut wakeups) = lane.wakeups.take() else {
+        let Some(mut wakeups) = connection.wakeups.take() else {
             return;
         };
         wakeups.set_ready(ready);
@@ -312,8 +319,8 @@ impl State {
             _ => space,
         };
         self.watch(&mut wakeups, watched, ready);
-        if let Some(lane) = self.slot(space).and_then(|slot| slot.lane.as_mut()) {
-            lane.wakeups = Some(wakeups);
+        if let Some(connection) = self.slot(space).and_then(|slot| slot.connection.as_mut()) {
+            connection.wakeups = Some(wakeups);
         }
     }
 
@@ -323,19 +330,19 @@ impl State {
         space: usize,
         is_answered: bool,
     ) {
-        let lane = self.slot(space).and_then(|slot| slot.lane.as_mut());
-        let Some(lane) = lane.filter(|_| !is_answered) else {
+        let connection = self.slot(space).and_then(|slot| slot.connection.as_mut());
+        let Some(connection) = connection.filter(|_| !is_answered) else {
             wakeups.watch(&[]);
             wakeups.set_pause(None);
             return;
         };
-        let pause = lane
+        let pause = connection
             .resume
             .map(|at| at.saturating_duration_since(Instant::now()));
         wakeups.set_pause(pause);
-        match lane.awaited {
+        match connection.awaited {
             Awaited::Nothing => wakeups.watch(&[]),
-            _ => wakeups.watch(&lane.below.poll_handles().unwrap_or_default()),
+            _ => wakeups.watch(&connection.below.poll_handles().unwrap_or_default()),
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One descriptor for an event loop. It covers all that a client's job may wait
+//! One descriptor for an event loop. It covers every event that a client's job may wait
 //! for: the transport, whose descriptor may differ for each command, a pause, or
 //! another client.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command and its response as a line, with what is known of handles from the
-//! exchanges before.
+//! A command and its response as a line. Earlier exchanges provide the names of
+//! handles.
 
 #![forbid(unsafe_code)]
 

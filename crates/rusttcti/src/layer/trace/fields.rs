@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Writes names and values: in one line, or one field a line.
+//! Writes names and values, all in one line or each field in its own line.
 
 #![forbid(unsafe_code)]
 

@@ -2,15 +2,14 @@
 //! Shows each command and its response in words, as strace does for system calls:
 //! `trace[,file=PATH][,secrets=show][,verbose=1]:CHILD`.
 //!
-//! A line has the command's name, its handles and typed parameters, its sessions,
-//! the response code with the handle, parameter or session that it blames, the
-//! response's parameters, and the time from `transmit` to the response.
-//! Authorization values, sensitive areas, unsealed data, other data that may be
-//! secret, and random bytes are hidden unless `secrets=show`. What a session
-//! encrypts says so.
+//! A line has the command's name, its handles and typed parameters, its sessions, the
+//! response code with the handle, parameter or session that it refers to, the
+//! response's parameters, and the time from `transmit` to the response. Authorization
+//! values, sensitive areas, unsealed data, other data that may be secret, and random
+//! bytes are hidden unless `secrets=show`. Encrypted parameters are marked as such.
 //!
-//! Lines go to standard error, or are appended to a file. The layer changes no
-//! byte, and a line that cannot be written is lost without disturbing the program.
+//! Lines go to standard error, or are appended to a file. The layer changes no byte. A
+//! line that cannot be written is left out, and the command does not fail.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Reads the specification's structures (Part 2) and writes them in words.
+//! Reads the specification's structures (Part 2) and writes them as text.
 //!
-//! Each function returns `None` where the bytes end within what it reads; what it
-//! read before that is written.
+//! Each function returns `None` if the bytes end within the structure; the fields
+//! before that are written.
 
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,7 @@ use super::crypto::Secret;
 use super::engine::{self, Engine};
 use super::exchange::{Exchange, Outgoing, Step};
 use super::options::Settings;
-use crate::layer::{exit, own};
+use crate::layer::{exit, own_commands};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::Generation;
 use crate::sys::locks::exclusive::Exclusive;
@@ -222,7 +222,7 @@ impl<T: Tcti> Connection<T> {
                 crate::sys::log::debug!("wrap: no time is left to flush the layer's session");
                 return;
             }
-            if let Err(error) = own::run("wrap", &mut self.inner, &flush, left) {
+            if let Err(error) = own_commands::run("wrap", &mut self.inner, &flush, left) {
                 crate::sys::log::debug!("wrap: {}", error.report());
                 return;
             }

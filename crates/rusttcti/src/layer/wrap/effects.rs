@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The effects of a successful command on the layer's knowledge: Names, and the
-//! program's sessions.
+//! The effects of a successful command on the layer's records: Names, and the program's
+//! sessions.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use super::command::{self, Command};
 use super::crypto::{Hash, Secret, algorithm};
 use super::engine::{Engine, LONGEST};
 use super::failure::{forged, malformed};
-use super::lists;
+use super::handle_lists;
 use super::names::HandleType;
 use super::program_sessions::{Audited, Kind, ProgramSession};
 use super::session::attribute;
@@ -286,7 +286,7 @@ impl Engine {
     /// command, and these properties.
     pub(super) fn unwrapped(&self, command: &Command) -> (Secret, Option<ProgramSession>) {
         let as_it_is = || (command.bytes.clone(), None);
-        if let Some(parameters) = lists::longer(command) {
+        if let Some(parameters) = handle_lists::longer(command) {
             let longer = command::plain(CommandCode::GET_CAPABILITY, &parameters);
             return (longer, None);
         }

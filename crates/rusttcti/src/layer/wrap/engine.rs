@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The layer's state, and the way of one command of the program's through it.
+//! The layer's state, and the stages of one command of the program.
 
 #![forbid(unsafe_code)]
 

@@ -3,12 +3,11 @@
 //! read or changed:
 //! `wrap,key=null|FILE[,handle=0x81000001][,name=HEX][,strict=1][,skip=CODE...]:CHILD`.
 //!
-//! Programs that use no sessions, or weak ones, are protected as if they used
-//! good ones: every command that the program sends gets a salted HMAC session of
-//! the layer's own, which encrypts the first parameters both ways where the
-//! command allows it, and authenticates the whole exchange (TPM 2.0 Library
-//! specification, Part 1, sections 17 to 21). Passwords become HMAC
-//! authorizations, so that none of them passes.
+//! Programs that use no sessions, or weak ones, are protected as if they used good
+//! ones. Every command of the program gets a salted HMAC session of the layer. The
+//! session encrypts the first parameters both ways if the command allows it, and
+//! authenticates the whole exchange (TPM 2.0 Library specification, Part 1, sections 17
+//! to 21). Passwords become HMAC authorizations, so no password passes.
 //!
 //! ```text
 //! program       NV_Write, password                 data
@@ -44,8 +43,8 @@ pub mod fuzzing;
 #[cfg(all(test, not(fuzzing)))]
 #[allow(unreachable_pub)] // public for the fuzzer
 mod fuzzing;
+mod handle_lists;
 mod key;
-mod lists;
 mod names;
 mod options;
 mod own_sessions;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The program's own sessions, as far as they can be known from what passes by.
+//! The program's own sessions, as far as the layer knows them from the commands and
+//! responses.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands that the TPM gets in another form, which can be protected better.
+//! Commands that the layer replaces by others that can be protected better.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use super::command::Command;
 use super::crypto::Secret;
 use super::engine::Engine;
 use super::failure::Flow;
-use super::lists;
+use super::handle_lists;
 use super::session::attribute;
 use super::treatment::Treatment;
 use crate::wire::cursor::Cursor;
@@ -86,7 +86,7 @@ impl Engine {
                 }
             }
             CommandCode::GET_CAPABILITY => {
-                if let Some(parameters) = lists::longer(command) {
+                if let Some(parameters) = handle_lists::longer(command) {
                     rewritten.parameters = parameters;
                 }
             }

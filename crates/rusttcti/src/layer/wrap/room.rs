@@ -8,7 +8,7 @@ use super::crypto::Secret;
 use super::engine::Engine;
 use super::exchange::Channel;
 use super::failure::{Flow, code_of, forged, succeeded};
-use super::lists;
+use super::handle_lists;
 use crate::wire::header::Header;
 use crate::wire::{CommandCode, Handle, ResponseCode};
 
@@ -110,13 +110,13 @@ impl Engine {
 
     /// Returns the handles in use, from `first` on.
     async fn list(&mut self, first: Handle, channel: &Channel) -> Flow<Vec<u32>> {
-        let body = lists::request(first.0, MOST_HANDLES);
+        let body = handle_lists::request(first.0, MOST_HANDLES);
         let response = channel
             .execute(command::plain(CommandCode::GET_CAPABILITY, &body))
             .await?;
         succeeded("TPM2_GetCapability", &response)?;
         let listed = Response::parse(&response, CommandCode::GET_CAPABILITY, 0)
-            .and_then(|parsed| lists::handles(parsed.parameters));
+            .and_then(|parsed| handle_lists::handles(parsed.parameters));
         let (handles, _) =
             listed.ok_or_else(|| forged("the list of handles is not of its form"))?;
         Ok(handles)

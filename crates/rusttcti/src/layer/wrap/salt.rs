@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The source of the salt key: the null hierarchy's primary, or a persistent key
-//! whose public part is in a file. Both must stay the same.
+//! The source of the salt key: the null hierarchy's primary, or a persistent key whose
+//! public part is in a file. The key must not change.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The derivations: known answers, a second implementation of each in a few
-//! lines, and an exchange of ESYS with a TPM that was recorded.
+//! Tests of the derivations: known answers, a second implementation of each in a few
+//! lines, and a recorded exchange of ESYS with a TPM.
 
 #![forbid(unsafe_code)]
 

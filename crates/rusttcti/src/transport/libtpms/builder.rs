@@ -10,7 +10,7 @@ use super::core::{Core, Options, Startup};
 use super::tpm::Tpm;
 use super::{Libtpms, registry};
 use crate::contract::tcti::check_locality;
-use crate::transport::opened::Opening;
+use crate::transport::open_log::Opening;
 use crate::{Error, ErrorKind, Result};
 
 /// The options to open a TPM with (see [`Libtpms::builder`]). By default it is a new

@@ -3,14 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::boot::{boot, version};
 use super::copy::Copy;
 use super::ffi::openssl::ContextGuard;
 use super::ffi::{Canceller, Library, Part, TPM_RESOURCES};
 use super::file::StateFile;
 use super::lock::Lock;
+use super::power_on::{power_on, version};
 use super::state::{Condition, State};
-use super::{kind, stir, swtpm_file};
+use super::{file_kind, stir, swtpm_file};
 use crate::wire::{CommandBuilder, ResponseCode, ResponseView, startup_type};
 use crate::{Error, ErrorKind, Result};
 
@@ -147,11 +147,11 @@ impl Core {
         };
         let library = &mut core.copy.library;
         if let Some(mut storage) = storage {
-            boot(library, state, false, &origin)?;
+            power_on(library, state, false, &origin)?;
             storage.blank = library.state(Part::Volatile).map_err(no_state)?;
             if resumed {
                 library.power_off();
-                boot(library, state, true, &origin)?;
+                power_on(library, state, true, &origin)?;
                 // From now on the file's volatile state is stale.
                 library.with_stored(|permanent| storage.write(permanent))?;
             }
@@ -160,7 +160,7 @@ impl Core {
             storage.commit(&core.copy.library)?;
             core.storage = Some(storage);
         } else {
-            boot(library, state, resumed, &origin)?;
+            power_on(library, state, resumed, &origin)?;
             core.start()?;
             core.stir(state)?;
         }
@@ -258,7 +258,7 @@ impl Core {
         let state = parse_template(state, GIVEN)?;
         let before = self.snapshot()?;
         self.copy.library.power_off();
-        let restored = boot(
+        let restored = power_on(
             &mut self.copy.library,
             Some(state),
             state.is_resumable(),
@@ -267,7 +267,7 @@ impl Core {
         if let Err(error) = restored {
             self.copy.library.power_off();
             let before = parse(&before, GIVEN)?;
-            boot(&mut self.copy.library, Some(before), true, GIVEN)?;
+            power_on(&mut self.copy.library, Some(before), true, GIVEN)?;
             return Err(error);
         }
         self.start()?;
@@ -285,7 +285,7 @@ impl Core {
             condition: Condition::PoweredOff,
         };
         library.power_off();
-        boot(library, Some(state), false, GIVEN)?;
+        power_on(library, Some(state), false, GIVEN)?;
         self.start()?;
         self.commit()
     }
@@ -377,7 +377,7 @@ fn parse_template<'a>(bytes: &'a [u8], origin: &str) -> Result<State<'a>> {
 fn kind_of(bytes: &[u8]) -> Option<String> {
     match State::has_trailer(bytes) {
         true => None,
-        false => kind::of(bytes),
+        false => file_kind::of(bytes),
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::file::StateFile;
-use super::holder;
+use super::lock_holder;
 use super::remedy::{lock_wait, no_lock};
 use crate::sys::descriptors::{OwnFd, above_stdio, duplicate};
 use crate::sys::long_wait::LongWait;
@@ -124,7 +124,7 @@ impl Lock {
     fn sign(&self) -> rustix::io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?;
-        rustix::io::write(above_stdio(file)?, holder::signature().as_bytes())?;
+        rustix::io::write(above_stdio(file)?, lock_holder::signature().as_bytes())?;
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Lock {
 
     /// Returns the process that wrote the lock file.
     fn holder(&self) -> Holder {
-        let mut text = [0; holder::LONGEST];
+        let mut text = [0; lock_holder::LONGEST];
         let length = rustix::io::pread(&self.fd, &mut text, 0).unwrap_or(0);
         Holder(String::from_utf8_lossy(&text[..length]).into_owned())
     }
@@ -167,7 +167,7 @@ struct Holder(String);
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&holder::named(&self.0))
+        f.write_str(&lock_holder::named(&self.0))
     }
 }
 

@@ -19,7 +19,6 @@
 
 #![deny(unsafe_code)] // allowed in ffi alone
 
-mod boot;
 mod builder;
 mod copy;
 mod core;
@@ -29,12 +28,13 @@ mod elf;
 #[allow(unsafe_code)]
 mod ffi;
 mod file;
+mod file_kind;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
-mod holder;
-mod kind;
 mod lock;
+mod lock_holder;
 mod mailbox;
+mod power_on;
 mod registry;
 mod remedy;
 mod state;

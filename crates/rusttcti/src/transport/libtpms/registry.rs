@@ -16,7 +16,7 @@ use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::exit::{at_end, before_end};
 use crate::sys::fork::PerGeneration;
 use crate::sys::locks::Mutex;
-use crate::transport::opened::Opening;
+use crate::transport::open_log::Opening;
 
 /// The files that are open, or are being opened.
 static FILES: PerGeneration<Files> = PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);

@@ -9,7 +9,7 @@ use std::net::ToSocketAddrs;
 
 use rustix::net::SocketAddrUnix;
 
-use super::reach::{Congestion, REDIAL, reach, reach_congested};
+use super::congestion::{Congestion, REDIAL, reach, reach_congested};
 use super::stream::{Address, Fault, Stream};
 use crate::config::setting::Setting;
 use crate::sys::deadline::{Deadline, PATIENCE};

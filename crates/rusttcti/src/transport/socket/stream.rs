@@ -22,9 +22,9 @@ use rustix::net::{
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::sys::descriptors::OwnFd;
 use crate::sys::long_wait::LongWait;
-use crate::sys::outq::unacknowledged;
 use crate::sys::poll;
-use crate::transport::sent::SLICE;
+use crate::sys::send_queue::unacknowledged;
+use crate::transport::sent_command::SLICE;
 use crate::{Error, ErrorKind};
 
 type Result<T> = std::result::Result<T, Fault>;

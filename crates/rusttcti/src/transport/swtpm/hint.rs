@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::log;
-use crate::transport::sent::SentCommand;
+use crate::transport::sent_command::SentCommand;
 use crate::transport::socket::Endpoint;
 use crate::wire::{CommandCode, Header, ResponseCode};
 use crate::{Error, ErrorKind};

@@ -5,8 +5,8 @@
 //! Each protocol is encoded and decoded here for both ends, by functions that do
 //! no I/O: clients, test servers and fuzz targets share them.
 //!
-//! - [`raw`]: nothing but commands and responses, whose headers tell their size:
-//!   swtpm's data channel, and every device.
+//! - [`raw`]: bare commands and responses, with the size in their headers: swtpm's data
+//!   channel, and every device.
 //! - [`mssim`]: both channels of Microsoft's and the TCG's simulator.
 //! - [`swtpm`]: swtpm's control channel.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A stream of commands and one of responses, without frames: each message has its
-//! size in its header (Part 1, section 18).
+//! Commands and responses without frames: each message has its size in its header (Part
+//! 1, section 18).
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm's control channel: a big-endian u32 code and what belongs to it,
-//! answered by a big-endian u32 result (tpm_ioctl.h, and swtpm_ioctls(3)).
+//! swtpm's control channel: a big-endian u32 code and its payload, answered by a
+//! big-endian u32 result (tpm_ioctl.h, and swtpm_ioctls(3)).
 //!
 //! Its data channel is [`raw`](super::raw).
 

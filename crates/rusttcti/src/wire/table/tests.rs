@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The rows of the table, held against each other.
+//! Checks the rows of the table against each other.
 
 #![forbid(unsafe_code)]
 

@@ -100,7 +100,7 @@ pub(super) fn leave(stop: impl FnOnce()) {
 }
 
 /// Runs last at the end of the process, and when this library is unloaded: threads that
-/// end later must not call OpenSSL.
+/// end later must not call the destructor.
 fn forget_key() {
     IS_OVER.store(true, Ordering::SeqCst);
     if let Some(key) = KEY.get().copied().flatten() {

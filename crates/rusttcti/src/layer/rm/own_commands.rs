@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The engine's own commands, and the parts of a saved context (TPMS_CONTEXT) that
-//! are not encrypted.
+//! The engine's own commands.
 
 #![forbid(unsafe_code)]
 
@@ -32,42 +31,6 @@ pub(super) enum OwnCommand {
 pub(super) const TRANSIENT: u32 = 0x8000_0000;
 pub(super) const LOADED_SESSIONS: u32 = 0x0200_0000;
 pub(super) const SAVED_SESSIONS: u32 = 0x0300_0000;
-
-/// The savedHandle of the context of a sequence object.
-const SAVED_SEQUENCE: u32 = 0x8000_0001;
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let word = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_be_bytes(*word))
-}
-
-/// Returns the sequence number of a saved context: for a session, the TPM's
-/// count of saved sessions.
-pub(super) fn order_of(context: &[u8]) -> u64 {
-    context
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// Returns the handle that a context was saved from, or the kind of object.
-pub(super) fn saved_handle_of(context: &[u8]) -> Option<u32> {
-    word(context, 8)
-}
-
-/// Returns the hierarchy that a saved context belongs to.
-pub(super) fn hierarchy_of(context: &[u8]) -> Option<u32> {
-    word(context, 12)
-}
-
-/// Returns whether this is the context of a sequence object.
-pub(super) fn is_sequence(context: &[u8]) -> bool {
-    saved_handle_of(context) == Some(SAVED_SEQUENCE)
-}
-
-/// Returns whether this is the context of a session.
-pub(super) fn is_session(context: &[u8]) -> bool {
-    saved_handle_of(context).is_some_and(|handle| matches!(handle >> 24, 2 | 3))
-}
 
 /// Writes a command without sessions.
 fn write(into: &mut Vec<u8>, code: CommandCode, words: &[u32], tail: &[u8]) {
@@ -107,13 +70,18 @@ pub(super) fn clock(into: &mut Vec<u8>) {
 /// Returns how long the TPM has run since its last reset, from the body of a
 /// response to ReadClock, which begins with that time in milliseconds.
 pub(super) fn time_of(body: &[u8]) -> Duration {
-    Duration::from_millis(order_of(body))
+    let time = body
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    Duration::from_millis(time)
 }
 
 /// Returns the TPM's count of resets from the body of a response to ReadClock,
 /// where it follows time and clock.
 pub(super) fn resets_of(body: &[u8]) -> Option<u32> {
-    word(body, 16)
+    body.get(16..)?
+        .first_chunk()
+        .map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 /// Writes GetCapability.

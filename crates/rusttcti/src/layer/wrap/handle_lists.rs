@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! GetCapability's lists of handles: read for the layer, and shown to the program
-//! without the layer's own sessions.
+//! The lists of handles in GetCapability's responses: the layer reads them, and removes
+//! its own sessions from those that the program gets.
 
 #![forbid(unsafe_code)]
 

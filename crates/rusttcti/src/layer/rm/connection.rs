@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One client of the manager: its connection to the TPM, and the progress of its
-//! task.
+//! A client's connection to the TPM, the progress of its task, and its canceller.
 
 #![forbid(unsafe_code)]
 
@@ -26,15 +25,15 @@ pub(super) enum Task {
 pub(super) enum Progress {
     /// There is no task.
     Idle,
-    /// It waits for those of other clients.
+    /// It waits for the tasks of other clients.
     Queued,
     /// It is the engine's job.
     Running,
-    /// It is done, with so many bytes in the lane's buffer.
+    /// It is done. The response has so many bytes, in the connection's buffer.
     Answered(Result<usize>),
 }
 
-/// The response that a lane waits for.
+/// The response that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
     Nothing,
@@ -46,7 +45,7 @@ pub(super) enum Awaited {
 
 /// A client's connection to the TPM. One thread at a time takes it out of the slot
 /// to wait for a response.
-pub(super) struct Lane {
+pub(super) struct Connection {
     pub(super) below: Box<dyn Tcti>,
     pub(super) buffer: Vec<u8>,
     pub(super) awaited: Awaited,
@@ -57,8 +56,8 @@ pub(super) struct Lane {
 
 /// A client.
 pub(super) struct Slot {
-    /// `None` while a thread waits for a response on it.
-    pub(super) lane: Option<Box<Lane>>,
+    /// `None` while a thread waits for a response on the connection.
+    pub(super) connection: Option<Box<Connection>>,
     pub(super) task: Task,
     pub(super) progress: Progress,
     /// The client's command, until its job begins.
@@ -66,7 +65,7 @@ pub(super) struct Slot {
     pub(super) cancel: Arc<Canceller>,
     /// Whether the command can be cancelled, where it is now.
     pub(super) is_cancellable: bool,
-    /// Whether the client is gone: the thread that has the lane ends it.
+    /// Whether the client was closed: the thread that uses the connection ends it.
     pub(super) is_gone: bool,
 }
 
@@ -76,7 +75,7 @@ const BUFFER: usize = 4096;
 impl Slot {
     pub(super) fn new(below: Box<dyn Tcti>) -> Self {
         Self {
-            lane: Some(Box::new(Lane {
+            connection: Some(Box::new(Connection {
                 below,
                 buffer: vec![0; BUFFER],
                 awaited: Awaited::Nothing,
@@ -119,7 +118,7 @@ enum Stage {
     Sent(Option<Arc<dyn Cancel>>),
 }
 
-// Where nobody has the canceller, as of most commands, no lock is taken.
+// No lock is taken if no caller holds the canceller, which is so for most commands.
 impl Canceller {
     fn set(this: &mut Arc<Self>, stage: Stage) {
         match Arc::get_mut(this) {

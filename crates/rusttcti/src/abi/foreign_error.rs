@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Texts for failures of third-party code: the text of tss2-rc for a response code, and
+//! The texts of errors in other libraries: the text of tss2-rc for a response code, and
 //! the last error of a rusttcti module that is another copy of this library.
 
 use std::ffi::{CStr, c_char};

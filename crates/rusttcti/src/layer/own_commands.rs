@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Commands of a layer's own, and errors that end the program's command.
+//! Runs commands of a layer's own.
 
 #![forbid(unsafe_code)]
 
@@ -7,19 +7,14 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::sys::deadline::Deadline;
-use crate::wire::{CommandCode, Header, ResponseBuilder, ResponseCode};
+use crate::wire::{CommandCode, Header};
 use crate::{Error, ErrorKind, Result, Tcti};
 
 /// The size of the largest response in bytes.
-pub(super) const LARGEST: usize = 4096;
+const LARGEST: usize = 4096;
 
 /// How long a layer waits for its own command before it tells of that.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
-
-/// Returns the response that is a response code and nothing more.
-pub(super) fn failure(code: ResponseCode) -> Vec<u8> {
-    ResponseBuilder::new(code).build()
-}
 
 /// Calls `wait` with a time to wait until it has an answer, at most for `longest`. A wait
 /// of 5 s is logged, and one that ends without an answer is an error that says so.
@@ -77,34 +72,4 @@ pub(super) fn run(
         ));
     }
     Ok(response)
-}
-
-/// Puts a response into the caller's buffer.
-pub(super) fn put(name: &str, response: &[u8], buffer: &mut [u8]) -> Result<usize> {
-    let (length, room) = (response.len(), buffer.len());
-    let Some(to) = buffer.get_mut(..length) else {
-        return Err(Error::new(
-            ErrorKind::MalformedResponse,
-            format!("{name}: a response of {length} bytes, in a buffer of {room}"),
-        ));
-    };
-    to.copy_from_slice(response);
-    Ok(length)
-}
-
-/// Returns an error of `receive` after which the command counts as failed: some
-/// kinds mean there that the response is still awaited.
-pub(super) fn ended(error: Error) -> Error {
-    match error.kind().leaves_command_pending() {
-        true => Error::new(ErrorKind::IoError, error),
-        false => error,
-    }
-}
-
-/// Closes what is below a layer that cannot be opened, and returns why.
-pub(in crate::layer) fn close_after(name: &str, mut below: Box<dyn Tcti>, error: Error) -> Error {
-    if let Err(other) = below.finalize() {
-        crate::sys::log::debug!("{name}: closing what is below: {}", other.report());
-    }
-    error
 }

@@ -13,7 +13,7 @@ use crate::sys::descriptors::above_stdio;
 use crate::{Error, ErrorKind, Result};
 
 /// Powers a TPM on, with a state and its volatile part, or as a new one.
-pub(super) fn boot(
+pub(super) fn power_on(
     library: &mut Library,
     state: Option<State<'_>>,
     volatile: bool,

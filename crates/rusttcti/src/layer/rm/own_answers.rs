@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Answers to the engine's own commands, and the changes that they make in its
-//! tables.
+//! The TPM's responses to the engine's own commands, and the changes that they make in
+//! the engine's tables.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,8 @@ use super::capability;
 use super::command::Makes;
 use super::engine::{Engine, PATIENCE, Phase, Purpose, Room};
 use super::job::HANDLE_PARAMETER_1;
-use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
+use super::own_commands::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
+use super::saved_context;
 use super::sessions::{Residence, number};
 use crate::wire::{Header, ResponseCode, property};
 
@@ -55,7 +56,7 @@ impl Engine {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.context.clear();
                     object.context.extend_from_slice(body);
-                    object.changes |= own::is_sequence(body);
+                    object.changes |= saved_context::is_sequence(body);
                 }
             }
             OwnCommand::LoadObject(id) => self.object_loaded(id, body),
@@ -69,11 +70,11 @@ impl Engine {
             OwnCommand::List(first) => self.listed(first, response),
             OwnCommand::Properties => self.learn(response),
             OwnCommand::Clock => {
-                let resets = own::resets_of(body);
+                let resets = own_commands::resets_of(body);
                 // TPM2_Clear puts the count back to zero, which is no reset.
                 if self.resets.is_some() && resets > self.resets {
                     // What was made since the reset is there.
-                    self.restarted(own::time_of(body));
+                    self.restarted(own_commands::time_of(body));
                 }
                 self.resets = resets;
                 self.flush_saved();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The steps before a client's command is sent: they load what it needs, and make
-//! room for what it makes.
+//! The steps before a client's command is sent: they load the objects and sessions that
+//! it names, and make room for those that it makes.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use super::capability::{MOST_HANDLES, write_handles};
 use super::command::Makes;
 use super::engine::{Engine, Entity, Go, PATIENCE, Phase, Position, Purpose, Renewal, Step};
 use super::objects::Object;
-use super::own::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
+use super::own_commands::{self, LOADED_SESSIONS, OwnCommand, SAVED_SESSIONS, TRANSIENT};
 use super::sessions::Residence;
 use crate::wire::{ResponseCode, capability, property};
 
@@ -352,31 +352,31 @@ impl Engine {
                 .unwrap_or_default()
         };
         match command {
-            OwnCommand::SaveObject(id) => own::save(out, real(id)),
-            OwnCommand::FlushObject(id) => own::flush(out, real(id)),
+            OwnCommand::SaveObject(id) => own_commands::save(out, real(id)),
+            OwnCommand::FlushObject(id) => own_commands::flush(out, real(id)),
             OwnCommand::LoadObject(id) => {
                 let context = self.objects.get(id).map(|object| &object.context[..]);
-                own::load(out, context.unwrap_or_default());
+                own_commands::load(out, context.unwrap_or_default());
             }
-            OwnCommand::SaveSession(handle) => own::save(out, handle),
+            OwnCommand::SaveSession(handle) => own_commands::save(out, handle),
             OwnCommand::LoadSession(handle) => {
                 let context = self
                     .sessions
                     .get(handle)
                     .map(|session| &session.context[..]);
-                own::load(out, context.unwrap_or_default());
+                own_commands::load(out, context.unwrap_or_default());
             }
             OwnCommand::FlushSession(handle) | OwnCommand::FlushStray(handle) => {
-                own::flush(out, handle)
+                own_commands::flush(out, handle)
             }
-            OwnCommand::Clock => own::clock(out),
+            OwnCommand::Clock => own_commands::clock(out),
             OwnCommand::List(first) => {
-                own::capability(out, capability::HANDLES, first, MOST_HANDLES)
+                own_commands::capability(out, capability::HANDLES, first, MOST_HANDLES)
             }
             OwnCommand::Properties => {
                 let first = property::HR_TRANSIENT_MIN;
                 let count = property::CONTEXT_GAP_MAX - first + 1;
-                own::capability(out, capability::TPM_PROPERTIES, first, count);
+                own_commands::capability(out, capability::TPM_PROPERTIES, first, count);
             }
         }
     }

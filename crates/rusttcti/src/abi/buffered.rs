@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport behind a bridge, and the response that waits there for the caller. What
-//! the transport calls a response is checked here, before C gets it.
+//! A bridge's transport with its buffers: the response that the caller has not fetched
+//! yet is kept here. Each response of the transport is checked here, before C gets it.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use crate::wire::header::Header;
 use crate::{Error, PollHandle, Result, Tcti};
 
 /// A bridge's transport and its buffers. One call at a time has it.
-pub(super) struct Session {
+pub(super) struct BufferedTransport {
     pub(super) transport: Option<Box<dyn Tcti>>,
     /// The receive buffer of `max_size` bytes, which the transport writes to.
     pub(super) response: Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) struct Session {
     pub(super) refusal: Option<(Generation, Error)>,
 }
 
-impl Session {
+impl BufferedTransport {
     /// Returns the transport; fails once it was taken.
     pub(super) fn transport(&mut self) -> Result<&mut Box<dyn Tcti>> {
         match &mut self.transport {

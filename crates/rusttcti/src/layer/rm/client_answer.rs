@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TPM's answer to a client's command: the changes in the tables, and its
-//! translation for the client.
+//! The TPM's response to a client's command: it changes the engine's tables, and is
+//! translated for the client.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use super::capability;
 use super::command::Makes;
 use super::engine::{Engine, Entity, Need, Phase, Position};
 use super::objects::Object;
-use super::own;
+use super::saved_context;
 use super::sessions::{Residence, Session};
 use crate::wire::{CommandCode, Handle, Header, ResponseCode, tag};
 
@@ -246,10 +246,10 @@ impl Engine {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.context.clear();
                     object.context.extend_from_slice(context);
-                    object.changes |= own::is_sequence(context);
+                    object.changes |= saved_context::is_sequence(context);
                 }
             }
-            Some(Entity::Foreign(handle)) if super::own::is_session(context) => {
+            Some(Entity::Foreign(handle)) if super::saved_context::is_session(context) => {
                 self.forget_foreign(handle);
             }
             _ => {}

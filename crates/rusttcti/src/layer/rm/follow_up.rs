@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The steps between the TPM's answer to a client's command and the client's
-//! receipt of it.
+//! The steps after the TPM's response to a client's command, before the client gets it.
 
 #![forbid(unsafe_code)]
 
 use super::engine::{Engine, Go, Purpose, Renewal};
-use super::own::{OwnCommand, TRANSIENT};
+use super::own_commands::{OwnCommand, TRANSIENT};
 use super::sessions::Residence;
 
 impl Engine {
@@ -45,9 +44,9 @@ impl Engine {
         Some(self.send(OwnCommand::SaveObject(id)))
     }
 
-    /// Renews a saved session before the TPM's count runs away from it. The
-    /// engine's own come first: each renewal of a session that a client saved makes
-    /// the client's context useless in another process.
+    /// Renews a saved session before the TPM's context count is too far from it. The
+    /// sessions that the engine saved come first: each renewal of a session that a
+    /// client saved makes the client's context useless in another process.
     fn renew_overdue(&mut self) -> Option<Go> {
         let (newest, gap) = (self.sessions.newest, self.gap);
         let is_overdue = |session: &&super::sessions::Session| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Names of state files that were probably meant as something else.
+//! Warns of a new state file whose name is probably a mistake in the chain.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,8 @@ use super::lists::{LAYERS, TRANSPORTS, find};
 use crate::Result;
 use crate::sys::log;
 
-/// Opens the transport of this name by `open`, and warns if that made a state file whose
-/// name was probably meant as something else.
+/// Opens the transport of this name by `open`, and warns if that made a state file
+/// whose name is probably a mistake.
 pub(crate) fn opened_with_warning<T>(
     transport: &str,
     conf: Option<&str>,
@@ -39,7 +39,7 @@ impl<'a> Suspect<'a> {
         (!exists).then_some(Self { name, advice })
     }
 
-    /// Tells of the file, if it was made.
+    /// Logs a warning, if the file was made.
     fn tell(self) {
         if Path::new(self.name).exists() {
             log::warning!(
@@ -51,7 +51,7 @@ impl<'a> Suspect<'a> {
     }
 }
 
-/// Returns what was probably meant by this name.
+/// Returns the advice for a name that is probably a mistake; `None` for any other name.
 fn advice(name: &str) -> Option<String> {
     if name.chars().any(char::is_control) {
         return Some("there is a control character in it".to_owned());
@@ -97,7 +97,7 @@ fn advice(name: &str) -> Option<String> {
     is_chain.then(|| format!("a chain has one transport (write rusttcti:{name})"))
 }
 
-/// Returns the chain that layers behind a transport were meant as.
+/// Returns the right chain for layers that stand after the transport.
 fn with_transport(layers: &str) -> String {
     let parsed = layers.parse::<super::Chain>();
     match parsed {

@@ -55,13 +55,13 @@ demo: ## install what is missing, build, and tour an embedded TPM with tpm2-tool
 check: ## install what is missing and run every test
 	@scripts/check.sh
 
-soak: ## open, use and close over every transport, N=100000 times, with nothing left behind
+soak: ## open, use and close every transport N=100000 times, and check that nothing is left behind
 	@scripts/endure.sh soak "$(or $(N),100000)"
 
-load: ## work shared TPMs with eight threads and many processes, S=60 seconds each
+load: ## use shared TPMs from eight threads and from many processes, S=60 seconds each
 	@scripts/endure.sh load "$(or $(S),60)"
 
-bench: ## measure what the README claims
+bench: ## measure the figures of the README
 	@scripts/bench.sh
 
 install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR, MANDIR; honours DESTDIR
@@ -82,7 +82,7 @@ install: $(MODULE) ## install under PREFIX (/usr/local), LIBDIR, MANDIR; honours
 	$(INSTALL) -m 644 $(PAGES7) "$(DESTDIR)$(MANDIR)/man7/"
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
-uninstall: ## remove what install put there
+uninstall: ## remove the installed files
 	rm -f "$(DESTDIR)$(LIBDIR)/$(REAL)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/$(LIBRARY).so" \
 	      "$(DESTDIR)$(INCLUDEDIR)/tss2/tss2_tcti_rusttcti.h" \
 	      "$(DESTDIR)$(PKGCONFIGDIR)/tss2-tcti-rusttcti.pc" \
@@ -90,23 +90,23 @@ uninstall: ## remove what install put there
 	      $(patsubst man/%,"$(DESTDIR)$(MANDIR)/man7/%",$(PAGES7))
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig || true; fi
 
-new-module: ## make a crate for a transport of your own: NAME=foo [KIND=layer] [DIR=../foo] [GIT=URL]
+new-module: ## make a crate for a new transport or layer: NAME=foo [KIND=layer] [DIR=../foo] [GIT=URL]
 	@scripts/new-module.sh "$(NAME)" "$(DIR)" "$(GIT)" "$(KIND)"
 
-header: ## make the C header anew from src/lib.rs
+header: ## regenerate the C header from src/lib.rs
 	RUSTTCTI_UPDATE_HEADER=1 $(CARGO) test --locked --test install header::
 
-man: ## make the version and the options in the manual pages anew from the sources
+man: ## regenerate the version and the options in the manual pages from the sources
 	RUSTTCTI_UPDATE_MAN=1 $(CARGO) test --locked --package rusttcti --lib --features wrap manual
 
-setup: ## install the Debian packages that check needs
+setup: ## install the Debian packages that `make check` needs
 	@scripts/setup.sh check
 
-deb: ## build the Debian packages, and have lintian judge them, into target/deb
+deb: ## build the Debian packages in target/deb, and check them with lintian
 	@scripts/setup.sh deb
 	@scripts/deb.sh
 
-dist: ## make the source package, crates included, into target/dist
+dist: ## make the source package in target/dist, with all crates
 	@scripts/setup.sh deb
 	@scripts/dist.sh
 
@@ -116,13 +116,13 @@ sbom: ## print the module's bill of materials (CycloneDX)
 check-deb: ## install the packages in a clean Debian 12, use them, and remove them
 	@scripts/check-deb.sh
 
-check-rpm: ## build the RPM packages, and compare them with make install
+check-rpm: ## build the RPM packages, and compare them with `make install`
 	@scripts/check-rpm.sh
 
 check-dist: ## build the source package in a clean Debian 12, offline
 	@scripts/check-dist.sh
 
-check-reproducible: ## build the packages twice, elsewhere and otherwise: the same bytes
+check-reproducible: ## build the packages twice under different conditions, and compare the bytes
 	@scripts/check-reproducible.sh
 
 check-vm: ## run the device transport in a guest kernel
@@ -134,10 +134,10 @@ check-apps: ## run real programs over the module (WORDS="clevis fapi": only thes
 check-tss: ## run tpm2-tss's own integration programs over this module
 	@scripts/check-tss.sh
 
-check-suites: ## run the test suites of tpm2-pytss, tss-esapi, tpm2-pkcs11 and tpm2-openssl over this module: [SUITES="pytss"]
+check-suites: ## run the test suites of tpm2-pytss, tss-esapi, tpm2-pkcs11 and tpm2-openssl (SUITES="pytss": only this)
 	@scripts/check-suites.sh $(SUITES)
 
-check-asan: ## run the tests of the C boundary under the address sanitizer
+check-asan: ## run the tests of unsafe code and of parsers under the address sanitizer
 	@scripts/check-asan.sh
 
 check-tsan: ## run the tests with threads under the thread sanitizer
@@ -146,21 +146,21 @@ check-tsan: ## run the tests with threads under the thread sanitizer
 check-arch: ## build with Rust 1.85, for 32-bit x86 and aarch64 too, and run tests there
 	@scripts/check-arch.sh
 
-check-supply: ## licences, sources and oldest versions of the crates (cargo-deny)
+check-supply: ## check the licences, sources and oldest versions of the crates (cargo-deny)
 	@scripts/check-supply.sh
 
-fuzz: ## fuzz each target for S seconds (60), or those of TARGETS
+fuzz: ## fuzz each target for S=60 seconds (TARGETS="chain": only this)
 	@scripts/setup.sh check && scripts/fuzz.sh "$(or $(S),60)" $(TARGETS)
 
-conformance: ## write anew what Debian's TCTI modules and ours hold, in docs/conformance.md
+conformance: ## run the kit's checks over Debian's TCTI modules and ours, and update docs/conformance.md
 	@scripts/conformance.sh
 
 check-cinstall: ## compare `cargo cinstall` (cargo-c) with `make install`
 	@scripts/check-cinstall.sh
 
-clean: ## remove what was built
+clean: ## remove the built files
 	$(CARGO) clean
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
 	while IFS=@ read -r target text; do printf '  make %-18s %s\n' "$$target" "$$text"; done

@@ -142,7 +142,7 @@ fn a_mistake_in_tss2_log_is_told_once_with_the_levels_there_are() {
     for (pairs, told, level) in [
         (
             "tcti+loud",
-            "\"loud\" in \"tcti+loud\" is no level",
+            "\"loud\" in \"tcti+loud\" is not a level",
             "WARNING",
         ),
         ("tcti+error,debug", "\"debug\" is no pair", "ERROR"),

@@ -113,7 +113,7 @@ fn a_panic_in_cancel_or_of_no_text_or_on_drop_is_caught_too() {
         .expect("it has one")
         .cancel()
         .expect_err("panics");
-    assert_eq!(error.to_string(), "panic, with a payload that is no text");
+    assert_eq!(error.to_string(), "panic, with a payload that is not text");
     assert_eq!(c.receive(-1).0, rc::SUCCESS);
 
     let context = Context::new(PanicsOnDrop);
@@ -241,7 +241,7 @@ fn what_the_bridge_itself_finds_wrong_has_words_too() {
     let error = rust.transmit(&[0; 4]).expect_err("too short");
     assert_eq!(
         error.to_string(),
-        "a command of 4 bytes is shorter than its header"
+        "the command has 4 bytes, which is less than a header"
     );
     let error = rust.set_locality(7).expect_err("no such locality");
     assert_eq!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The architecture: a folder of crates/rusttcti/src, and the folders that it may
 /// use. CONTRIBUTING.md shows these lines.
-const FLOORS: &str = "\
+const FOLDERS: &str = "\
 contract:
 wire: contract
 sys: contract
@@ -21,14 +21,14 @@ fn library() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/rusttcti/src")
 }
 
-/// Returns the floors, each with those that it may use.
-fn floors() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+/// Returns the folders, each with those that it may use.
+fn folders() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let line = |line: &'static str| {
-        let (floor, below) = line.split_once(':').expect("a floor");
+        let (folder, below) = line.split_once(':').expect("a folder");
         let below = below.split(',').map(str::trim);
-        (floor, below.filter(|name| !name.is_empty()).collect())
+        (folder, below.filter(|name| !name.is_empty()).collect())
     };
-    FLOORS.lines().map(line).collect()
+    FOLDERS.lines().map(line).collect()
 }
 
 /// Returns the Rust files below a folder, each with its code, without comments and
@@ -98,13 +98,13 @@ fn taken(code: &str) -> BTreeSet<&str> {
     names
 }
 
-/// Returns the floor of each name at the root, which only re-exports.
+/// Returns the folder of each name at the root, which only re-exports.
 fn re_exported() -> BTreeMap<String, String> {
     let root = std::fs::read_to_string(library().join("lib.rs")).expect("lib.rs");
     let mut names = BTreeMap::new();
     for (at, _) in root.match_indices("pub use ") {
         let rest = &root[at + "pub use ".len()..];
-        let (floor, rest) = rest.split_once("::").expect("a path");
+        let (folder, rest) = rest.split_once("::").expect("a path");
         let item = rest.split(';').next().expect("an end");
         let items = match item.split_once('{') {
             Some((_, rest)) => group(rest),
@@ -113,58 +113,58 @@ fn re_exported() -> BTreeMap<String, String> {
         names.extend(
             items
                 .into_iter()
-                .map(|name| (name.to_owned(), floor.to_owned())),
+                .map(|name| (name.to_owned(), folder.to_owned())),
         );
     }
     names
 }
 
 #[test]
-fn no_arrow_goes_up_and_none_that_the_table_does_not_have() {
-    let (floors, names) = (floors(), re_exported());
+fn every_use_between_folders_is_in_the_table() {
+    let (folders, names) = (folders(), re_exported());
     let mut seen = BTreeSet::new();
-    for (floor, below) in &floors {
-        for (path, code) in sources(&library().join(floor)) {
+    for (folder, below) in &folders {
+        for (path, code) in sources(&library().join(folder)) {
             for name in taken(&code) {
-                let used = match floors.contains_key(name) {
+                let used = match folders.contains_key(name) {
                     true => name,
                     // The one point where the chain asks the C boundary.
-                    false if name == "C_MODULES" && *floor == "chain" => continue,
+                    false if name == "C_MODULES" && *folder == "chain" => continue,
                     // A macro of the crate's root.
                     false if name == "export" => continue,
                     false => names
                         .get(name)
                         .unwrap_or_else(|| panic!("{}: what is crate::{name}?", path.display())),
                 };
-                let allowed = used == *floor || below.contains(used);
-                assert!(allowed, "{}: {floor} uses {used} ({name})", path.display());
-                seen.insert((*floor, used.to_owned()));
+                let allowed = used == *folder || below.contains(used);
+                assert!(allowed, "{}: {folder} uses {used} ({name})", path.display());
+                seen.insert((*folder, used.to_owned()));
             }
         }
     }
     // An arrow that the table allows and no code needs must go.
-    for (floor, below) in &floors {
+    for (folder, below) in &folders {
         for used in below {
             assert!(
-                seen.contains(&(*floor, (*used).to_owned())),
-                "{floor} needs no {used}"
+                seen.contains(&(*folder, (*used).to_owned())),
+                "{folder} needs no {used}"
             );
         }
     }
 }
 
 #[test]
-fn the_floors_stand_one_above_the_other() {
-    let floors = floors();
-    let mut left: BTreeSet<&str> = floors.keys().copied().collect();
+fn no_folder_uses_itself_through_others() {
+    let folders = folders();
+    let mut left: BTreeSet<&str> = folders.keys().copied().collect();
     while !left.is_empty() {
         let ground: Vec<&str> = left
             .iter()
             .copied()
-            .filter(|floor| floors[floor].is_disjoint(&left))
+            .filter(|folder| folders[folder].is_disjoint(&left))
             .collect();
         assert!(!ground.is_empty(), "a circle among {left:?}");
-        left.retain(|floor| !ground.contains(floor));
+        left.retain(|folder| !ground.contains(folder));
     }
 }
 
@@ -176,7 +176,7 @@ fn every_folder_of_the_library_is_in_the_table() {
             .file_stem()
             .and_then(|name| name.to_str())
             .expect("a name");
-        let known = floors().contains_key(name) || !path.is_dir();
+        let known = folders().contains_key(name) || !path.is_dir();
         assert!(known, "{}", path.display());
     }
 }
@@ -186,7 +186,7 @@ fn contributors_see_the_same_table() {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRIBUTING.md"));
     assert!(
-        text.expect("CONTRIBUTING.md").contains(FLOORS),
-        "CONTRIBUTING.md shows\n{FLOORS}"
+        text.expect("CONTRIBUTING.md").contains(FOLDERS),
+        "CONTRIBUTING.md shows\n{FOLDERS}"
     );
 }

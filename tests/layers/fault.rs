@@ -54,7 +54,7 @@ const WAYS: &[Way] = &[
     way(
         "cut=3",
         MALFORMED,
-        "a response of 17 bytes, whose header says that it has 20",
+        "the response has 17 bytes, but its header says 20",
     ),
     way(
         "cut=3,side=command",
@@ -64,7 +64,7 @@ const WAYS: &[Way] = &[
     way(
         "grow=2",
         MALFORMED,
-        "a response of 22 bytes, whose header says that it has 20",
+        "the response has 22 bytes, but its header says 20",
     ),
     way("grow=2,side=command", SIZE, "structure is the wrong size"),
     // The last bit of the response code.

@@ -59,7 +59,8 @@ fn each_command_shows_the_arguments_that_it_was_given() {
     );
     for words in [
         "CreatePrimary(endorsement, ",
-        "type=rsa, nameAlg=sha384, attributes=fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|decrypt",
+        "type=rsa, nameAlg=sha384, \
+         attributes=fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|decrypt",
         "symmetric=aes256cfb, scheme=null, keyBits=2048, exponent=65537",
         "creationPCR=sha1:1,2+sha256:16",
         "= TPM_RC_SUCCESS, handle=0x80",
@@ -77,7 +78,8 @@ fn each_command_shows_the_arguments_that_it_was_given() {
               attributes=ownerwrite|policywrite|ownerread|no_da, authPolicy=<empty>, dataSize=24}";
     assert!(line(&trace, "NV_DefineSpace").contains(nv), "{trace}");
     let trace = scene.trace(
-        "tpm2_pcrextend 16:sha256=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+        "tpm2_pcrextend \
+         16:sha256=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
     );
     let extend = line(&trace, "PCR_Extend");
     assert!(
@@ -317,7 +319,7 @@ fn a_cut_or_unknown_command_is_shown_as_far_as_it_goes_and_disturbs_nothing() {
         "{trace}"
     );
     assert!(
-        lines[2].starts_with("<1 bytes that are no command> = "),
+        lines[2].starts_with("<1 bytes that are not a command> = "),
         "{trace}"
     );
 }

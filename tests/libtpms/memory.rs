@@ -63,7 +63,7 @@ fn a_buffer_that_a_response_does_not_fit_in_is_told_with_both_sizes() {
     let error = tpm.receive(&mut [0; 16], None).expect_err("28 bytes");
     assert_eq!(error.kind(), ErrorKind::MalformedResponse);
     let told = error.report();
-    assert!(told.contains("28 bytes, in a buffer of 16"), "{told}");
+    assert!(told.contains("28 bytes, but the buffer has 16"), "{told}");
     ok(&mut tpm, &get_random(16));
 }
 

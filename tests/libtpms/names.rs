@@ -46,10 +46,11 @@ fn a_state_file_that_was_made_by_mistake_is_told_with_the_right_syntax_and_only_
         (
             "my.tpm ",
             "my.tpm ",
-            "a space at its beginning or end belongs to it (the name without is my.tpm, in a chain \
+            "the space at its beginning or end is part of it (the name without is my.tpm, in a \
+             chain \
              libtpms:my.tpm)",
         ),
-        ("my\ttpm", "my\\ttpm", "there is a control character in it"),
+        ("my\ttpm", "my\\ttpm", "it contains a control character"),
         ("~", "~", "write $HOME or the whole path"),
     ] {
         for (scene, opened) in [

@@ -227,7 +227,7 @@ fn what_is_no_state_is_refused_and_stays_as_it_is() {
     assert_refused(
         &path,
         &random,
-        "cannot be used: it is no TPM's state: it begins with ",
+        "cannot be used: it is not a TPM's state: it begins with ",
     );
     let error = try_open(folder.path()).expect_err("a folder is no state file");
     assert!(error.report().contains("directory"), "{}", error.report());

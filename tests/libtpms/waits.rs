@@ -153,7 +153,8 @@ fn a_folder_that_may_not_be_written_is_named_with_what_is_written_there() {
         error.report(),
         format!(
             "cannot lock the state file \"{file}\": this user may not write to the folder \
-             \"{place}\", and the lock \"{file}.lock\" and each new state are written there (allow \
+             \"{place}\", and the lock \"{file}.lock\" and each new state are written there \
+               (allow \
              it, or use a file in another folder)"
         )
     );
@@ -162,7 +163,7 @@ fn a_folder_that_may_not_be_written_is_named_with_what_is_written_there() {
     std::fs::set_permissions(&lock, std::fs::Permissions::from_mode(0o600)).expect("ours");
     let report = refused_to_nobody().report();
     assert!(
-        report.contains(&format!("the lock \"{file}.lock\" is another user's")),
+        report.contains(&format!("the lock \"{file}.lock\" belongs to another user")),
         "{report}"
     );
 }
@@ -194,7 +195,7 @@ fn a_folder_that_does_not_exist_is_named_with_the_remedy() {
     std::fs::write(&none, "").expect("a file");
     let report = refused(&path);
     assert!(
-        report.contains("is no folder, or a part of its path is none"),
+        report.contains("is not a folder, or a part of its path is not"),
         "{report}"
     );
 }

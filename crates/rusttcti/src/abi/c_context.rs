@@ -184,7 +184,8 @@ fn refused(context: *mut TSS2_TCTI_CONTEXT) -> Error {
     }
     Error::new(
         ErrorKind::BadContext,
-        "the TCTI context is not one of this module (wrong magic, or another's)",
+        "the TCTI context was not made by this module (its magic is wrong, or another module \
+         made it)",
     )
 }
 
@@ -297,7 +298,7 @@ unsafe extern "C" fn get_poll_handles(
                 return Err(Error::new(
                     ErrorKind::InsufficientBuffer,
                     format!(
-                        "{} poll handles, the caller's array has {places}",
+                        "there are {} poll handles, but the caller's array has room for {places}",
                         found.len()
                     ),
                 ));
@@ -375,7 +376,7 @@ pub unsafe fn init(
         if (given as usize) < needed {
             return Err(Error::new(
                 ErrorKind::BadValue,
-                format!("the context needs {needed} bytes and is given {given}"),
+                format!("the context needs {needed} bytes, but the caller gave {given}"),
             ));
         }
         let place = context.cast::<CContext>();

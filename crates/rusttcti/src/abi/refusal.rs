@@ -13,11 +13,11 @@ use crate::{Error, ErrorKind};
 pub(super) fn bad_command(command: &[u8]) -> Error {
     let text = match Header::parse(command) {
         None => format!(
-            "a command of {} bytes is shorter than its header",
+            "the command has {} bytes, which is less than a header",
             command.len()
         ),
         Some(header) => format!(
-            "a command of {} bytes, whose header says that it has {}",
+            "the command has {} bytes, but its header says {}",
             command.len(),
             header.size
         ),
@@ -29,11 +29,11 @@ pub(super) fn bad_command(command: &[u8]) -> Error {
 pub(super) fn malformed(response: &[u8]) -> Error {
     let text = match Header::parse(response) {
         None => format!(
-            "a response of {} bytes is shorter than a header",
+            "the response has {} bytes, which is less than a header",
             response.len()
         ),
         Some(header) => format!(
-            "a response of {} bytes, whose header says that it has {}",
+            "the response has {} bytes, but its header says {}",
             response.len(),
             header.size
         ),
@@ -53,7 +53,7 @@ pub(super) fn beyond(length: usize, place: usize) -> Error {
 pub(super) fn too_small(length: usize, given: usize) -> Error {
     Error::new(
         ErrorKind::InsufficientBuffer,
-        format!("the response has {length} bytes, the caller's buffer {given}"),
+        format!("the response has {length} bytes, but the caller's buffer has {given}"),
     )
 }
 
@@ -61,7 +61,7 @@ pub(super) fn too_small(length: usize, given: usize) -> Error {
 pub(super) fn bad_timeout(timeout: i32) -> Error {
     Error::new(
         ErrorKind::BadValue,
-        format!("a timeout of {timeout} ms (it is -1 for ever, or 0 and up)"),
+        format!("the timeout {timeout} ms is not allowed (it is -1 for ever, or 0 and more)"),
     )
 }
 

@@ -40,7 +40,7 @@ fn nested<T>(open: impl FnOnce() -> Result<T>) -> Result<T> {
     if NESTED.get() >= MOST_NESTED {
         return Err(Error::new(
             ErrorKind::BadValue,
-            format!("a chain within a chain, more than {MOST_NESTED} times over"),
+            format!("chains are nested more than {MOST_NESTED} deep"),
         ));
     }
     NESTED.set(NESTED.get() + 1);
@@ -67,7 +67,7 @@ pub(super) fn open(
         // library that it found but that lacks the Info function.
         Err(error) if error.rc() >> 16 != 10 => Err(Error::new(
             ErrorKind::BadValue,
-            format!("the library \"{name}\" is no TCTI module: it exports no Tss2_Tcti_Info"),
+            format!("the library \"{name}\" is not a TCTI module: it exports no Tss2_Tcti_Info"),
         )),
         Err(_) => Err(unknown(named, known)),
     }

@@ -54,18 +54,18 @@ impl<'a> Suspect<'a> {
 /// Returns the advice for a name that is probably a mistake; `None` for any other name.
 fn advice(name: &str) -> Option<String> {
     if name.chars().any(char::is_control) {
-        return Some("there is a control character in it".to_owned());
+        return Some("it contains a control character".to_owned());
     }
     let trimmed = name.trim();
     if trimmed != name {
         return Some(format!(
-            "a space at its beginning or end belongs to it (the name without is {trimmed}, in a \
-             chain libtpms:{trimmed})"
+            "the space at its beginning or end is part of it (the name without is {trimmed}, in \
+             a chain libtpms:{trimmed})"
         ));
     }
     if name.starts_with('~') {
         return Some(
-            "only a shell takes ~ for the home folder, and only at the beginning of a word \
+            "only a shell replaces ~ by the home folder, and only at the beginning of a word \
              (write $HOME or the whole path)"
                 .to_owned(),
         );

@@ -103,7 +103,7 @@ impl<T: Tcti> Deadline<T> {
                 ErrorKind::IoError,
                 format!(
                     "deadline: the command is not sent, because the TPM is still busy with the \
-                     one before, whose response did not come within {:?} (ms= sets that)",
+                     previous one, whose response did not come within {:?} (ms= sets that)",
                     self.limit
                 ),
             )),

@@ -248,7 +248,7 @@ impl<T: Tcti> Tcti for Fault<T> {
         }
         let code = Header::parse(command).map_or(0, |header| header.code);
         crate::sys::log::debug!(
-            "fault: {} strikes the {} of {}",
+            "fault: {} is applied to the {} of {}",
             self.plan.effect,
             self.plan.side,
             CommandCode(code)

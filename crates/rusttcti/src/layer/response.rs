@@ -18,7 +18,7 @@ pub(super) fn put(name: &str, response: &[u8], buffer: &mut [u8]) -> Result<usiz
     let Some(to) = buffer.get_mut(..length) else {
         return Err(Error::new(
             ErrorKind::MalformedResponse,
-            format!("{name}: a response of {length} bytes, in a buffer of {room}"),
+            format!("{name}: the response has {length} bytes, but the buffer has {room}"),
         ));
     };
     to.copy_from_slice(response);

@@ -36,7 +36,7 @@ fn error(payload: Box<dyn Any + Send>) -> Error {
     ) {
         (Some(text), _) => format!("panic: {text}"),
         (_, Some(text)) => format!("panic: {text}"),
-        _ => "panic, with a payload that is no text".to_owned(),
+        _ => "panic, with a payload that is not text".to_owned(),
     };
     // A payload of an unknown type may panic again when it is dropped; the payload
     // of that panic is not dropped.

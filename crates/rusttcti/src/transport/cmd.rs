@@ -148,7 +148,7 @@ impl Cmd {
             Ok(0) => Ok(()),
             Ok(_) => {
                 let text = format!(
-                    "the command \"{}\" writes to its output before it is asked",
+                    "the command \"{}\" wrote to its output before a TPM command was sent",
                     self.command
                 );
                 Err(self.failed(Error::new(ErrorKind::MalformedResponse, text)))

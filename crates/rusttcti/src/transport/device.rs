@@ -188,7 +188,8 @@ impl Device {
             Some(Errno::NODATA) => Err(Error::new(
                 ErrorKind::IoError,
                 format!(
-                    "{} has no response, or not all of it: the kernel keeps one for 60 to 120 s",
+                    "{} has no response, or only a part of it: the kernel keeps a response for \
+                     60 to 120 s",
                     self.path
                 ),
             )),

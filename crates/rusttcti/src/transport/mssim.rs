@@ -328,7 +328,10 @@ impl Mssim {
         let received =
             cancelled.and_then(|()| self.receive_within(&mut response, Some(LAST_ANSWER)));
         if let Err(error) = received {
-            log::debug!("mssim is left with a command under way: {}", error.report());
+            log::debug!(
+                "mssim: the connection is closed while a command is under way: {}",
+                error.report()
+            );
         }
     }
 
@@ -371,7 +374,10 @@ impl Mssim {
 fn malformed(who: &Endpoint, error: FrameError) -> Error {
     let text = match error {
         FrameError::Empty => {
-            format!("{who} answered with nothing: its TPM has no power (the next command gives it)")
+            format!(
+                "{who} sent an empty response: its TPM has no power (the next command switches \
+                 it on)"
+            )
         }
         error => format!("{who} sent a response with {error}"),
     };

@@ -65,7 +65,7 @@ impl Tcti for Null {
     fn receive(&mut self, _response: &mut [u8], _timeout: Option<Duration>) -> Result<usize> {
         Err(Error::new(
             ErrorKind::NotImplemented,
-            "the null transport has no TPM to hear from",
+            "the null transport has no TPM to receive from",
         ))
     }
 }

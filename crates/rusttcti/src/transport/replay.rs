@@ -206,7 +206,8 @@ impl Tcti for Replay {
         })?;
         let (length, room) = (answer.len(), response.len());
         let Some(to) = response.get_mut(..length) else {
-            let text = format!("a recorded response of {length} bytes, in a buffer of {room}");
+            let text =
+                format!("the recorded response has {length} bytes, but the buffer has {room}");
             return Err(Error::new(ErrorKind::MalformedResponse, text));
         };
         to.copy_from_slice(&answer);

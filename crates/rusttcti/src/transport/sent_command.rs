@@ -44,8 +44,8 @@ impl SentCommand {
             false => Ok(()),
             true => Err(Error::new(
                 ErrorKind::MalformedResponse,
-                "the command itself came back: what is at the other end echoes (a terminal \
-                 that is not in raw mode, or a program like cat)",
+                "the command itself came back: the other end echoes it (a terminal that is not \
+                 in raw mode, or a program like cat)",
             )),
         }
     }
@@ -83,7 +83,7 @@ impl SentCommand {
                 "{peer} has not answered {code} for {seconds} s; the program set no timeout, \
                  and the wait goes on"
             ),
-            None => format!("{peer} has said nothing for {seconds} s, and the wait goes on"),
+            None => format!("{peer} has sent nothing for {seconds} s, and the wait goes on"),
         };
         match slices > STILL_SHORT {
             true => log::warning!("{text}"),

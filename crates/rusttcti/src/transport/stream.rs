@@ -204,7 +204,7 @@ impl<S: Read + Write + AsFd + Send> Tcti for Stream<S> {
         if awaited {
             return Err(Error::new(
                 ErrorKind::BadSequence,
-                "the response to the command before was not received",
+                "the response to the previous command was not received",
             ));
         }
         let sent = check_silence(stream)
@@ -350,7 +350,7 @@ fn check_silence(stream: &mut (impl Read + AsFd)) -> Result<()> {
         Ok(Some(_)) => Err(Error::new(
             ErrorKind::MalformedResponse,
             "the other end sent bytes that no command asked for; they would be taken for the \
-             next response (a serial line's input is to be flushed before it is used)",
+             next response (flush the input of a serial line before you use it)",
         )),
         Err(error) => Err(failed("cannot read from the connection", error)),
     }

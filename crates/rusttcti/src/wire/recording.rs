@@ -53,7 +53,7 @@ pub struct Message {
 /// use rusttcti::wire::recording;
 ///
 /// let error = recording::messages(b"GIF89a").expect_err("a picture");
-/// assert!(error.to_string().contains("no pcapng recording"));
+/// assert!(error.to_string().contains("not a pcapng recording"));
 /// ```
 ///
 /// # Errors
@@ -84,10 +84,10 @@ fn no_recording(file: &[u8]) -> Error {
         [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0xa1, 0xb2, 0xc3, 0xd4, ..]
     );
     let remedy = match is_pcap {
-        true => "it is in the older format pcap: `editcap -F pcapng OLD NEW` makes one of it",
+        true => "it is in the older format pcap: `editcap -F pcapng OLD NEW` converts it",
         false => "the layer pcap makes one",
     };
-    bad(format!("it is no pcapng recording ({remedy})"))
+    bad(format!("it is not a pcapng recording ({remedy})"))
 }
 
 fn bad(text: String) -> Error {

@@ -81,9 +81,8 @@ impl Engine {
             _ => "sessions",
         };
         crate::sys::log::warning!(
-            "rm: the TPM has no room for the command, and {count} {what} in it were loaded before \
-             this program began, which are not this layer's to remove: rm,leftovers=flush \
-             flushes them"
+            "rm: the TPM has no room for the command. {count} {what} were loaded before this \
+             program began, and the layer does not remove these (rm,leftovers=flush flushes them)"
         );
     }
 

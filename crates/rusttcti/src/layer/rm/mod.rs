@@ -146,7 +146,7 @@ impl Builder {
             // Both would be clients of one manager, and each would wait for the other.
             let error = Error::new(
                 ErrorKind::BadValue,
-                "the layer rm stands on another layer rm: one is enough, take the other out",
+                "the layer rm is above another layer rm: one is enough, remove the other",
             );
             return Err(close_after("rm", below, error));
         }
@@ -175,7 +175,7 @@ impl Builder {
                 // A failure of this call is ignored, because the first failure is
                 // returned.
                 let _ = rm.finalize();
-                Err(error.context("the layer rm: the TPM doesn't say what is loaded"))
+                Err(error.context("the layer rm: the TPM does not list what is loaded"))
             }
         }
     }
@@ -369,7 +369,8 @@ impl Tcti for Rm {
             return Err(Error::new(
                 ErrorKind::BadContext,
                 "this context was opened before fork() and belongs to the parent process; open \
-                 another one in the child, or open the parent's with the option fork=1 (rm,fork=1:...)",
+                 another one in the child, or open the parent's with the option fork=1 \
+                 (rm,fork=1:...)",
             ));
         }
         self.manager.enter_child(self.space)?;

@@ -156,7 +156,7 @@ impl Decoder {
         let name = Header::parse(bytes).map(|header| CommandCode(header.code));
         match name {
             Some(code) => format!("TPM2_{code}(<cut, {} bytes>)", bytes.len()),
-            None => format!("<{} bytes that are no command>", bytes.len()),
+            None => format!("<{} bytes that are not a command>", bytes.len()),
         }
     }
 

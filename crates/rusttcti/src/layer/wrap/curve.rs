@@ -118,7 +118,7 @@ where
     let key = point::<C>(curve, x, y).ok_or_else(|| {
         Error::new(
             ErrorKind::BadValue,
-            "the layer wrap: the salt key is no point on its curve",
+            "the layer wrap: the salt key is not a point on its curve",
         )
     })?;
     let Ok(private) = SecretKey::<C>::from_slice(private) else {

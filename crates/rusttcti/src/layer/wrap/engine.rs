@@ -167,9 +167,7 @@ impl Engine {
     /// Protects a command, sends it, and checks the response.
     async fn protect(&mut self, command: Command, channel: &Channel) -> Flow<Secret> {
         if self.is_for_the_view_below(&command) {
-            self.tell(
-                "the layer rm below answers it, and cannot do so under an HMAC of the TPM's",
-            )?;
+            self.tell("the layer rm below answers it, so the response has no HMAC of the TPM")?;
             return self.pass(&command, channel).await;
         }
         let mut tries = Tries::default();

@@ -127,7 +127,7 @@ impl<T> Exchange<T> {
                     None => self.channel.with(|passing| {
                         passing.response = Some(Err(Error::new(
                             ErrorKind::GeneralFailure,
-                            "the layer wrap waits for a response to no command",
+                            "the layer wrap waits for a response, but sent no command",
                         )));
                     }),
                 },

@@ -38,7 +38,7 @@ pub(super) fn code_of(response: &[u8]) -> Result<ResponseCode> {
         }
         _ => Err(Error::new(
             ErrorKind::MalformedResponse,
-            "the layer wrap: the response is no TPM response",
+            "the layer wrap: the response is not a TPM response",
         )),
     }
 }
@@ -92,10 +92,7 @@ pub(super) fn forged(what: &str) -> Error {
 
 /// Returns the error for a response that has another form than the command's.
 pub(super) fn malformed(command: &Command) -> Error {
-    forged(&format!(
-        "the response to {} is not of its form",
-        command.code
-    ))
+    forged(&format!("the response to {} is malformed", command.code))
 }
 
 /// Returns the error for a command that the layer does not handle.

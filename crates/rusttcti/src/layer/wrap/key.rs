@@ -65,7 +65,7 @@ impl SaltKey {
                      only (make one with tpm2_createprimary -G ecc)",
                 ));
             }
-            _ => return Err(unsupported("it is no ECC key")),
+            _ => return Err(unsupported("it is not an ECC key")),
         }
         let fields = EccFields::read(&mut reader).ok_or_else(|| {
             Error::new(
@@ -79,7 +79,7 @@ impl SaltKey {
         };
         if fields.attributes & DECRYPT == 0 {
             return Err(unsupported(
-                "it is no decryption key (its attribute decrypt is clear)",
+                "it is not a decryption key (its attribute decrypt is clear)",
             ));
         }
         let Some(curve) = Curve::from_id(fields.curve) else {
@@ -232,7 +232,8 @@ impl Pinned {
             }
             _ => Err(Error::new(
                 ErrorKind::BadValue,
-                "it is neither a TPM2B_PUBLIC (as tpm2_readpublic -o makes it) nor a public key in \
+                "it is neither a TPM2B_PUBLIC (as tpm2_readpublic -o makes it) nor a public key \
+                 in \
                  PEM",
             )),
         }

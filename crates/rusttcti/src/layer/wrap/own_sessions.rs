@@ -159,7 +159,7 @@ impl Engine {
                         reader.is_at_end().then_some((handle, nonce))
                     });
                     let (handle, nonce_tpm) = started.ok_or_else(|| {
-                        forged("the response to TPM2_StartAuthSession is not of its form")
+                        forged("the response to TPM2_StartAuthSession is malformed")
                     })?;
                     return Ok(Session::new(
                         handle,

@@ -96,7 +96,7 @@ impl Plan {
             }
         } else if unchanged {
             engine.tell(
-                "it has an authorization HMAC of the program's own, so that nothing of it can be \
+                "it has an authorization HMAC of the program's own, so nothing of it can be \
                  encrypted",
             )?;
         } else if audited && could_encrypt {

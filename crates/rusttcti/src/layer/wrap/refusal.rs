@@ -130,8 +130,8 @@ impl Engine {
             ErrorKind::IoError,
             format!(
                 "the layer wrap: the TPM refuses the layer's session with {name} \
-                 (response code {:x}); the command is not sent without it: if this TPM \
-                 takes no sessions with it, skip={name} says so",
+                 (response code {:x}); the command is not sent without it (if this TPM accepts \
+                 no session with {name}, add skip={name})",
                 code.0,
                 name = command.code
             ),

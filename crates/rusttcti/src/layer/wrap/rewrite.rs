@@ -82,7 +82,10 @@ impl Engine {
                 }) {
                     rewritten.code = CommandCode::POLICY_AUTH_VALUE;
                 } else {
-                    self.tell("its policy session, whose password passes, is not the layer's to answer for")?;
+                    self.tell(
+                        "its policy session is salted or bound, or was not started through the \
+                         layer, so its password passes in the clear",
+                    )?;
                 }
             }
             CommandCode::GET_CAPABILITY => {

@@ -117,8 +117,7 @@ impl Engine {
         succeeded("TPM2_GetCapability", &response)?;
         let listed = Response::parse(&response, CommandCode::GET_CAPABILITY, 0)
             .and_then(|parsed| handle_lists::handles(parsed.parameters));
-        let (handles, _) =
-            listed.ok_or_else(|| forged("the list of handles is not of its form"))?;
+        let (handles, _) = listed.ok_or_else(|| forged("the list of handles is malformed"))?;
         Ok(handles)
     }
 
@@ -140,6 +139,6 @@ impl Engine {
         succeeded("TPM2_ContextLoad", &response)?;
         let parsed = Response::parse(&response, CommandCode::CONTEXT_LOAD, 0);
         let handle = parsed.and_then(|parsed| parsed.handle);
-        Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is not of its form"))?)
+        Ok(handle.ok_or_else(|| forged("the response to TPM2_ContextLoad is malformed"))?)
     }
 }

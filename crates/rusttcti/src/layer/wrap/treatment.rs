@@ -183,7 +183,7 @@ impl Keyless {
                 nonce_older,
             }),
             _ => Err(Stop::Error(unsupported(
-                "a session of the program's encrypts in a way that is not supported",
+                "a session of the program encrypts in a way that is not supported",
             ))),
         }
     }

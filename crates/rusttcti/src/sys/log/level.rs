@@ -65,11 +65,11 @@ pub(super) fn mistake(pairs: &str) -> Option<String> {
     let fields = pairs.split(',').map(str::trim);
     fields.filter(|field| !field.is_empty()).find_map(|field| {
         let Some((module, level)) = field.split_once('+') else {
-            return Some(format!("\"{field}\" is no pair of a module and a level"));
+            return Some(format!("\"{field}\" is not a pair of a module and a level"));
         };
         let is_ours = ends_with(module, "all") || ends_with(module, MODULE);
         let is_level = NAMES.iter().any(|(_, name)| starts_with(level, name));
-        (is_ours && !is_level).then(|| format!("\"{level}\" in \"{field}\" is no level"))
+        (is_ours && !is_level).then(|| format!("\"{level}\" in \"{field}\" is not a level"))
     })
 }
 
@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn what_means_nothing_is_named_and_what_is_meant_for_others_is_not() {
         for (pairs, told) in [
-            ("tcti+loud", "\"loud\" in \"tcti+loud\" is no level"),
-            ("tcti+debug,all+", "\"\" in \"all+\" is no level"),
-            ("debug", "\"debug\" is no pair of a module and a level"),
+            ("tcti+loud", "\"loud\" in \"tcti+loud\" is not a level"),
+            ("tcti+debug,all+", "\"\" in \"all+\" is not a level"),
+            ("debug", "\"debug\" is not a pair of a module and a level"),
             (
                 "tcti=debug",
-                "\"tcti=debug\" is no pair of a module and a level",
+                "\"tcti=debug\" is not a pair of a module and a level",
             ),
         ] {
             assert_eq!(mistake(pairs).as_deref(), Some(told), "{pairs:?}");

@@ -41,7 +41,7 @@ impl Node {
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
             return Err(Error::new(
                 ErrorKind::BadValue,
-                "this is no character device, as a TPM's is",
+                "this is not a character device, and a TPM's device is one",
             ));
         }
         let watch = watch(&fd)?;

@@ -395,13 +395,13 @@ fn no_response(rc: u32) -> Error {
     }
     Error::new(
         ErrorKind::GeneralFailure,
-        format!("libtpms has no answer (result code 0x{rc:x})"),
+        format!("libtpms returned no response (result code 0x{rc:x})"),
     )
 }
 
 fn no_state(rc: u32) -> Error {
     Error::new(
         ErrorKind::GeneralFailure,
-        format!("libtpms does not tell its state (TPMLIB_GetState: 0x{rc:x})"),
+        format!("libtpms does not return its state (TPMLIB_GetState: 0x{rc:x})"),
     )
 }

@@ -140,7 +140,7 @@ impl StateFile {
         }
         if metadata.len() > LARGEST {
             return Err(io::Error::other(format!(
-                "it has {} bytes, no TPM's state has over {LARGEST}",
+                "it has {} bytes, and a TPM's state has at most {LARGEST}",
                 metadata.len()
             )));
         }

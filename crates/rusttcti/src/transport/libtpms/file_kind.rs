@@ -15,10 +15,7 @@ const KNOWN: [(&[u8], &str); 5] = [
     (b"\xba\xdc\xc0\xde", "a saved context of tpm2-tools"),
     (b"SQLite format 3\0", "a database of SQLite"),
     (b"\x7fELF", "a program or library"),
-    (
-        b"\x1f\x8b",
-        "compressed by gzip (gunzip may bring a state out)",
-    ),
+    (b"\x1f\x8b", "compressed by gzip (decompress it by gunzip)"),
 ];
 /// How many bytes of a file are examined for text.
 const SAMPLE: usize = 1024;
@@ -41,8 +38,8 @@ pub(super) fn of(bytes: &[u8]) -> Option<String> {
     }
     let start: Vec<String> = bytes.iter().take(10).map(|b| format!("{b:02x}")).collect();
     Some(format!(
-        "it is no TPM's state: it begins with {}, and a state has ab 36 47 23 in the place of \
-         the last four",
+        "it is not a TPM's state: it begins with {}, and a state has ab 36 47 23 in place of the \
+         last four of these bytes",
         start.join(" ")
     ))
 }

@@ -218,7 +218,10 @@ pub(super) fn copy(response: &[u8], buffer: &mut [u8]) -> Result<usize> {
 fn too_long(length: usize, given: usize) -> Error {
     Error::new(
         ErrorKind::MalformedResponse,
-        format!("a response of {length} bytes, in a buffer of {given} (a TPM's have up to 4096)"),
+        format!(
+            "the response has {length} bytes, but the buffer has {given} (a TPM's response has \
+             up to 4096)"
+        ),
     )
 }
 

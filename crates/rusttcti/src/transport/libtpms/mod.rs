@@ -278,7 +278,7 @@ pub(super) fn read_state(path: &Path) -> Result<Vec<u8>> {
 fn not_received() -> Error {
     Error::new(
         ErrorKind::BadSequence,
-        "the response to the command before was not received yet",
+        "the response to the previous command was not received yet",
     )
 }
 

@@ -21,7 +21,7 @@ pub(super) fn no_folder(path: &Path, folder: &Path, errno: Errno) -> Error {
                 .to_owned()
         }
         Errno::NOENT => format!("does not exist (make it: mkdir -p \"{place}\")"),
-        Errno::NOTDIR => "is no folder, or a part of its path is none".to_owned(),
+        Errno::NOTDIR => "is not a folder, or a part of its path is not".to_owned(),
         _ => {
             let error = std::io::Error::from(errno);
             return cannot("open the folder of", path, error);
@@ -51,8 +51,8 @@ pub(super) fn no_lock(file: &StateFile, errno: Errno) -> Error {
              TPM in memory from the file, and writes nothing)"
         ),
         Errno::ACCESS | Errno::PERM if is_another_s(file) => format!(
-            "the lock \"{path}.lock\" is another user's, who uses the TPM or whose program was \
-             killed (if no program uses it, remove the lock)"
+            "the lock \"{path}.lock\" belongs to another user, who uses the TPM or whose program \
+             was killed (if no program uses the TPM, remove the lock)"
         ),
         Errno::ACCESS | Errno::PERM => format!(
             "this user may not write to the folder \"{folder}\", and the lock \"{path}.lock\" and \

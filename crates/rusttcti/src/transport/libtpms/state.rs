@@ -72,7 +72,7 @@ impl<'a> State<'a> {
         }
         let (permanent, rest) = part("permanent", bytes)?;
         if permanent.is_empty() {
-            return Err("its permanent state has no bytes".to_owned());
+            return Err("its permanent state is empty".to_owned());
         }
         let (volatile, rest) = part("volatile", rest)?;
         let condition = match rest.split_first_chunk::<TRAILER>() {
@@ -121,7 +121,7 @@ fn zeros_only(rest: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{} bytes stand behind the volatile state that belong to no TPM",
+        "{} unknown bytes follow the volatile state",
         rest.len()
     ))
 }
@@ -138,14 +138,15 @@ fn read_trailer(trailer: &[u8; TRAILER], checked: &[u8], end: usize) -> Result<C
     if stored != found {
         return Err(format!(
             "its checksum is {found:08x} and should be {stored:08x}: bytes in it were changed \
-             (if tpm2-tss wrote it last, and crashed, `truncate -s {end}` takes our old checksum off)"
+             (if tpm2-tss wrote it last, and crashed, `truncate -s {end}` removes our old \
+             checksum)"
         ));
     }
     match condition {
         0 => Ok(Condition::Suspended),
         1 => Ok(Condition::PoweredOff),
         other => Err(format!(
-            "its condition {other} is none that this version knows (0 and 1)"
+            "its condition {other} is unknown to this version (it knows 0 and 1)"
         )),
     }
 }

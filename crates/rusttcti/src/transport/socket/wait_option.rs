@@ -16,7 +16,7 @@ pub(in crate::transport) const WAIT: Setting = Setting {
     value: "SECONDS",
     default: "0",
     text: "How long to wait for a peer that is not there, when it is opened and before each \
-           command is sent, 0 to 3600 seconds. A restart between two commands is hidden so. A \
+           command is sent, 0 to 3600 seconds. This hides a restart between two commands. A \
            command that was sent to a peer that ends is not sent again, and fails. A TPM that \
            was restarted has lost its objects and sessions, and may need TPM2_Startup.",
 };

@@ -53,7 +53,7 @@ impl AsFd for Node {
 pub(in super::super) fn is_no(path: &str, kind: &str) -> Error {
     Error::new(
         ErrorKind::BadValue,
-        format!("\"{path}\" is no {kind} device file"),
+        format!("\"{path}\" is not a {kind} device file"),
     )
 }
 

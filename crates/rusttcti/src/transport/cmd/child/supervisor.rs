@@ -268,7 +268,8 @@ fn description(status: Option<&WaitIdStatus>) -> String {
     match status {
         Some((Some(code), _)) => format!("ended with exit status {code}"),
         Some((_, Some(signal))) => format!("was ended by signal {signal}{}", name(signal)),
-        _ => "ended, with an exit status that went to this program's own wait".to_owned(),
+        _ => "ended; its exit status is unknown, because this program's own wait() took it"
+            .to_owned(),
     }
 }
 

@@ -145,7 +145,7 @@ impl ContextGuard {
             if is_another_thread_ending() {
                 return Err(Error::new(
                     ErrorKind::GeneralFailure,
-                    "this process is ending: there is no OpenSSL any more",
+                    "this process is ending, and OpenSSL cannot be used any more",
                 ));
             }
             if shared.context.is_none() {

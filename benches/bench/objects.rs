@@ -61,7 +61,7 @@ pub struct Abrmd {
 }
 
 impl Abrmd {
-    /// Returns `None` where tpm2-abrmd or its module is not installed.
+    /// Returns `None` if tpm2-abrmd or its module is not installed.
     pub fn over(chain: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let mut bus = Command::new("dbus-daemon")

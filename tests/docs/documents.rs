@@ -3,13 +3,17 @@
 
 use std::path::Path;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "VERSIONING.md",
+    "docs/architecture.md",
+    "docs/conformance.md",
+    "docs/embedded.md",
     "docs/programs.md",
+    "docs/testing.md",
 ];
 
 fn root() -> &'static Path {
@@ -65,6 +69,21 @@ fn every_link_to_a_file_or_a_heading_leads_to_one() {
                 assert!(anchors(&text).contains(heading), "{document}: {target}");
             }
         }
+    }
+}
+
+#[test]
+fn every_file_of_the_architecture_is_there() {
+    let text = read("docs/architecture.md");
+    let words = text.split(|c: char| !c.is_alphanumeric() && !"/._-".contains(c));
+    let files: Vec<&str> = words.filter(|word| word.ends_with(".rs")).collect();
+    assert!(files.len() > 8, "only {files:?}");
+    for file in files {
+        let places = [
+            root().join(file),
+            root().join("crates/rusttcti/src").join(file),
+        ];
+        assert!(places.iter().any(|place| place.exists()), "{file}");
     }
 }
 

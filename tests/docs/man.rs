@@ -278,7 +278,7 @@ chmod +x bin/ssh
 export PATH=$PWD/bin:$PATH
 ";
 
-/// Lines of ESYS, in a program that fails where they do.
+/// Lines of ESYS, in a program that fails if they do.
 fn compile_and_run(lines: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("program");

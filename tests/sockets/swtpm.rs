@@ -221,7 +221,7 @@ fn a_restarted_swtpm_is_found_again() {
         assert_eq!(code, rc::NO_CONNECTION, "{conf}");
         peer.start();
         random_bytes(tcti);
-        // Nothing fails where nothing is sent while it is away.
+        // Nothing fails if nothing is sent while it is away.
         peer.stop();
         peer.start();
         // A kept connection is not looked at as long as it is busy.

@@ -45,7 +45,7 @@ pub struct I2c<T> {
     last: Option<(Direction, Duration)>,
     /// The time before which nothing is sent, after a NACK.
     not_before: Duration,
-    /// The locality that TPM_LOC_SEL has; `None` where it may be another.
+    /// The locality that TPM_LOC_SEL has; `None` if it may be another.
     selected: Option<u8>,
     /// The register whose address was written and whose read the chip refused:
     /// only the read is made again. A chip that refuses each first transfer

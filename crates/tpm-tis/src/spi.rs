@@ -163,7 +163,7 @@ impl<L: SpiLink> Bus for Spi<L> {
     }
 }
 
-/// Returns the header of an access; `None` where SPI has no such register or
+/// Returns the header of an access; `None` if SPI has no such register or
 /// no such length.
 fn header(direction: u8, locality: u8, register: Register, length: usize) -> Option<[u8; HEADER]> {
     if !(1..=SPI_MOST).contains(&length) {

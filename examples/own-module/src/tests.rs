@@ -28,7 +28,7 @@ fn peer(does: impl FnOnce(TcpStream) + Send + 'static) -> String {
     address
 }
 
-/// Reads a command; `None` where the transport closed the connection.
+/// Reads a command; `None` if the transport closed the connection.
 fn command(connection: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = vec![0; Header::SIZE];
     connection.read_exact(&mut bytes).ok()?;

@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Result};
 /// order. An empty string has none.
 ///
 /// # Errors
-/// [`ErrorKind::BadValue`] where a pair has no `=` or no key.
+/// [`ErrorKind::BadValue`] if a pair has no `=` or no key.
 pub(crate) fn pairs(conf: &str) -> Result<Vec<(&str, &str)>> {
     conf.split(',')
         .filter(|pair| !pair.is_empty())

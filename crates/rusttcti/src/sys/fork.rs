@@ -88,7 +88,7 @@ impl AtomicGeneration {
         self.get().is_current()
     }
 
-    /// Fails where it is another process's (see [`Generation::check`]).
+    /// Fails if it is another process's (see [`Generation::check`]).
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.get().check()

@@ -29,7 +29,7 @@ impl Header {
     /// The size of a header in bytes.
     pub const SIZE: usize = 10;
 
-    /// Reads the header at the start of `bytes`; `None` where there are under ten.
+    /// Reads the header at the start of `bytes`; `None` if there are under ten.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, _) = bytes.split_first_chunk::<{ Self::SIZE }>()?;
         let [t0, t1, s0, s1, s2, s3, c0, c1, c2, c3] = *head;

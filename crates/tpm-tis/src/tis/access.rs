@@ -17,7 +17,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         self.plausible(value)
     }
 
-    /// Reads STS once; `None` where the chip is busy.
+    /// Reads STS once; `None` if the chip is busy.
     pub(super) fn look(&mut self) -> Result<Option<Status>, B> {
         let mut value = [0; 4];
         let now = self.clock.now();
@@ -42,7 +42,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         Ok(status)
     }
 
-    /// Sorts the result of one access, made at `now`: `None` where the chip is
+    /// Sorts the result of one access, made at `now`: `None` if the chip is
     /// busy, for which it has TIMEOUT_A.
     pub(super) fn once(
         &mut self,

@@ -105,7 +105,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     }
 
     /// Waits for the response, `None` for as long as the command may take;
-    /// returns `None` where the time is over first. The command goes on then.
+    /// returns `None` if the time is over first. The command goes on then.
     ///
     /// # Errors
     /// As [`step`](Self::step).
@@ -134,7 +134,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// Executes a command, and returns the size of its response.
     ///
     /// # Errors
-    /// [`Error::OutOfTime`] where `timeout` is over first: the command was
+    /// [`Error::OutOfTime`] if `timeout` is over first: the command was
     /// aborted. Otherwise as [`start`](Self::start) and [`step`](Self::step).
     pub fn execute(
         &mut self,

@@ -165,7 +165,7 @@ impl<T: Tcti> Trace<T> {
     /// is created, for its user alone (mode 0600).
     ///
     /// # Errors
-    /// [`ErrorKind::IoError`] where the file cannot be opened.
+    /// [`ErrorKind::IoError`] if the file cannot be opened.
     pub fn new(inner: T, path: impl AsRef<std::path::Path>, style: Style) -> Result<Self> {
         let path = path.as_ref().to_string_lossy();
         Ok(Self::over(inner, Output::open(Some(&path))?, style))

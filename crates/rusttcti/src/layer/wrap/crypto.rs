@@ -231,7 +231,7 @@ where
 /// Returns random bytes from the system.
 ///
 /// # Errors
-/// [`ErrorKind::GeneralFailure`] where the system has none to give.
+/// [`ErrorKind::GeneralFailure`] if the system has none to give.
 pub(super) fn random(size: usize) -> Result<Secret> {
     let mut bytes = Zeroizing::new(vec![0; size]);
     getrandom::fill(&mut bytes).map_err(|error| {

@@ -215,7 +215,7 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 
 impl Engine {
     /// The attributes of those sessions of the program's that are salted or bound,
-    /// together; `None` where there is none.
+    /// together; `None` if there is none.
     fn own_protection(&self, command: &Command) -> Option<u8> {
         let has_key = |auth: &&Auth| {
             let session = self.program_sessions.get(auth.handle);

@@ -47,7 +47,7 @@ pub(super) struct ProgramSession {
     pub(super) kind: Kind,
     /// `None` for an algorithm that this layer has not.
     pub(super) hash: Option<Hash>,
-    /// The size of its AES keys; `None` where it encrypts otherwise, or not.
+    /// The size of its AES keys; `None` if it encrypts otherwise, or not.
     pub(super) key_bits: Option<u16>,
     /// Whether it is neither salted nor bound, so that its session key is empty.
     pub(super) keyless: bool,

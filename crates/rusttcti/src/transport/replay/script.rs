@@ -70,7 +70,7 @@ impl Script {
         self.conversations[conversation].get(self.answered)
     }
 
-    /// Returns the response to a command; `None` where none was recorded.
+    /// Returns the response to a command; `None` if none was recorded.
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`] for a command that differs from the recorded one,

@@ -374,7 +374,7 @@ impl Stream {
         wait(self, PollFlags::IN, deadline)
     }
 
-    /// Fills `into`. Returns false where the stream ends before.
+    /// Fills `into`. Returns false if the stream ends before.
     pub(in crate::transport) fn recv_whole(
         &self,
         into: &mut [u8],
@@ -405,7 +405,7 @@ impl Stream {
         self.as_fd().as_raw_fd()
     }
 
-    /// Ends a connection over which nothing was sent. Returns false where the peer's
+    /// Ends a connection over which nothing was sent. Returns false if the peer's
     /// machine did not acknowledge that at once.
     pub(super) fn leave(self, deadline: Deadline) -> bool {
         let _ = shutdown(self.as_fd(), Shutdown::Write);

@@ -114,7 +114,7 @@ pub fn response_size(bytes: &[u8], largest: usize) -> Result<Option<usize>, Fram
 /// Decodes the frame with a response that begins with these bytes.
 ///
 /// # Errors
-/// Those of [`response_size`], and [`FrameError::Trailer`] where the response is
+/// Those of [`response_size`], and [`FrameError::Trailer`] if the response is
 /// not followed by 0.
 ///
 /// ```

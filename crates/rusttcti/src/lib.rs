@@ -20,15 +20,15 @@
 //!
 //! # Write a transport
 //!
-//! A transport is a type with the two required methods of [`Tcti`]. Where a byte
-//! stream leads to the TPM, [`Stream`] has them already; the page of [`Tcti`]
-//! shows a whole transport. [`Module`] gives it a name, and [`export!`] makes a
-//! module of its crate, which every program finds as `libtss2-tcti-NAME.so.0`.
-//! `make new-module NAME=foo`, in this crate's repository, makes such a crate
-//! with tests; `KIND=layer` makes one for a layer.
+//! A transport is a type with the two required methods of [`Tcti`]. If a byte stream
+//! leads to the TPM, [`Stream`] has them already; the page of [`Tcti`] shows a whole
+//! transport. [`Module`] gives it a name, and [`export!`] makes a module of its crate,
+//! which every program finds as `libtss2-tcti-NAME.so.0`. `make new-module NAME=foo`,
+//! in this crate's repository, makes such a crate with tests; `KIND=layer` makes one
+//! for a layer.
 //!
-//! In your own process no module is needed. [`Context`] hands a transport to ESYS
-//! or to any C code:
+//! Within a Rust program you need no module. [`Context`] gives a transport to ESYS or
+//! to any C code:
 //!
 //! ```
 //! use rusttcti::Context;
@@ -41,15 +41,15 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! To build needs pkg-config and the headers of tpm2-tss (Debian:
-//! `pkg-config libtss2-dev`). The C types are those of the crate
-//! `tss-esapi-sys`, version 0.6. A program that names them depends on it too.
+//! The build needs pkg-config and the headers of tpm2-tss (Debian: `pkg-config
+//! libtss2-dev`). The C types are those of the crate `tss-esapi-sys`, version 0.6. A
+//! program that uses them depends on that crate too.
 //!
 //! # Test a transport
 //!
-//! A test may call the methods directly. A [`Context`] around the transport calls
-//! them as C does, with all the bridge's checks in between. [`open`]`("libtpms")`
-//! is a TPM for the other end of a transport, or for the inside of a layer:
+//! A test may call the methods directly. A [`Context`] around the transport calls them
+//! as C does, with all checks of the bridge. [`open`]`("libtpms")` is a TPM for the
+//! other end of a transport, or below a layer:
 //!
 //! ```
 //! use rusttcti::wire::{CommandBuilder, CommandCode};
@@ -63,21 +63,19 @@
 //! # Ok::<(), rusttcti::Error>(())
 //! ```
 //!
-//! The crate `rusttcti-kit` holds a transport against the whole contract:
+//! The crate `rusttcti-kit` tests a transport against the whole contract: by
 //! `rusttcti_kit::conformance!(module Tss2_Tcti_Info, CONF)` in the tests of a crate
-//! with [`export!`], `conformance!(|| MyTransport::open())` without, or
-//! `tcti-check -T ./target/debug/libNAME.so:CONF` for the module that cargo
-//! built. [`TctiLdr::parse`] loads such a file as programs do. Failed calls are
-//! written to standard error, past cargo's capture, unless `TSS2_LOG` is
-//! `tcti+none`.
+//! with [`export!`], by `conformance!(|| MyTransport::open())` in other tests, or by
+//! `tcti-check -T ./target/debug/libNAME.so:CONF` for the module that cargo built.
+//! [`TctiLdr::parse`] loads such a file as programs do. Failed calls are written to
+//! standard error, which cargo does not capture, unless `TSS2_LOG` is `tcti+none`.
 //!
 //! # Open and combine
 //!
-//! [`open`] takes a chain, the string behind `rusttcti:`. [`TctiLdr`] loads any C
-//! module by name, and [`Native`] uses a context that C code made. All of them are
-//! [`Tcti`]s, as a [`Context`] is. A [layer] is a `Tcti` around another
-//! one, and stands in front of it in a chain:
-//! `pcap,file=/tmp/tpm.pcapng:swtpm:port=2321`.
+//! [`open`] takes a chain, the string after `rusttcti:`. [`TctiLdr`] loads any C module
+//! by name, and [`Native`] uses a context that C code made. All of them are [`Tcti`]s,
+//! as a [`Context`] is. A [layer] is a `Tcti` around another one, and stands in front
+//! of it in a chain: `pcap,file=/tmp/tpm.pcapng:swtpm:port=2321`.
 //!
 //! ```
 //! use rusttcti::wire::{CommandBuilder, CommandCode};
@@ -92,47 +90,47 @@
 //!
 //! # Errors
 //!
-//! An [`Error`] has a kind, a sentence and a cause. C gets the `TSS2_RC` of its
-//! kind, and the sentence from `Tss2_Tcti_Rusttcti_LastError()`. Rust code gets
-//! more of a failure behind C's functions:
+//! An [`Error`] has a kind, a sentence and a cause. C gets the `TSS2_RC` of its kind,
+//! and the sentence from `Tss2_Tcti_Rusttcti_LastError()`. Rust code gets more of an
+//! error that came through C's functions:
 //!
 //! - From a Rust transport of this process, the original error with all causes:
 //!   by [`Native`], by [`Context::last_error`], and by [`Esys::check`] after an
 //!   ESYS call.
 //! - From a transport in another module that was made with this crate, the
 //!   response code and the sentence.
-//! - From any other C module, the response code in tss2-rc's words.
+//! - From any other C module, the response code with the text of tss2-rc.
 //!
-//! An error of your own type is found by walking
-//! [`source()`](std::error::Error::source) and `downcast_ref`. A panic in a
-//! transport becomes an [`ErrorKind::GeneralFailure`] with its message, after the
-//! program's panic hook has run.
+//! To find an error of your own type, follow [`source()`](std::error::Error::source)
+//! and use `downcast_ref`. A panic in a transport becomes an
+//! [`ErrorKind::GeneralFailure`] with its message, after the program's panic hook has
+//! run.
 //!
-//! A transport writes no log: the bridge logs what calls fail with, where
-//! `TSS2_LOG` says (module `tcti`). The level is error, or debug for
-//! [`TryAgain`](ErrorKind::TryAgain), [`NotImplemented`](ErrorKind::NotImplemented)
-//! and [`InsufficientBuffer`](ErrorKind::InsufficientBuffer). At the level trace
-//! all commands and responses are logged.
+//! A transport writes no log: the bridge logs the errors of calls, as `TSS2_LOG`
+//! selects (module `tcti`). The level is error, or debug for
+//! [`TryAgain`](ErrorKind::TryAgain), [`NotImplemented`](ErrorKind::NotImplemented) and
+//! [`InsufficientBuffer`](ErrorKind::InsufficientBuffer). At the level trace all
+//! commands and responses are logged.
 //!
 //! # Threads and fork
 //!
-//! A context may move between threads. Two threads that use one at the same time
-//! get [`ErrorKind::BadSequence`] at worst; only cancel is meant for that.
+//! A context may move between threads. If two threads use it at the same time, a call
+//! may fail with [`ErrorKind::BadSequence`]; only cancel is meant for that.
 //!
-//! After fork(2) a context stays its parent's. The child's calls fail with
-//! [`ErrorKind::BadContext`], and the child can open contexts of its own. The
-//! exception is a transport that connects anew in the child (`swtpm`, and
-//! `rm,fork=1` over it or the device).
+//! After fork(2) a context belongs to the parent. The child's calls fail with
+//! [`ErrorKind::BadContext`], and the child can open its own contexts. The exception is
+//! a transport that makes a new connection in the child (`swtpm`, and `rm,fork=1` over
+//! it or the device).
 //!
-//! No signal's disposition or mask is changed, no SIGPIPE is raised, and no EINTR
-//! is returned. Two cases have the SIGPIPE of the program that made them, which
-//! Rust's start ignores: a transport of your own in a [`Context`], and a C module
-//! in a [`TctiLdr`]. [`Stream`] raises none there either.
+//! No signal's disposition or mask is changed, no SIGPIPE is raised, and no EINTR is
+//! returned. There are two exceptions for SIGPIPE: a transport of your own in a
+//! [`Context`], and a C module in a [`TctiLdr`]. There the program's disposition
+//! applies, and Rust's runtime ignores SIGPIPE. [`Stream`] raises none there either.
 //!
 //! # What C can rely on
 //!
 //! - Every pointer, size and state is checked before a transport is called.
-//! - A response that doesn't fit is kept. A response that lies about its size
+//! - A response that doesn't fit is kept. A response with a wrong size in its header
 //!   never reaches the caller.
 //! - No unwinding crosses into C, and no memory beyond the caller's buffer is
 //!   touched.
@@ -143,9 +141,8 @@
 //!
 //! # Cargo features
 //!
-//! A crate for a small system leaves out what it doesn't use by
-//! `default-features = false`. A chain that names what was left out is answered as
-//! one that names an unknown transport or layer.
+//! A crate for a small system leaves out unused parts by `default-features = false`. A
+//! chain that names such a part is refused with an error that names the feature.
 //!
 //! | feature | default | what it has |
 //! | --- | --- | --- |

@@ -12,23 +12,23 @@ pub trait Bus {
     /// Whether the chip has the registers TPM_DATA_CSUM and TPM_DATA_CSUM_ENABLE.
     const CHECKSUM: bool;
 
-    /// Learns what the bus must know of the chip, before the first access.
+    /// Reads the properties of the chip that the bus needs, before the first access.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     fn open(&mut self, clock: &mut dyn Clock) -> Result<(), Fault<Self::Error>> {
         let _ = clock;
         Ok(())
     }
 
-    /// Leaves the bus at rest, and forgets what may have changed if the chip was
-    /// reset or used by another program, such as the locality that it was told last.
+    /// Leaves the bus at rest, and drops what may have changed if the chip was reset or
+    /// used by another program, such as the selected locality.
     fn forget(&mut self) {}
 
     /// Returns how many bytes one access may have at most, 1 or more.
     fn most(&self) -> usize;
 
-    /// Reads a register of a locality, as many bytes as `bytes` has room for.
+    /// Reads a register of a locality: as many bytes as `bytes` has.
     ///
     /// # Errors
     /// A [`Fault`]; `bytes` may have changed then.
@@ -53,10 +53,10 @@ pub trait Bus {
     ) -> Result<(), Fault<Self::Error>>;
 }
 
-/// Why an access failed.
+/// The reason why an access failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<E> {
-    /// The chip is busy (a NACK on I2C): the access is made again later.
+    /// The chip is busy (a NACK on I2C): the driver repeats the access later.
     Busy,
     /// An SPI wait state did not end in this time.
     WaitState(core::time::Duration),

@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::bus::Fault;
 use crate::registers::Register;
 
-/// Why the chip could not be used. `E` is the bus's own error.
+/// The reason why the chip could not be used. `E` is the error of the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {
@@ -48,7 +48,7 @@ pub enum Error<E> {
         /// The value of TPM_DID_VID.
         value: u32,
     },
-    /// A register did not come to show what it should.
+    /// A register did not get the expected value in time.
     Timeout {
         /// The register.
         register: Register,
@@ -68,7 +68,7 @@ pub enum Error<E> {
         /// How long it was waited for.
         waited: Duration,
     },
-    /// The chip is ready for another command while one should be executing.
+    /// The chip is ready for another command, although it should be executing one.
     CommandLost {
         /// The value of TPM_STS.
         value: u32,
@@ -108,7 +108,7 @@ pub enum Error<E> {
         /// How many times it was tried.
         tries: u8,
     },
-    /// No such locality: they are 0 to 4.
+    /// There is no such locality: they are 0 to 4.
     Locality(u8),
     /// No command was started.
     NotStarted,

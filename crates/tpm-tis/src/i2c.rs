@@ -69,13 +69,14 @@ impl<T: HalI2c> I2c<T> {
         }
     }
 
-    /// Takes the chip at another address of 7 bits.
+    /// Sets another address of 7 bits.
     pub const fn address(mut self, address: u8) -> Self {
         self.address = address;
         self
     }
 
-    /// Reads by a repeated start, where the chip wants no guard time there.
+    /// Sets whether a read uses a repeated start, if the chip needs no guard time
+    /// there.
     pub const fn repeated_start(mut self, yes: bool) -> Self {
         self.repeated_start = yes;
         self

@@ -27,5 +27,5 @@ pub use spi::{DegradedSpi, PinError, PinLink, Spi, SpiLink};
 pub use time::{Clock, Timeouts, Timer};
 pub use tis::{Identity, LAST_LOCALITY, Result, Tis};
 
-/// The traits that buses, pins and delays implement, of the version used here.
+/// The traits of buses, pins and delays, in the version that this crate uses.
 pub use embedded_hal as hal;

@@ -34,7 +34,7 @@ pub trait SpiLink {
     /// The bus's own.
     fn begin(&mut self) -> Result<(), Self::Error>;
 
-    /// Writes `bytes` and puts there what was read at the same time.
+    /// Writes `bytes`, and replaces them by the bytes that were read at the same time.
     ///
     /// # Errors
     /// The bus's own.
@@ -46,8 +46,8 @@ pub trait SpiLink {
     /// The bus's own.
     fn end(&mut self) -> Result<(), Self::Error>;
 
-    /// Transfers the last bytes and releases chip select, for buses that do
-    /// both in one go.
+    /// Transfers the last bytes and releases chip select, for buses that can do both in
+    /// one call.
     ///
     /// # Errors
     /// The bus's own.
@@ -174,7 +174,7 @@ fn header(direction: u8, locality: u8, register: Register, length: usize) -> Opt
     Some([direction | (length - 1) as u8, high, middle, low])
 }
 
-/// A bus with a chip select pin of its own, which the TPM shares with nothing.
+/// A bus with a chip select pin, which only the TPM uses.
 #[derive(Clone, Debug)]
 pub struct PinLink<S, P> {
     bus: S,
@@ -194,7 +194,7 @@ impl<S: SpiBus, P: OutputPin> PinLink<S, P> {
     }
 }
 
-/// What a [`PinLink`] fails with.
+/// The error of a [`PinLink`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinError<S, P> {
     /// The bus failed.
@@ -221,16 +221,16 @@ impl<S: SpiBus, P: OutputPin> SpiLink for PinLink<S, P> {
     }
 }
 
-/// A TPM's registers over embedded-hal's `SpiDevice`, which is **degraded**:
-/// its transactions are fixed before they begin, so that nothing can look at
-/// the header's last byte and clock a wait state.
+/// A TPM's registers over embedded-hal's `SpiDevice`. It is **degraded**: a transaction
+/// is fixed before it begins, so the driver cannot read the header's last byte and
+/// clock a wait state.
 ///
 /// - A read clocks `wait` bytes more than it needs, and looks among them for
 ///   the end of the wait state.
 /// - A write to a chip that waits fails with [`Fault::WaitState`] and has
 ///   changed nothing. So this serves only chips that never wait on writes.
 ///
-/// [`PinLink`] has no such limits. Take it where the bus is the TPM's alone.
+/// [`PinLink`] has no such limits. Use it if only the TPM is on the bus.
 #[derive(Clone, Debug)]
 pub struct DegradedSpi<D> {
     device: D,
@@ -241,8 +241,8 @@ pub struct DegradedSpi<D> {
 const MOST_WAIT: usize = 16;
 
 impl<D: SpiDevice> DegradedSpi<D> {
-    /// Returns the registers over `device`, where wait states of up to `wait`
-    /// bytes (0 to 16) are seen at reads.
+    /// Returns the registers over `device`. Reads allow wait states of up to `wait`
+    /// bytes (0 to 16).
     pub fn new(device: D, wait: usize) -> Self {
         Self {
             device,

@@ -9,7 +9,7 @@ use embedded_hal::delay::DelayNs;
 ///
 /// The clock must move on by itself: each wait for the chip ends by it.
 pub trait Clock: DelayNs {
-    /// Returns the time since a point that stays the same.
+    /// Returns the time since a fixed point.
     fn now(&mut self) -> Duration;
 }
 
@@ -19,7 +19,7 @@ impl<T: Clock + ?Sized> Clock for &mut T {
     }
 }
 
-/// A [`Clock`] made of a delay and of a function that tells the time.
+/// A [`Clock`] made of a delay and a function that returns the time.
 ///
 /// ```
 /// use core::time::Duration;
@@ -66,7 +66,7 @@ pub(crate) fn since(clock: &mut dyn Clock, begun: Duration) -> Duration {
     clock.now().saturating_sub(begun)
 }
 
-/// How long a chip may take for what is not a command's execution.
+/// The timeouts of a chip: for each step, and for the execution of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// TIMEOUT_A: to grant a locality, to raise a burst count of 0, and to
@@ -76,8 +76,8 @@ pub struct Timeouts {
     pub b: Duration,
     /// TIMEOUT_C: to make Expect and dataAvail valid.
     pub c: Duration,
-    /// TIMEOUT_D: to end a wait state on SPI, and to show its identity after
-    /// power came.
+    /// TIMEOUT_D: to end a wait state on SPI, and to show its identity after it was
+    /// powered.
     pub d: Duration,
     /// The longest execution of a command.
     pub command: Duration,

@@ -19,7 +19,7 @@ pub(crate) fn opened_with_warning<T>(
     let suspect = Suspect::of(transport, conf);
     let opened = open()?;
     if let Some(suspect) = suspect {
-        suspect.tell();
+        suspect.warn();
     }
     Ok(opened)
 }
@@ -40,7 +40,7 @@ impl<'a> Suspect<'a> {
     }
 
     /// Logs a warning, if the file was made.
-    fn tell(self) {
+    fn warn(self) {
         if Path::new(self.name).exists() {
             log::warning!(
                 "libtpms made a new state file with the name \"{}\": {}",

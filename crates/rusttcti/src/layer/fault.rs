@@ -98,9 +98,9 @@ pub struct Fault<T: Tcti = Box<dyn Tcti>> {
 /// The progress of the command under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// There is no command, or it is below and will not fail.
+    /// There is no command, or it was sent and will not fail.
     Passing,
-    /// The command is below, and its response will be changed.
+    /// The command was sent, and its response will be changed.
     Struck,
     /// The command is kept back, and sent after the pause.
     Unsent,

@@ -36,7 +36,7 @@ const AGAIN: [ResponseCode; 3] = [
 ];
 /// How often a command is sent again at most, by default.
 const TIMES: u64 = 5;
-/// The first pause in milliseconds, where nothing is said.
+/// The default of the first pause, in milliseconds.
 const WAIT: u64 = 20;
 /// No pause grows beyond this.
 const LONGEST: Duration = Duration::from_secs(2);

@@ -128,13 +128,13 @@ fn read_environment() -> u8 {
     // If two threads read it, the first one reports the mistake.
     let is_first = LEVEL.swap(level, Ordering::AcqRel) == UNREAD;
     if let Some(mistake) = mistake(&pairs).filter(|_| is_first) {
-        tell(&mistake, level);
+        report_mistake(&mistake, level);
     }
     level
 }
 
 /// Reports a mistake in TSS2_LOG, and the level that counts.
-fn tell(mistake: &str, level: u8) {
+fn report_mistake(mistake: &str, level: u8) {
     let names = NAMES.map(|(_, name)| name).join(", ");
     let name = NAMES.iter().find(|(named, _)| *named as u8 == level);
     let name = name.map_or("", |(_, name)| name);

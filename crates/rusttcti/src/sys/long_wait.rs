@@ -15,7 +15,7 @@ const SILENT: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LongWait {
     since: Instant,
-    told: bool,
+    logged: bool,
 }
 
 impl LongWait {
@@ -23,7 +23,7 @@ impl LongWait {
     pub(crate) fn begin() -> Self {
         Self {
             since: Instant::now(),
-            told: false,
+            logged: false,
         }
     }
 
@@ -35,16 +35,16 @@ impl LongWait {
     /// Returns the time at which the wait is logged, or the deadline if that is
     /// earlier.
     pub(crate) fn next(&self, deadline: Deadline) -> Deadline {
-        match self.told {
+        match self.logged {
             true => deadline,
             false => deadline.or_after(SILENT.saturating_sub(self.elapsed())),
         }
     }
 
     /// Logs the reason of the wait, if it is time and was not logged yet.
-    pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
-        if !self.told && self.elapsed() >= SILENT {
-            self.told = true;
+    pub(crate) fn log_if_long(&mut self, what: impl FnOnce() -> String) {
+        if !self.logged && self.elapsed() >= SILENT {
+            self.logged = true;
             log::info!("waiting {}", what());
         }
     }

@@ -264,7 +264,7 @@ mod tests {
     fn what_is_no_i2c_bus_is_refused_when_opened() {
         for (path, words) in [
             ("/nosuch/i2c", "driver loaded"),
-            ("/dev/null", "is no i2c-dev device file"),
+            ("/dev/null", "is not a device file of i2c-dev"),
         ] {
             let error = I2c::init(Some(path)).expect_err(path);
             assert!(error.report().contains(words), "{}", error.report());

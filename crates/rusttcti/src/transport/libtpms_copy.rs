@@ -24,7 +24,7 @@ use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::{Error, ErrorKind, Module, Result, Tcti};
 
-/// Leaves the random numbers as the template has them, where it is 1.
+/// If it is 1, the random numbers follow from the template.
 const VARIABLE: &str = "RUSTTCTI_DETERMINISTIC";
 
 /// What CONF is.

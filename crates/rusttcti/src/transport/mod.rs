@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Transports: the ways to a TPM, each in a module of its own.
-//! [`open`](crate::open) opens them by name, as in `swtpm:port=2321`;
-//! [`Module::init`](crate::Module::init) opens one from its CONF alone.
+//! Transports: the ways to a TPM, each in its own module. [`open`](crate::open) opens
+//! them by name, as in `swtpm:port=2321`; [`Module::init`](crate::Module::init) opens
+//! one from its CONF alone.
 //!
 //! | name | CONF | the TPM |
 //! | --- | --- | --- |
@@ -22,13 +22,13 @@
 //!
 //! # Write a transport
 //!
-//! Where bytes go to the TPM and come back as a stream does, over a network, a
-//! serial line or pipes, [`Stream`](crate::Stream) is the transport, and a type
-//! around it of 20 lines gives it a name. The page of [`Tcti`](crate::Tcti) shows
-//! one. Other ways to a TPM implement [`Tcti`](crate::Tcti) themselves; `null` is
-//! the smallest whole example in this crate's sources, `device` one with a
-//! descriptor. `make new-module NAME=foo` makes a crate with tests;
-//! [`Chains`](crate::Chains) gives a transport a name within one program.
+//! If a byte stream leads to the TPM (a network, a serial line or pipes),
+//! [`Stream`](crate::Stream) is the transport, and a type of 20 lines around it gives
+//! it a name. The page of [`Tcti`](crate::Tcti) shows one. Other transports implement
+//! [`Tcti`](crate::Tcti) themselves. In this crate's sources, `null` is the smallest
+//! whole example, and `device` is one with a descriptor. `make new-module NAME=foo`
+//! makes a crate with tests; [`Chains`](crate::Chains) gives a transport a name within
+//! one program.
 
 pub mod cmd;
 pub mod device;

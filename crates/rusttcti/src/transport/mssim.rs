@@ -41,7 +41,7 @@ const WHO: &str = "mssim";
 pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH, WAIT];
 const HELP: &Text = &setting::help(SETTINGS);
 
-/// What an answer to a signal takes at most, where nothing is wrong.
+/// The longest time for an answer to a signal if nothing is wrong.
 const ANSWER: Duration = Duration::from_millis(100);
 
 /// How long the last response is waited for when the context is closed, and once more

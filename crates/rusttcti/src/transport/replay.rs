@@ -85,7 +85,7 @@ const WHO: &str = "replay";
 pub struct Replay {
     file: PathBuf,
     script: Script,
-    /// The response to the command under way; none where none was recorded.
+    /// The response to the command under way; `None` if none was recorded.
     response: Option<Option<Vec<u8>>>,
     /// Readable while a response is there, once it was asked for.
     event: Option<Timer>,

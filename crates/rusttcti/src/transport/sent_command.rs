@@ -70,13 +70,13 @@ impl SentCommand {
             }
             slices += 1;
             if TOLD.contains(&slices) {
-                self.tell(&peer(transport), slices);
+                self.log_wait(&peer(transport), slices);
             }
         }
     }
 
     #[cold]
-    fn tell(self, peer: &str, slices: u32) {
+    fn log_wait(self, peer: &str, slices: u32) {
         let seconds = (slices * SLICE).as_secs();
         let text = match self.command() {
             Some(code) => format!(

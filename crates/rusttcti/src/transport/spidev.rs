@@ -28,7 +28,7 @@ use crate::sys::spi::{self, ChipSelect};
 use crate::{Error, ErrorKind, Module, Result};
 
 const WHO: &str = "spidev";
-/// The device where none is named, as tpm2-tss has it.
+/// The default device, which is also that of tpm2-tss.
 const DEFAULT: &str = "/dev/spidev0.1";
 /// The mode of a TPM's bus.
 const MODE: u8 = 0;
@@ -236,7 +236,7 @@ mod tests {
     fn what_is_no_spidev_is_refused_when_opened() {
         for (path, words) in [
             ("/nosuch/spidev", "driver loaded"),
-            ("/dev/null", "is no spidev device file"),
+            ("/dev/null", "is not a device file of spidev"),
             ("/tmp", "cannot open"),
         ] {
             let error = Spidev::init(Some(path)).expect_err(path);

@@ -80,9 +80,9 @@ pub struct Swtpm {
     shared: Option<Arc<SharedConnection>>,
     /// The connection of the command under way.
     stream: Option<Stream>,
-    /// Set where that command is longer than swtpm reads.
+    /// Whether that command is longer than swtpm reads.
     is_too_long: bool,
-    /// The next command's socket, where its descriptor was asked for.
+    /// The next command's socket, if its descriptor was asked for.
     socket: Option<Stream>,
     inbox: Inbox,
     sent_command: SentCommand,

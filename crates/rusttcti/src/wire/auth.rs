@@ -131,7 +131,7 @@ impl<'a> AuthCommand<'a> {
 pub struct AuthResponse<'a> {
     /// The TPM's nonce.
     pub nonce: &'a [u8],
-    /// The attributes; continueSession is clear where the session is gone.
+    /// The attributes; continueSession is clear if the session was flushed.
     pub attributes: SessionAttributes,
     /// The HMAC; empty for a password.
     pub hmac: &'a [u8],

@@ -59,8 +59,8 @@ pub struct HandleView {
 impl<'a> CommandView<'a> {
     /// Takes a command apart.
     ///
-    /// A command whose code the table doesn't have is its header, and the rest
-    /// is its parameters: its handles and sessions cannot be told.
+    /// If the table doesn't have the command's code, all bytes after the header count
+    /// as parameters, because the handles and sessions are unknown.
     ///
     /// # Errors
     /// [`ErrorKind::BadValue`](crate::ErrorKind::BadValue), with the part that is

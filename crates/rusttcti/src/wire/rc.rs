@@ -150,9 +150,9 @@ impl ResponseCode {
         Self(layer | base | blame)
     }
 
-    /// Returns the code of the TPM without a layer, and without the number of
-    /// what it blames: one of the constants, where it has a name. The code of
-    /// another layer is returned as it is.
+    /// Returns the code of the TPM without a layer, and without the number of the
+    /// handle, parameter or session: one of the constants, if it has a name. The code
+    /// of another layer is returned unchanged.
     #[must_use]
     pub const fn base(self) -> Self {
         match self.tpm_code() {

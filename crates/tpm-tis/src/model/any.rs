@@ -34,9 +34,9 @@ const COMMAND: Duration = Duration::from_secs(2);
 /// refuses.
 const LIMIT: Duration = Duration::from_secs(3 * (2 + 100));
 
-/// Opens a chip whose registers and faults follow `bytes`, again from their start behind
-/// their end, and executes a command of `length` bytes (10 or more) three times. An
-/// access has at most `most` bytes, and there is room for a response of `room`.
+/// Opens a chip whose registers and faults follow `bytes`, repeated without end, and
+/// executes a command of `length` bytes (10 or more) three times. An access has at most
+/// `most` bytes, and the buffer for the response has `room` bytes.
 ///
 /// # Panics
 /// If the driver breaks a promise.
@@ -99,14 +99,14 @@ impl<'a> AnyChip<'a> {
         }
     }
 
-    /// The next byte of the input, again from the start behind its end.
+    /// Returns the next byte of the input, which is repeated without end.
     fn next(&mut self) -> u8 {
         let byte = self.input.get(self.at).copied().unwrap_or(0);
         self.at = (self.at + 1) % self.input.len().max(1);
         byte
     }
 
-    /// What a chip without faults shows.
+    /// Returns the status of a chip without faults.
     fn right_status(&self) -> u32 {
         let whole = match self.given.get(2..6) {
             Some(size) => u32::from_be_bytes(size.try_into().expect("four bytes")) as usize,
@@ -121,7 +121,7 @@ impl<'a> AnyChip<'a> {
         }
     }
 
-    /// A plausible value in place of the input's, most of the time.
+    /// Replaces the input's value by a plausible one, most of the time.
     fn shape(&mut self, kind: u8, register: Register, bytes: &mut [u8]) {
         match register {
             Register::Access => bytes[0] = 0xa1,
@@ -168,8 +168,7 @@ impl<'a> AnyChip<'a> {
         }
     }
 
-    /// The driver has the command run: it must be the whole command, and the chip
-    /// must have taken it as that.
+    /// Checks that the chip has taken the whole command when the driver writes tpmGo.
     fn go(&mut self) {
         assert_eq!(self.taken, self.command, "another command runs");
         let status = Status(self.status);
@@ -182,7 +181,7 @@ impl<'a> AnyChip<'a> {
         self.is_running = true;
     }
 
-    /// Where there are checksums, the last one is that of these bytes.
+    /// Checks that the last checksum is that of these bytes, if there are checksums.
     fn check(&self, bytes: &[u8]) {
         if self.checksums {
             assert_eq!(self.checksum, Some(crc16(bytes)), "a wrong checksum");
@@ -199,7 +198,7 @@ impl<'a> AnyChip<'a> {
         }
     }
 
-    /// The driver makes the chip ready, perhaps behind a response.
+    /// Notes that the driver writes commandReady, perhaps after a response.
     fn end(&mut self) {
         let status = Status(self.status);
         self.is_whole = status.has(STS_VALID) && !status.has(STS_DATA_AVAIL);
@@ -208,7 +207,7 @@ impl<'a> AnyChip<'a> {
         self.is_running = false;
     }
 
-    /// Holds a response against what the chip gave.
+    /// Compares a response with the bytes that the chip gave.
     fn judge(&self, response: &[u8]) {
         assert!(response.len() >= 10, "{response:02x?}");
         let size = u32::from_be_bytes(response[2..6].try_into().expect("a header"));
@@ -291,7 +290,7 @@ impl Clock for Virtual {
     }
 }
 
-/// A command of `length` bytes, 10 or more.
+/// Returns a command of `length` bytes, 10 or more.
 fn command(length: usize) -> Vec<u8> {
     let mut command = vec![0x80, 0x01];
     command.extend((length as u32).to_be_bytes());

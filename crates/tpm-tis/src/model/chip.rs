@@ -14,16 +14,16 @@ use super::{CancelTpm, Faults, Level, Tpm, Traits};
 
 const TPM_RC_CANCELED: u32 = 0x909;
 
-/// How much went over the bus.
+/// The numbers of accesses and bytes on the bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Reads and writes of registers.
+    /// The reads and writes of registers.
     pub accesses: u64,
-    /// Those of STS among them.
+    /// The accesses to STS among them.
     pub status: u64,
-    /// Bytes on the bus, headers, addresses and wait states included.
+    /// The bytes on the bus, including headers, addresses and wait states.
     pub bytes: u64,
-    /// Bytes of the FIFO among them.
+    /// The bytes of the FIFO among them.
     pub fifo: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub(super) enum Phase {
     Idle,
-    /// Ready from that time on, for a command; was not asked again since.
+    /// Ready for a command from that time on. commandReady was not written since.
     Ready(Duration),
     Reception(Vec<u8>),
     Execution {
@@ -53,7 +53,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Whether it is there, where a thread computes it.
+    /// Returns whether the response is there, if a thread computes it.
     fn is_done(&mut self) -> bool {
         if let Self::Under(receiver) = self {
             match receiver.try_recv() {
@@ -115,7 +115,7 @@ impl State {
         }
     }
 
-    /// Lets virtual time pass; true where time is real.
+    /// Lets virtual time pass; returns true if time is real.
     pub(super) fn pass(&mut self, time: Duration) -> bool {
         self.virtual_now += time;
         self.real.is_some()
@@ -156,7 +156,7 @@ impl State {
         self.faults.vanish_after.is_some_and(gone)
     }
 
-    /// Counts an access and has happen what was to happen at it.
+    /// Counts an access, and starts the faults that are due at it.
     fn begin(&mut self, address: u16) {
         self.accesses += 1;
         self.counts.accesses += 1;
@@ -408,7 +408,7 @@ impl State {
     }
 }
 
-/// A response with what these faults do to it.
+/// Returns the response as these faults change it.
 fn broken(mut response: Vec<u8>, faults: Faults) -> Vec<u8> {
     if let Some(size) = faults.size {
         response[2..6].copy_from_slice(&size.to_be_bytes());
@@ -420,7 +420,7 @@ fn broken(mut response: Vec<u8>, faults: Faults) -> Vec<u8> {
     response
 }
 
-/// How many bytes a command still wants.
+/// Returns how many bytes of a command are still missing.
 fn missing(command: &[u8]) -> usize {
     let size = command.get(2..6).map_or(10, |size| {
         size.iter()

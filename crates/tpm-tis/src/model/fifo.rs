@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::chip::{Phase, State};
 
 impl State {
-    /// A bit of these bytes changes on the wire, if that is due.
+    /// Flips a bit of these bytes on the wire, if that is due.
     fn flip(&mut self, bytes: &mut [u8]) {
         if self.faults.flips > 0 && bytes.len() > 1 {
             self.faults.flips -= 1;

@@ -14,7 +14,7 @@ use super::{Chip, Level, registers};
 const BYTE: Duration = Duration::from_nanos(22_500);
 const ADDRESS: u8 = 0x2e;
 
-/// Why a transfer failed.
+/// The reason why a transfer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum I2cFault {
     /// The address was not acknowledged.

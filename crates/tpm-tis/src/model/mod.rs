@@ -47,10 +47,10 @@ use chip::State;
 /// The TPM behind the chip: a command in, its response out.
 pub type Tpm = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
 
-/// Asks that TPM to give its command up.
+/// Asks that TPM to cancel its command.
 pub type CancelTpm = Box<dyn Fn() + Send>;
 
-/// A bus that shows nothing but one level.
+/// The level of a bus that is stuck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// All zeros.
@@ -59,7 +59,7 @@ pub enum Level {
     High,
 }
 
-/// What chips differ in, all of it allowed.
+/// The properties in which correct chips differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Traits {
     /// How many bytes the FIFO takes or gives at once.
@@ -80,7 +80,7 @@ pub struct Traits {
     pub goes_idle: bool,
     /// The I2C guard time in microseconds, after every transfer.
     pub guard: u8,
-    /// How many I2C transfers of the first ones after each access are refused by NACK.
+    /// How many I2C transfers after each access are refused by NACK.
     pub nacks: usize,
     /// Whether the chip refuses a repeated start.
     pub refuses_repeated_start: bool,
@@ -105,7 +105,7 @@ impl Traits {
         checksum: false,
     };
 
-    /// A quick chip on I2C that wants all that a chip may want.
+    /// A quick chip on I2C that makes every demand that a chip may make.
     pub const I2C: Self = Self {
         burst: 32,
         guard: 100,
@@ -115,14 +115,14 @@ impl Traits {
     };
 }
 
-/// What is broken; nothing by default.
+/// The faults of a chip; none by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// The bus shows nothing but this.
+    /// The bus is stuck at this level.
     pub dead: Option<Level>,
-    /// The chip vanishes after so many accesses.
+    /// The chip vanishes after this many accesses.
     pub vanish_after: Option<u64>,
-    /// The chip is reset after so many accesses, once.
+    /// The chip is reset once, after this many accesses.
     pub reset_after: Option<u64>,
     /// The burst count is 0 for ever.
     pub no_burst: bool,
@@ -138,19 +138,19 @@ pub struct Faults {
     pub never_done: bool,
     /// The header of each response has this size.
     pub size: Option<u32>,
-    /// Each response has so many bytes only.
+    /// Each response has only this many bytes.
     pub cut: Option<usize>,
-    /// Each response has so many bytes more.
+    /// Each response has this many bytes more.
     pub grow: usize,
     /// Each I2C transfer is refused by NACK.
     pub nack: bool,
-    /// So many of the next commands and responses have a bit changed on the wire.
+    /// This many of the next commands and responses have a bit changed on the wire.
     pub flips: usize,
-    /// So many of the next checksums are wrong.
+    /// This many of the next checksums are wrong.
     pub wrong_checksums: usize,
-    /// The controller lets go of chip select after the header.
+    /// The controller releases chip select after the header.
     pub chip_select_lost: bool,
-    /// Each ACCESS reads VALID, and never that a locality is active.
+    /// ACCESS always reads VALID, and never an active locality.
     pub access_always_valid: bool,
 }
 
@@ -175,7 +175,7 @@ impl Chip {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// As [`new`](Self::new), in the time of this computer.
+    /// Returns a chip as [`new`](Self::new) does, in real time.
     pub fn in_real_time(
         tpm: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
         traits: Traits,
@@ -185,8 +185,8 @@ impl Chip {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Has a cancel reach the TPM, by `cancel`, whose answer then is the response.
-    /// Without this the chip answers TPM_RC_CANCELED itself.
+    /// Passes a cancel on to the TPM by `cancel`; the TPM's answer is then the
+    /// response. Without this, the chip answers TPM_RC_CANCELED itself.
     pub fn on_cancel(&self, cancel: CancelTpm) {
         self.state().cancel = Some(cancel);
     }
@@ -215,27 +215,27 @@ impl Chip {
         self.state().now()
     }
 
-    /// Returns what was done that the profile forbids, in words.
+    /// Returns the violations of the profile, each as a sentence.
     pub fn violations(&self) -> Vec<String> {
         self.state().violations.clone()
     }
 
-    /// Returns how much has gone over the bus, and begins to count anew.
+    /// Returns the counts of accesses and bytes, and sets them to zero.
     pub fn take_counts(&self) -> Counts {
         std::mem::take(&mut self.state().counts)
     }
 
-    /// Breaks, or mends, the chip.
+    /// Sets the faults of the chip.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// Changes what the chip is like.
+    /// Sets the properties of the chip.
     pub fn set_traits(&self, traits: Traits) {
         self.state().traits = traits;
     }
 
-    /// Returns what is broken still: what is limited in number has been counted down.
+    /// Returns the present faults; those that are limited in number were counted down.
     pub fn faults(&self) -> Faults {
         self.state().faults
     }

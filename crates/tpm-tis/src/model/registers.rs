@@ -7,7 +7,7 @@ pub(super) const STS: u16 = 0x18;
 pub(super) const FIFO: u16 = 0x24;
 pub(super) const DID_VID: u16 = 0xf00;
 pub(super) const RID: u16 = 0xf04;
-/// I2C's registers, where SPI has none.
+/// The registers that only I2C has.
 pub(super) const I2C_CAPABILITY: u16 = 0x1030;
 pub(super) const I2C_DEVICE: u16 = 0x1038;
 pub(super) const CSUM_ENABLE: u16 = 0x1040;

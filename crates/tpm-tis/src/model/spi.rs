@@ -34,8 +34,8 @@ impl digital::Error for SpiFault {
     }
 }
 
-/// The chip on SPI. Clones have the state of the bus in common with nothing:
-/// take [`SpiFace::pair`] for a bus and a pin.
+/// The chip on SPI. Each clone has its own bus state; use [`SpiFace::pair`] for a bus
+/// and a pin that belong together.
 #[derive(Debug)]
 pub struct SpiFace {
     chip: Chip,
@@ -106,7 +106,7 @@ impl SpiFace {
         self.body(byte)
     }
 
-    /// A byte of the header.
+    /// Exchanges a byte of the header.
     fn head(&mut self, byte: u8) -> u8 {
         self.header.push(byte);
         if self.header.len() < 4 {
@@ -127,7 +127,7 @@ impl SpiFace {
         answer
     }
 
-    /// A byte of the data.
+    /// Exchanges a byte of the data.
     fn body(&mut self, byte: u8) -> u8 {
         let is_read = self.is_read();
         let Some(place) = self.data.get_mut(self.at) else {
@@ -154,7 +154,7 @@ impl SpiFace {
         usize::from(self.header[0] & 0x3f) + 1
     }
 
-    /// The locality and the register that the header says.
+    /// Returns the locality and the register in the header.
     fn place(&mut self) -> Option<(u8, u16)> {
         let [_, base, high, low] = *self.header else {
             return None;

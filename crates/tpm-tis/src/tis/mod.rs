@@ -16,7 +16,7 @@ use crate::registers::{
 use crate::time::{Clock, Timeouts, delay, since};
 use receive::Reading;
 
-/// The result of what talks to a chip over the bus `B`.
+/// The result of a function that uses a chip over the bus `B`.
 pub type Result<T, B> = core::result::Result<T, Error<<B as Bus>::Error>>;
 
 /// The highest locality that the register space has.
@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 /// What ACCESS shows of the active locality.
 const GRANTED: u8 = ACCESS_VALID | ACCESS_ACTIVE_LOCALITY;
 
-/// What a chip says of itself.
+/// The identity of a chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The vendor's number (TPM_VID, as the PCI-SIG gives it).
@@ -45,18 +45,18 @@ pub struct Identity {
 enum Phase {
     /// No command is under way.
     Idle,
-    /// A command is executed since then.
+    /// A command is being executed since then.
     Running { begun: Duration },
-    /// A response is read.
+    /// A response is being read.
     Reading(Reading),
 }
 
 /// A TPM behind the registers of a bus.
 ///
-/// `start` sends a command, `step` looks once for its response, `wait` looks
-/// until a time is over, and `execute` does all of it. Each wait ends: by the
-/// caller's timeout, or by those of [`Timeouts`]. The chip is looked at once more
-/// after a time is over, for a program that was kept from running meanwhile.
+/// `start` sends a command, `step` checks once for its response, `wait` checks until a
+/// time is over, and `execute` does all of this. Each wait ends by the caller's timeout
+/// or by those of [`Timeouts`]. After a time is over, the chip is checked once more,
+/// because the program may not have run meanwhile.
 #[derive(Debug)]
 pub struct Tis<B, C> {
     bus: B,
@@ -78,7 +78,7 @@ pub struct Tis<B, C> {
 }
 
 impl<B: Bus, C: Clock> Tis<B, C> {
-    /// Returns a TPM that was not talked to yet: [`open`](Self::open) does.
+    /// Returns a TPM, without an access to the chip. Call [`open`](Self::open) next.
     pub const fn new(bus: B, clock: C) -> Self {
         Self {
             bus,
@@ -94,7 +94,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         }
     }
 
-    /// Replaces the timeouts, those of the profile.
+    /// Replaces the timeouts of the profile by others.
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
@@ -110,13 +110,13 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         (self.bus, self.clock)
     }
 
-    /// Identifies the chip, claims the locality, and aborts what an earlier
-    /// user left: half a command, a response that was not read, a command that
-    /// runs. Localities that an earlier user left active are released: the bus
-    /// must be this program's alone.
+    /// Identifies the chip, claims the locality, and aborts what an earlier program
+    /// left: half a command, an unread response, or a running command. Localities that
+    /// an earlier program left active are released, so no other program may use the
+    /// bus.
     ///
     /// # Errors
-    /// [`Error::NoChip`], and what [`start`](Self::start) fails with.
+    /// [`Error::NoChip`], and those of [`start`](Self::start).
     pub fn open(&mut self) -> Result<Identity, B> {
         self.claimed = false;
         self.unsettled = true;
@@ -138,7 +138,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         })
     }
 
-    /// Reads TPM_DID_VID, for which a chip that was just powered has TIMEOUT_D.
+    /// Reads TPM_DID_VID. A chip that was just powered has TIMEOUT_D to show it.
     fn identify(&mut self) -> Result<u32, B> {
         let begun = self.clock.now();
         loop {
@@ -178,16 +178,16 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         released
     }
 
-    /// Returns the locality of the commands to come.
+    /// Returns the locality of later commands.
     pub const fn locality(&self) -> u8 {
         self.locality
     }
 
-    /// Takes another locality, 0 to 4, for the commands to come. The old one
-    /// is released at once, the new one claimed by the next command.
+    /// Sets the locality, 0 to 4, of later commands. The old one is released at once,
+    /// and the next command claims the new one.
     ///
     /// # Errors
-    /// [`Error::Locality`], and what [`release`](Self::release) fails with.
+    /// [`Error::Locality`], and those of [`release`](Self::release).
     pub fn set_locality(&mut self, locality: u8) -> Result<(), B> {
         if locality > LAST_LOCALITY {
             return Err(Error::Locality(locality));
@@ -199,8 +199,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         Ok(())
     }
 
-    /// Releases the locality, so that another program or the platform may
-    /// claim one. A command under way is aborted. The next command claims it anew.
+    /// Releases the locality, so that another program or the platform may claim one. A
+    /// command under way is aborted. The next command claims the locality again.
     ///
     /// # Errors
     /// What an access fails with.
@@ -214,9 +214,9 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         aborted.and(released)
     }
 
-    /// Asks the chip to give up the command under way. The response is then
-    /// TPM_RC_CANCELED, or the command's own where that was done before. It
-    /// does nothing where no command is executed.
+    /// Asks the chip to cancel the command under way. The response is then
+    /// TPM_RC_CANCELED, or the command's own if it was done before. It does nothing if
+    /// no command is being executed.
     ///
     /// # Errors
     /// What an access fails with.
@@ -283,7 +283,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         self.enable_checksum()
     }
 
-    /// Has the chip compute checksums, where the bus has them.
+    /// Makes the chip compute checksums, if the bus has them.
     fn enable_checksum(&mut self) -> Result<(), B> {
         self.checksum = None;
         let mut enabled = [0];
@@ -314,7 +314,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         Ok(value[0])
     }
 
-    /// Leaves a command that failed; the next one clears up.
+    /// Ends a command that failed. The next command cleans up.
     fn fail<T>(&mut self, error: Error<B::Error>) -> Result<T, B> {
         self.phase = Phase::Idle;
         self.unsettled = true;

@@ -60,7 +60,7 @@ impl Reading {
 
 /// What a look showed.
 enum Look {
-    /// Nothing to be done yet.
+    /// The chip has nothing yet.
     Nothing,
     /// Bytes were read; there may be more.
     Bytes,
@@ -69,9 +69,9 @@ enum Look {
 }
 
 impl<B: Bus, C: Clock> Tis<B, C> {
-    /// Looks once for the response to the command under way, reads what the
-    /// chip has of it, and returns its size when it is whole, `None` before.
-    /// It does not wait. Each call must be given the same buffer until then.
+    /// Checks once for the response to the command under way, and reads the bytes that
+    /// the chip has. Returns the response's size when it is whole, and `None` before.
+    /// It does not wait. Give each call the same buffer until then.
     ///
     /// # Errors
     /// [`Error::NotStarted`]; others say what the chip did not do. The command
@@ -108,7 +108,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// returns `None` if the time is over first. The command goes on then.
     ///
     /// # Errors
-    /// As [`step`](Self::step).
+    /// Those of [`step`](Self::step).
     pub fn wait(
         &mut self,
         response: &mut [u8],
@@ -154,7 +154,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         }
     }
 
-    /// Looks whether the command has ended.
+    /// Checks whether the command has ended.
     fn look_for_end(&mut self, begun: Duration, response: &mut [u8]) -> Result<Look, B> {
         let now = self.clock.now();
         let Some(status) = self.look()? else {
@@ -171,7 +171,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         self.stalled(status, now.saturating_sub(begun), self.timeouts.command)
     }
 
-    /// Nothing, or an error once it took too long.
+    /// Returns that there is nothing yet, or an error if it took too long.
     fn stalled(&mut self, status: Status, waited: Duration, limit: Duration) -> Result<Look, B> {
         if waited < limit {
             return Ok(Look::Nothing);
@@ -186,7 +186,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         })
     }
 
-    /// Reads what the chip has of a response.
+    /// Reads the bytes of a response that the chip has.
     fn look_for_bytes(&mut self, mut reading: Reading, response: &mut [u8]) -> Result<Look, B> {
         let now = self.clock.now();
         let waited = now.saturating_sub(reading.progress);
@@ -211,7 +211,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         }
     }
 
-    /// The chip has no more bytes, and the response is not whole.
+    /// Handles a chip that has no more bytes before the response is whole.
     fn short(&mut self, status: Status, waited: Duration, reading: Reading) -> Result<Look, B> {
         if reading.have == 0 {
             return self.stalled(status, waited, self.timeouts.c);
@@ -225,7 +225,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         })
     }
 
-    /// Reads a burst into its place.
+    /// Reads a burst into the buffer.
     fn read_burst(
         &mut self,
         now: Duration,
@@ -275,7 +275,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         Ok(Look::Bytes)
     }
 
-    /// The header has a size that no response has, perhaps by the bus's fault.
+    /// Handles a size in the header that no response has, perhaps by a fault of the
+    /// bus.
     fn no_such_size(&mut self, size: u32, room: usize, reading: Reading) -> Result<Look, B> {
         if self.has_checksum() && reading.tries < TRIES {
             return self.again(reading);
@@ -283,7 +284,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         Err(Error::ResponseSize { size, room })
     }
 
-    /// Has the chip give the response again from its first byte.
+    /// Makes the chip send the response again from its first byte.
     fn again(&mut self, reading: Reading) -> Result<Look, B> {
         self.write(Register::Status, &[STS_RESPONSE_RETRY as u8])?;
         let progress = self.clock.now();

@@ -12,7 +12,7 @@ use crate::time::{Clock, since};
 
 /// The size of a command's or response's header in bytes.
 pub(super) const HEADER: usize = 10;
-/// How many times a command or a response passes where its checksum is wrong.
+/// How many times a command or response with a wrong checksum is transferred.
 pub(super) const TRIES: u8 = 3;
 /// How long after commandReady it is written again: after a response it may
 /// leave the chip idle, and the second one makes it ready.
@@ -25,9 +25,8 @@ pub(super) fn size_of(header: &[u8]) -> Option<u32> {
 }
 
 impl<B: Bus, C: Clock> Tis<B, C> {
-    /// Sends a command and has the chip execute it. It waits until the chip
-    /// has taken the bytes, and not for the response. A command under way
-    /// is aborted first.
+    /// Sends a command, and makes the chip execute it. It waits until the chip has
+    /// taken the bytes, but not for the response. A command under way is aborted first.
     ///
     /// # Errors
     /// [`Error::CommandSize`]; others say what the chip did not do. The next
@@ -54,7 +53,7 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         }
     }
 
-    /// Sends a command, again where its checksum was wrong, and says go.
+    /// Sends a command, again if its checksum was wrong, and writes tpmGo.
     fn deliver(&mut self, command: &[u8]) -> Result<(), B> {
         let mut tries = 1;
         loop {
@@ -75,9 +74,9 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         self.write(Register::Status, &[STS_GO as u8])
     }
 
-    /// Claims the locality if need be, and makes the chip ready. A chip that
-    /// was reset since the last command shows garbage, and has to be claimed anew;
-    /// so has one that could not be asked for checksums.
+    /// Claims the locality if necessary, and makes the chip ready. A chip that was
+    /// reset since the last command returns garbage, and must be claimed again. So must
+    /// a chip for which checksums could not be enabled.
     fn prepare(&mut self) -> Result<Status, B> {
         if self.claimed && self.checksum.is_some() {
             match self.make_ready() {
@@ -127,8 +126,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
         }
     }
 
-    /// Writes the bytes of a command; the last one only after Expect was seen
-    /// to be 1, so that the chip never takes fewer or more for the whole.
+    /// Writes the bytes of a command. The last one is written only after Expect was 1,
+    /// so that the chip never takes fewer or more bytes for the whole command.
     fn put(&mut self, ready: Status, command: &[u8]) -> Result<(), B> {
         let (mut left, last) = command.split_at(command.len() - 1);
         let mut status = ready;

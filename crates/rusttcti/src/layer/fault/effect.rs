@@ -101,7 +101,7 @@ impl Effect {
     }
 }
 
-/// Inverts a bit, where there is one of this number.
+/// Inverts a bit, if the message has one of this number.
 pub(super) fn flip(message: &mut [u8], bit: usize) {
     match message.get_mut(bit / 8) {
         Some(byte) => *byte ^= 0x80 >> (bit % 8),

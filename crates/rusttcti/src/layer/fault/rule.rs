@@ -116,7 +116,7 @@ impl Rule {
         })
     }
 
-    /// Counts the command where it matches, and returns whether it is struck.
+    /// Counts the command if it matches, and returns whether the fault applies to it.
     pub(super) fn strikes(&mut self, command: &[u8]) -> bool {
         let code = Header::parse(command).map(|header| CommandCode(header.code));
         if self.on.is_some() && self.on != code {

@@ -53,18 +53,18 @@ pub(super) fn rewrite_properties(response: &mut [u8], change: impl Fn(u32, u32) 
 /// Writes the response of a TPM that has these handles, at most `count` of them.
 pub(super) fn write_handles(into: &mut Vec<u8>, sorted: &[u32], count: u32) {
     let count = count.min(MOST_HANDLES) as usize;
-    let told = &sorted[..sorted.len().min(count)];
+    let listed = &sorted[..sorted.len().min(count)];
     let header = Header {
         tag: tag::NO_SESSIONS,
-        size: (LIST + 4 + 4 * told.len()) as u32,
+        size: (LIST + 4 + 4 * listed.len()) as u32,
         code: 0,
     };
     into.clear();
     into.extend_from_slice(&header.to_bytes());
-    into.push(u8::from(told.len() < sorted.len()));
+    into.push(u8::from(listed.len() < sorted.len()));
     into.extend_from_slice(&capability::HANDLES.to_be_bytes());
-    into.extend_from_slice(&(told.len() as u32).to_be_bytes());
-    for handle in told {
+    into.extend_from_slice(&(listed.len() as u32).to_be_bytes());
+    for handle in listed {
         into.extend_from_slice(&handle.to_be_bytes());
     }
 }

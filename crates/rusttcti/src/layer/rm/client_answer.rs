@@ -63,17 +63,17 @@ impl Engine {
         let again = self.can_evict(kind) || waits;
         match again {
             true => self.job.lacks_room_for = Some(kind),
-            false => self.tell_of_leftovers(kind),
+            false => self.warn_of_leftovers(kind),
         }
         again
     }
 
-    /// Tells, once, that what was loaded before this program began has the places
-    /// of the TPM, and what helps.
-    fn tell_of_leftovers(&mut self, kind: Makes) {
+    /// Warns once that objects or sessions from before this program fill the TPM, and
+    /// names the remedy.
+    fn warn_of_leftovers(&mut self, kind: Makes) {
         let is_of_kind = |handle: &u32| (handle >> 24 == 0x80) == (kind == Makes::Object);
         let count = self.foreign().filter(is_of_kind).count();
-        if count == 0 || std::mem::replace(&mut self.told_of_leftovers, true) {
+        if count == 0 || std::mem::replace(&mut self.warned_of_leftovers, true) {
             return;
         }
         let what = match kind {

@@ -98,8 +98,8 @@ pub(crate) struct Engine {
     /// The TPM's handles of things that the engine loaded and no client has any
     /// more.
     pub(super) strays: Vec<u32>,
-    /// Whether it was told that leftovers have the TPM's places.
-    pub(super) told_of_leftovers: bool,
+    /// Whether the warning that leftovers fill the TPM was logged.
+    pub(super) warned_of_leftovers: bool,
     pub(super) search: super::search::Search,
     pub(super) clock: u64,
     pub(super) job: Job,
@@ -136,7 +136,7 @@ impl Engine {
             suspect: false,
             orphans: false,
             strays: Vec::new(),
-            told_of_leftovers: false,
+            warned_of_leftovers: false,
             search: Default::default(),
             clock: 0,
             job: Job::idle(),

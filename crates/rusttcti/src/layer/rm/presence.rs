@@ -72,7 +72,7 @@ pub(super) struct Presence {
     cannot: bool,
     /// Whether the file is removed as soon as nothing is loaded.
     is_brief: bool,
-    told: Record,
+    published: Record,
 }
 
 impl Presence {
@@ -90,7 +90,7 @@ impl Presence {
             fd: None,
             cannot: false,
             is_brief,
-            told: Record::default(),
+            published: Record::default(),
         }
     }
 
@@ -120,7 +120,7 @@ impl Presence {
     }
 
     /// Writes what this process has loaded, if that changed.
-    pub(super) fn tell(
+    pub(super) fn publish(
         &mut self,
         handles: impl Iterator<Item = u32> + Clone,
         foreign: impl Iterator<Item = u32> + Clone,
@@ -128,36 +128,42 @@ impl Presence {
         saved: impl Iterator<Item = u32> + Clone,
         resets: u32,
     ) {
-        let told = &mut self.told;
-        if told.is_loading == is_loading
-            && told.resets == resets
-            && handles.clone().take(MOST).eq(told.handles.iter().copied())
-            && foreign.clone().take(MOST).eq(told.foreign.iter().copied())
+        let published = &mut self.published;
+        if published.is_loading == is_loading
+            && published.resets == resets
+            && handles
+                .clone()
+                .take(MOST)
+                .eq(published.handles.iter().copied())
+            && foreign
+                .clone()
+                .take(MOST)
+                .eq(published.foreign.iter().copied())
             && saved
                 .clone()
                 .take(MOST_SAVED)
-                .eq(told.saved.iter().copied())
+                .eq(published.saved.iter().copied())
         {
             return;
         }
-        told.handles.clear();
-        told.handles.extend(handles.take(MOST));
-        told.foreign.clear();
-        told.foreign.extend(foreign.take(MOST));
-        told.is_loading = is_loading;
-        told.saved.clear();
-        told.saved.extend(saved.take(MOST_SAVED));
-        told.resets = resets;
-        let is_empty = told.has_nothing();
+        published.handles.clear();
+        published.handles.extend(handles.take(MOST));
+        published.foreign.clear();
+        published.foreign.extend(foreign.take(MOST));
+        published.is_loading = is_loading;
+        published.saved.clear();
+        published.saved.extend(saved.take(MOST_SAVED));
+        published.resets = resets;
+        let is_empty = published.has_nothing();
         if self.is_brief && is_empty {
             self.remove();
             return;
         }
-        let told = std::mem::take(&mut self.told);
-        if let Some(Err(errno)) = self.file().map(|fd| write(fd, &told)) {
+        let published = std::mem::take(&mut self.published);
+        if let Some(Err(errno)) = self.file().map(|fd| write(fd, &published)) {
             crate::sys::log::debug!("rm: {}: {errno}", self.path.display());
         }
-        self.told = told;
+        self.published = published;
     }
 
     /// Returns what other processes have loaded. It removes the files of processes
@@ -307,7 +313,7 @@ mod tests {
         let name = format!("a test of {}", std::process::id());
         let mut first = Presence::new(&name, false);
         let second = Presence::new(&name, false);
-        first.tell(
+        first.publish(
             [0x8000_0000, 0x0200_0001].into_iter(),
             [7].into_iter(),
             true,

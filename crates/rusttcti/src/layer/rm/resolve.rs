@@ -232,7 +232,7 @@ impl Engine {
     /// Changes a property of the TPM's to the value that holds for the client.
     pub(super) fn property_view(&self, property: u32, value: u32) -> u32 {
         use crate::wire::property::*;
-        /// The number of objects that a client is told there is room for.
+        /// The number of objects for which, as a client sees it, there is room.
         const MANY: u32 = 0x00ff;
         let own = |count: &dyn Fn(&super::sessions::Session) -> bool| {
             let mine = self.sessions.iter().filter(|s| s.space == self.job.space);

@@ -32,7 +32,7 @@ pub(super) struct Search {
     /// The handles that running processes have loaded.
     live: Vec<u32>,
     /// The sessions that ended processes had saved, each with the count of resets. They
-    /// are flushed once the TPM has told that it was not reset since.
+    /// are flushed once it is known that the TPM was not reset since.
     saved: Vec<(u32, u32)>,
     /// The handles that programs without this layer have loaded, as other processes
     /// found them.

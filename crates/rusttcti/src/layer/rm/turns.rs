@@ -140,7 +140,7 @@ impl State {
         loop {
             match self.engine.next() {
                 Step::Own => {
-                    self.tell();
+                    self.publish_loaded();
                     let sent = connection.below.transmit(self.engine.outgoing());
                     connection.awaited = Awaited::Own;
                     match sent {
@@ -191,11 +191,11 @@ impl State {
     }
 
     /// Writes for other processes what is loaded, or about to be.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn publish_loaded(&mut self) {
         if let Some(presence) = &mut self.presence {
             let (held, foreign) = (self.engine.held(), self.engine.foreign());
             let (saved, resets) = (self.engine.saved(), self.engine.resets());
-            presence.tell(held, foreign, self.engine.is_loading(), saved, resets);
+            presence.publish(held, foreign, self.engine.is_loading(), saved, resets);
         }
     }
 
@@ -213,7 +213,7 @@ impl State {
         space: usize,
         connection: &mut Connection,
     ) -> Option<Result<()>> {
-        self.tell();
+        self.publish_loaded();
         let slot = self.slots.get_mut(space)?.as_mut()?;
         let engine = &mut self.engine;
         let (sent, is_cancellable) = Canceller::send(&mut slot.cancel, || {
@@ -282,7 +282,7 @@ impl State {
     /// Ends a client's task.
     pub(super) fn answer(&mut self, space: usize, answer: Result<usize>) {
         self.engine.finish();
-        self.tell();
+        self.publish_loaded();
         self.turn = None;
         if let Some(slot) = self.slot(space) {
             Canceller::end(&mut slot.cancel);

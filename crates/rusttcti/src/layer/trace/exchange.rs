@@ -23,7 +23,7 @@ use crate::wire::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Style {
-    /// Whether each field has a line of its own.
+    /// Whether each field has its own line.
     pub verbose: bool,
     /// Whether authorization values, sensitive areas, unsealed data, data that may
     /// be secret and random bytes are shown.
@@ -66,7 +66,7 @@ type Contexts = VecDeque<(u64, String)>;
 const CONTEXTS: usize = 1024;
 
 impl Decoder {
-    /// Begins with nothing known.
+    /// Returns a state without any known handle.
     pub fn new(style: Style) -> Self {
         Self {
             style,

@@ -161,8 +161,8 @@ pub struct Trace<T: Tcti = Box<dyn Tcti>> {
 }
 
 impl<T: Tcti> Trace<T> {
-    /// Appends to a file what goes through `inner`. A file that is not there yet
-    /// is created, for its user alone (mode 0600).
+    /// Appends a line to a file for each command that goes through `inner`. A new file
+    /// is for its user alone (mode 0600).
     ///
     /// # Errors
     /// [`ErrorKind::IoError`] if the file cannot be opened.

@@ -26,7 +26,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Writes the parameters; the first is encrypted where `encrypted` is set.
+    /// Writes the parameters; the first is encrypted if `encrypted` is set.
     pub(super) fn parameters(&mut self, parameters: &[Parameter], encrypted: bool) -> Option<()> {
         for (at, (name, kind)) in parameters.iter().enumerate() {
             if at == 0 && encrypted {
@@ -124,7 +124,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Writes what may be a secret: its size, or itself where secrets are shown.
+    /// Writes a possible secret: only its size, or its bytes if secrets are shown.
     fn hidden(&mut self, name: &str, bytes: &[u8]) {
         match self.secrets || bytes.is_empty() {
             true => self.fields.field(name, Hex(bytes)),

@@ -38,7 +38,7 @@ pub(super) struct Engine {
     pub(super) aside: Vec<(u32, Vec<u8>)>,
     pub(super) names: Names,
     pub(super) program_sessions: ProgramSessions,
-    told: HashSet<&'static str>,
+    warned: HashSet<&'static str>,
 }
 
 impl Engine {
@@ -52,7 +52,7 @@ impl Engine {
             aside: Vec::new(),
             names: Names::default(),
             program_sessions: ProgramSessions::default(),
-            told: HashSet::new(),
+            warned: HashSet::new(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Engine {
             return Err(unsupported("the command is shorter than a header").into());
         };
         let Some(shape) = wire::Command::of(CommandCode(header.code)) else {
-            self.tell("its code is not in the layer's table of commands")?;
+            self.warn_or_refuse("its code is not in the layer's table of commands")?;
             let response = channel.execute_for_program(bytes.clone()).await?;
             code_of(&response)?;
             return Ok(response);
@@ -167,7 +167,9 @@ impl Engine {
     /// Protects a command, sends it, and checks the response.
     async fn protect(&mut self, command: Command, channel: &Channel) -> Flow<Secret> {
         if self.is_for_the_view_below(&command) {
-            self.tell("the layer rm below answers it, so the response has no HMAC of the TPM")?;
+            self.warn_or_refuse(
+                "the layer rm below answers it, so the response has no HMAC of the TPM",
+            )?;
             return self.pass(&command, channel).await;
         }
         let mut tries = Tries::default();
@@ -178,7 +180,7 @@ impl Engine {
                 return self.pass(&command, channel).await;
             };
             if plan.length() > LONGEST {
-                self.tell("it has no room for a session")?;
+                self.warn_or_refuse("it has no room for a session")?;
                 return self.pass(&command, channel).await;
             }
             let needed = plan.needed(&command);
@@ -226,7 +228,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotPermitted`] with `strict=1`.
-    pub(super) fn tell(&mut self, why: &'static str) -> Result<()> {
+    pub(super) fn warn_or_refuse(&mut self, why: &'static str) -> Result<()> {
         if self.settings.strict {
             return Err(Error::new(
                 ErrorKind::NotPermitted,
@@ -242,21 +244,21 @@ impl Engine {
 
     /// Warns of something once.
     pub(super) fn warn(&mut self, why: &'static str) {
-        if self.told.insert(why) {
+        if self.warned.insert(why) {
             crate::sys::log::warning!(
                 "wrap: a command passes without the layer's full protection, because {why}"
             );
         }
     }
 
-    /// Warns once that the layer's session has no place in the TPM. Whose sessions
-    /// have the places cannot be known, so none of them is flushed.
+    /// Warns once that the TPM has no room for the layer's session. The owners of the
+    /// loaded sessions are unknown, so none of them is flushed.
     pub(super) fn warn_of_full_tpm(&mut self) {
-        if self.told.insert("full") {
+        if self.warned.insert("full") {
             crate::sys::log::warning!(
-                "wrap: the TPM has no place for the layer's session. Other programs' sessions, or \
-                 those that killed programs left, have the places, and are not this layer's to \
-                 flush. Put the layer rm below this one (wrap,...:rm:...), with leftovers=flush if \
+                "wrap: the TPM has no room for the layer's session. Sessions of other programs, \
+                 or of killed ones, fill it, and this layer does not flush them. Put the layer \
+                 rm below this one (wrap,...:rm:...), with leftovers=flush if \
                  no other program uses the TPM; tpm2_flushcontext -l and -s flush what is loaded \
                  and saved"
             );

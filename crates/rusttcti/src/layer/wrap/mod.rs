@@ -122,7 +122,7 @@ pub(crate) fn parse(options: &mut Options) -> Result<OpenLayer> {
     Ok(Box::new(move |mut below| match written.settings() {
         Ok(settings) => Ok(Box::new(Wrap::over(settings, below))),
         Err(error) => {
-            // The user is told the first error.
+            // The user gets the first error.
             let _ = below.finalize();
             Err(error)
         }
@@ -171,7 +171,7 @@ impl<T: Tcti + 'static> Wrap<T> {
         match settings {
             Ok(settings) => Ok(Self::over(settings, inner)),
             Err(error) => {
-                // The caller is told the first error.
+                // The caller gets the first error.
                 let _ = inner.finalize();
                 Err(error)
             }

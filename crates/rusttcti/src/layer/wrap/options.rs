@@ -78,9 +78,8 @@ impl Key {
             None => Err(Error::new(
                 ErrorKind::BadValue,
                 "the layer wrap is given no key: choose key=FILE (the public part of a \
-                     persistent ECC key of this TPM, pinned) or key=null (a key that this TPM \
-                     makes, which cannot tell an impostor that was there from the start unless \
-                     name= is given too)",
+                 persistent ECC key of this TPM, pinned) or key=null (a key that this TPM makes; \
+                 without name=, an impostor that is there from the start is not detected)",
             )),
             Some("") => Err(bad_value(LAYER, "key", "", "null or a file")),
             Some("null") if handle.is_some() => Err(Error::new(

@@ -77,30 +77,30 @@ impl Plan {
             return Err(unsupported(LEFT_OUT).into());
         }
         leave_out(&mut treatments, command, attributes);
-        let own = engine.own_protection(command);
+        let keyed = engine.attributes_of_keyed_sessions(command);
         let Some(protector) = protector(&mut treatments, attributes) else {
-            if let Some(own) = own {
-                engine.tell_of_own(own, command, rewritten)?;
+            if let Some(attributes) = keyed {
+                engine.warn_of_keyed_sessions(attributes, command, rewritten)?;
             } else if audited {
-                engine.tell("it has an audit session of the program's own")?;
+                engine.warn_or_refuse("it has an audit session of the program's own")?;
             } else {
-                engine.tell("it has three sessions of the program's own")?;
+                engine.warn_or_refuse("it has three sessions of the program's own")?;
             }
             return Ok(None);
         };
         let could_encrypt = rewritten.decrypt || command.shape.encrypt;
-        if let Some(own) = own {
-            engine.tell_of_own(own, command, rewritten)?;
+        if let Some(attributes) = keyed {
+            engine.warn_of_keyed_sessions(attributes, command, rewritten)?;
             if passwords == 0 {
                 return Ok(None);
             }
         } else if unchanged {
-            engine.tell(
+            engine.warn_or_refuse(
                 "it has an authorization HMAC of the program's own, so nothing of it can be \
                  encrypted",
             )?;
         } else if audited && could_encrypt {
-            engine.tell("it has an audit session of the program's own")?;
+            engine.warn_or_refuse("it has an audit session of the program's own")?;
         }
         if unchanged && passwords > 0 && changes_auth(command) {
             return Err(unsupported(
@@ -214,28 +214,35 @@ pub(super) fn changes_auth(command: &Command) -> bool {
 }
 
 impl Engine {
-    /// The attributes of those sessions of the program's that are salted or bound,
-    /// together; `None` if there is none.
-    fn own_protection(&self, command: &Command) -> Option<u8> {
+    /// Returns the attributes of all salted or bound sessions of the program together;
+    /// `None` if there is none.
+    fn attributes_of_keyed_sessions(&self, command: &Command) -> Option<u8> {
         let has_key = |auth: &&Auth| {
             let session = self.program_sessions.get(auth.handle);
             session.is_some_and(|session| !session.keyless)
         };
-        let own = command.auths.iter().filter(has_key);
-        own.map(|auth| auth.attributes).reduce(|all, one| all | one)
+        let keyed = command.auths.iter().filter(has_key);
+        keyed
+            .map(|auth| auth.attributes)
+            .reduce(|all, one| all | one)
     }
 
-    /// Tells of a command that passes as it is, because of a salted or bound
-    /// session of the program's: nothing can be encrypted beside it.
+    /// Warns of a command that passes as it is, because of a salted or bound session of
+    /// the program: nothing can be encrypted beside it.
     ///
     /// # Errors
     /// [`NotPermitted`](crate::ErrorKind::NotPermitted) with `strict=1`, if that
     /// session leaves in the clear what could be encrypted.
-    fn tell_of_own(&mut self, own: u8, command: &Command, rewritten: &Rewritten) -> Result<()> {
-        let plain_command = rewritten.decrypt && own & attribute::DECRYPT == 0;
-        let plain_response = command.shape.encrypt && own & attribute::ENCRYPT == 0;
+    fn warn_of_keyed_sessions(
+        &mut self,
+        attributes: u8,
+        command: &Command,
+        rewritten: &Rewritten,
+    ) -> Result<()> {
+        let plain_command = rewritten.decrypt && attributes & attribute::DECRYPT == 0;
+        let plain_response = command.shape.encrypt && attributes & attribute::ENCRYPT == 0;
         if plain_command || plain_response {
-            return self.tell(
+            return self.warn_or_refuse(
                 "it has a salted or bound session of the program's own that leaves some of it in \
                  the clear",
             );

@@ -49,7 +49,7 @@ impl Engine {
         };
         match command.code {
             CommandCode::ENCRYPT_DECRYPT if self.fixes_code(command)? => {
-                self.tell(
+                self.warn_or_refuse(
                     "an HMAC, an audit digest or a policy of the program's covers the code of \
                      TPM2_EncryptDecrypt, whose data cannot be encrypted",
                 )?;
@@ -82,7 +82,7 @@ impl Engine {
                 }) {
                     rewritten.code = CommandCode::POLICY_AUTH_VALUE;
                 } else {
-                    self.tell(
+                    self.warn_or_refuse(
                         "its policy session is salted or bound, or was not started through the \
                          layer, so its password passes in the clear",
                     )?;

@@ -70,7 +70,7 @@ struct Pipes {
 struct Supervision {
     report: Mutex<Report>,
     /// Readable when the report has changed.
-    told: EventFd,
+    changed: EventFd,
     ending: AtomicU8,
     /// Readable when the process is to end.
     stop: EventFd,
@@ -89,13 +89,13 @@ impl Supervision {
         look(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Report)) {
+    fn update(&self, change: impl FnOnce(&mut Report)) {
         self.report(change);
-        self.told.set();
+        self.changed.set();
     }
 
     fn wait(&self, deadline: Deadline) -> Result<()> {
-        at_deadline(poll::one(self.told.as_fd(), PollFlags::IN, deadline))
+        at_deadline(poll::one(self.changed.as_fd(), PollFlags::IN, deadline))
     }
 }
 
@@ -151,7 +151,7 @@ impl Child {
         };
         let shared = Arc::new(Supervision {
             report: Mutex::default(),
-            told: event()?,
+            changed: event()?,
             ending: AtomicU8::new(Ending::Gently as u8),
             stop: event()?,
         });
@@ -161,8 +161,8 @@ impl Child {
             stdout: their_stdout,
             stderr: child_stderr,
         };
-        let told = Arc::clone(&shared);
-        let thread = Thread::spawn(STACK, move || supervisor::run(ends, stderr, &told))
+        let supervision = Arc::clone(&shared);
+        let thread = Thread::spawn(STACK, move || supervisor::run(ends, stderr, &supervision))
             .map_err(|error| Error::new(ErrorKind::IoError, error))?;
         let mut child = Self {
             generation: Generation::current(),
@@ -181,7 +181,7 @@ impl Child {
             return Err(Error::new(kind, failure));
         }
         // Only its end is reported from now on.
-        child.shared.told.clear();
+        child.shared.changed.clear();
         Ok(child)
     }
 
@@ -207,7 +207,7 @@ impl Child {
     pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<bool> {
         let mut fds = [
             PollFd::from_borrowed_fd(self.stdin(), PollFlags::OUT),
-            PollFd::new(&self.shared.told, PollFlags::IN),
+            PollFd::new(&self.shared.changed, PollFlags::IN),
         ];
         at_deadline(poll::any(&mut fds, deadline))?;
         Ok(fds[1].revents().is_empty())

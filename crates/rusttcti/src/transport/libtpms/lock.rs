@@ -61,7 +61,7 @@ impl Lock {
                     ),
                 ));
             }
-            waiting.tell(|| {
+            waiting.log_if_long(|| {
                 format!("up to {seconds} s for the state file \"{path}\", in use by {holder}")
             });
             thread::sleep(INTERVAL);

@@ -25,7 +25,7 @@ fn first(one: &[u8], other: &[u8], free: &[Range<usize>]) -> Option<usize> {
     differing.find(counted).or(end)
 }
 
-/// Says where the command that was sent differs from the recorded one.
+/// Returns a text that says where the sent command differs from the recorded one.
 pub(super) fn told(recorded: &[u8], sent: &[u8]) -> String {
     let [was, is] = [recorded, sent].map(|bytes| Header::parse(bytes).map(|header| header.code));
     let [was, is] = [was, is].map(|code| CommandCode(code.unwrap_or_default()));
@@ -38,7 +38,7 @@ pub(super) fn told(recorded: &[u8], sent: &[u8]) -> String {
     let Some(at) = first(recorded, sent, &free) else {
         return format!("{is} differs in the lengths of its nonces");
     };
-    // The last byte of the field, where one ends earlier.
+    // The last byte of the field, if one command ends earlier.
     let field = match at < sent.len() {
         true => field(sent, at),
         false => field(recorded, at),

@@ -48,7 +48,7 @@ pub(super) fn of_response(command: &[u8], bytes: &[u8]) -> Vec<Range<usize>> {
     ranges
 }
 
-/// Returns where the bytes behind a 16-bit size are.
+/// Returns the range of the bytes after a 16-bit size.
 fn sized(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let size = bytes.get(at..at + 2)?.try_into().ok()?;
     let range = at + 2..at + 2 + usize::from(u16::from_be_bytes(size));

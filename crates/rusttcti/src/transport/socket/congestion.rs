@@ -49,7 +49,7 @@ pub(super) fn reach(
             return (stream, done);
         }
         congestion.seen();
-        tell(&mut waiting, to);
+        log_wait(&mut waiting, to);
         if stream.is_connected() {
             // The answer came just now.
             let done = first(&stream, deadline);
@@ -90,7 +90,7 @@ pub(super) fn reach_congested(
             return (stream, done);
         }
         stream.discard();
-        tell(&mut waiting, to);
+        log_wait(&mut waiting, to);
         match Stream::new(to) {
             Ok(other) => stream = other,
             Err(fault) => return (stream, Err(fault)),
@@ -100,10 +100,10 @@ pub(super) fn reach_congested(
 
 /// Logs a wait that began with the first call.
 #[cold]
-fn tell(waiting: &mut Option<LongWait>, to: &Address) {
+fn log_wait(waiting: &mut Option<LongWait>, to: &Address) {
     waiting
         .get_or_insert_with(LongWait::begin)
-        .tell(|| backlog(to));
+        .log_if_long(|| backlog(to));
 }
 
 /// When other clients were last seen to compete for the peer's backlog.

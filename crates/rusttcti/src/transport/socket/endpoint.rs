@@ -15,7 +15,7 @@ use crate::config::setting::Setting;
 use crate::sys::deadline::{Deadline, PATIENCE};
 use crate::{Error, ErrorKind, Result, config};
 
-/// The keys that say where a peer listens.
+/// The keys of a peer's address.
 pub(in crate::transport) const HOST: Setting = Setting {
     key: "host",
     value: "HOST",

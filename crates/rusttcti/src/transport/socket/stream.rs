@@ -223,7 +223,7 @@ impl Stream {
                 Some(left.max(Duration::from_millis(1))),
             )?;
             match connect(self.as_fd(), to) {
-                Err(Errno::AGAIN) => waiting.tell(|| backlog(named(to))),
+                Err(Errno::AGAIN) => waiting.log_if_long(|| backlog(named(to))),
                 Err(Errno::INTR) => {}
                 done => return Ok(done?),
             }
@@ -260,7 +260,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes `head` and `body`, in one call where the peer keeps up.
+    /// Writes `head` and `body`, in one call if the peer takes all bytes.
     pub(in crate::transport) fn send(
         &self,
         head: &[u8],

@@ -39,7 +39,7 @@ pub(in crate::transport) fn parse_wait(who: &str, value: &str) -> Result<Duratio
 }
 
 /// Repeats `attempt` while there is no connection, for as long as `wait` says.
-/// `attempt` must not have sent a whole command where it fails so.
+/// `attempt` must not have sent a whole command if it fails with that error.
 pub(in crate::transport) fn until_there<T>(
     wait: Duration,
     mut attempt: impl FnMut() -> Result<T>,
@@ -69,7 +69,7 @@ fn again<T>(wait: Duration, mut error: Error, mut attempt: impl FnMut() -> Resul
             Err(again) if again.kind() == ErrorKind::NoConnection => error = again,
             done => return done,
         }
-        waiting.tell(|| format!("up to {seconds} s, by wait={seconds}: {error}"));
+        waiting.log_if_long(|| format!("up to {seconds} s, by wait={seconds}: {error}"));
     }
 }
 

@@ -49,7 +49,7 @@ impl Control {
         let who = &self.0;
         let mut waiting = LongWait::begin();
         if stream.readable(waiting.next(deadline)) == Err(Fault::TimedOut) {
-            waiting.tell(|| {
+            waiting.log_if_long(|| {
                 let most = PATIENCE.as_secs();
                 format!("up to {most} s for {who}, which is busy, to answer {name}")
             });

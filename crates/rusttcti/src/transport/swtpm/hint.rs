@@ -41,26 +41,26 @@ pub(super) fn for_persistent(error: Error) -> Error {
     Error::new(ErrorKind::NoConnection, text)
 }
 
-/// Whether a TPM that does not run was told. It is told once for a context.
+/// Whether the warning of a TPM that does not run was logged. It is logged once for a
+/// context.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hint {
-    told: bool,
+    warned: bool,
 }
 
 impl Hint {
-    /// Looks at a response, and tells of a TPM that swtpm has not initialized or not
-    /// started. `sent` knows the command: a second TPM2_Startup has such a response
-    /// too.
+    /// Checks a response, and warns of a TPM that swtpm has not initialized or not
+    /// started. `sent` has the command: a second TPM2_Startup gets such a response too.
     #[inline]
     pub(super) fn look_at(&mut self, response: &[u8], sent: SentCommand, who: &Endpoint) {
         let code = Header::parse(response).map_or(0, |header| header.code);
-        if code != 0 && !self.told {
-            self.tell(ResponseCode(code), sent, who);
+        if code != 0 && !self.warned {
+            self.warn(ResponseCode(code), sent, who);
         }
     }
 
     #[cold]
-    fn tell(&mut self, code: ResponseCode, sent: SentCommand, who: &Endpoint) {
+    fn warn(&mut self, code: ResponseCode, sent: SentCommand, who: &Endpoint) {
         const REMEDY: &str = "start swtpm with --flags not-need-init,startup-clear";
         match code {
             ResponseCode::FAILURE => log::warning!(
@@ -76,6 +76,6 @@ impl Hint {
             }
             _ => return,
         }
-        self.told = true;
+        self.warned = true;
     }
 }

@@ -129,7 +129,7 @@ impl SharedConnection {
                     .wait_timeout_while(wire, time, |wire| wire.lent);
                 wire = waited.unwrap_or_else(PoisonError::into_inner).0;
                 if wire.lent {
-                    waiting.tell(|| {
+                    waiting.log_if_long(|| {
                         format!(
                             "up to {} s for another context of this process to receive its \
                              response from {} (persistent=1)",

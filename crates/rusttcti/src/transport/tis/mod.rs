@@ -221,7 +221,7 @@ where
         }
     }
 
-    /// Ends the time in which the chip is this context's, where it is shared.
+    /// Releases the chip for other programs, if it is shared.
     fn end(&mut self) {
         self.awaited = false;
         if let Some(timer) = &self.timer {

@@ -53,7 +53,7 @@ impl AsFd for Node {
 pub(in super::super) fn is_no(path: &str, kind: &str) -> Error {
     Error::new(
         ErrorKind::BadValue,
-        format!("\"{path}\" is not a {kind} device file"),
+        format!("\"{path}\" is not a device file of {kind}"),
     )
 }
 
@@ -74,7 +74,7 @@ fn why(path: &str, kind: &str, errno: Errno) -> Error {
 /// The time in which the chip is one context's.
 #[derive(Debug)]
 pub(in super::super) struct Turn {
-    /// None where there is nothing to lock.
+    /// `None` if there is nothing to lock.
     node: Option<Node>,
     path: String,
     shared: bool,
@@ -98,7 +98,8 @@ impl Turn {
         self.shared
     }
 
-    /// Locks the file; where it is shared, it waits for the others' commands.
+    /// Locks the file. If the chip is shared, it waits for the commands of other
+    /// programs.
     pub(in super::super) fn take(&mut self) -> Result<()> {
         let Some(node) = self.node.as_ref().filter(|_| !self.taken) else {
             return Ok(());
@@ -139,7 +140,7 @@ impl Turn {
         )
     }
 
-    /// Unlocks the file, where it is shared.
+    /// Unlocks the file, if the chip is shared.
     pub(super) fn leave(&mut self) {
         if let (Some(node), true, true) = (&self.node, self.shared, self.taken) {
             let _ = retry_on_intr(|| rustix::fs::flock(node, FlockOperation::Unlock));

@@ -144,7 +144,7 @@ pub const fn encode_result(result: u32) -> [u8; ANSWER] {
 /// Decodes an answer.
 ///
 /// # Errors
-/// The result, where it is not success.
+/// The result, if it is not success.
 pub const fn decode_result(answer: [u8; ANSWER]) -> Result<(), u32> {
     match u32::from_be_bytes(answer) {
         0 => Ok(()),

@@ -45,11 +45,11 @@ pub(super) fn run(ends: ChildEnds, stderr: OwnedFd, shared: &Supervision) {
     } = ends;
     let pid = match spawn::shell(&command, stdin, stdout, child_stderr) {
         Ok(pid) => Pid::from_raw(pid as i32),
-        Err(error) => return shared.tell(|report| report.failure = Some(error)),
+        Err(error) => return shared.update(|report| report.failure = Some(error)),
     };
     let Some(pid) = pid else { return };
     crate::sys::log::debug!("\"{command}\" runs as process {}", pid.as_raw_nonzero());
-    shared.tell(|_| {});
+    shared.update(|_| {});
 
     let mut messages = Messages::new(stderr);
     let status = watch(pid, &mut messages, shared);
@@ -70,7 +70,7 @@ pub(super) fn run(ends: ChildEnds, stderr: OwnedFd, shared: &Supervision) {
         ended.push_str(": ");
         ended.push_str(&last);
     }
-    shared.tell(|report| report.ended = Some(ended));
+    shared.update(|report| report.ended = Some(ended));
 }
 
 /// The next step towards a process that runs.

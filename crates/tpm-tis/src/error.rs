@@ -15,7 +15,7 @@ pub enum Error<E> {
     Bus {
         /// The register that was accessed.
         register: Register,
-        /// What the bus says.
+        /// The error of the bus.
         error: E,
     },
     /// An SPI wait state did not end.

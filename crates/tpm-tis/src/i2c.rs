@@ -111,7 +111,7 @@ impl<T: HalI2c> I2c<T> {
             }
         }
         if from > now {
-            // No guard time is longer, whatever a clock says that jumped.
+            // No guard time is longer, even if the clock has jumped.
             delay(clock, (from - now).min(FIRST_GUARD * 2));
         }
     }

@@ -114,7 +114,8 @@ impl<L: SpiLink> Spi<L> {
     ) -> Result<(), Fault<L::Error>> {
         let result = self.exchange(clock, header, bytes);
         if result.is_err() {
-            // The access failed; that releasing fails as well says nothing more.
+            // The access failed. A failure to release chip select adds nothing to that
+            // error.
             let _ = self.link.end();
         }
         result

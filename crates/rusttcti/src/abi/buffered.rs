@@ -21,8 +21,8 @@ pub(super) struct BufferedTransport {
     pub(super) response: Vec<u8>,
     /// The length of a response that is in the buffer and not yet with the caller.
     pub(super) kept: Option<usize>,
-    /// The poll handles whose number the caller was told. The caller gets exactly these
-    /// when it calls again with an array: the transport may have more by then.
+    /// The poll handles whose number the caller has asked for. The caller gets exactly
+    /// these when it calls again with an array, even if the transport has more by then.
     pub(super) counted: Option<Vec<PollHandle>>,
     /// The reason why the transport cannot be used in a forked child, and that child's
     /// generation.

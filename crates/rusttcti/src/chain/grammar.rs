@@ -33,7 +33,7 @@ pub(super) struct Named<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Splits a chain; `is_layer` tells whether a name is a layer's.
+    /// Splits a chain; `is_layer` returns whether a name is that of a layer.
     pub(super) fn split(chain: &'a str, is_layer: impl Fn(&str) -> bool) -> Result<Self> {
         let mut layers = Vec::new();
         let mut rest = chain;

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | [`pcap`] | `file=PATH`: where the recording goes |
 //! | [`flush`] | none: flushes left-over objects and sessions of a TPM without a resource manager |
-//! | [`trace`] | `file=PATH`, `secrets=show`, `verbose=0\|1`: shows each command and response in words |
+//! | [`trace`] | `file=PATH`, `secrets=show`, `verbose=0\|1`: prints each command and response as text |
 //! | [`retry`] | `times=N`, `wait=MS`: sends a command again if the TPM was too busy for it |
 //! | [`deadline`] | `ms=N`: limits the wait for a response |
 //! | [`fault`] | `on=COMMAND`, `nth=N`, `every=N`, `chance=P`, `seed=N`; `rc=CODE`, `delay=MS`, `drop`, `cut=N`, `flip=BIT`, `grow=N`, `close`, `reset`; `side=command\|response`: which commands fail, and how |

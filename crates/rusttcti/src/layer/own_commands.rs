@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Result, Tcti};
 /// The size of the largest response in bytes.
 const LARGEST: usize = 4096;
 
-/// How long a layer waits for its own command before it tells of that.
+/// How long a layer waits for its own command before it logs that.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// Calls `wait` with a time to wait until it has an answer, at most for `longest`. A wait

@@ -15,8 +15,8 @@ pub(crate) fn add(epoll: BorrowedFd<'_>, fd: RawFd, flags: EventFlags) -> rustix
     if fd < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: not negative, and used for epoll_ctl(2) alone, which says EBADF of a
-    // number that is closed.
+    // SAFETY: not negative, and used only for epoll_ctl(2), which fails with EBADF for
+    // a number that is closed.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let data = EventData::new_u64(0);
     match epoll::add(epoll, fd, data, flags) {

@@ -37,7 +37,7 @@ use platform::Platform;
 
 const WHO: &str = "mssim";
 
-/// What CONF can say.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[HOST, PORT, PATH, WAIT];
 const HELP: &Text = &setting::help(SETTINGS);
 

@@ -123,7 +123,7 @@ impl Replay {
     }
 }
 
-/// What CONF says.
+/// The parsed CONF.
 #[derive(Debug)]
 pub(crate) struct Config {
     file: PathBuf,

@@ -33,7 +33,7 @@ const DEFAULT: &str = "/dev/spidev0.1";
 /// The mode of a TPM's bus.
 const MODE: u8 = 0;
 
-/// What CONF can say.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         key: "",
@@ -63,7 +63,7 @@ const HELP: &Text = &setting::help(SETTINGS);
 #[derive(Debug)]
 pub struct Spidev(Chip<Spi<Link>>);
 
-/// What CONF says.
+/// The parsed CONF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     path: String,

@@ -325,7 +325,7 @@ fn read(stream: &mut (impl Read + AsFd), room: &mut [u8], deadline: Deadline) ->
 fn read_now(stream: &mut (impl Read + AsFd), room: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         match stream.read(room) {
-            // A terminal whose VMIN is 0 says so when nothing is there.
+            // A terminal whose VMIN is 0 returns this if there is nothing to read.
             Ok(0) if !is_readable(stream.as_fd()) => return Ok(None),
             Ok(count) => return Ok(Some(count)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

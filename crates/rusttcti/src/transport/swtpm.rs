@@ -45,7 +45,7 @@ use shared::SharedConnection;
 
 const WHO: &str = "swtpm";
 
-/// What CONF can say.
+/// The settings of CONF.
 pub(crate) const SETTINGS: &[Setting] = &[
     HOST,
     PORT,

@@ -31,7 +31,7 @@ use crate::Result;
 pub struct CapabilityView<'a> {
     has_more: bool,
     capability: u32,
-    /// The values, as many as the list says.
+    /// The values, as many as the list's count.
     values: &'a [u8],
 }
 

@@ -131,7 +131,7 @@ impl<'a> CommandView<'a> {
         CommandCode(self.header.code)
     }
 
-    /// Returns what the specification says of it, if the table has it.
+    /// Returns the specification's description of the command, if the table has it.
     pub const fn info(&self) -> Option<&'static Command> {
         self.info
     }

@@ -61,7 +61,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The bytes that a view is made of, in the words of its errors.
+/// The kind of bytes that a view is made of, for its errors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Subject {
     Command,

@@ -48,7 +48,7 @@ pub enum HandleType {
 }
 
 impl HandleType {
-    /// Returns the type that a handle's highest byte says.
+    /// Returns the type of a handle, which is its highest byte.
     pub const fn of(byte: u8) -> Self {
         match byte {
             0x00 => Self::Pcr,

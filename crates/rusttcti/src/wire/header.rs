@@ -49,7 +49,7 @@ impl Header {
         bytes
     }
 
-    /// Returns whether `bytes` is as long as its own header says.
+    /// Returns whether `bytes` has the length in its own header.
     pub fn fits(bytes: &[u8]) -> bool {
         Self::parse(bytes).is_some_and(|header| header.size as usize == bytes.len())
     }

@@ -42,7 +42,7 @@ pub struct Message {
     /// The time since 1970 at which it was recorded, for recordings in
     /// microseconds, as both layers make them.
     pub time: Duration,
-    /// Its bytes: as many as its header says.
+    /// Its bytes: as many as the size in its header.
     pub bytes: Vec<u8>,
 }
 

@@ -228,8 +228,8 @@ static PLACES: [u8; CODES] = {
 };
 
 impl Command {
-    /// Returns what the specification says of a command, or `None` for one that
-    /// it doesn't have: vendors may add some.
+    /// Returns the specification's description of a command, or `None` for one that it
+    /// doesn't have: vendors may add some.
     pub fn of(code: CommandCode) -> Option<&'static Self> {
         let at = code.0.checked_sub(FIRST)? as usize;
         match PLACES.get(at) {

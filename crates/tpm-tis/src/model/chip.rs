@@ -128,7 +128,7 @@ impl State {
     }
 
     pub(super) fn violated(&mut self, what: String) {
-        // More than this say nothing new.
+        // More of them would give no new information.
         if self.violations.len() < 20 {
             self.violations.push(what);
         }
@@ -239,7 +239,7 @@ impl State {
     }
 
     fn access(&self, locality: u8) -> u8 {
-        // Valid, and establishment, which says nothing.
+        // Valid, and establishment, which has no meaning here.
         let mut value = 0x81;
         if self.faults.access_always_valid {
             return value;

@@ -19,7 +19,7 @@
 //! Time is virtual: it passes with each byte on the bus and each delay, so that
 //! a wait of five minutes is over at once.
 //!
-//! [`try_any_registers`] holds the driver against a chip that does anything.
+//! [`try_any_registers`] tests the driver with a chip that does anything.
 
 mod any;
 mod chip;

@@ -74,8 +74,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// It does not wait. Give each call the same buffer until then.
     ///
     /// # Errors
-    /// [`Error::NotStarted`]; others say what the chip did not do. The command
-    /// has failed then, and the next one clears up.
+    /// [`Error::NotStarted`]; others name what the chip did not do. The command has
+    /// failed then, and the next one clears up.
     pub fn step(&mut self, response: &mut [u8]) -> Result<Option<usize>, B> {
         loop {
             let look = match self.phase {

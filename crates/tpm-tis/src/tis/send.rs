@@ -29,8 +29,8 @@ impl<B: Bus, C: Clock> Tis<B, C> {
     /// taken the bytes, but not for the response. A command under way is aborted first.
     ///
     /// # Errors
-    /// [`Error::CommandSize`]; others say what the chip did not do. The next
-    /// command clears up.
+    /// [`Error::CommandSize`]; others name what the chip did not do. The next command
+    /// clears up.
     pub fn start(&mut self, command: &[u8]) -> Result<(), B> {
         let size = size_of(command).and_then(|size| usize::try_from(size).ok());
         if command.len() < HEADER || size != Some(command.len()) {

@@ -69,7 +69,7 @@ impl Effect {
         match found[..] {
             [only] => Ok(only),
             _ => {
-                // A key that is misspelt, or has no value, is told first.
+                // A key that is misspelt, or has no value, is reported first.
                 options.take("side");
                 options.finish()?;
                 Err(Error::new(

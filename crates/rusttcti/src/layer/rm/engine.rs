@@ -2,8 +2,8 @@
 //! The engine. It takes a client's command, and returns this command and its own
 //! commands to be sent; it takes and returns responses likewise. It does no I/O.
 //!
-//! It has one job at a time, from [`Engine::begin`] to [`Step::Done`]. In between,
-//! the caller sends what [`Engine::next`] returns and hands in the TPM's answers.
+//! It has one job at a time, from [`Engine::begin`] to [`Step::Done`]. In between, the
+//! caller sends what [`Engine::next`] returns and gives the engine the TPM's answers.
 //! `next` decides by the tables alone, so a job goes on wherever a failure left the
 //! tables.
 

@@ -53,13 +53,13 @@ pub struct Style {
 #[derive(Debug)]
 pub struct Decoder {
     style: Style,
-    /// Objects that were seen when they were made or loaded, in words.
+    /// The objects that were made or loaded, each as text.
     objects: BTreeMap<u32, String>,
     /// Saved contexts of these objects.
     contexts: Arc<Mutex<Contexts>>,
 }
 
-/// Saved contexts by their hash, each with its object in words, the newest last.
+/// The saved contexts by their hash, each with its object as text, the newest last.
 type Contexts = VecDeque<(u64, String)>;
 
 /// The number of saved contexts that are remembered.
@@ -117,7 +117,7 @@ impl Decoder {
         }
     }
 
-    /// Returns a handle in words, with what is known of it.
+    /// Returns a handle as text, with the known facts about it.
     fn handle(&self, handle: Handle) -> String {
         match self.objects.get(&handle.0) {
             Some(known) => format!("{handle} [{known}]"),
@@ -151,7 +151,7 @@ impl Decoder {
         format!("{}({body}){sessions}", self.coloured(BOLD, &name))
     }
 
-    /// Returns a malformed command in words, as far as it can be read.
+    /// Returns a malformed command as text, as far as it can be read.
     fn unparsed(&self, bytes: &[u8]) -> String {
         let name = Header::parse(bytes).map(|header| CommandCode(header.code));
         match name {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Shows each command and its response in words, as strace does for system calls:
+//! Shows each command and its response as text, as strace does for system calls:
 //! `trace[,file=PATH][,secrets=show][,verbose=1]:CHILD`.
 //!
 //! A line has the command's name, its handles and typed parameters, its sessions, the

@@ -40,7 +40,7 @@ pub(super) enum Kind {
     Rc,
     /// A sized buffer that is no secret: a digest, a nonce, a name.
     Bytes,
-    /// A sized buffer that is an encrypted blob: its size says all.
+    /// A sized buffer with encrypted data, of which only the size is shown.
     Blob,
     /// A sized buffer that may be a secret.
     Secret,

@@ -12,10 +12,10 @@ use super::words;
 use crate::wire::cursor::Cursor;
 use crate::wire::{CommandCode, Handle, ResponseCode};
 
-/// A public area in few words, as `ecc p256` or `rsa2048`.
+/// A short text for a public area, such as `ecc p256` or `rsa2048`.
 pub(super) type Summary = Option<String>;
 
-/// Writes parameters in words.
+/// Writes parameters as text.
 pub(super) struct Reader<'a> {
     pub(super) cursor: Cursor<'a>,
     pub(super) fields: Fields,

@@ -94,7 +94,7 @@ fn bits(value: u32, names: &[(u32, &str)]) -> String {
     text.join("|")
 }
 
-/// Returns object attributes in words (`TPMA_OBJECT`; Part 2, section 8.3).
+/// Returns object attributes as text (`TPMA_OBJECT`; Part 2, section 8.3).
 pub(super) fn object_attributes(value: u32) -> String {
     const NAMES: [(u32, &str); 13] = [
         (1 << 1, "fixedtpm"),
@@ -114,7 +114,7 @@ pub(super) fn object_attributes(value: u32) -> String {
     bits(value, &NAMES)
 }
 
-/// Returns NV index attributes in words (`TPMA_NV`; Part 2, section 13.4).
+/// Returns NV index attributes as text (`TPMA_NV`; Part 2, section 13.4).
 pub(super) fn nv_attributes(value: u32) -> String {
     const NAMES: [(u32, &str); 21] = [
         (1, "ppwrite"),
@@ -151,8 +151,7 @@ pub(super) fn nv_attributes(value: u32) -> String {
     kind + &bits(value & !0xf0, &NAMES)
 }
 
-/// Returns attributes of an algorithm in words (`TPMA_ALGORITHM`; Part 2, section
-/// 8.2).
+/// Returns attributes of an algorithm as text (`TPMA_ALGORITHM`; Part 2, section 8.2).
 pub(super) fn algorithm_attributes(value: u32) -> String {
     const NAMES: [(u32, &str); 7] = [
         (1, "asymmetric"),
@@ -166,7 +165,7 @@ pub(super) fn algorithm_attributes(value: u32) -> String {
     bits(value, &NAMES)
 }
 
-/// Returns a locality in words (`TPMA_LOCALITY`; Part 2, section 8.5).
+/// Returns a locality as text (`TPMA_LOCALITY`; Part 2, section 8.5).
 pub(super) fn locality(value: u8) -> String {
     if value >= 32 {
         return value.to_string();

@@ -58,8 +58,8 @@ pub(super) struct Child {
 struct Pipes {
     /// Never waits.
     stdin: OwnFd,
-    /// The other end of `stdin`, so that a write to a command that has ended raises
-    /// no SIGPIPE. The end of its output tells that it has ended.
+    /// The other end of `stdin`, so that a write to a command that has ended raises no
+    /// SIGPIPE. The end of its output shows that it has ended.
     _no_sigpipe: OwnFd,
     /// Blocking: a response without a deadline takes one system call.
     stdout: OwnFd,

@@ -64,7 +64,7 @@ fn views<'a>(command: &'a [u8], response: &'a [u8]) -> Option<(CommandView<'a>, 
 /// Makes the HMACs of a recorded response fit the command that was sent now.
 ///
 /// # Errors
-/// A sentence that says why the program will not accept the response.
+/// The reason why the program will not accept the response.
 pub(super) fn renew(recorded: &[u8], sent: &[u8], response: &mut [u8]) -> Result<(), String> {
     let original = response.to_vec();
     let (Some((recorded, answer)), Ok(sent)) =

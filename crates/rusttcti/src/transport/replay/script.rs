@@ -89,7 +89,7 @@ impl Script {
         let mut response = exchange.response.clone();
         if let Some(response) = &mut response {
             let renewed = nonces::renew(&exchange.command, command, response);
-            // Whoever asks for no more than the code gets it as it was recorded.
+            // With `match=code`, the response is returned as it was recorded.
             if let (Err(reason), Match::Strict) = (renewed, self.matching) {
                 return Err(Error::new(ErrorKind::NotSupported, reason));
             }

@@ -65,12 +65,12 @@ pub(super) fn reach(
 /// Connects to a congested peer, and sends the first bytes of a command. They have
 /// surely arrived when this returns.
 ///
-/// Of the clients that connect at one moment, the kernel tells more that they are
-/// connected than the peer's backlog has room for. What the others send is
-/// discarded, and sent again by the kernel after 200 ms, then after twice as long
-/// each time, until the backlog has room: that was seen to take a minute. So a
-/// client that was left out tries anew. It may do so as long as nothing was sent
-/// that the peer could execute.
+/// Of the clients that connect at the same time, the kernel reports to more that they
+/// are connected than the peer's backlog has room for. What the others send is
+/// discarded, and sent again by the kernel after 200 ms, then after twice as long each
+/// time, until the backlog has room: that was seen to take a minute. So a client that
+/// was left out tries anew. It may do so as long as nothing was sent that the peer
+/// could execute.
 pub(super) fn reach_congested(
     to: &Address,
     mut stream: Stream,

@@ -10,7 +10,7 @@ use crate::config::setting::Setting;
 use crate::sys::long_wait::LongWait;
 use crate::{Error, ErrorKind, Result, config};
 
-/// The key that says how long a peer is waited for.
+/// The key of the time to wait for a peer.
 pub(in crate::transport) const WAIT: Setting = Setting {
     key: "wait",
     value: "SECONDS",
@@ -38,8 +38,8 @@ pub(in crate::transport) fn parse_wait(who: &str, value: &str) -> Result<Duratio
     }
 }
 
-/// Repeats `attempt` while there is no connection, for as long as `wait` says.
-/// `attempt` must not have sent a whole command if it fails with that error.
+/// Repeats `attempt` while there is no connection, for the time `wait`. `attempt` must
+/// not have sent a whole command if it fails with that error.
 pub(in crate::transport) fn until_there<T>(
     wait: Duration,
     mut attempt: impl FnMut() -> Result<T>,

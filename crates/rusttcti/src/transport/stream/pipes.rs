@@ -21,9 +21,8 @@ const ROOM: Duration = Duration::from_millis(10);
 /// those of a child process or two named pipes.
 ///
 /// Its descriptor ([`AsFd`]) is the reader's: the one to poll for a response. The
-/// writer's is made non-blocking by the first write. A write into a pipe that is
-/// full waits for 10 ms at most before it says
-/// [`WouldBlock`](io::ErrorKind::WouldBlock).
+/// writer's is made non-blocking by the first write. A write into a pipe that is full
+/// waits for 10 ms at most before it returns [`WouldBlock`](io::ErrorKind::WouldBlock).
 ///
 /// A transport to a child process keeps the child beside the stream, and waits for its
 /// end after the pipes are closed:

@@ -29,7 +29,7 @@ const COURTESY: Duration = Duration::from_millis(1);
 pub(in super::super) struct Node(Arc<OwnFd>);
 
 impl Node {
-    /// Opens a bus's device file; `kind` says what it should be.
+    /// Opens the device file of a bus; `kind` is its expected driver, for messages.
     pub(in super::super) fn open(path: &str, kind: &str) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))

@@ -19,7 +19,7 @@ work_in
 stage_module
 export LD_LIBRARY_PATH="$RUSTTCTI_MODULE_DIR" patience work
 
-# one SCRIPT: runs it, and says how it ended.
+# one SCRIPT: runs it, and prints its result.
 one() {
     local name log began=$SECONDS
     name="$(basename "$1" .sh)"

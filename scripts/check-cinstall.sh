@@ -12,7 +12,7 @@ install_into "$work/make"
 cargo cinstall --locked --release --library-type=cdylib \
     --destdir="$work/cargo-c" --prefix=/usr --libdir=/usr/lib
 
-# What there is, and what is alike however it was built.
+# Prints the installed files, and the contents that do not depend on the build.
 describe() {
     local root=$1 library
     cd "$root"

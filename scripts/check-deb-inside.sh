@@ -14,7 +14,7 @@ quietly() {
     }
 }
 
-# What there is, but for what the system itself writes as it goes.
+# Prints all files, except those that the running system writes.
 listing() {
     find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /srv \
         -o -path /var/cache -o -path /var/log -o -path /var/lib/apt \
@@ -22,7 +22,8 @@ listing() {
 }
 
 owned="libtss2-tcti-rusttcti-dev libtss2-tcti-rusttcti0"
-# By path: apt finds what they depend on. Then what debian/tests ask for.
+# By path: apt installs their dependencies. Then the packages that debian/tests
+# need.
 quietly apt-get install -y --no-install-recommends ./*.deb
 quietly apt-get install -y --no-install-recommends gcc libc6-dev libtpms0 pkgconf tpm2-tools
 
@@ -34,7 +35,7 @@ for package in $owned; do dpkg -L "$package"; done | sort -u >/tmp/files
 # shellcheck disable=SC2086 # words are wanted
 quietly apt-get purge -y $owned
 while read -r path; do
-    # What remains must be somebody else's: /usr/lib and its like.
+    # The remaining folders must belong to other packages: /usr/lib and others.
     if [ -e "$path" ] || [ -L "$path" ]; then
         dpkg -S "$path" >/dev/null 2>&1 || [ "$path" = /. ] || {
             echo "check-deb: FAILED: $path is left"

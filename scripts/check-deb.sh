@@ -26,7 +26,8 @@ if [ -z "${RUSTTCTI_DEBS:-}" ]; then
 fi
 packages=("$debs"/libtss2-tcti-rusttcti0_*.deb "$debs"/libtss2-tcti-rusttcti-dev_*.deb)
 
-# dpkg's own database in an empty folder; what the packages depend on is outside.
+# dpkg's database in an empty folder. The dependencies of the packages are
+# outside of it.
 quick() {
     local to="$work/root" lib
     mkdir -p "$to/var/lib/dpkg/"{info,updates,triggers}

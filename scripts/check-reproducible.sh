@@ -10,7 +10,7 @@ scripts/setup.sh deb
 work_in
 unset RUSTFLAGS DEB_BUILD_OPTIONS SOURCE_DATE_EPOCH CARGO_BUILD_JOBS
 
-# A home of its own, that finds the same compiler and crates in it by links.
+# A separate home, with links to the same compiler and crates.
 home="$work/another/home/of/somebody-else"
 mkdir -p "$home/.cargo" "$work/one" "$work/another/much/longer/path"
 for part in "${CARGO_HOME:-$HOME/.cargo}"/{registry,config.toml}; do
@@ -40,7 +40,7 @@ same() {
     sha256sum "$1" | sed "s|$work/||"
 }
 
-# One copy of the other: what is edited meanwhile makes no difference.
+# One is a copy of the other, so that edits meanwhile make no difference.
 here="$work/one/rusttcti"
 there="$work/another/much/longer/path/somewhere"
 one copy_tree "$here"

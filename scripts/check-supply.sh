@@ -23,7 +23,7 @@ fi
 
 # examples/own-module takes the versions of our own Cargo.lock.
 "$deny" --locked check bans licenses sources
-# fuzz/ has a Cargo.lock of its own, and is in nothing that is shipped.
+# fuzz/ has a separate Cargo.lock, and is not shipped.
 
 if "$deny" --locked fetch db; then
     "$deny" --locked check --disable-fetch advisories

@@ -37,7 +37,7 @@ exec cc "\$@" -Wl,--whole-archive \\
     -Wl,--no-whole-archive,--export-dynamic -lm -lresolv -lpthread -ldl -lc \\
     -Wl,--unresolved-symbols=ignore-all # tmpnam(3), of which glibc warns
 END
-# A test that is about a race, so that it is seen that races are found.
+# A test with a race, to show that races are found.
 mkdir -p "$src/tests/planted"
 cat >"$src/tests/planted/main.rs" <<'END'
 static mut NUMBER: u64 = 0;

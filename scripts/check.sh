@@ -10,8 +10,8 @@ failures="$work/failures"
 # What a next build could go on from is more than half of a target folder.
 export CARGO_INCREMENTAL=0
 
-# try NAME COMMAND...: a step, after a failure of which the others follow, so that
-# one run tells all failures.
+# try NAME COMMAND...: a step. If it fails, the other steps still run, so that
+# one run shows all failures.
 try() {
     if ! step "$@"; then echo "$1" >>"$failures"; fi
 }
@@ -62,7 +62,7 @@ run_tests() {
     fi
 }
 
-# In fuzz/, where the flags are that it needs.
+# In fuzz/, whose cargo configuration has the flags that it needs.
 fuzz_regressions() (
     options=(--locked --quiet --no-default-features --target-dir "$(target_folder fuzz-plain)")
     cd fuzz && cargo clippy "${options[@]}" --all-targets -- -D warnings && cargo test "${options[@]}"
@@ -95,7 +95,8 @@ packages() {
     fi
 }
 
-# The guest needs qemu and a Debian kernel: where they are, or can be had.
+# The guest needs qemu and a Debian kernel. It runs if they are installed, or can
+# be installed.
 guest() {
     if command -v qemu-system-x86_64 >/dev/null || command -v apt-get >/dev/null; then
         try "the device transport in a guest kernel" scripts/check-vm.sh
@@ -104,7 +105,7 @@ guest() {
     fi
 }
 
-# The module as it is installed, which tests use, and what needs no compiler.
+# The installed module, which tests use, and the steps that need no compiler.
 module_and_formats() {
     try "build and staged install" install_into "$work/stage"
     try format cargo fmt --all --check

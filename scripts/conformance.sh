@@ -19,7 +19,7 @@ tidy() {
     for pid in "${daemons[@]}"; do end_process "$pid"; done
 }
 
-# judge TCTI OPTION...: one module, as JSON in a file of its own.
+# judge TCTI OPTION...: the result for one module, as JSON in a separate file.
 results=()
 judge() {
     local file
@@ -29,7 +29,7 @@ judge() {
     results+=("$file")
 }
 
-# tpm2-abrmd over a swtpm by Debian's modules, on a bus of its own.
+# tpm2-abrmd over an swtpm by Debian's modules, on a separate bus.
 abrmd() {
     mkdir "$work/swtpm"
     start_swtpm tcp "$work/swtpm" "$work/swtpm.log" --flags not-need-init,startup-clear

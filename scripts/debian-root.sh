@@ -32,7 +32,7 @@ system() {
     mkdir -p "$root/src"
     find "$root/src" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
     copy_tree "$root/src"
-    # The standard library's, too, where that is to be built.
+    # Those of the standard library too, if it is to be built.
     local sync=() library="$root/usr/lib/rustlib/src/rust/library/Cargo.toml"
     if [ -e "$library" ]; then sync=(--sync "$library"); fi
     RUSTC_BOOTSTRAP=1 cargo vendor --locked --quiet "${sync[@]}" "$root/src/vendor" >/dev/null

@@ -40,7 +40,7 @@ else
     if [ "${#in_tests[@]}" -gt 0 ]; then build "${in_tests[@]}"; fi
 fi
 
-# Cargo's own variable: what runs programs for another processor.
+# Cargo's variable with the runner of programs for another processor.
 runner="CARGO_TARGET_${CARGO_BUILD_TARGET:-}_RUNNER"
 runner="${runner^^}"
 runner="${runner//-/_}"

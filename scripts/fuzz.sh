@@ -51,7 +51,7 @@ flags=(
 
 work_in
 mkdir "$work/tmp"
-# Failures are what is wanted, and would fill the screen.
+# Failures are wanted here, and would fill the screen.
 export TMPDIR="$work/tmp" TSS2_LOG="${TSS2_LOG:-all+none}" RUSTTCTI_FSYNC=0
 limits=(-timeout=30 -rss_limit_mb=2048)
 

@@ -15,7 +15,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 # --- Saying
 
-# fail WHAT [LOG]: ends the script with what failed, and the end of a log.
+# fail WHAT [LOG]: prints what failed and the end of a log, and ends the script.
 fail() {
     if [ $# -gt 1 ]; then tail -n 60 "$2" | sed 's/^/      | /' >&2; fi
     echo "$me: FAILED: $1" >&2
@@ -31,7 +31,8 @@ usage() {
 # Neither `step` nor `quietly` asks for the status by `||` or `if`: in what stands
 # before these, `set -e` does not hold, and a function would go on after a failure.
 
-# step NAME COMMAND...: says what begins, and how it ended and when.
+# step NAME COMMAND...: prints the name of the step, its result and its
+# duration.
 step() {
     local name=$1 began=$SECONDS status
     shift

@@ -22,7 +22,7 @@ abrmd() {
 abrmd
 export TPM2TOOLS_TCTI="tabrmd:bus_type=session"
 
-# Two keys each, where the TPM has room for three.
+# Two keys each; the TPM has room for three.
 client() {
     local folder="$work/client.$1"
     mkdir "$folder"

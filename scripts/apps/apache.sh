@@ -52,7 +52,7 @@ SSLCertificateKeyFile $work/key.pem
 SSLSessionCache none
 END
     : >error.log
-    # At its end it ends its process group: one of its own.
+    # It runs in a separate process group, because it ends its group at its end.
     start apache.log setsid env OPENSSL_CONF="$work/openssl.cnf" apache2 "$1" -f "$work/httpd.conf"
     await "a listening Apache" listens "$port"
     if [ "$1" = -DX ]; then
@@ -91,7 +91,7 @@ for chain in "" "rm,fork=1:" "wrap,key=null:rm,fork=1:"; do
     for mpm in prefork event; do
         new_tpm swtpm
         tpm="rusttcti:$chain${tpm#rusttcti:}"
-        # The first detaches by a fork of its own.
+        # The first process forks and detaches.
         if [ "$mpm" = prefork ]; then server -DX "$mpm"; else server -DFOREGROUND "$mpm"; fi
         connections again || fail "$mpm, ${chain}swtpm: 200 connections" .out
         echo "   $mpm, ${chain}swtpm: forked workers serve 200 connections"

@@ -24,7 +24,7 @@ tidy() {
 start() {
     local log=$1
     shift
-    # At once, so that nobody reads what another one left there.
+    # At once, so that no program reads the leftovers of another one.
     : >"$log"
     "$@" >>"$log" 2>&1 </dev/null &
     daemon=$!

@@ -46,7 +46,7 @@ seen() {
 wrap="wrap,key=null:"
 printf 'a secret of a program' >secret
 
-# --- tpm2-openssl: keys with a password, and what the TPM decrypts
+# --- tpm2-openssl: keys with a password, and data that the TPM decrypts
 
 printf 'password-of-the-key' >key-password
 head -c 40 /dev/urandom >decrypts-to
@@ -81,7 +81,7 @@ use_clevis() {
     ok "$1: encrypts" encrypt
     ok "$1: decrypts" decrypt
     same "$1: it is the secret" decrypted secret
-    # The key is what tpm2_unseal gives clevis.
+    # The key is the output of tpm2_unseal for clevis.
     python3 - encrypted parts <<'END'
 import base64, json, os, sys
 
@@ -134,7 +134,7 @@ same "systemd: it is the secret" decrypted secret
 python3 -c 'import base64; open("volume-key.raw", "wb").write(base64.b64decode(open("volume-key").read()))'
 hidden systemd secret volume-key volume-key.raw
 
-# --- FAPI, by the tools tss2_*: what is sealed, and kept in NV
+# --- FAPI, by the tools tss2_*: sealed data, and data in NV
 
 fapi_config() {
     cat >conf.json <<END

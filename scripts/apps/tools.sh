@@ -30,7 +30,7 @@ ok "tpm2_send as the other end of the transport cmd" tpm2_pcrread \
 if grep -q "$zeros" .out; then fail "it was another TPM" .out; fi
 echo "   it is that TPM"
 
-# Two keys each, where the TPM has room for three objects and three sessions.
+# Two keys each; the TPM has room for three objects and three sessions.
 client() {
     mkdir "client.$1"
     cd "client.$1"

@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib.sh"
 
 if [ $# = 0 ]; then
-    set -- abi::context abi::ldr abi::pytcti bridge export libtpms::memory libtpms::nonblocking \
+    set -- abi::context abi::tctildr abi::pytcti bridge export libtpms::memory libtpms::nonblocking \
         libtpms::state sockets::events sockets::hostile sockets::mssim sockets::swtpm \
         sockets::swtpm_shared
 fi

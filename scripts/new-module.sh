@@ -34,7 +34,7 @@ layer)
     what="layer" does="sends a command anew when the TPM asks for it, on its way to what is below"
     conf=libtpms
     ;;
-*) fail "\"$kind\" is no KIND (it is transport or layer)" ;;
+*) fail "\"$kind\" is not a KIND (it is transport or layer)" ;;
 esac
 
 if [ -n "$git" ]; then

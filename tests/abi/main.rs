@@ -9,14 +9,14 @@ mod conformance;
 mod context;
 mod esys;
 mod esys_async;
-mod habits;
 mod layout;
-mod ldr;
 mod limits;
 mod log;
 mod log_open;
 mod pytcti;
+mod tctildr;
 mod two_modules;
+mod unusual_programs;
 
 /// Counts allocations, for tests of calls that allocate nothing.
 #[global_allocator]

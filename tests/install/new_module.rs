@@ -130,7 +130,7 @@ fn retry_is_a_name_for_a_layer_and_a_kind_that_there_is_not_is_refused() {
     let made = new_module("retry", &folder.path().join("other"), &["KIND=filter"]);
     let said = String::from_utf8_lossy(&made.stderr);
     assert!(
-        !made.status.success() && said.contains("\"filter\" is no KIND"),
+        !made.status.success() && said.contains("\"filter\" is not a KIND"),
         "{said}"
     );
 }

@@ -2,9 +2,9 @@
 //! The layers.
 
 mod deadline;
+mod defaults;
 mod fault;
 mod flush;
-mod inherit;
 mod pcap;
 mod pcap_upstream;
 mod power;

@@ -3,7 +3,6 @@
 
 mod copies;
 mod disk;
-mod end;
 mod fork;
 mod in_tests;
 mod long;
@@ -17,6 +16,7 @@ mod process;
 mod shared;
 mod state;
 mod swtpm_state;
+mod unfinalized;
 mod unload;
 mod waits;
 

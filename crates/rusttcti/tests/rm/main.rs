@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The layer rm over real TPMs.
 
+mod cost;
 mod exit;
 mod fork;
 mod guest;
 mod model;
 mod objects;
+mod one_process;
 mod shared;
-mod steady;
-mod together;
 mod tpm;
 
 #[global_allocator]

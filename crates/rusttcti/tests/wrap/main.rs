@@ -3,13 +3,13 @@
 //! responses.
 
 mod attacks;
-mod below;
 mod commands;
 mod exit;
 mod keys;
 mod lists;
 mod mixed;
-mod plain;
+mod over_rm;
+mod passwords;
 mod program;
 mod reference;
 mod sessions;

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::core::{Core, Options, Startup};
-use super::tpm::Tpm;
+use super::running_tpm::{Options, RunningTpm, Startup};
+use super::shared_tpm::SharedTpm;
 use super::{Libtpms, registry};
 use crate::contract::tcti::check_locality;
 use crate::transport::open_log::Opening;
@@ -105,9 +105,9 @@ impl Builder {
             }
             (None, state) => {
                 let opening = Opening::begin();
-                let core = Core::open(state.as_deref(), None, self.options)?;
-                opening.done(|| format!("libtpms: a TPM in memory, {}", core.origin()));
-                (Arc::new(Tpm::new(core)), None)
+                let running = RunningTpm::open(state.as_deref(), None, self.options)?;
+                opening.done(|| format!("libtpms: a TPM in memory, {}", running.origin()));
+                (Arc::new(SharedTpm::new(running)), None)
             }
         };
         Ok(Libtpms::new(tpm, share, self.locality))

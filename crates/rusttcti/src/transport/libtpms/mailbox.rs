@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Condvar, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use super::tpm::Tpm;
+use super::shared_tpm::SharedTpm;
 use crate::sys::deadline::Deadline;
 use crate::sys::eventfd::EventFd;
 use crate::sys::locks::{Mutex, MutexGuard};
@@ -23,7 +23,7 @@ const LARGEST: usize = 4096;
 /// Receives the response to a command that the worker runs. As a [`Cancel`] it
 /// cancels that command.
 pub(super) struct Mailbox {
-    tpm: Weak<Tpm>,
+    tpm: Weak<SharedTpm>,
     slot: Mutex<Slot>,
     arrived: Condvar,
     /// Made when a poll handle is first asked for. Changed under the slot's lock.
@@ -50,7 +50,7 @@ enum State {
 }
 
 impl Mailbox {
-    pub(super) fn new(tpm: &Arc<Tpm>) -> Arc<Self> {
+    pub(super) fn new(tpm: &Arc<SharedTpm>) -> Arc<Self> {
         Arc::new(Self {
             tpm: Arc::downgrade(tpm),
             slot: Mutex::default(),

@@ -21,7 +21,6 @@
 
 mod builder;
 mod copy;
-mod core;
 mod digest;
 mod duration;
 mod elf;
@@ -37,10 +36,11 @@ mod mailbox;
 mod power_on;
 mod registry;
 mod remedy;
+mod running_tpm;
+mod shared_tpm;
 mod state;
 mod stir;
 mod swtpm_file;
-mod tpm;
 
 use std::ffi::CStr;
 use std::fmt;
@@ -49,13 +49,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::builder::Builder;
-use self::core::Core;
-pub use self::core::Startup;
 use self::duration::takes_long;
 use self::file::StateFile;
 use self::mailbox::Mailbox;
 use self::registry::FileUse;
-use self::tpm::{Job, KeptTpm, Tpm, closed};
+use self::running_tpm::RunningTpm;
+pub use self::running_tpm::Startup;
+use self::shared_tpm::{Job, KeptTpm, SharedTpm, closed};
 use crate::config::Configured;
 use crate::config::setting::{self, Setting, Text};
 use crate::contract::tcti::check_locality;
@@ -94,7 +94,7 @@ pub struct Libtpms {
     /// The process that opened it.
     generation: Generation,
     /// `None` once finalized.
-    tpm: Option<Arc<Tpm>>,
+    tpm: Option<Arc<SharedTpm>>,
     /// The TPM, kept from one short command to the next if no other context can use it:
     /// this saves a lock for each command.
     kept: Option<KeptTpm>,
@@ -134,7 +134,7 @@ impl Libtpms {
         Builder::default()
     }
 
-    fn new(tpm: Arc<Tpm>, share: Option<FileUse>, locality: u8) -> Self {
+    fn new(tpm: Arc<SharedTpm>, share: Option<FileUse>, locality: u8) -> Self {
         Self {
             generation: Generation::current(),
             mailbox: Mailbox::new(&tpm),
@@ -153,7 +153,7 @@ impl Libtpms {
     /// # Errors
     /// Those of libtpms; the TPM does not change then.
     pub fn snapshot(&mut self) -> Result<Vec<u8>> {
-        self.with(Core::snapshot)
+        self.with(RunningTpm::snapshot)
     }
 
     /// Puts the TPM into the state of a [`snapshot`](Self::snapshot), of this TPM or
@@ -163,11 +163,11 @@ impl Libtpms {
     /// [`ErrorKind::BadValue`] for bytes that are not a state; the TPM does not change
     /// then. [`ErrorKind::IoError`] if the state file cannot be written.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        self.with(|core| core.restore(state))
+        self.with(|tpm| tpm.restore(state))
     }
 
     /// Calls the TPM, once no other context does.
-    fn with<T>(&mut self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
+    fn with<T>(&mut self, call: impl FnOnce(&mut RunningTpm) -> Result<T>) -> Result<T> {
         self.release();
         self.tpm()?.with(call)
     }
@@ -186,7 +186,7 @@ impl Libtpms {
     /// Returns the TPM. Fails in a forked child: worker, file lock and TPM belong to
     /// the parent.
     #[inline]
-    fn tpm(&self) -> Result<&Arc<Tpm>> {
+    fn tpm(&self) -> Result<&Arc<SharedTpm>> {
         match &self.tpm {
             Some(tpm) if !self.is_inherited() => Ok(tpm),
             _ => Err(self.no_tpm()),
@@ -222,8 +222,8 @@ impl Libtpms {
         let Some(kept) = &mut self.kept else {
             return Ok(false);
         };
-        let core = kept.as_mut().ok_or_else(closed)?;
-        core.process(command, self.locality)?;
+        let tpm = kept.as_mut().ok_or_else(closed)?;
+        tpm.process(command, self.locality)?;
         Ok(true)
     }
 
@@ -231,10 +231,10 @@ impl Libtpms {
     /// `wait` is set it waits for them; otherwise it returns false.
     fn run_in_turn(&mut self, command: &[u8], wait: bool) -> Result<bool> {
         let mut response = std::mem::take(&mut self.response);
-        let run = |core: &mut Core| {
-            core.process(command, self.locality)?;
+        let run = |tpm: &mut RunningTpm| {
+            tpm.process(command, self.locality)?;
             response.clear();
-            response.extend_from_slice(core.response());
+            response.extend_from_slice(tpm.response());
             Ok(())
         };
         let result = self.tpm().map(|tpm| match wait {
@@ -283,7 +283,7 @@ fn not_received() -> Error {
 }
 
 fn response_of(kept: &KeptTpm) -> &[u8] {
-    kept.as_ref().map_or(&[], Core::response)
+    kept.as_ref().map_or(&[], RunningTpm::response)
 }
 
 impl Module for Libtpms {
@@ -370,7 +370,7 @@ impl Tcti for Libtpms {
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.with(Core::reset)
+        self.with(RunningTpm::reset)
     }
 
     fn peer(&mut self) -> Option<Peer> {

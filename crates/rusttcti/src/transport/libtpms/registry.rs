@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::core::{Core, Options, Storage};
 use super::file::{Identity, StateFile};
-use super::tpm::Tpm;
+use super::running_tpm::{Options, RunningTpm, Storage};
+use super::shared_tpm::SharedTpm;
 use crate::Result;
 use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::exit::{at_end, before_end};
@@ -25,7 +25,7 @@ type Files = Mutex<Vec<(Identity, Arc<Slot>)>>;
 
 /// The TPM of a file, and how many contexts use it. It is locked while the file is
 /// opened or closed.
-type Slot = Mutex<Option<(Arc<Tpm>, usize)>>;
+type Slot = Mutex<Option<(Arc<SharedTpm>, usize)>>;
 
 /// A use of a file's TPM.
 pub(super) struct FileUse {
@@ -37,7 +37,7 @@ pub(super) struct FileUse {
 ///
 /// # Errors
 /// Another process uses the file, or it cannot be used.
-pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, FileUse)> {
+pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<SharedTpm>, FileUse)> {
     let opening = Opening::begin();
     at_end(suspend_all);
     let file = StateFile::find(path)?;
@@ -57,16 +57,16 @@ pub(super) fn open(path: &Path, options: Options) -> Result<(Arc<Tpm>, FileUse)>
         None => {
             let opened = Storage::lock(file).and_then(|mut storage| {
                 let state = storage.read()?;
-                Core::open(state.as_deref(), Some(storage), options)
+                RunningTpm::open(state.as_deref(), Some(storage), options)
             });
             match opened {
-                Ok(core) => {
+                Ok(running) => {
                     opening.done(|| {
                         let path = path.display();
-                        let origin = core.origin();
+                        let origin = running.origin();
                         format!("libtpms: the TPM of the state file \"{path}\", {origin}")
                     });
-                    let tpm = Arc::new(Tpm::new(core));
+                    let tpm = Arc::new(SharedTpm::new(running));
                     *slot = Some((tpm.clone(), 1));
                     tpm
                 }
@@ -98,7 +98,7 @@ impl FileUse {
     }
 
     /// Ends this use of the TPM; the last one suspends it.
-    pub(super) fn close(self, tpm: &Tpm) -> Result<()> {
+    pub(super) fn close(self, tpm: &SharedTpm) -> Result<()> {
         let mut slot = self.slot.lock();
         let result = match slot.take() {
             Some((shared, users)) if users > 1 => {
@@ -130,14 +130,14 @@ impl FileUse {
 }
 
 /// The TPMs that have a worker, or had one.
-static WORKING: PerGeneration<Mutex<Vec<Weak<Tpm>>>> =
+static WORKING: PerGeneration<Mutex<Vec<Weak<SharedTpm>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
 
 /// How long the end of the process is delayed at most.
 const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// Registers a TPM whose worker was started.
-pub(super) fn has_worker(tpm: &Arc<Tpm>) {
+pub(super) fn has_worker(tpm: &Arc<SharedTpm>) {
     // libtpms has set OpenSSL up before, so OpenSSL's own clean-up comes after this.
     before_end(rest_all);
     let mut working = WORKING.current().lock();

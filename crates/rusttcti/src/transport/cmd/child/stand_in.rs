@@ -55,12 +55,12 @@ fn start(child: StandIn) -> Result<Child> {
             failure: None,
             ended: child.ended,
         }),
-        told: event()?,
+        changed: event()?,
         ending: AtomicU8::new(Ending::Gently as u8),
         stop: event()?,
     });
     if has_ended {
-        shared.told.set();
+        shared.changed.set();
     }
     Ok(Child {
         generation: Generation::current(),

@@ -10,11 +10,11 @@ use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
-use super::core::Core;
 use super::ffi::Canceller;
 use super::ffi::openssl::ContextGuard;
 use super::mailbox::Mailbox;
 use super::registry;
+use super::running_tpm::RunningTpm;
 use crate::sys::deadline::{Deadline, retry_until};
 use crate::sys::locks::Mutex;
 use crate::sys::locks::exclusive::{Exclusive, KeptGuard};
@@ -33,9 +33,9 @@ const ATTEMPTS: usize = 50;
 const CANCEL_IS_LOST: Duration = Duration::from_millis(1);
 
 /// A TPM that several contexts may use.
-pub(super) struct Tpm {
+pub(super) struct SharedTpm {
     /// `None` once it is closed.
-    core: Arc<Exclusive<Option<Core>>>,
+    tpm: Arc<Exclusive<Option<RunningTpm>>>,
     queue: Mutex<Queue>,
     /// The process that opened it.
     process: u32,
@@ -50,7 +50,7 @@ pub(super) struct Tpm {
 }
 
 /// A TPM that one context keeps to itself between its commands.
-pub(super) type KeptTpm = KeptGuard<Option<Core>>;
+pub(super) type KeptTpm = KeptGuard<Option<RunningTpm>>;
 
 #[derive(Default)]
 struct Queue {
@@ -93,12 +93,12 @@ pub(super) fn closed() -> Error {
     Error::new(ErrorKind::BadSequence, "the TPM was closed")
 }
 
-impl Tpm {
-    pub(super) fn new(core: Core) -> Self {
+impl SharedTpm {
+    pub(super) fn new(tpm: RunningTpm) -> Self {
         Self {
-            canceller: core.canceller(),
-            openssl: core.openssl(),
-            core: Arc::new(Exclusive::new(Some(core))),
+            canceller: tpm.canceller(),
+            openssl: tpm.openssl(),
+            tpm: Arc::new(Exclusive::new(Some(tpm))),
             queue: Mutex::default(),
             process: std::process::id(),
             queued: AtomicUsize::new(0),
@@ -107,30 +107,27 @@ impl Tpm {
     }
 
     /// Calls the TPM, when no other context does.
-    pub(super) fn with<T>(&self, call: impl FnOnce(&mut Core) -> Result<T>) -> Result<T> {
-        self.core
-            .lock()
-            .as_mut()
-            .map_or_else(|| Err(closed()), call)
+    pub(super) fn with<T>(&self, call: impl FnOnce(&mut RunningTpm) -> Result<T>) -> Result<T> {
+        self.tpm.lock().as_mut().map_or_else(|| Err(closed()), call)
     }
 
     /// Calls the TPM. Returns `None` while it is busy, or while the worker waits for
     /// it: otherwise short commands without a gap would keep the worker out.
     pub(super) fn try_with<T>(
         &self,
-        call: impl FnOnce(&mut Core) -> Result<T>,
+        call: impl FnOnce(&mut RunningTpm) -> Result<T>,
     ) -> Option<Result<T>> {
         if self.queued.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let mut core = attempt(|| self.core.try_lock())?;
-        Some(core.as_mut().map_or_else(|| Err(closed()), call))
+        let mut tpm = attempt(|| self.tpm.try_lock())?;
+        Some(tpm.as_mut().map_or_else(|| Err(closed()), call))
     }
 
     /// Returns the TPM, which no other context can call until this is dropped;
     /// `None` while it is busy.
     pub(super) fn try_keep(&self) -> Option<KeptTpm> {
-        attempt(|| self.core.try_keep())
+        attempt(|| self.tpm.try_keep())
     }
 
     /// Gives a command to the worker, which puts the response into the job's mailbox.
@@ -162,13 +159,13 @@ impl Tpm {
     fn work(&self) {
         ContextGuard::join();
         while let Some(job) = self.next() {
-            let mut core = self.core.lock();
+            let mut tpm = self.tpm.lock();
             let response = match self.begin(&job) {
                 false => Ok(&CANCELED[..]),
-                true => match core.as_mut() {
-                    Some(core) => core
+                true => match tpm.as_mut() {
+                    Some(tpm) => tpm
                         .process(&job.command, job.locality)
-                        .map(|()| core.response()),
+                        .map(|()| tpm.response()),
                     None => Err(closed()),
                 },
             };
@@ -246,8 +243,8 @@ impl Tpm {
             queue.worker.take()
         };
         drop(worker);
-        let core = self.core.lock().take();
-        core.map_or(Ok(()), Core::suspend)
+        let tpm = self.tpm.lock().take();
+        tpm.map_or(Ok(()), RunningTpm::suspend)
     }
 
     /// Cancels the worker's commands and ends it, at the end of the process. Returns
@@ -282,8 +279,8 @@ impl Tpm {
         if !self.rest(deadline) {
             return Ok(());
         }
-        match retry_until(deadline, || self.core.try_lock()) {
-            Some(mut core) => core.take().map_or(Ok(()), Core::end),
+        match retry_until(deadline, || self.tpm.try_lock()) {
+            Some(mut tpm) => tpm.take().map_or(Ok(()), RunningTpm::end),
             None => Ok(()),
         }
     }

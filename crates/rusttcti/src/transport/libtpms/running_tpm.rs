@@ -110,7 +110,7 @@ impl Storage {
 }
 
 /// A running TPM.
-pub(super) struct Core {
+pub(super) struct RunningTpm {
     copy: Copy,
     options: Options,
     storage: Option<Storage>,
@@ -118,7 +118,7 @@ pub(super) struct Core {
     beginning: &'static str,
 }
 
-impl Core {
+impl RunningTpm {
     /// Opens a TPM that goes on from `state` (a state file's bytes), or a new one.
     ///
     /// # Errors
@@ -139,13 +139,13 @@ impl Core {
             (Some(bytes), None) => Some(parse_template(bytes, &origin)?),
         };
         let resumed = state.is_some_and(State::is_resumable);
-        let mut core = Self {
+        let mut tpm = Self {
             copy: Copy::new()?,
             options,
             storage: None,
             beginning: beginning(state, storage.is_some()),
         };
-        let library = &mut core.copy.library;
+        let library = &mut tpm.copy.library;
         if let Some(mut storage) = storage {
             power_on(library, state, false, &origin)?;
             storage.blank = library.state(Part::Volatile).map_err(no_state)?;
@@ -155,16 +155,16 @@ impl Core {
                 // From now on the file's volatile state is stale.
                 library.with_stored(|permanent| storage.write(permanent))?;
             }
-            core.start()?;
-            core.stir(state)?;
-            storage.commit(&core.copy.library)?;
-            core.storage = Some(storage);
+            tpm.start()?;
+            tpm.stir(state)?;
+            storage.commit(&tpm.copy.library)?;
+            tpm.storage = Some(storage);
         } else {
             power_on(library, state, resumed, &origin)?;
-            core.start()?;
-            core.stir(state)?;
+            tpm.start()?;
+            tpm.stir(state)?;
         }
-        Ok(core)
+        Ok(tpm)
     }
 
     /// Stirs the random number generator of a TPM that goes on from a state, because
@@ -324,12 +324,12 @@ impl Core {
     /// Stores the state at the end of the process, when OpenSSL may have cleaned up.
     /// The library stays loaded.
     pub(super) fn end(self) -> Result<()> {
-        let mut core = std::mem::ManuallyDrop::new(self);
-        core.copy.library.forget_openssl();
-        let Some(storage) = core.storage.take() else {
+        let mut tpm = std::mem::ManuallyDrop::new(self);
+        tpm.copy.library.forget_openssl();
+        let Some(storage) = tpm.storage.take() else {
             return Ok(());
         };
-        let state = core.snapshot()?;
+        let state = tpm.snapshot()?;
         storage.file.replace(&state, storage.sync)
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Programs that mix sessions of several kinds, with somebody on the bus: a password
-//! stays hidden, a session stays the one that it was, and what cannot work is refused
-//! in words.
+//! Programs that mix sessions of several kinds, with an attacker on the bus: a password
+//! stays hidden, a handle never means another session, and a command that cannot work
+//! is refused with the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

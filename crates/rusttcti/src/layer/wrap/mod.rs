@@ -19,12 +19,13 @@
 //! The engine does no I/O. Its async functions send commands and await responses by an
 //! `exchange`, which `connection` connects to the TPM. `engine` takes one command of
 //! the program's through these stages: its parts (`command`), a `plan` with a
-//! `treatment` for each authorization, the command that is sent (`rewrite`, `build`),
-//! the response (`answer`, or `refusal` after an error of the TPM), and its effects
-//! (`effects`). The engine's records are `names`, `program_sessions` and
-//! `own_sessions`. `own_sessions` starts the layer's sessions, salted with a key from
-//! `salt`, and `room` makes room for them in the TPM. `crypto` and `curve` have the
-//! derivations, and `failure` the ways in which a command ends early.
+//! `treatment` for each authorization (`unchanged_auths` checks those that stay), the
+//! command that is sent (`rewrite`, `build`), the response (`answer`, or `refusal`
+//! after an error of the TPM), and its effects (`effects`). The engine's records are
+//! `names`, `program_sessions` and `own_sessions`. `own_sessions` starts the layer's
+//! sessions, salted with a key from `salt`, and `room` makes room for them in the TPM.
+//! `crypto` and `curve` have the derivations, and `failure` the ways in which a command
+//! ends early.
 
 #![forbid(unsafe_code)]
 
@@ -60,7 +61,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod treatment;
-mod unchanged;
+mod unchanged_auths;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use super::program_sessions::{Audited, Kind};
 use super::rewrite::Rewritten;
 use super::session::attribute;
 use super::treatment::{Keyless, Treatment};
-use super::unchanged::{LEFT_OUT, needs_shown_nonce, needs_unknown_nonce};
+use super::unchanged_auths::{LEFT_OUT, needs_shown_nonce, needs_unknown_nonce};
 use crate::Result;
 use crate::wire::CommandCode;
 use crate::wire::header::Header;

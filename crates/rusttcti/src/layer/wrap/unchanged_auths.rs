@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Checks of what the TPM gets as the program wrote it: no password may be in it, and
-//! the TPM must have the nonces and the audit digest that the program has.
+//! Checks the authorizations that the TPM gets as the program wrote them: they may hold
+//! no password, and the TPM must have the nonces and the audit digest that the program
+//! has.
 
 #![forbid(unsafe_code)]
 
@@ -24,8 +25,8 @@ impl Engine {
         let authorizes = at < command.shape.authorizations();
         if authorizes && program_session.password && !auth.hmac.is_empty() {
             return Err(unsupported(
-                "the password of a policy cannot pass in a command that has no session of the \
-                 layer's (use no other sessions with it, and do not skip its command)",
+                "the password of a policy is not sent in a command without a session of the \
+                 layer (use no other sessions with it, and do not skip its command)",
             ));
         }
         let ciphers = attribute::DECRYPT | attribute::ENCRYPT;

@@ -232,7 +232,7 @@ fn what_cannot_be_opened_is_named_with_the_reason() {
         (
             regular.as_path(),
             ErrorKind::BadValue,
-            "no character device",
+            "not a character device",
         ),
         (folder.path(), ErrorKind::BadValue, "a directory"),
         (socket.as_path(), ErrorKind::BadValue, &swtpm),

@@ -21,6 +21,10 @@ use crate::{Error, ErrorKind, Result};
 /// that system call.
 const IDLE: Duration = Duration::from_millis(1);
 
+/// How often a thread that waits gets the connection before the thread that returns it
+/// may take it again. To do so each time would cost a change of threads a command.
+const RESERVED_EVERY: Duration = Duration::from_millis(1);
+
 /// The connections of this process.
 static CONNECTIONS: PerGeneration<Mutex<Vec<Weak<SharedConnection>>>> =
     PerGeneration::new([const { Mutex::new(Vec::new()) }; 64]);
@@ -38,9 +42,20 @@ struct Wire {
     /// `None` while it is lent, and after it was lost.
     stream: Option<Stream>,
     lent: bool,
+    /// Whether it is lent to whichever waiting thread runs first.
+    reserved: bool,
+    /// When it was reserved last.
+    reserved_at: Instant,
     /// How many threads wait for it: waking costs a system call even if none does.
     waiting: usize,
     used: Instant,
+}
+
+impl Wire {
+    /// Returns whether a thread that waits cannot have it yet.
+    fn is_taken(&self) -> bool {
+        self.lent && !self.reserved
+    }
 }
 
 impl SharedConnection {
@@ -72,6 +87,8 @@ impl SharedConnection {
             wire: Mutex::new(Wire {
                 stream: Some(stream),
                 lent: false,
+                reserved: false,
+                reserved_at: Instant::now(),
                 waiting: 0,
                 used: Instant::now(),
             }),
@@ -122,13 +139,13 @@ impl SharedConnection {
             wire.waiting += 1;
             let deadline = Deadline::after(Some(PATIENCE));
             let mut waiting = LongWait::begin();
-            while wire.lent && !deadline.is_over() {
+            while wire.is_taken() && !deadline.is_over() {
                 let time = waiting.next(deadline).remaining().unwrap_or_default();
                 let waited = self
                     .returned
-                    .wait_timeout_while(wire, time, |wire| wire.lent);
+                    .wait_timeout_while(wire, time, |wire| wire.is_taken());
                 wire = waited.unwrap_or_else(PoisonError::into_inner).0;
-                if wire.lent {
+                if wire.is_taken() {
                     waiting.log_if_long(|| {
                         format!(
                             "up to {} s for another context of this process to receive its \
@@ -140,7 +157,7 @@ impl SharedConnection {
                 }
             }
             wire.waiting -= 1;
-            if wire.lent {
+            if wire.is_taken() {
                 return Err(Error::new(
                     ErrorKind::TryAgain,
                     format!(
@@ -152,6 +169,7 @@ impl SharedConnection {
             }
         }
         wire.lent = true;
+        wire.reserved = false;
         let used = wire.used;
         let Some(stream) = wire.stream.take() else {
             return Ok(None);
@@ -168,9 +186,13 @@ impl SharedConnection {
     pub(super) fn give_back(&self, stream: Option<Stream>) {
         let mut wire = self.wire.lock();
         wire.stream = stream;
-        wire.lent = false;
         wire.used = Instant::now();
         let is_awaited = wire.waiting > 0;
+        wire.reserved = is_awaited && wire.used - wire.reserved_at > RESERVED_EVERY;
+        if wire.reserved {
+            wire.reserved_at = wire.used;
+        }
+        wire.lent = wire.reserved;
         drop(wire);
         if is_awaited {
             self.returned.notify_one();

@@ -7,7 +7,7 @@ use rusttcti::wire::{CommandCode, SessionAttributes};
 use rusttcti::{ErrorKind, Tcti};
 use rusttcti_kit::commands::get_random;
 
-use crate::tpm::{NULL, PASSWORD, authorized, hmac, open};
+use crate::tpm::{NULL, PASSWORD, authorized, hmac, open, primary_of};
 
 fn receive(tcti: &mut impl Tcti) -> Vec<u8> {
     let mut response = vec![0; 4096];
@@ -91,13 +91,7 @@ fn a_cancelled_command_is_answered_so_and_what_it_needed_stays_usable() {
     ]
     .concat();
     for _ in 0..5 {
-        let parameters = [
-            &[0, 4, 0, 0, 0, 0][..],
-            &(template.len() as u16).to_be_bytes(),
-            &template,
-            &[0, 0, 0, 0, 0, 0],
-        ]
-        .concat();
+        let parameters = primary_of(&template);
         let create = authorized(
             CommandCode::CREATE_PRIMARY,
             NULL,

@@ -47,6 +47,17 @@ pub fn authorized(
         .build()
 }
 
+/// Returns the parameters of CreatePrimary for a template: no password and no data.
+pub fn primary_of(template: &[u8]) -> Vec<u8> {
+    [
+        &[0, 4, 0, 0, 0, 0][..],
+        &(template.len() as u16).to_be_bytes(),
+        template,
+        &[0, 0, 0, 0, 0, 0],
+    ]
+    .concat()
+}
+
 /// Returns TPM2_HMAC by a key, with an empty password.
 pub fn hmac(key: u32, text: &[u8]) -> Vec<u8> {
     let parameters = [&(text.len() as u16).to_be_bytes()[..], text, &[0, 0x0b]].concat();
@@ -115,13 +126,7 @@ impl<T: Tcti> User<T> {
             &[0, 0, 0, 5, 0, 0x0b, 0, 1, unique],
         ]
         .concat();
-        let parameters = [
-            &[0, 4, 0, 0, 0, 0][..],
-            &(template.len() as u16).to_be_bytes(),
-            &template,
-            &[0, 0, 0, 0, 0, 0],
-        ]
-        .concat();
+        let parameters = primary_of(&template);
         self.authorized(
             CommandCode::CREATE_PRIMARY,
             hierarchy,

@@ -62,6 +62,23 @@ fn checked(session: &Session, code: CommandCode, before: usize, response: &[u8])
     parameters
 }
 
+/// Makes an object below a parent with an empty password, which this session authorizes.
+fn create(
+    bench: &mut Bench,
+    parent: (u32, &[u8]),
+    session: &Session,
+    attributes: u8,
+    parameters: &[u8],
+) {
+    let uses = [Use {
+        session,
+        auth: &[],
+        attributes,
+    }];
+    let code = CommandCode::CREATE;
+    run_with(bench, code, &[parent.0], &[parent.1], 1, &uses, parameters).expect("created");
+}
+
 /// Seals data behind a policy with a password, and returns the object and its Name.
 fn behind_a_password(bench: &mut Bench) -> (u32, Vec<u8>) {
     let step = CommandCode::POLICY_AUTH_VALUE.0.to_be_bytes();
@@ -186,23 +203,8 @@ fn a_session_is_not_taken_for_another_one_that_the_bus_gives_its_handle() {
         assert_eq!(error.kind(), ErrorKind::IoError, "{error:?}");
         bench.meddler.stop();
         for attributes in [1, 1 | DECRYPT | ENCRYPT] {
-            let uses = [Use {
-                session: &weak,
-                auth: &[],
-                attributes,
-            }];
             let parameters = sealed_parameters(b"object auth", SECRET, &[], 0x452);
-            let code = CommandCode::CREATE;
-            run_with(
-                &mut bench,
-                code,
-                &[primary],
-                &[&name],
-                1,
-                &uses,
-                &parameters,
-            )
-            .expect("created");
+            create(&mut bench, (primary, &name), &weak, attributes, &parameters);
             let (sent, _) = bench.recording.all().pop().expect("a command");
             let view = rusttcti::wire::CommandView::parse(&sent).expect("well formed");
             assert_eq!(view.auths().count(), 2, "the layer's session protects it");
@@ -601,23 +603,8 @@ fn a_session_is_protected_after_the_bus_says_that_it_ended() {
 
     let primary = word(&bench.ok(&create_primary(OWNER, &[], &[])));
     let name = name(&mut bench, primary);
-    let uses = [Use {
-        session: &session,
-        auth: &[],
-        attributes: 1,
-    }];
     let parameters = sealed_parameters(&[], SECRET, &[], 0x452);
-    let code = CommandCode::CREATE;
-    run_with(
-        &mut bench,
-        code,
-        &[primary],
-        &[&name],
-        1,
-        &uses,
-        &parameters,
-    )
-    .expect("created");
+    create(&mut bench, (primary, &name), &session, 1, &parameters);
     assert!(!bench.recording.has(SECRET));
 }
 

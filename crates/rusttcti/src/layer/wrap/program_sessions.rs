@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// Whose commands are in the audit digest of a session.
+/// What the audit digest of a session covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Audited {
     #[default]

@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::command;
@@ -18,6 +18,7 @@ use crate::layer::{exit, own_commands};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::Generation;
 use crate::sys::locks::exclusive::Exclusive;
+use crate::sys::locks::{Mutex, MutexGuard};
 use crate::wire::CommandCode;
 use crate::{Cancel, Error, ErrorKind, Result, Tcti};
 
@@ -255,24 +256,24 @@ pub(super) struct Canceller {
 }
 
 impl Canceller {
-    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Cancel>>> {
-        self.below.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Cancel>>> {
+        self.below.lock()
     }
 
     fn is_cancelled(&self) -> bool {
-        let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
+        let flag = self.flag.lock();
         flag.load(Ordering::SeqCst)
     }
 
     /// Begins another command of the program's.
     fn begin(&self, flag: Arc<AtomicBool>) {
-        *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = flag;
+        *self.flag.lock() = flag;
     }
 }
 
 impl Cancel for Canceller {
     fn cancel(&self) -> Result<()> {
-        let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
+        let flag = self.flag.lock();
         flag.store(true, Ordering::SeqCst);
         drop(flag);
         match &*self.lock() {
